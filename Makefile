@@ -1,0 +1,34 @@
+# Two commands on a fresh machine with Python 3.11+ and make: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PORT ?= 8000
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format clean
+
+help:  ## What there is to make
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[demo,test,lint]'
+	touch $@
+
+demo: $(VENV)/installed  ## The quickstart under uvicorn, 2 workers, http://127.0.0.1:8000
+	cd examples/quickstart && $(abspath $(BIN))/uvicorn app:app --workers 2 --host 127.0.0.1 --port $(PORT)
+
+test: $(VENV)/installed  ## The whole suite, with branch coverage
+	$(BIN)/python -m pytest --cov --cov-report=term-missing $(ARGS)
+
+lint: $(VENV)/installed  ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/installed  ## Let ruff write what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## Remove the environment and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .coverage .coverage.*

@@ -1,0 +1,46 @@
+"""The errors: one root, and children that are also the builtin that fits.
+
+Every message is one line that names the file, the entry, the value and the mend.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class PseudoCronError(Exception):
+    """The root of all errors that pseudocron raises on purpose."""
+
+
+class ScheduleError(PseudoCronError, ValueError):
+    """A schedule, or its time zone, can't be understood."""
+
+
+class ConfigError(PseudoCronError, ValueError):
+    """A setting, an entry or a config file is wrong."""
+
+
+class TargetError(PseudoCronError, ImportError):
+    """What an entry should run can't be found or imported."""
+
+
+class UnknownCronError(PseudoCronError, LookupError):
+    """No cron goes by this name."""
+
+
+class BackendError(PseudoCronError, OSError):
+    """The store can't be reached, read or written; nothing was changed."""
+
+
+class NoRunError(PseudoCronError, LookupError):
+    """`current_run()` was called outside of a run."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The end of a message that suggests a mend: `", did you mean 'timeout'?"`, or nothing."""
+    close = get_close_matches(word, list(known), n=1)
+    return f", did you mean {close[0]!r}?" if close else ""
