@@ -1,0 +1,64 @@
+"""What the host gives, handed in so that a test or a simulation can own it: time, sleep, chance, threads."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+T = TypeVar("T")
+
+
+class Hop(Protocol):
+    """Runs a blocking function off the event loop."""
+
+    def __call__(self, fn: Callable[..., T], /, *args: object) -> Awaitable[T]:
+        """What `fn(*args)` returns or raises."""
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    """Our own few threads: the application's pool may be busy with the application."""
+    return ThreadPoolExecutor(max_workers=4, thread_name_prefix="pseudocron")
+
+
+# A pool that has been forked believes in threads that are gone.
+os.register_at_fork(after_in_child=_threads.cache_clear)
+
+
+def hop(fn: Callable[..., T], /, *args: object) -> Awaitable[T]:
+    """Run a short blocking function in one of our own threads."""
+    return asyncio.get_running_loop().run_in_executor(_threads(), fn, *args)
+
+
+def utcnow() -> datetime:
+    """The wall clock, aware UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """Time, sleep, chance and threads, as this machine has them.
+
+    Args:
+        now: The wall clock, aware UTC.
+        monotonic: Seconds that never go back.
+        sleep: Waits for some seconds.
+        random: A number in [0, 1).
+        hop: Runs a blocking function off the event loop.
+    """
+
+    now: Callable[[], datetime] = utcnow
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    random: Callable[[], float] = random.random
+    hop: Hop = hop
