@@ -1,0 +1,133 @@
+"""Cron expressions in naive local time: parsed once by cronsim, walked in both directions, told in words."""
+
+from __future__ import annotations
+
+import re
+from copy import copy
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from cronsim import CronSim, CronSimError
+
+from pseudocron.errors import ScheduleError, did_you_mean
+
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+ALIASES = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+
+_FIELDS = (
+    ("minute", "0-59"),
+    ("hour", "0-23"),
+    ("day of month", "1-31, L (the last) or LW (the last weekday)"),
+    ("month", "1-12 or jan-dec"),
+    ("day of week", "0-7, sun-sat, mon#2 (the second monday) or friL (the last friday)"),
+)
+_DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
+_DAY = re.compile("|".join(_DAYS))
+_EPOCH = datetime(2000, 1, 1)  # noqa: DTZ001  naive local time
+
+
+class Pattern:
+    """The naive local times that an expression of five fields matches.
+
+    `fixed` tells apart the crons of Debian's DST rule: neither minute nor hour starts with `*`. Day of month and day
+    of week must both match if one of them starts with `*`, else either. Both rules are of Debian's cron.
+    """
+
+    __slots__ = ("_sim", "fixed", "text")
+
+    def __init__(self, text: str) -> None:
+        fields = text.split()
+        if fields and fields[0].startswith("@"):
+            fields = _unalias(text).split()
+        if len(fields) != len(_FIELDS):
+            raise ScheduleError(_miscounted(fields))
+        self.text = " ".join(fields)
+        self.fixed = not fields[0].startswith("*") and not fields[1].startswith("*")
+        self._sim = _simulate(fields)
+        if self.first(_EPOCH) is None:
+            _never(fields)
+
+    def first(self, begin: datetime) -> datetime | None:
+        """The first match that is not before `begin`, a whole second; None if there is none in 50 years."""
+        sim = copy(self._sim)
+        sim.dt, sim.tick_direction = begin, 1
+        try:
+            sim.advance()
+        except (OverflowError, StopIteration):
+            return None
+        return sim.dt
+
+    def last(self, end: datetime) -> datetime | None:
+        """The last match that is not after `end`, a whole second; None if there is none in 50 years."""
+        sim = copy(self._sim)
+        sim.dt, sim.tick_direction = end, -1
+        try:
+            sim.reverse()
+        except (OverflowError, StopIteration):
+            return None
+        return sim.dt
+
+    @property
+    def words(self) -> str:
+        """In English, such as "at 02:00 every day"; cronsim's words."""
+        words = self._sim.explain()
+        words = re.sub(r"\b([2-5])([123])th\b", lambda m: m[1] + {"1": "1st", "2": "2nd", "3": "3rd"}[m[2]], words)
+        return words[0].lower() + words[1:]
+
+
+def _unalias(text: str) -> str:
+    alias = ALIASES.get(text.strip().lower())
+    if alias is None:
+        near = did_you_mean(text[:40].lower(), ALIASES)
+        raise ScheduleError(f"no shorthand {text[:40]!r}{near or ', there are ' + ' '.join(ALIASES)}")
+    return alias
+
+
+def _miscounted(fields: list[str]) -> str:
+    names = ", ".join(name for name, _ in _FIELDS)
+    seconds = "; for seconds use an interval such as '30s'" if len(fields) == len(_FIELDS) + 1 else ""
+    return f"{len(fields)} fields instead of 5 ({names}){seconds}"
+
+
+def _simulate(fields: list[str]) -> CronSim:
+    text = " ".join([*fields[:4], _weekday(fields[4])])
+    try:
+        return CronSim(text, _EPOCH)
+    except CronSimError:
+        _blame(fields)
+
+
+def _weekday(field: str) -> str:
+    """The day of week in numbers, for cronsim takes no names before `L`; a range that ends on sunday ends on 7."""
+    numbers = _DAY.sub(lambda name: str(_DAYS.index(name[0])), field.upper())
+    return re.sub(r"(?<=[1-6]-)0(?![0-9])", "7", numbers)
+
+
+def _blame(fields: list[str]) -> NoReturn:
+    """Name the field that is wrong on its own; if none is, they have no day in common."""
+    for place, field in enumerate(fields):
+        alone = ["*"] * len(fields)
+        alone[place] = _weekday(field) if place == len(fields) - 1 else field
+        try:
+            CronSim(" ".join(alone), _EPOCH)
+        except CronSimError:
+            name, takes = _FIELDS[place]
+            raise ScheduleError(f"bad {name} {field[:40]!r}, it takes {takes}") from None
+    _never(fields)
+
+
+def _never(fields: list[str]) -> NoReturn:
+    day, month, weekday = (field[:40] for field in fields[2:])
+    raise ScheduleError(
+        f"never comes: no day is day of month {day!r}, month {month!r}, day of week {weekday!r}"
+    ) from None

@@ -1,0 +1,174 @@
+"""Plain language: phrases such as "every monday at 09:30", read as a duration or as a cron expression."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+from pseudocron.errors import ScheduleError, did_you_mean
+
+_UNITS = {
+    "weeks": ("w", "week"),
+    "days": ("d", "day"),
+    "hours": ("h", "hr", "hrs", "hour"),
+    "minutes": ("m", "min", "mins", "minute"),
+    "seconds": ("s", "sec", "secs", "second"),
+    "milliseconds": ("ms", "millisecond"),
+}
+_UNIT_OF = {word: unit for unit, words in _UNITS.items() for word in (unit, *words)}
+
+_DAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
+_DAY_OF = {word: str(n) for n, day in enumerate(_DAYS) for word in (day, f"{day}s", day[:3])}
+_WEEKDAY_OF = _DAY_OF | {"weekday": "1-5", "weekdays": "1-5", "weekend": "6,0", "weekends": "6,0"}
+
+_MONTHS = (
+    *("january", "february", "march", "april", "may", "june"),
+    *("july", "august", "september", "october", "november", "december"),
+)
+_MONTH_OF = {word: str(n) for n, month in enumerate(_MONTHS, 1) for word in (month, month[:3])}
+
+_PERIODS = {"day": "* * *", "week": "* * 0", "month": "1 * *", "year": "1 1 *"}
+_MONTH_DAYS = {"first day": "1", "last day": "L", "last weekday": "LW"}
+_NTH = {"first": "#1", "second": "#2", "third": "#3", "fourth": "#4", "fifth": "#5", "last": "L"}
+_NAMED_TIMES = {"midnight": (0, 0), "noon": (12, 0)}
+
+_FILLERS = {"the", "of"}
+_KNOWN = {"every", "at", "on", "and", *_UNIT_OF, *_WEEKDAY_OF, *_MONTH_OF, *_PERIODS, *_NTH, *_NAMED_TIMES}
+_ENDINGS = {"am", "pm", "st", "nd", "rd", "th"}
+_MEND = "write it like 'every 5 minutes', 'every monday at 09:30' or '30 9 * * mon'"
+
+_NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?", re.ASCII)
+_TOKEN = re.compile(r"\d+(?:\.\d+)?|[a-z]+|\S", re.ASCII)
+_COMMA = re.compile(r",(?:\s*and\b)?", re.ASCII)
+_TIME = re.compile(r"(\d\d?)(?:[:.](\d\d))? ?(am|pm)?", re.ASCII)
+_PAST_HOUR = re.compile(r":(\d\d)", re.ASCII)
+_DATE = re.compile(r"(?:day )?(\d\d?)(?:st|nd|rd|th)?", re.ASCII)
+
+
+def duration(text: str) -> timedelta | None:
+    """The duration that a text says: "60" (seconds), "90s", "1h30m", "every 5 minutes"; None if it says none.
+
+    `OverflowError` if it is longer than a `timedelta` can be.
+    """
+    if _NUMBER.fullmatch(text.strip()):
+        return timedelta(seconds=float(text))
+    words = [word for word in _TOKEN.findall(text.lower()) if word not in {",", "and"}]
+    if words[:1] == ["every"]:
+        words = words[1:] if len(words) > 2 or words[1:] in (["day"], ["week"]) else ["1", *words[1:]]
+    amounts, units = words[::2], words[1::2]
+    if not words or len(amounts) != len(units) or not all(_NUMBER.match(amount) for amount in amounts):
+        return None
+    if any(unit not in _UNIT_OF for unit in units):
+        return None
+    pairs = zip(amounts, units, strict=True)
+    return sum((timedelta(**{_UNIT_OF[unit]: float(amount)}) for amount, unit in pairs), timedelta())
+
+
+def spell(every: timedelta) -> str:
+    """A duration in words: "5 minutes", "1 hour 30 minutes", "hour" for one hour."""
+    parts = []
+    for unit in ("day", "hour", "minute"):
+        amount, every = divmod(every, timedelta(**{f"{unit}s": 1}))
+        if amount:
+            parts.append((str(amount), unit))
+    if every:
+        parts.append((f"{every.total_seconds():.6f}".rstrip("0").rstrip("."), "second"))
+    if len(parts) == 1 and parts[0][0] == "1":
+        return parts[0][1]
+    return " ".join(f"{amount} {unit}" if amount == "1" else f"{amount} {unit}s" for amount, unit in parts)
+
+
+def expression(text: str) -> str:
+    """The cron expression that a phrase stands for; what looks like one already, or like "@daily", is left as it is.
+
+    Without a time of day a phrase means midnight. `ScheduleError` names the word that is not understood.
+    """
+    words = _COMMA.sub(" and ", text.lower()).split()
+    if text.strip().startswith("@") or (words and not words[0].isalpha() and ("*" in text or len(words) > 4)):
+        return text
+    words = [word for word in words if word not in _FILLERS]
+    _check(words)
+    days, _, times = " ".join(words[1:]).partition(" at ")
+    if days == "hour":
+        return f"{_minutes(times)} * * * *"
+    return f"{_times(times or 'midnight')} {_days(days)}"
+
+
+def _check(words: list[str]) -> None:
+    for word in _TOKEN.findall(" ".join(words)):
+        if word.isalpha() and word not in _KNOWN and word not in _ENDINGS:
+            near = did_you_mean(word[:40], {known for known in _KNOWN if len(known) > 2})
+            raise ScheduleError(f"{word[:40]!r} is not understood{near or ', ' + _MEND}")
+    if words[:1] != ["every"]:
+        raise ScheduleError(f"not understood, {_MEND}")
+
+
+def _minutes(times: str) -> str:
+    found = [_PAST_HOUR.fullmatch(time) for time in times.split(" and ")]
+    if not all(found):
+        raise ScheduleError(f"{times[:40]!r} are no minutes of an hour, write them like ':15' or ':00 and :30'")
+    return ",".join(str(int(match[1])) for match in found if match)
+
+
+def _times(text: str) -> str:
+    """Minute and hour."""
+    hours, minutes = zip(*(_time(time) for time in text.split(" and ")), strict=True)
+    if len(set(minutes)) > 1:
+        raise ScheduleError(f"the times {text[:40]!r} differ in their minutes, make them separate entries")
+    return f"{minutes[0]} {','.join(str(hour) for hour in sorted(set(hours)))}"
+
+
+def _time(text: str) -> tuple[int, int]:
+    """Hour and minute."""
+    if text in _NAMED_TIMES:
+        return _NAMED_TIMES[text]
+    match = _TIME.fullmatch(text)
+    hour, minute = (int(match[1]), int(match[2] or 0)) if match else (-1, 0)
+    half = match[3] if match else None
+    if half and 1 <= hour <= 12:
+        hour = hour % 12 + (12 if half == "pm" else 0)
+    elif half or not 0 <= hour <= 23:
+        minute = 60
+    if minute > 59:
+        raise ScheduleError(f"{text[:40]!r} is no time of day, write it like '09:30' or '2:30pm'")
+    return hour, minute
+
+
+def _days(text: str) -> str:
+    """Day of month, month and day of week."""
+    if text in _PERIODS:
+        return _PERIODS[text]
+    period, _, days = text.partition(" on ")
+    if period == "month":
+        return _month_days(days)
+    if period == "year":
+        return _date(days)
+    names = (days if period == "week" else text).split(" and ")
+    for name in names:
+        if name not in _WEEKDAY_OF:
+            raise ScheduleError(f"{name[:40]!r} is no day of the week, {_MEND}")
+    return f"* * {','.join(_WEEKDAY_OF[name] for name in names)}"
+
+
+def _month_days(text: str) -> str:
+    days, weekdays = [], []
+    for item in text.split(" and "):
+        nth, _, weekday = item.partition(" ")
+        if item in _MONTH_DAYS:
+            days.append(_MONTH_DAYS[item])
+        elif match := _DATE.fullmatch(item):
+            days.append(match[1])
+        elif nth in _NTH and weekday in _DAY_OF:
+            weekdays.append(_DAY_OF[weekday] + _NTH[nth])
+        else:
+            raise ScheduleError(f"{item[:40]!r} is no day of a month, write '1st', 'last day' or 'first monday'")
+    return f"{','.join(days) or '*'} * {','.join(weekdays) or '*'}"
+
+
+def _date(text: str) -> str:
+    words = text.split(" ")
+    months = [_MONTH_OF[word] for word in words if word in _MONTH_OF]
+    days = [match[1] for word in words if (match := _DATE.fullmatch(word))]
+    if len(words) != 2 or len(months) != 1 or len(days) != 1:
+        raise ScheduleError(f"{text[:40]!r} is no day of a year, write it like '24 december'")
+    return f"{days[0]} {months[0]} *"

@@ -1,0 +1,114 @@
+"""The stretches of time in which a time zone's offset stays the same, found by asking the zone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from itertools import pairwise
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo, available_timezones
+
+from pseudocron.errors import ScheduleError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DAY = timedelta(days=1)
+SECOND = timedelta(seconds=1)
+
+YEARS = range(2, 9999)
+"""A year of leeway at both ends of what a `datetime` can hold, so that adding an offset never overflows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A stretch of time with one offset, `start <= instant < end`, both naive UTC.
+
+    Args:
+        start: A change of the offset, or New Year.
+        end: The next change of the offset, or New Year.
+        offset: Local time minus UTC.
+        shown: Up to where (naive local time) the clock had come before `start`: usually `start + offset`,
+            earlier if `start` ends a gap, later if the times from `start` on have been shown before.
+    """
+
+    start: datetime
+    end: datetime
+    offset: timedelta
+    shown: datetime
+
+
+def check_zone(tz: object) -> str:
+    """The IANA name `tz`, if it is one; else `ScheduleError`."""
+    near = ""
+    if isinstance(tz, str):
+        try:
+            return ZoneInfo(tz).key
+        except (LookupError, OSError, ValueError):  # it has an error for each fault, even IsADirectoryError
+            tz = tz[:60]
+            near = did_you_mean(tz, available_timezones())
+    raise ScheduleError(f"time zone {show(tz)} is unknown{near or ', use an IANA name such as Europe/Berlin'}")
+
+
+def show(value: object) -> str:
+    """A value for an error's message: on one line, and cut if it is long."""
+    try:
+        text = repr(value[:80] if isinstance(value, str) else value)
+    except Exception:  # noqa: BLE001  a repr may raise anything, that of an int of 5000 digits does
+        text = f"<{type(value).__name__}>"
+    text = " ".join(text.split())
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def parts_ahead(tz: str, instant: datetime) -> Iterator[Part]:
+    """The part around a naive UTC instant, and those after it."""
+    for year in YEARS[max(instant.year - YEARS.start, 0) :]:
+        yield from (part for part in _parts(tz, year) if part.end > instant)
+
+
+def parts_back(tz: str, instant: datetime) -> Iterator[Part]:
+    """The part around a naive UTC instant, and those before it, the latest first."""
+    for year in YEARS[: max(instant.year - YEARS.start + 1, 0)][::-1]:
+        yield from (part for part in _parts(tz, year)[::-1] if part.start <= instant)
+
+
+@lru_cache(maxsize=1024)
+def _parts(tz: str, year: int) -> tuple[Part, ...]:
+    """The parts of a year, which begins and ends in UTC."""
+    zone = ZoneInfo(tz)
+    # Two days are longer than any clock was set back: what was shown twice around New Year is known.
+    before, begin, end = datetime(year, 1, 1) - 2 * DAY, datetime(year, 1, 1), datetime(year + 1, 1, 1)  # noqa: DTZ001  naive UTC
+    borders = sorted({begin, end, *_changes(zone, before, end)})
+    offset, shown, parts = _offset(zone, before), before - DAY, []
+    for start, stop in pairwise(borders):
+        shown = max(shown, start + offset)
+        offset = _offset(zone, start)
+        parts.append(Part(start=start, end=stop, offset=offset, shown=shown))
+    return tuple(part for part in parts if part.start >= begin)
+
+
+def _changes(zone: ZoneInfo, start: datetime, end: datetime) -> Iterator[datetime]:
+    """The instants in (start, end) at which the offset is another than a second before."""
+    days = [start + n * DAY for n in range((end - start) // DAY + 1)]
+    offsets = [_offset(zone, day) for day in days]
+    for (low, high), (a, b) in zip(pairwise(days), pairwise(offsets), strict=True):
+        if a != b:
+            yield from _bisect(zone, low, high)
+
+
+def _bisect(zone: ZoneInfo, low: datetime, high: datetime) -> Iterator[datetime]:
+    """The changes in (low, high], to the second."""
+    if _offset(zone, low) == _offset(zone, high):
+        return
+    if high - low == SECOND:
+        yield high
+        return
+    middle = low + (high - low) // 2
+    middle = middle.replace(microsecond=0)
+    yield from _bisect(zone, low, middle)
+    yield from _bisect(zone, middle, high)
+
+
+def _offset(zone: ZoneInfo, instant: datetime) -> timedelta:
+    return instant.replace(tzinfo=UTC).astimezone(zone).utcoffset() or timedelta()
