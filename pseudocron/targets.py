@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import os
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pseudocron.errors import TargetError, did_you_mean
+from pseudocron.values import cause, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,5 +37,114 @@ class Function:
     def __str__(self) -> str:
         return self.ref
 
+    @property
+    def is_async(self) -> bool:
+        """Whether it is a coroutine function, or an object whose `__call__` is one."""
+        return inspect.iscoroutinefunction(self.call) or inspect.iscoroutinefunction(
+            getattr(self.call, "__call__", None)  # noqa: B004 - what it is, not whether it is there
+        )
+
+    @property
+    def importable(self) -> bool:
+        """Whether a child process that imports `ref` finds this callable."""
+        module, _, path = self.ref.partition(":")
+        found: object = sys.modules.get(module)
+        for part in path.split("."):
+            found = getattr(found, part, None)
+        return module != "__main__" and callable(found) and inspect.unwrap(found) is inspect.unwrap(self.call)
+
 
 Target = Script | Function
+
+
+def resolve(value: object, *, folder: Path, script: bool = False) -> Target:
+    """What a value of the configuration names; imports it if it is an import string.
+
+    Args:
+        value: A callable, an import string, or the path of a script: it ends in `.py`, holds a separator of
+            folders, or is there.
+        folder: What a relative path counts from.
+        script: It is a path, whatever it looks like.
+
+    Raises:
+        TargetError: There is no such thing; says why in one line.
+    """
+    if isinstance(value, os.PathLike) or (isinstance(value, str) and (script or is_path(value, folder, ".py"))):
+        return _script(value, folder)
+    if callable(value) and not script:
+        return Function(value, _ref(value))
+    if not isinstance(value, str):
+        kinds = "" if script else ", an import string 'package.module:function' or a callable"
+        raise TargetError(f"{show(value)}: must be a script's path{kinds}")
+    call = load(value)
+    if not callable(call):
+        raise TargetError(f"{show(value)}: is of type {type(call).__name__}, must be callable")
+    return Function(call, value)
+
+
+def is_path(text: str, folder: Path, *suffixes: str) -> bool:
+    """Whether a text is meant as a path, rather than as an import string."""
+    return text.endswith(suffixes) or "/" in text or os.sep in text or holds(Path.is_file, folder / text)
+
+
+def holds(test: Callable[[Path], bool], path: Path) -> bool:
+    """Whether a test of a path holds; of no path that is too long, or has a NUL in it."""
+    try:
+        return test(path)
+    except (OSError, ValueError):
+        return False
+
+
+def _script(value: str | os.PathLike[Any], folder: Path) -> Script:
+    # Not resolved: a deployment that swaps a symlink swaps the script.
+    path = (folder / os.fsdecode(value)).absolute()
+    if holds(Path.is_dir, path):
+        raise TargetError(f"{show(value)}: is a folder, must be a script")
+    if not holds(Path.is_file, path):
+        raise TargetError(f"{show(value)}: there is no such script in {folder}")
+    return Script(path)
+
+
+def load(ref: str) -> object:
+    """The object that `package.module:attribute` names; a dotted attribute is walked.
+
+    Raises:
+        TargetError: It is not an import string, the import fails, or the attribute is not there.
+    """
+    module, colon, path = ref.partition(":")
+    if not colon or not all(part.isidentifier() for part in (*module.split("."), *path.split("."))):
+        raise TargetError(f"{show(ref)}: must be an import string 'package.module:function'{_colon(ref)}")
+    found: object = _import(ref, module)
+    for part in path.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            mend = did_you_mean(part, (name for name in dir(found) if not name.startswith("__")))
+            raise TargetError(f"{show(ref)}: {module!r} has no {part!r}{mend}") from None
+    return found
+
+
+def _colon(ref: str) -> str:
+    """The mend for `shop.mail.send`."""
+    module, dot, function = ref.rpartition(".")
+    meant = dot and ":" not in ref and all(part.isidentifier() for part in ref.split("."))
+    return f", did you mean {f'{module}:{function}'!r}?" if meant else ""
+
+
+def _import(ref: str, module: str) -> object:
+    try:
+        return importlib.import_module(module)
+    except (Exception, SystemExit) as error:
+        mend = ", is its folder on the import path?" if isinstance(error, ModuleNotFoundError) else ""
+        raise TargetError(f"{show(ref)}: can't import {module!r}: {cause(error)}{mend}") from error
+
+
+def describe(value: object) -> str:
+    """What was named as a target, for messages."""
+    return _ref(value) if callable(value) else show(value)
+
+
+def _ref(call: Callable[..., Any]) -> str:
+    """How a child process would import a callable; an object or a partial goes by its type's name."""
+    owner = call if hasattr(call, "__qualname__") else type(call)
+    return f"{call.__module__}:{owner.__qualname__}"

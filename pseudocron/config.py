@@ -1,0 +1,156 @@
+"""Where a configuration comes from, and reading it again when its file changes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pseudocron.crons import Crons
+from pseudocron.errors import ConfigError, PseudoCronError, TargetError
+from pseudocron.files import read_file, signature
+from pseudocron.targets import is_path, load
+from pseudocron.values import show
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+    from pseudocron.files import Signature
+    from pseudocron.settings import Settings
+
+logger = logging.getLogger("pseudocron")
+
+_KINDS = "must be a path (.py or .toml), an import string 'package.module:crons', a mapping or a Crons"
+
+
+def open_source(ref: object) -> Source:
+    """The source that a reference names: a path, an import string, a mapping or a `Crons`.
+
+    Never raises: what is wrong with the reference, `load` says.
+    """
+    if isinstance(ref, Crons):
+        return Source(id(ref), "crons", lambda: ref)
+    if isinstance(ref, Mapping):
+        return Source(id(ref), "crons", lambda: Crons.read(ref, where="crons"))
+    if isinstance(ref, PathLike) or (isinstance(ref, str) and is_path(ref, Path(), ".py", ".toml")):
+        return FileSource(Path(ref))
+    if isinstance(ref, str):
+        return Source(ref, ref, lambda: _imported(ref))
+    return Source(id(ref), "crons", lambda: _refuse(ref))
+
+
+class Source:
+    """A configuration that is read once.
+
+    Args:
+        key: Its identity: one process has one runtime for each.
+        where: Its name, for messages.
+        read: Makes the crons; blocks; raises `PseudoCronError`.
+
+    Attributes:
+        error: Why the latest edit was not taken over, in one line; None if there is nothing to tell.
+    """
+
+    def __init__(self, key: Hashable, where: str, read: Callable[[], Crons]) -> None:
+        self.key = key
+        self.where = where
+        self.error: str | None = None
+        self._read = read
+        self._crons: Crons | None = None
+
+    def load(self) -> Crons:
+        """The crons, all of them checked; read at the first call that succeeds. Blocks.
+
+        Raises:
+            ConfigError: The source, a setting or an entry is wrong.
+            ScheduleError: A schedule is.
+            TargetError: What an entry should run is not there.
+        """
+        if self._crons is None:
+            self._crons = _checked(self._read())
+        return self._crons
+
+    def reload(self) -> Crons:
+        """The crons as they are now, the last good ones if an edit was bad. Blocks."""
+        return self.load()
+
+
+class FileSource(Source):
+    """A configuration file. One that holds a mapping is read again when it changes.
+
+    Args:
+        path: The file, as it was named.
+    """
+
+    def __init__(self, path: Path) -> None:
+        # Not resolved: where a symlink is swapped, the new file is the configuration.
+        self._path = path.absolute()
+        self._seen: Signature | None = None
+        self._reloads = True
+        super().__init__(str(self._path), str(path), self._read_file)
+
+    def reload(self) -> Crons:
+        """The crons as they are now. A bad edit is logged once, and stands in `error` until a good one."""
+        before = self.load()
+        if self._reloads and signature(self._path) != self._seen:
+            self._crons = self._read_again(before)
+            return self._crons
+        return before
+
+    def _read_again(self, before: Crons) -> Crons:
+        try:
+            after = _checked(self._read())
+        except PseudoCronError as error:
+            self.error = str(error)
+            logger.error("%s (the last good configuration stays)", error)  # noqa: TRY400 - it is one line, by design
+            return before
+        self.error = None
+        logger.info("%s: read again, crons: %d", self.where, len(after))
+        self._keep_store(before.settings, after)
+        return after
+
+    def _read_file(self) -> Crons:
+        # Before the contents: an edit in between is then read again.
+        self._seen = signature(self._path)
+        contents = read_file(self._path, self.where)
+        if self._crons is None:
+            self._reloads = not isinstance(contents.crons, Crons)
+        folder = self._path.parent
+        if not isinstance(contents.crons, Crons):
+            return Crons.read(contents.crons, where=self.where, folder=folder, file=contents.settings)
+        contents.crons.locate(self.where, folder=folder, file=contents.settings)
+        return contents.crons
+
+    def _keep_store(self, before: Settings, after: Crons) -> None:
+        """The store is open: another one takes a restart."""
+        for setting in ("backend", "app"):
+            old, new = getattr(before, setting), getattr(after.settings, setting)
+            if old != new:
+                logger.warning("%s: %s: %r: needs a restart, %r stays", self.where, setting, new, old)
+        after.pin(backend=before.backend, app=before.app)
+
+
+def _checked(crons: Crons) -> Crons:
+    """The same crons, all read once, so that what is wrong is said now."""
+    _ = crons.settings, tuple(crons)
+    return crons
+
+
+def _imported(ref: str) -> Crons:
+    try:
+        found = load(ref)
+    except TargetError as error:
+        mend = "" if ":" in ref else f"; {_KINDS}"
+        raise ConfigError(f"{error}{mend}") from error
+    if isinstance(found, Crons):
+        found.locate(ref)
+        return found
+    if isinstance(found, Mapping):
+        return Crons.read(found, where=ref)
+    raise ConfigError(f"{ref}: is of type {type(found).__name__}, must be a mapping or a Crons")
+
+
+def _refuse(ref: object) -> Crons:
+    raise ConfigError(f"crons: {show(ref)}: {_KINDS}")

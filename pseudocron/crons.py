@@ -1,0 +1,294 @@
+"""What runs, and when: a cron, and the collection that code, mappings and config files fill."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+
+from pseudocron import values
+from pseudocron.entries import Entry, check_parcel, in_process, read_entry, read_options, spell_every
+from pseudocron.errors import ConfigError, PseudoCronError, UnknownCronError, did_you_mean
+from pseudocron.schedule import Interval, Schedule, parse
+from pseudocron.settings import Settings, gather
+from pseudocron.targets import describe, resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from datetime import datetime
+    from pathlib import Path
+
+    from pseudocron.entries import Options
+    from pseudocron.targets import Target
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cron:
+    """A recurring entry, checked and ready to run.
+
+    Args:
+        name: Its identity in the store, in logs and for people.
+        target: What runs.
+        schedule: When. The phase of an interval is `last_run` if given, else the Unix epoch.
+        last_run: When it last ran before the store knew of it, aware UTC.
+        timeout: Seconds after which a run is ended; None for never.
+        coalesce: Of several missed slots run only the latest; otherwise each, up to the last 100.
+        misfire_grace_time: Seconds after which a slot is too late to run; None for never.
+        max_instances: How many runs of it may go on at once.
+        jitter: Seconds by which a run may start later than its slot.
+        retries: How often a failed run is tried again within its slot.
+        recover: Run a slot again whose run was lost: at least once, instead of at most once.
+        process: Run the function in a child process. A script always does.
+        enabled: False skips its slots.
+        args: Arguments by position.
+        kwargs: Arguments by name.
+    """
+
+    name: str
+    target: Target
+    schedule: Schedule
+    last_run: datetime | None = None
+    timeout: float | None = 1000.0
+    coalesce: bool = True
+    misfire_grace_time: float | None = None
+    max_instances: int = 1
+    jitter: float = 0.0
+    retries: int = 0
+    recover: bool = False
+    process: bool = False
+    enabled: bool = True
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+    def first_mark(self, now: datetime) -> datetime:
+        """The mark of this cron in a store that has never seen it, aware UTC, never later than `now`.
+
+        That is `last_run` if given. Otherwise an interval is due now, for the latest slot of its phase, and a
+        clock-time schedule waits for its first slot: a nightly report must not run at deployment.
+        """
+        if self.last_run is not None:
+            return min(self.last_run, now)
+        if not isinstance(self.schedule, Interval):
+            return now
+        try:
+            # Exactly one slot lies in a stretch as long as the interval.
+            latest = self.schedule.latest(now - self.schedule.every, now)
+            return latest - self.schedule.every if latest else now
+        except OverflowError:  # an interval of millennia
+            return now
+
+
+class Crons:
+    """The crons of an application, in order of definition, and its settings.
+
+    A setting that is not given here comes from the environment, else from the config file, else it is the
+    default; `Settings` says what each means.
+
+    Targets and schedules are resolved when the crons are first read, so that a module may name its own
+    functions before it is imported to its end.
+
+    Raises:
+        ConfigError: A setting is wrong.
+    """
+
+    def __init__(
+        self,
+        *,
+        backend: str | None = None,
+        app: str | None = None,
+        tz: str | None = None,
+        cron_max_time: float | None = None,
+        drain: float | None = None,
+        concurrency: int | None = None,
+        lease: float | None = None,
+        history: int | None = None,
+    ) -> None:
+        self._given: dict[str, object] = {
+            "backend": backend,
+            "app": app,
+            "tz": tz,
+            "cron_max_time": cron_max_time,
+            "drain": drain,
+            "concurrency": concurrency,
+            "lease": lease,
+            "history": history,
+        }
+        gather(self._given, environ={})
+        self._entries: dict[str, Entry] = {}
+        self._settings: Settings | None = None
+        self._crons: dict[str, Cron] = {}
+        self.locate("")
+
+    @classmethod
+    def read(
+        cls,
+        entries: Mapping[Any, object],
+        *,
+        where: str,
+        folder: Path | None = None,
+        file: Mapping[str, object] | None = None,
+    ) -> Crons:
+        """Crons from a mapping of names to entries.
+
+        Args:
+            entries: `(target, schedule)`, `(target, schedule, last_run)` or a mapping, by name.
+            where: The mapping's name, for messages.
+            folder: What relative backends and scripts count from; the working folder if None.
+            file: The settings that stand beside the mapping in its file.
+
+        Raises:
+            ConfigError: An entry or one of its options is wrong.
+        """
+        crons = cls()
+        crons.locate(where, folder=folder, file=file)
+        for name, value in entries.items():
+            with crons._naming(name):
+                crons._define(name, read_entry(value))
+        return crons
+
+    def locate(self, where: str, *, folder: Path | None = None, file: Mapping[str, object] | None = None) -> None:
+        """Say which file, mapping or import string this is: its name for messages, folder and settings."""
+        self._where, self._folder, self._file = where, folder, file
+        self._settings = None
+        self._crons.clear()
+
+    def pin(self, *, backend: str, app: str) -> None:
+        """Stay with a store, whatever the settings say of it."""
+        self._settings = replace(self.settings, backend=backend, app=app)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings; the environment is read when they are first asked for."""
+        if self._settings is None:
+            self._settings = gather(self._given, file=self._file, where=self._where, folder=self._folder)
+        return self._settings
+
+    def every(
+        self,
+        schedule: object = None,
+        *,
+        name: str | None = None,
+        tz: str | None = None,
+        weeks: float = 0,
+        days: float = 0,
+        hours: float = 0,
+        minutes: float = 0,
+        seconds: float = 0,
+        **options: Unpack[Options],
+    ) -> Callable[[F], F]:
+        """Run the decorated function regularly: `every(300)`, `every("day at 02:00")`, `every(minutes=5)`.
+
+        The function itself is returned unchanged.
+
+        Args:
+            schedule: Seconds, a `timedelta` or words, without the "every" if you like.
+            name: The cron's name; that of the function if None.
+            tz: The IANA time zone of times of day; that of the settings if None.
+            weeks: Part of an interval.
+            days: Part of an interval, each of 24 hours.
+            hours: Part of an interval.
+            minutes: Part of an interval.
+            seconds: Part of an interval.
+            options: As `Cron` describes them.
+
+        Raises:
+            ConfigError: An option or the interval is wrong, or the name is taken.
+        """
+        units = {"weeks": weeks, "days": days, "hours": hours, "minutes": minutes, "seconds": seconds}
+        return self._decorator(name, spell_every(schedule, units), tz, options)
+
+    def cron(
+        self,
+        expression: str,
+        *,
+        name: str | None = None,
+        tz: str | None = None,
+        **options: Unpack[Options],
+    ) -> Callable[[F], F]:
+        """Run the decorated function by a cron expression: `cron("0 2 * * *", tz="Asia/Shanghai")`.
+
+        Arguments and errors are those of `every`.
+        """
+        return self._decorator(name, expression, tz, options)
+
+    def add(
+        self,
+        name: str,
+        target: object,
+        schedule: object,
+        *,
+        tz: str | None = None,
+        **options: Unpack[Options],
+    ) -> None:
+        """Add a cron whose target is a callable, an import string or the path of a script.
+
+        Raises:
+            ConfigError: An option is wrong, or the name is taken.
+        """
+        with self._naming(name):
+            checked = read_options({**options, "tz": tz})
+            self._define(name, Entry(target=target, schedule=schedule, options=checked))
+
+    def _decorator(self, name: str | None, schedule: object, tz: str | None, options: Options) -> Callable[[F], F]:
+        def decorate(function: F) -> F:
+            self.add(
+                getattr(function, "__name__", "") if name is None else name,
+                function,
+                schedule,
+                tz=tz,
+                **options,
+            )
+            return function
+
+        return decorate
+
+    def _define(self, name: object, entry: Entry) -> None:
+        try:
+            name = values.name(name)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+        if name in self._entries:
+            taken, other = (describe(one.target) for one in (self._entries[name], entry))
+            raise ConfigError(f"names both {taken} and {other}, give one of them another name")
+        self._entries[name] = entry
+
+    @contextmanager
+    def _naming(self, name: object) -> Iterator[None]:
+        """Begin the message of an error with the file and the entry."""
+        try:
+            yield
+        except PseudoCronError as error:
+            where = f"{self._where}: " if self._where else ""
+            raise type(error)(f"{where}{values.show(name)}: {error}") from error
+
+    def __getitem__(self, name: str) -> Cron:
+        if name not in self._entries:
+            known = did_you_mean(name, self._entries)
+            raise UnknownCronError(f"there is no cron {values.show(name)}{known}")
+        if name not in self._crons:
+            with self._naming(name):
+                self._crons[name] = self._build(name, self._entries[name])
+        return self._crons[name]
+
+    def __iter__(self) -> Iterator[Cron]:
+        return (self[name] for name in tuple(self._entries))
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def _build(self, name: str, entry: Entry) -> Cron:
+        options = dict(entry.options)
+        schedule = parse(entry.schedule, options.pop("tz", None) or self.settings.tz)
+        target = resolve(entry.target, folder=self.settings.folder, script=entry.script)
+        process = in_process(options.pop("executor", None), target)
+        cron = Cron(name=name, target=target, schedule=schedule, process=process, **options)
+        if cron.process:
+            check_parcel(cron.args, cron.kwargs)
+        if cron.last_run is not None and isinstance(schedule, Interval):
+            return replace(cron, schedule=schedule.anchored(cron.last_run))
+        return cron

@@ -1,0 +1,146 @@
+"""The forms of an entry and its options: one table that decorators, mappings and TOML share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+from pseudocron import values
+from pseudocron.errors import ConfigError, did_you_mean
+from pseudocron.settings import checked
+from pseudocron.targets import Script
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from pseudocron.targets import Target
+
+
+class Options(TypedDict, total=False):
+    """What may be said of a cron besides its target and its schedule; `Cron` says what each means.
+
+    `last_run` is aware ISO text, an aware `datetime` or epoch seconds. `executor` is "async", "thread" or
+    "process"; None chooses by the target.
+    """
+
+    last_run: str | datetime | float | None
+    timeout: float | None
+    coalesce: bool
+    misfire_grace_time: float | None
+    max_instances: int
+    jitter: float
+    retries: int
+    recover: bool
+    executor: Literal["async", "thread", "process"] | None
+    enabled: bool
+    args: list[Any] | tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+
+OPTIONS: Mapping[str, values.Check] = {
+    "tz": values.optional(values.zone),
+    "last_run": values.optional(values.instant),
+    "timeout": values.optional(values.above_zero),
+    "coalesce": values.flag,
+    "misfire_grace_time": values.optional(values.above_zero),
+    "max_instances": values.whole(1),
+    "jitter": values.from_zero,
+    "retries": values.whole(0),
+    "recover": values.flag,
+    "executor": values.optional(values.one_of("async", "thread", "process")),
+    "enabled": values.flag,
+    "args": values.several,
+    "kwargs": values.keywords,
+}
+
+_FORMS = "must be (target, schedule), (target, schedule, last_run) or a mapping with 'run' and 'schedule'"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One entry, its options checked; its target and its schedule are still as they were written."""
+
+    target: object
+    schedule: object
+    script: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def read_entry(value: object) -> Entry:
+    """An entry in any of its forms; `ConfigError`, without the entry's name, if it is none of them."""
+    if isinstance(value, Mapping):
+        return _from_mapping(value)
+    if not isinstance(value, list | tuple) or len(value) not in {2, 3}:
+        raise ConfigError(f"{values.show(value)}: {_FORMS}")
+    options = {"last_run": value[2]} if len(value) == 3 else {}
+    return Entry(target=value[0], schedule=value[1], options=read_options(options))
+
+
+def _from_mapping(value: Mapping[object, object]) -> Entry:
+    named = [key for key in ("run", "script") if key in value]
+    if len(named) == 2:
+        raise ConfigError("has both 'run' and 'script', keep one of them")
+    options = {key: item for key, item in value.items() if key not in {"run", "script", "schedule"}}
+    entry = read_options(options, also=("run", "script", "schedule"))
+    if not named:
+        raise ConfigError("has no 'run', name the script or the function to run")
+    if "schedule" not in value:
+        raise ConfigError("has no 'schedule', such as 60 or 'every day at 02:00'")
+    return Entry(target=value[named[0]], schedule=value["schedule"], script="script" in named, options=entry)
+
+
+def read_options(options: Mapping[Any, object], *, also: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Options by name, checked; `ConfigError` for one that is unknown or wrong.
+
+    Args:
+        options: What was written.
+        also: Further names that a misspelt one may have meant.
+    """
+    for key in options:
+        if key not in OPTIONS:
+            mend = did_you_mean(str(key), (*OPTIONS, *also))
+            raise ConfigError(f"unknown option {values.show(key)}{mend}")
+    return {key: checked(OPTIONS[key], value, key) for key, value in options.items()}
+
+
+def in_process(executor: str | None, target: Target) -> bool:
+    """Whether a target goes to a child process; `ConfigError` if the executor can't run such a target."""
+    if isinstance(target, Script):
+        if executor not in {None, "process"}:
+            raise ConfigError(f"executor: {executor!r}: a script runs in a process of its own, leave it out")
+        return False
+    own = "async" if target.is_async else "thread"
+    if executor not in {None, own, "process"}:
+        kind = "a coroutine function" if target.is_async else "a plain function"
+        raise ConfigError(f"executor: {executor!r}: {target} is {kind}, must be {own!r} or 'process'")
+    if executor == "process" and not target.importable:
+        raise ConfigError(f"executor: 'process': no child process can import {target}, define it in a module")
+    return executor == "process"
+
+
+def check_parcel(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    """A function in a child process gets its arguments as JSON; `ConfigError` if they are not."""
+    for key, value in (("args", args), ("kwargs", kwargs)):
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError, RecursionError):
+            raise ConfigError(f"{key}: {values.show(value)}: must be JSON for a child process") from None
+
+
+def spell_every(schedule: object, units: Mapping[str, float]) -> object:
+    """What `every` was asked for, as `parse` takes it; `ConfigError` if that is nothing or two things."""
+    given = {unit: value for unit, value in units.items() if value != 0}
+    if (schedule is None) == (not given) or callable(schedule):
+        raise ConfigError("every() needs one schedule, such as every(300), every('5 minutes') or every(minutes=5)")
+    if given:
+        try:
+            return timedelta(**given)
+        except (TypeError, ValueError, OverflowError):
+            written = ", ".join(f"{unit}={values.show(value)}" for unit, value in given.items())
+            raise ConfigError(f"every({written}): must be numbers that make a time span") from None
+    if isinstance(schedule, str) and schedule.strip()[:1].isalpha():
+        return schedule if schedule.split()[0].lower() == "every" else f"every {schedule.strip()}"
+    return schedule

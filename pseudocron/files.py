@@ -1,0 +1,125 @@
+"""Reading a config file: Python that is executed afresh, or TOML; what is wrong is said in one line."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from pseudocron.crons import Crons
+from pseudocron.errors import ConfigError, PseudoCronError, did_you_mean
+from pseudocron.settings import IN_FILES
+from pseudocron.targets import holds
+from pseudocron.values import cause, show
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+Signature = tuple[int, int, int]
+"""What tells one version of a file from another: modified (nanoseconds), size, inode."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """What a config file holds: its crons, and its settings by the name that stands there."""
+
+    crons: Crons | Mapping[Any, object]
+    settings: Mapping[str, object]
+
+
+def signature(path: Path) -> Signature | None:
+    """Which version of a file there is now; None if there is none."""
+    try:
+        stat = path.stat()
+    except (OSError, ValueError):
+        return None
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+def read_file(path: Path, where: str) -> Contents:
+    """The contents of a `.py` or `.toml` file. Blocks, and executes the former.
+
+    Args:
+        path: The file.
+        where: Its name, for messages.
+
+    Raises:
+        ConfigError: It can't be read, parsed or executed, or holds no crons.
+    """
+    if path.suffix not in {".py", ".toml"}:
+        raise ConfigError(f"{where}: must end in .py or .toml")
+    text = _text(path, where)
+    return _toml(text, where) if path.suffix == ".toml" else _python(text, path, where)
+
+
+def _text(path: Path, where: str) -> str:
+    if holds(Path.is_dir, path):
+        raise ConfigError(f"{where}: is a folder, must be a file")
+    if not holds(Path.is_file, path):
+        raise ConfigError(f"{where}: there is no such file in {path.parent}")
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise ConfigError(f"{where}: can't be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{where}: is not UTF-8 at byte {error.start}, save it as UTF-8") from error
+    if "\0" in text:
+        raise ConfigError(f"{where}: holds a NUL at character {text.index(chr(0))}, is it a text file?")
+    return text
+
+
+def _python(text: str, path: Path, where: str) -> Contents:
+    names = _execute(text, path, where)
+    if "crons" not in names:
+        raise ConfigError(f"{where}: holds no 'crons'{did_you_mean('crons', names)}")
+    crons = names["crons"]
+    if not isinstance(crons, Mapping | Crons):
+        raise ConfigError(f"{where}: crons: {show(crons)}: must be a mapping or a Crons")
+    return Contents(crons=crons, settings={name: names[name] for name in IN_FILES & names.keys()})
+
+
+def _execute(text: str, path: Path, where: str) -> dict[str, Any]:
+    """The names that a Python file defines, in a module of its own that nobody else can import."""
+    module = ModuleType(path.stem)
+    module.__file__ = str(path)
+    try:
+        exec(compile(text, str(path), "exec", dont_inherit=True), vars(module))  # noqa: S102 - it is the operator's code
+    except SyntaxError as error:
+        line = f", line {error.lineno}" if error.filename == str(path) else ""
+        raise ConfigError(f"{where}{line}: {type(error).__name__}: {error.msg}") from error
+    except PseudoCronError as error:
+        raise ConfigError(f"{where}{_line(error, path)}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"{where}{_line(error, path)}: {cause(error)}") from error
+    return vars(module)
+
+
+def _line(error: BaseException, path: Path) -> str:
+    """The innermost line of the file that an error came through."""
+    lines = [number for name, number in _frames(error.__traceback__) if name == str(path)]
+    return f", line {lines[-1]}" if lines else ""
+
+
+def _frames(traceback: TracebackType | None) -> list[tuple[str, int]]:
+    frames = []
+    while traceback:
+        frames.append((traceback.tb_frame.f_code.co_filename, traceback.tb_lineno))
+        traceback = traceback.tb_next
+    return frames
+
+
+def _toml(text: str, where: str) -> Contents:
+    try:
+        found = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigError(f"{where}: {error}") from error
+    crons = found.pop("crons", None)
+    known = {name for setting in IN_FILES for name in (setting.lower(), setting)}
+    for key in found.keys() - known:
+        raise ConfigError(f"{where}: unknown setting {show(key)}{did_you_mean(key, ('crons', *sorted(known)))}")
+    if not isinstance(crons, Mapping):
+        raise ConfigError(f"{where}: holds no table 'crons', write [crons.NAME] above each cron")
+    return Contents(crons=crons, settings=found)

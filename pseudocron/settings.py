@@ -1,0 +1,135 @@
+"""The settings that all processes of an application must agree on, and where each of them comes from."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pseudocron import values
+from pseudocron.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What all processes that share a store must agree on.
+
+    Args:
+        cron_max_time: Seconds between two looks when nothing is due sooner.
+        backend: The URL of the store; the folder of a relative `file:FOLDER` counts from `folder`.
+        app: The name under which everything in the store is kept.
+        tz: The IANA time zone of the crons that name none.
+        drain: Seconds that runs have to end in at shutdown.
+        concurrency: How many runs one process has going at once.
+        lease: Seconds after which a claim is void unless renewed.
+        history: How many runs of each cron are kept.
+        enabled: False switches everything off.
+        folder: What relative backends and scripts count from: the config file's folder, else the working one.
+    """
+
+    cron_max_time: float = 60
+    backend: str = "file:.pseudocron"
+    app: str = "pseudocron"
+    tz: str = "UTC"
+    drain: float = 5
+    concurrency: int = 10
+    lease: float = 30
+    history: int = 20
+    enabled: bool = True
+    folder: Path = field(default_factory=Path.cwd)
+
+
+def _number(text: str) -> object:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _word(text: str) -> object:
+    words: dict[str, object] = {"0": False, "false": False, "no": False, "off": False}
+    words |= {"1": True, "true": True, "yes": True, "on": True}
+    return words.get(text.strip().lower(), text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Setting:
+    """One line of the table: how a setting is checked, and how the environment's text is read."""
+
+    name: str
+    check: values.Check
+    read: Callable[[str], object] = _number
+    variables: tuple[str, ...] = ()
+    in_files: bool = True
+
+    def sources(
+        self, given: Mapping[str, object], environ: Mapping[str, str], file: Mapping[str, object], where: str
+    ) -> Iterator[tuple[str, object]]:
+        """Who has an opinion, the strongest first, by a name for messages."""
+        if given.get(self.name) is not None:
+            yield f"Crons: {self.name}", given[self.name]
+        for variable in (f"PSEUDOCRON_{self.name.upper()}", *self.variables):
+            if variable in environ:
+                yield f"${variable}", self.read(environ[variable])
+        for written in (self.name.upper(), self.name):
+            if self.in_files and written in file:
+                yield f"{where}: {written}", file[written]
+
+
+_SETTINGS = (
+    _Setting(name="cron_max_time", check=values.above_zero, variables=("CRON_MAX_TIME",)),
+    _Setting(name="backend", check=values.text, read=str),
+    _Setting(name="app", check=values.application, read=str),
+    _Setting(name="tz", check=values.zone, read=str),
+    _Setting(name="drain", check=values.from_zero),
+    _Setting(name="concurrency", check=values.whole(1)),
+    _Setting(name="lease", check=values.above_zero),
+    _Setting(name="history", check=values.whole(1)),
+    _Setting(name="enabled", check=values.flag, read=_word, in_files=False),
+)
+
+IN_FILES = frozenset(setting.name.upper() for setting in _SETTINGS if setting.in_files)
+"""The names that a config file may set; TOML may write them in lower case too."""
+
+
+def gather(
+    given: Mapping[str, object],
+    *,
+    file: Mapping[str, object] | None = None,
+    where: str = "",
+    folder: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Settings:
+    """Each setting from the first that has it: what is given, the environment, the config file, the default.
+
+    Args:
+        given: The arguments of `Crons(...)`; None means not given.
+        file: What the config file says, by upper- or lower-case name.
+        where: The config file's name, for messages.
+        folder: What relative paths count from; the working folder if None.
+        environ: The environment; that of this process if None.
+
+    Raises:
+        ConfigError: A value is wrong; only the value that counts is looked at.
+    """
+    environ = os.environ if environ is None else environ
+    chosen: dict[str, Any] = {}
+    for setting in _SETTINGS:
+        for origin, value in setting.sources(given, environ, file or {}, where):
+            chosen[setting.name] = checked(setting.check, value, origin)
+            break
+    return Settings(**chosen, folder=folder or Path.cwd())
+
+
+def checked(check: values.Check, value: object, origin: str) -> Any:
+    """What a value means, or a `ConfigError` that begins with its origin."""
+    try:
+        return check(value)
+    except ValueError as error:
+        raise ConfigError(f"{origin}: {values.show(value)}: {error}") from None

@@ -1,0 +1,179 @@
+"""What a value that people write must be: checks, and the words for messages.
+
+A check raises `ValueError("must be ...")`; who calls it says where the value stands.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo, available_timezones
+
+from pseudocron.errors import did_you_mean
+
+Check = Callable[[object], Any]
+"""Takes what was written, gives what is meant."""
+
+MOST_SECONDS = 1_000_000_000
+"""Some thirty years: an instant of today plus this never leaves the calendar."""
+
+MOST = 1_000_000
+"""The highest count; every store keeps it exactly."""
+
+LONGEST_NAME = 200
+"""Characters in the name of a cron."""
+
+_UNSEEN = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Unicode categories that would tear a line of log, or can't be encoded."""
+
+
+def show(value: object, most: int = 80) -> str:
+    """A value for a one-line message: its `repr`, cut to `most` characters."""
+    try:
+        return _line(repr(value), most)
+    except Exception:  # noqa: BLE001 - a repr may raise anything; that of an int of 5000 digits does
+        return f"a value of type {type(value).__name__}"
+
+
+def cause(error: BaseException) -> str:
+    """An error for a one-line message: its type and its words, cut to 300 characters."""
+    return _line(f"{type(error).__name__}: {error}", 300).removesuffix(": ")
+
+
+def _line(text: str, most: int) -> str:
+    line = " ".join(text.splitlines())
+    return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
+def above_zero(value: object) -> float:
+    """Seconds above 0."""
+    return _seconds(value, "above 0", lambda seconds: seconds > 0)
+
+
+def from_zero(value: object) -> float:
+    """Seconds, 0 or more."""
+    return _seconds(value, "of 0 or more", lambda seconds: seconds >= 0)
+
+
+def _seconds(value: object, words: str, fits: Callable[[float], bool]) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not fits(value):
+        raise ValueError(f"must be a number of seconds {words}")
+    if value > MOST_SECONDS:
+        raise ValueError(f"must be at most {MOST_SECONDS} seconds")
+    return float(value)
+
+
+def whole(least: int) -> Check:
+    """The check for a count of at least `least`."""
+
+    def check(value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= MOST:
+            raise ValueError(f"must be a whole number from {least} to {MOST}")
+        return value
+
+    return check
+
+
+def flag(value: object) -> bool:
+    """True or False, and nothing that is merely like it."""
+    if not isinstance(value, bool):
+        raise ValueError("must be True or False")  # noqa: TRY004 - all checks raise ValueError
+    return value
+
+
+def optional(check: Check) -> Check:
+    """The same check, but None is allowed."""
+
+    def checked(value: object) -> Any:
+        try:
+            return None if value is None else check(value)
+        except ValueError as error:
+            raise ValueError(f"{error}, or None") from None
+
+    return checked
+
+
+def text(value: object) -> str:
+    """Text that is not empty."""
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("must be text that is not empty")
+    return value
+
+
+def application(value: object) -> str:
+    """The name under which everything in a store is kept; it is part of paths and keys."""
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", value):
+        raise ValueError("must be 1 to 64 of the characters A-Z a-z 0-9 _ -")
+    return value
+
+
+def name(value: object) -> str:
+    """The name of a cron: it stands in logs, in stores and in the environment of scripts."""
+    if not isinstance(value, str) or not value.strip() or len(value) > LONGEST_NAME:
+        raise ValueError(f"a name must be text of 1 to {LONGEST_NAME} characters")
+    if any(unicodedata.category(character) in _UNSEEN for character in value):
+        raise ValueError("a name must hold no control characters")
+    return value
+
+
+def zone(value: object) -> str:
+    """The IANA name of a time zone."""
+    if not isinstance(value, str):
+        raise ValueError("must be an IANA time zone such as 'Asia/Shanghai'")  # noqa: TRY004 - as above
+    try:
+        return ZoneInfo(value).key
+    except (LookupError, ValueError, OSError):  # a folder of zones is an OSError, a path a ValueError
+        mend = did_you_mean(value[:80], available_timezones())
+        raise ValueError(f"must be an IANA time zone such as 'Asia/Shanghai'{mend}") from None
+
+
+def instant(value: object) -> datetime:
+    """An aware instant, from aware ISO text, an aware `datetime` or seconds since 1970 in UTC."""
+    try:
+        moment = _moment(value)
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (TypeError, ValueError, OverflowError, OSError):
+        raise ValueError(
+            "must be ISO text such as '2024-05-01T08:00:00+08:00', an aware datetime or epoch seconds"
+        ) from None
+    raise ValueError("must say its offset from UTC, such as '2024-05-01T08:00:00+08:00'")
+
+
+def _moment(value: object) -> datetime:
+    if isinstance(value, datetime):
+        return value
+    if isinstance(value, str):
+        return datetime.fromisoformat(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return datetime.fromtimestamp(value, UTC)
+    raise TypeError
+
+
+def several(value: object) -> tuple[Any, ...]:
+    """Arguments by position."""
+    if not isinstance(value, list | tuple):
+        raise ValueError("must be a list or a tuple")  # noqa: TRY004 - as above
+    return tuple(value)
+
+
+def keywords(value: object) -> dict[str, Any]:
+    """Arguments by name."""
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise ValueError("must be a mapping whose keys are text")
+    return dict(value)
+
+
+def one_of(*words: str) -> Check:
+    """The check for one of some words."""
+
+    def check(value: object) -> str:
+        if not isinstance(value, str) or value not in words:
+            mend = did_you_mean(value, words) if isinstance(value, str) else ""
+            raise ValueError(f"must be {' or '.join(map(repr, words))}{mend}")
+        return value
+
+    return check
