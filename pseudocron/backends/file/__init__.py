@@ -1,0 +1,117 @@
+"""The backend in a folder: `cron.lock` is the gate, `crons.db` the memory. For all processes of one machine."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar, Concatenate, ParamSpec, TypeVar
+
+from pseudocron.backends.base import Backend
+from pseudocron.backends.file.ledger import Ledger, micros
+from pseudocron.backends.file.store import Store
+from pseudocron.host import Host
+from pseudocron.lockfile import LockFile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from pseudocron.backends.base import Claim, Proposal, Reaped, Refusal, Result, Run, Skip, State
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+NANOS = 1000
+"""Nanoseconds in a microsecond."""
+
+
+class File(Backend):
+    """A backend that survives its processes. Every verb is one hop to a thread, with one transaction.
+
+    Args:
+        folder: Where the files are; made when opened, for this user alone. It must be on a local disk.
+        keep: How many runs, and how many skips, are kept of each cron.
+        host: Where the clock, the chance and the threads come from.
+    """
+
+    durable: ClassVar[bool] = True
+
+    def __init__(self, folder: Path, *, keep: int = 20, host: Host = Host()) -> None:  # noqa: B008  frozen
+        self._keep = keep
+        self._host = host
+        self._store = Store(folder / "crons.db", random=host.random)
+        # The clock's microseconds, so that the gate and the memory tell the same time.
+        self._gate = LockFile(folder / "cron.lock", now_ns=lambda: micros(host.now()) * NANOS)
+
+    async def open(self) -> None:
+        """See `Backend.open`."""
+        await self._host.hop(self._store.open)
+
+    async def close(self) -> None:
+        """See `Backend.close`."""
+        await self._host.hop(self._store.close)
+
+    async def fresh_for(self, max_age: float) -> float:
+        """See `Backend.fresh_for`."""
+        return await self._host.hop(self._gate.fresh_for, max_age)
+
+    async def enter(self, max_age: float) -> bool:
+        """See `Backend.enter`."""
+        return await self._host.hop(self._gate.enter, max_age)
+
+    async def lower(self, due: datetime, max_age: float) -> None:
+        """See `Backend.lower`."""
+        await self._host.hop(self._gate.lower, micros(due) * NANOS, max_age)
+
+    async def states(self, marks: Mapping[str, datetime]) -> Mapping[str, State]:
+        """See `Backend.states`."""
+        return await self._hop(Ledger.states, marks)
+
+    async def claim(self, proposal: Proposal) -> Claim | Refusal:
+        """See `Backend.claim`."""
+        return await self._hop(Ledger.claim, proposal)
+
+    async def skip(self, skips: Sequence[Skip]) -> None:
+        """See `Backend.skip`."""
+        await self._hop(Ledger.skip, skips)
+
+    def renew(self, claims: Sequence[Claim], lease: float) -> Collection[str]:
+        """See `Backend.renew`."""
+        return self._transact(Ledger.renew, claims, lease)
+
+    async def finish(self, claim: Claim, result: Result, *, keep_lease: bool = False) -> bool:
+        """See `Backend.finish`."""
+        return await self._hop(Ledger.finish, claim, result, keep_lease=keep_lease)
+
+    async def release(self, claim: Claim) -> None:
+        """See `Backend.release`."""
+        await self._hop(Ledger.release, claim)
+
+    async def reap(self) -> Reaped:
+        """See `Backend.reap`."""
+        return await self._hop(Ledger.reap)
+
+    async def pause(self, name: str) -> None:
+        """See `Backend.pause`."""
+        await self._hop(Ledger.pause, name)
+
+    async def resume(self, name: str) -> None:
+        """See `Backend.resume`."""
+        await self._hop(Ledger.resume, name)
+
+    async def history(self, name: str | None = None, *, limit: int = 20) -> Sequence[Run]:
+        """See `Backend.history`."""
+        return await self._hop(Ledger.history, name, limit)
+
+    async def reset(self, name: str, mark: datetime) -> None:
+        """See `Backend.reset`."""
+        await self._hop(Ledger.reset, name, mark)
+
+    async def _hop(self, verb: Callable[Concatenate[Ledger, P], T], *args: P.args, **options: P.kwargs) -> T:
+        return await self._host.hop(partial(self._transact, verb, *args, **options))
+
+    def _transact(self, verb: Callable[Concatenate[Ledger, P], T], *args: P.args, **options: P.kwargs) -> T:
+        """The clock is read in the transaction, so that the times of the verbs are in the order of the verbs."""
+        return self._store.transact(
+            lambda db: verb(Ledger(db, now=self._host.now(), keep=self._keep), *args, **options)
+        )

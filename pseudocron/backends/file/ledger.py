@@ -1,0 +1,227 @@
+"""The verbs of the contract in SQL, inside a transaction that somebody else begins and ends."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from pseudocron.backends.base import Claim, Outcome, Proposal, Reaped, Reason, Refusal, Result, Run, Skip, State
+from pseudocron.backends.rules import RECOVERABLE, claim_of, granted, refusal, skip_for, skipped, tail
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Collection, Mapping, Sequence
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+
+RUN = tuple(column.name for column in fields(Run))
+
+KNOW = "INSERT INTO crons (name) VALUES (?) ON CONFLICT (name) DO NOTHING"
+FIRST_MARK = "UPDATE crons SET mark = ? WHERE name = ? AND mark IS NULL"
+GROW = "UPDATE crons SET mark = max(ifnull(mark, ?), ?) WHERE name = ?"
+LIVING = "SELECT count(*) FROM runs WHERE name = ? AND lease IS NOT NULL"
+INSERT = f"""
+    INSERT INTO runs ({", ".join(RUN)}, lease, recover)
+    VALUES ({", ".join(f":{column}" for column in RUN)}, :lease, :recover)"""  # noqa: S608  our own names
+MERGE = "UPDATE runs SET slot = max(slot, ?), ended = ?, slots = slots + ? WHERE run_id = ?"
+RENEW = "UPDATE runs SET lease = ? WHERE run_id = ? AND fence = ? AND lease IS NOT NULL"
+END = "UPDATE runs SET outcome = ?, ended = ?, error = ?, output = ?, waits = recover AND ? WHERE run_id = ?"
+RELEASE = "UPDATE runs SET lease = NULL WHERE run_id = ? AND fence = ? AND outcome IS NOT NULL"
+TRIM = """
+    DELETE FROM runs WHERE id IN (
+        SELECT id FROM (
+            SELECT id, row_number() OVER (PARTITION BY reason IS NULL ORDER BY id DESC) AS place
+            FROM runs WHERE name = ? AND outcome IS NOT NULL AND lease IS NULL AND NOT waits
+        ) WHERE place > ?
+    )"""
+
+
+class Ledger:
+    """The memory of slots and the history, for the length of one transaction.
+
+    Args:
+        db: A connection with a transaction begun, so that nobody else's comes between.
+        now: The clock, read after that.
+        keep: How many runs, and how many skips, are kept of each cron.
+    """
+
+    def __init__(self, db: sqlite3.Connection, *, now: datetime, keep: int) -> None:
+        self._db = db
+        self._now = now
+        self._keep = keep
+
+    def states(self, marks: Mapping[str, datetime]) -> Mapping[str, State]:
+        """See `Backend.states`."""
+        for name, mark in marks.items():
+            self._db.execute(KNOW, (name,))
+            self._db.execute(FIRST_MARK, (micros(mark), name))
+        return {name: self._state(name) for name in marks}
+
+    def _state(self, name: str) -> State:
+        cron = self._db.execute("SELECT * FROM crons WHERE name = ?", (name,)).fetchone()
+        return State(
+            name=name,
+            mark=instant(cron["mark"]),
+            paused=bool(cron["paused"]),
+            runs=cron["claims"],
+            failures=cron["failures"],
+            missed=cron["missed"],
+            running=self._living(name),
+            last=self._run("name = ? AND reason IS NULL ORDER BY id DESC", name),
+        )
+
+    def claim(self, proposal: Proposal) -> Claim | Refusal:
+        """See `Backend.claim`."""
+        name = proposal.name
+        orphan = self._run("run_id = ? AND name = ? AND waits", proposal.recovers, name)
+        mark, paused = self._mark(name)
+        living = self._living(name)
+        why = refusal(proposal, now=self._now, mark=mark, paused=paused, living=living, orphan=orphan)
+        if why is None:
+            return self._grant(proposal, orphan)
+        if skip := skip_for(proposal, why):
+            self._record(skip, worker=proposal.worker)
+        return why
+
+    def _grant(self, proposal: Proposal, orphan: Run | None) -> Claim:
+        self._grow(proposal.name, proposal.slot)
+        self._db.execute("UPDATE crons SET claims = claims + 1 WHERE name = ?", (proposal.name,))
+        (fence,) = self._db.execute("SELECT claims FROM crons WHERE name = ?", (proposal.name,)).fetchone()
+        run = granted(proposal, fence=fence, orphan=orphan, now=self._now)
+        self._insert(run, lease=self._lease(proposal.lease), recover=proposal.recover)
+        if orphan:
+            self._db.execute("UPDATE runs SET waits = 0 WHERE run_id = ?", (orphan.run_id,))
+            self._trim(proposal.name)
+        return claim_of(run)
+
+    def skip(self, skips: Sequence[Skip]) -> None:
+        """See `Backend.skip`."""
+        for skip in skips:
+            mark, _ = self._mark(skip.name)
+            if mark is None or skip.slot > mark:
+                self._record(skip)
+
+    def _record(self, skip: Skip, *, worker: str = "") -> None:
+        self._grow(skip.name, skip.slot)
+        self._db.execute("UPDATE crons SET missed = missed + ? WHERE name = ?", (skip.slots, skip.name))
+        newest = self._run("name = ? ORDER BY id DESC", skip.name)
+        if newest and newest.reason == skip.reason:
+            self._db.execute(MERGE, (micros(skip.slot), micros(self._now), skip.slots, newest.run_id))
+        else:
+            self._insert(skipped(skip, worker=worker, now=self._now))
+            self._trim(skip.name)
+
+    def renew(self, claims: Sequence[Claim], lease: float) -> Collection[str]:
+        """See `Backend.renew`."""
+        until = self._lease(lease)
+        renewed = (self._db.execute(RENEW, (until, claim.run_id, claim.fence)).rowcount for claim in claims)
+        return {claim.run_id for claim, living in zip(claims, renewed, strict=True) if living}
+
+    def finish(self, claim: Claim, result: Result, *, keep_lease: bool = False) -> bool:
+        """See `Backend.finish`."""
+        own = self._run("run_id = ? AND fence = ? AND outcome IS NULL", claim.run_id, claim.fence)
+        if own is None:
+            return False
+        if not keep_lease:
+            self._db.execute("UPDATE runs SET lease = NULL WHERE run_id = ?", (own.run_id,))
+        self._end(own, result)
+        return True
+
+    def _end(self, run: Run, result: Result) -> None:
+        what = (result.outcome, micros(self._now), tail(result.error), tail(result.output))
+        self._db.execute(END, (*what, result.outcome in RECOVERABLE, run.run_id))
+        failed = result.outcome is not Outcome.SUCCEEDED
+        self._db.execute("UPDATE crons SET failures = failures + ? WHERE name = ?", (failed, run.name))
+        self._trim(run.name)
+
+    def release(self, claim: Claim) -> None:
+        """See `Backend.release`."""
+        self._db.execute(RELEASE, (claim.run_id, claim.fence))
+        self._trim(claim.name)
+
+    def reap(self) -> Reaped:
+        """See `Backend.reap`."""
+        over = self._runs("lease <= ? ORDER BY id", micros(self._now))
+        lost = [run for run in over if run.outcome is None]
+        self._db.execute("UPDATE runs SET lease = NULL WHERE lease <= ?", (micros(self._now),))
+        for run in lost:
+            self._end(run, Result(outcome=Outcome.LOST))
+        for name in {run.name for run in over}:
+            self._trim(name)
+        ended = (self._run("run_id = ?", run.run_id) for run in lost)
+        return Reaped(lost=[run for run in ended if run], orphans=self._runs("waits ORDER BY id"))
+
+    def pause(self, name: str) -> None:
+        """See `Backend.pause`."""
+        self._db.execute(KNOW, (name,))
+        self._db.execute("UPDATE crons SET paused = 1 WHERE name = ?", (name,))
+
+    def resume(self, name: str) -> None:
+        """See `Backend.resume`."""
+        self._db.execute("UPDATE crons SET paused = 0 WHERE name = ?", (name,))
+
+    def history(self, name: str | None, limit: int) -> Sequence[Run]:
+        """See `Backend.history`."""
+        if name is None:
+            return self._runs("TRUE ORDER BY id DESC LIMIT ?", limit)
+        return self._runs("name = ? ORDER BY id DESC LIMIT ?", name, limit)
+
+    def reset(self, name: str, mark: datetime) -> None:
+        """See `Backend.reset`."""
+        self._db.execute(KNOW, (name,))
+        self._db.execute("UPDATE crons SET mark = ? WHERE name = ?", (micros(mark), name))
+
+    def _mark(self, name: str) -> tuple[datetime | None, bool]:
+        """A cron's mark, and whether it is paused."""
+        known = self._db.execute("SELECT mark, paused FROM crons WHERE name = ?", (name,)).fetchone()
+        mark, paused = known or (None, False)
+        return None if mark is None else instant(mark), bool(paused)
+
+    def _grow(self, name: str, slot: datetime) -> None:
+        self._db.execute(KNOW, (name,))
+        self._db.execute(GROW, (micros(slot), micros(slot), name))
+
+    def _living(self, name: str) -> int:
+        return int(self._db.execute(LIVING, (name,)).fetchone()[0])
+
+    def _lease(self, seconds: float) -> int:
+        return micros(self._now + timedelta(seconds=seconds))
+
+    def _insert(self, run: Run, *, lease: int | None = None, recover: bool = False) -> None:
+        line = {column: getattr(run, column) for column in RUN}
+        instants = {"slot": micros(run.slot), "started": micros(run.started), "ended": run.ended and micros(run.ended)}
+        self._db.execute(INSERT, line | instants | {"lease": lease, "recover": recover})
+
+    def _runs(self, where: str, *values: object) -> list[Run]:
+        lines = self._db.execute(f"SELECT {', '.join(RUN)} FROM runs WHERE {where}", values)  # noqa: S608  our own
+        return [_run(line) for line in lines]
+
+    def _run(self, where: str, *values: object) -> Run | None:
+        return next(iter(self._runs(f"{where} LIMIT 1", *values)), None)
+
+    def _trim(self, name: str) -> None:
+        self._db.execute(TRIM, (name, self._keep))
+
+
+def _run(line: sqlite3.Row) -> Run:
+    ended, outcome, reason = line["ended"], line["outcome"], line["reason"]
+    read = {
+        "slot": instant(line["slot"]),
+        "started": instant(line["started"]),
+        "ended": None if ended is None else instant(ended),
+        "outcome": outcome and Outcome(outcome),
+        "reason": reason and Reason(reason),
+    }
+    return Run(**dict(line) | read)
+
+
+def micros(moment: datetime) -> int:
+    """Whole microseconds since the Unix epoch."""
+    return (moment - EPOCH) // MICROSECOND
+
+
+def instant(since_epoch: int) -> datetime:
+    """The aware UTC instant so many microseconds after the Unix epoch."""
+    return EPOCH + since_epoch * MICROSECOND

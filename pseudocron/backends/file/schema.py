@@ -1,0 +1,121 @@
+"""How the SQLite file comes to be: its folder, its mode, its tables, and their migrations."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from errno import ENOTDIR
+from typing import TYPE_CHECKING
+
+from pseudocron.errors import BackendError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# Instants are microseconds since the Unix epoch. A line of `runs` without `outcome` is running; one with
+# a `lease` (when it ends) is living; one that `waits` is an orphan. `claims` counts them, and is the fence.
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """CREATE TABLE crons (
+            name TEXT PRIMARY KEY,
+            mark INTEGER,
+            paused INTEGER NOT NULL DEFAULT 0,
+            claims INTEGER NOT NULL DEFAULT 0,
+            failures INTEGER NOT NULL DEFAULT 0,
+            missed INTEGER NOT NULL DEFAULT 0
+        )""",
+        """CREATE TABLE runs (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            run_id TEXT NOT NULL UNIQUE,
+            name TEXT NOT NULL,
+            slot INTEGER NOT NULL,
+            fence INTEGER NOT NULL,
+            attempt INTEGER NOT NULL,
+            worker TEXT NOT NULL,
+            started INTEGER NOT NULL,
+            ended INTEGER,
+            outcome TEXT,
+            reason TEXT,
+            slots INTEGER NOT NULL,
+            error TEXT,
+            output TEXT,
+            lease INTEGER,
+            recover INTEGER NOT NULL DEFAULT 0,
+            waits INTEGER NOT NULL DEFAULT 0
+        )""",
+        "CREATE INDEX runs_of_cron ON runs (name, id)",
+        "CREATE INDEX living_runs ON runs (lease) WHERE lease IS NOT NULL",
+        "CREATE INDEX waiting_runs ON runs (id) WHERE waits",
+    ),
+)
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection to the store at `path`, which is made and migrated as needed.
+
+    Raises:
+        BackendError: It is of a newer version, or its file system can't hold it.
+        OSError: Its folder or file can't be made.
+        sqlite3.Error: It can't be opened or read, or is busy.
+    """
+    _make_folder(path.parent)
+    _make_file(path)
+    db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+    try:
+        _prepare(db, path)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, for this user alone."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    try:
+        folder.mkdir(0o700)
+    except FileExistsError:
+        if folder.is_dir():  # another process was quicker
+            return
+        raise NotADirectoryError(ENOTDIR, "Not a folder", str(folder)) from None
+    folder.chmod(0o700)  # whatever the umask took away
+
+
+def _make_file(path: Path) -> None:
+    """Make the empty file, which SQLite takes for an empty store; its `-wal` and `-shm` inherit the mode."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return
+    os.fchmod(fd, 0o600)  # whatever the umask took away
+    os.close(fd)
+
+
+def _prepare(db: sqlite3.Connection, path: Path) -> None:
+    db.row_factory = sqlite3.Row
+    version = _version(db)
+    if version > len(MIGRATIONS):
+        raise BackendError(
+            f"store '{path}' has version {version}, this pseudocron knows {len(MIGRATIONS)}: upgrade pseudocron"
+        )
+    db.execute("PRAGMA synchronous = FULL")  # a power cut must not reopen a slot
+    if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+        raise BackendError(f"store '{path}' is on a file system without shared memory: name a local folder")
+    if version < len(MIGRATIONS):
+        _migrate(db)
+
+
+def _migrate(db: sqlite3.Connection) -> None:
+    db.execute("BEGIN IMMEDIATE")
+    # Read anew: another process may have migrated before this one had the lock.
+    for statements in MIGRATIONS[_version(db) :]:
+        for statement in statements:
+            db.execute(statement)
+    db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+    db.execute("COMMIT")
+
+
+def _version(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])

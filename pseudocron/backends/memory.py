@@ -1,0 +1,278 @@
+"""The backend in memory: the reference of the contract, for tests and for one process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from threading import Lock
+from typing import TYPE_CHECKING, ClassVar
+
+from pseudocron.backends.base import Backend, Claim, Outcome, Proposal, Reaped, Refusal, Result, Run, Skip, State
+from pseudocron.backends.rules import RECOVERABLE, claim_of, granted, refusal, skip_for, skipped, tail
+from pseudocron.host import Host
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+
+@dataclass(slots=True)
+class Cron:
+    """What is kept of a cron for ever; its claims give the fence."""
+
+    mark: datetime | None = None
+    paused: bool = False
+    claims: int = 0
+    failures: int = 0
+    missed: int = 0
+
+    def grow(self, slot: datetime) -> None:
+        """Raise the mark to a slot, if that is higher."""
+        self.mark = slot if self.mark is None else max(self.mark, slot)
+
+
+@dataclass(slots=True)
+class Line:
+    """A line of the history, the end of its lease, and whether it is, and waits, to be recovered."""
+
+    run: Run
+    lease: datetime | None = None
+    recover: bool = False
+    waits: bool = False
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing more can happen to it, so that it may be forgotten."""
+        return self.run.outcome is not None and self.lease is None and not self.waits
+
+
+@dataclass(slots=True)
+class Store:
+    """What all `Memory` objects share that stand for processes with the same store."""
+
+    lock: Lock = field(default_factory=Lock)
+    gate: datetime | None = None
+    crons: dict[str, Cron] = field(default_factory=dict)
+    lines: list[Line] = field(default_factory=list)
+
+    def cron(self, name: str) -> Cron:
+        """What is known of a cron, from now on."""
+        return self.crons.setdefault(name, Cron())
+
+    def of(self, name: str) -> list[Line]:
+        """A cron's history, oldest first."""
+        return [line for line in self.lines if line.run.name == name]
+
+    def living(self, name: str) -> int:
+        """How many leases of a cron are living."""
+        return sum(line.lease is not None for line in self.of(name))
+
+    def own(self, claim: Claim) -> Line | None:
+        """The line of a claim, if it is still there."""
+        own = (line for line in self.lines if line.run.run_id == claim.run_id and line.run.fence == claim.fence)
+        return next(own, None)
+
+
+class Memory(Backend):
+    """A backend that ends with its process.
+
+    Args:
+        store: What it shares with others; its own if none is given.
+        keep: How many runs, and how many skips, are kept of each cron.
+        host: Where the clock comes from.
+    """
+
+    durable: ClassVar[bool] = False
+
+    def __init__(self, *, store: Store | None = None, keep: int = 20, host: Host = Host()) -> None:  # noqa: B008
+        self._store = store or Store()
+        self._keep = keep
+        self._now = host.now
+
+    async def open(self) -> None:
+        """There is nothing to reach."""
+
+    async def close(self) -> None:
+        """There is nothing to let go of."""
+
+    async def fresh_for(self, max_age: float) -> float:
+        """See `Backend.fresh_for`."""
+        with self._store.lock:
+            return self._left(max_age)
+
+    async def enter(self, max_age: float) -> bool:
+        """See `Backend.enter`."""
+        with self._store.lock:
+            stale = not self._left(max_age)
+            if stale:
+                self._store.gate = self._now()
+            return stale
+
+    async def lower(self, due: datetime, max_age: float) -> None:
+        """See `Backend.lower`."""
+        with self._store.lock:
+            if self._left(max_age) and self._store.gate:
+                self._store.gate = min(self._store.gate, due - timedelta(seconds=max_age))
+
+    def _left(self, max_age: float) -> float:
+        gate, now = self._store.gate, self._now()
+        if gate is None or gate > now:
+            return 0.0
+        return max(0.0, (gate + timedelta(seconds=max_age) - now).total_seconds())
+
+    async def states(self, marks: Mapping[str, datetime]) -> Mapping[str, State]:
+        """See `Backend.states`."""
+        with self._store.lock:
+            return {name: self._state(name, mark) for name, mark in marks.items()}
+
+    def _state(self, name: str, first: datetime) -> State:
+        cron = self._store.cron(name)
+        cron.mark = cron.mark or first
+        runs = [line.run for line in self._store.of(name) if line.run.reason is None]
+        return State(
+            name=name,
+            mark=cron.mark,
+            paused=cron.paused,
+            runs=cron.claims,
+            failures=cron.failures,
+            missed=cron.missed,
+            running=self._store.living(name),
+            last=runs[-1] if runs else None,
+        )
+
+    async def claim(self, proposal: Proposal) -> Claim | Refusal:
+        """See `Backend.claim`."""
+        with self._store.lock:
+            orphan = self._orphan(proposal)
+            cron = self._store.crons.get(proposal.name, Cron())
+            why = refusal(
+                proposal,
+                now=self._now(),
+                mark=cron.mark,
+                paused=cron.paused,
+                living=self._store.living(proposal.name),
+                orphan=orphan.run if orphan else None,
+            )
+            if why is None:
+                return self._grant(proposal, orphan)
+            if skip := skip_for(proposal, why):
+                self._skip(skip, worker=proposal.worker)
+            return why
+
+    def _orphan(self, proposal: Proposal) -> Line | None:
+        lines = self._store.of(proposal.name)
+        return next((line for line in lines if line.waits and line.run.run_id == proposal.recovers), None)
+
+    def _grant(self, proposal: Proposal, orphan: Line | None) -> Claim:
+        cron, now = self._store.cron(proposal.name), self._now()
+        cron.grow(proposal.slot)
+        cron.claims += 1
+        run = granted(proposal, fence=cron.claims, orphan=orphan.run if orphan else None, now=now)
+        lease = now + timedelta(seconds=proposal.lease)
+        self._store.lines.append(Line(run=run, lease=lease, recover=proposal.recover))
+        if orphan:
+            orphan.waits = False
+            self._trim(proposal.name)
+        return claim_of(run)
+
+    async def skip(self, skips: Sequence[Skip]) -> None:
+        """See `Backend.skip`."""
+        with self._store.lock:
+            for skip in skips:
+                mark = self._store.cron(skip.name).mark
+                if mark is None or skip.slot > mark:
+                    self._skip(skip)
+
+    def _skip(self, skip: Skip, *, worker: str = "") -> None:
+        cron, now = self._store.cron(skip.name), self._now()
+        cron.grow(skip.slot)
+        cron.missed += skip.slots
+        newest = next(reversed(self._store.of(skip.name)), None)
+        if newest and newest.run.reason == skip.reason:
+            slot, slots = max(newest.run.slot, skip.slot), newest.run.slots + skip.slots
+            newest.run = replace(newest.run, slot=slot, ended=now, slots=slots)
+            return
+        self._store.lines.append(Line(run=skipped(skip, worker=worker, now=now)))
+        self._trim(skip.name)
+
+    def renew(self, claims: Sequence[Claim], lease: float) -> Collection[str]:
+        """See `Backend.renew`."""
+        with self._store.lock:
+            until = self._now() + timedelta(seconds=lease)
+            living = [line for claim in claims if (line := self._store.own(claim)) and line.lease]
+            for line in living:
+                line.lease = until
+            return {line.run.run_id for line in living}
+
+    async def finish(self, claim: Claim, result: Result, *, keep_lease: bool = False) -> bool:
+        """See `Backend.finish`."""
+        with self._store.lock:
+            line = self._store.own(claim)
+            if line is None or line.run.outcome is not None:
+                return False
+            if not keep_lease:
+                line.lease = None
+            self._end(line, result)
+            return True
+
+    def _end(self, line: Line, result: Result) -> None:
+        line.run = replace(
+            line.run,
+            outcome=result.outcome,
+            ended=self._now(),
+            error=tail(result.error),
+            output=tail(result.output),
+        )
+        line.waits = line.recover and result.outcome in RECOVERABLE
+        self._store.cron(line.run.name).failures += result.outcome is not Outcome.SUCCEEDED
+        self._trim(line.run.name)
+
+    async def release(self, claim: Claim) -> None:
+        """See `Backend.release`."""
+        with self._store.lock:
+            line = self._store.own(claim)
+            if line and line.run.outcome is not None:
+                line.lease = None
+                self._trim(claim.name)
+
+    async def reap(self) -> Reaped:
+        """See `Backend.reap`."""
+        with self._store.lock:
+            over = [line for line in self._store.lines if line.lease and line.lease <= self._now()]
+            lost = [line for line in over if line.run.outcome is None]
+            for line in over:
+                line.lease = None
+            for line in lost:
+                self._end(line, Result(outcome=Outcome.LOST))
+            for line in over:
+                self._trim(line.run.name)
+            orphans = [line.run for line in self._store.lines if line.waits]
+            return Reaped(lost=[line.run for line in lost], orphans=orphans)
+
+    async def pause(self, name: str) -> None:
+        """See `Backend.pause`."""
+        with self._store.lock:
+            self._store.cron(name).paused = True
+
+    async def resume(self, name: str) -> None:
+        """See `Backend.resume`."""
+        with self._store.lock:
+            self._store.cron(name).paused = False
+
+    async def history(self, name: str | None = None, *, limit: int = 20) -> Sequence[Run]:
+        """See `Backend.history`."""
+        with self._store.lock:
+            lines = self._store.lines if name is None else self._store.of(name)
+            return [line.run for line in reversed(lines)][:limit]
+
+    async def reset(self, name: str, mark: datetime) -> None:
+        """See `Backend.reset`."""
+        with self._store.lock:
+            self._store.cron(name).mark = mark
+
+    def _trim(self, name: str) -> None:
+        """Forget all but the last `keep` settled runs and skips of a cron."""
+        settled = [line for line in reversed(self._store.of(name)) if line.settled]
+        runs = [line for line in settled if line.run.reason is None]
+        skips = [line for line in settled if line.run.reason is not None]
+        old = {line.run.run_id for line in runs[self._keep :] + skips[self._keep :]}
+        self._store.lines = [line for line in self._store.lines if line.run.run_id not in old]

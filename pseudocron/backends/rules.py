@@ -1,0 +1,98 @@
+"""What backends written in Python share: who gets a slot, the lines of the history, how much text is kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from pseudocron.backends.base import Claim, Outcome, Reason, Refusal, Run, Skip
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from pseudocron.backends.base import Proposal
+
+RECOVERABLE = frozenset({Outcome.INTERRUPTED, Outcome.LOST})
+TEXT_BYTES = 64 * 1024
+
+
+def refusal(
+    proposal: Proposal, *, now: datetime, mark: datetime | None, paused: bool, living: int, orphan: Run | None
+) -> Refusal | None:
+    """Why the proposal is refused, None if it is not; `Backend.claim` is the source of the rules.
+
+    Args:
+        proposal: What is asked for.
+        now: The backend's clock.
+        mark: The cron's mark, None if it has none.
+        paused: Whether the cron is paused.
+        living: How many leases of the cron are living.
+        orphan: The run that the proposal recovers, if it does and that run waits for it.
+    """
+    if proposal.slot > now:
+        return Refusal.EARLY
+    if proposal.recovers is None:
+        taken = mark is not None and proposal.slot <= mark
+    else:
+        taken = orphan is None or orphan.slot != proposal.slot
+    if taken:
+        return Refusal.TAKEN
+    if paused:
+        return Refusal.PAUSED
+    return Refusal.OVERLAP if living >= proposal.max_instances else None
+
+
+def skip_for(proposal: Proposal, why: Refusal) -> Skip | None:
+    """The skip that a refused claim records, if it does; the mark then grows to its slot."""
+    if why not in {Refusal.OVERLAP, Refusal.PAUSED} or proposal.recovers is not None:
+        return None
+    return Skip(name=proposal.name, slot=proposal.slot, reason=Reason(why.value))
+
+
+def granted(proposal: Proposal, *, fence: int, orphan: Run | None, now: datetime) -> Run:
+    """The line of history of a claim that is granted."""
+    return Run(
+        run_id=uuid4().hex,
+        name=proposal.name,
+        slot=proposal.slot,
+        fence=fence,
+        attempt=orphan.attempt + 1 if orphan else 1,
+        worker=proposal.worker,
+        started=now,
+    )
+
+
+def claim_of(run: Run) -> Claim:
+    """The claim whose run this is."""
+    return Claim(
+        name=run.name,
+        slot=run.slot,
+        run_id=run.run_id,
+        fence=run.fence,
+        attempt=run.attempt,
+        started=run.started,
+    )
+
+
+def skipped(skip: Skip, *, worker: str, now: datetime) -> Run:
+    """The line of history of slots that are skipped."""
+    return Run(
+        run_id=uuid4().hex,
+        name=skip.name,
+        slot=skip.slot,
+        fence=0,
+        attempt=0,
+        worker=worker,
+        started=now,
+        ended=now,
+        outcome=Outcome.SKIPPED,
+        reason=skip.reason,
+        slots=skip.slots,
+    )
+
+
+def tail(text: str | None) -> str | None:
+    """The last 64 KiB of a text, as UTF-8 that any store can keep."""
+    if text is None:
+        return None
+    return text.encode(errors="backslashreplace")[-TEXT_BYTES:].decode(errors="ignore")

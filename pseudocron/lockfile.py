@@ -1,0 +1,201 @@
+"""A file whose mtime says when somebody last entered, and that only one process at a time may date anew."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+from pseudocron.errors import BackendError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from types import ModuleType
+
+NANO = 1_000_000_000
+REOPENINGS = 5
+"""How often a file that somebody deletes under our hands is opened again."""
+PATIENCE = 1.0
+"""Seconds for which `lower` tries to get the lock."""
+PAUSE = 0.002
+"""Seconds between its tries."""
+
+
+@dataclass(frozen=True, slots=True)
+class LockFile:
+    """The file at `path`. It blocks, for microseconds; it is made when first entered and never deleted.
+
+    Times are written explicitly: a plain touch stamps the kernel's coarse clock, up to 4 ms in the past, and
+    the next process then finds the file stale that much too early.
+
+    Args:
+        path: Where the file is; its folder must exist.
+        now_ns: The wall clock in nanoseconds since the Unix epoch, the same for all who share the file.
+
+    Every method raises `BackendError` if the file can't be used.
+    """
+
+    path: Path
+    now_ns: Callable[[], int] = time.time_ns
+
+    def fresh_for(self, max_age: float) -> float:
+        """Seconds until the file turns stale; 0 when it is stale.
+
+        It is stale when it is missing, dated `max_age` seconds ago or longer, or dated in the future.
+        """
+        with self._named():
+            try:
+                status = self.path.stat()
+            except FileNotFoundError:
+                return 0.0
+            _demand_file(status)
+        # The clock is read after the mtime: the other way round, a file that somebody enters in between
+        # would seem to be dated in the future.
+        return _left(status.st_mtime_ns, self.now_ns(), max_age) / NANO
+
+    def enter(self, max_age: float) -> bool:
+        """Date the file now if it is stale; of any number that find it stale at once, exactly one gets True.
+
+        Who can't get the lock does not enter: the one who has it does.
+        """
+        with self._named(), self._locked(make=True) as fd:
+            if fd is None:
+                return False
+            mtime = os.fstat(fd).st_mtime_ns
+            now = self.now_ns()
+            if _left(mtime, now, max_age):
+                return False
+            os.utime(fd, ns=(now, now))
+            return True
+
+    def lower(self, due_ns: int, max_age: float) -> None:
+        """Let the file turn stale at `due_ns` (since the Unix epoch) if that is sooner; never later.
+
+        Waits up to a second for the lock: what is due must not be forgotten.
+        """
+        target = due_ns - round(max_age * NANO)
+        deadline = time.monotonic() + PATIENCE
+        with self._named():
+            while not self._lowered(target):
+                if time.monotonic() > deadline:
+                    raise TimeoutError(0, f"locked by another process for over {PATIENCE:g} s")
+                time.sleep(PAUSE)
+
+    def _lowered(self, target: int) -> bool:
+        """Whether the lock could be had, or the file is missing and so is stale as it is."""
+        try:
+            with self._locked(make=False) as fd:
+                if fd is None:
+                    return False
+                mtime = os.fstat(fd).st_mtime_ns
+                # A date in the future is stale already, and an older one would make it fresh.
+                if target < mtime <= self.now_ns():
+                    os.utime(fd, ns=(target, target))
+                return True
+        except FileNotFoundError:
+            return True
+
+    @contextmanager
+    def _locked(self, *, make: bool) -> Iterator[int | None]:
+        """A descriptor of the file at `path`, locked; None if another has the lock."""
+        fd = self._lock(make=make)
+        try:
+            yield fd
+        finally:
+            if fd is not None:
+                # Closing is not enough: a child forked meanwhile has a copy, and would keep the lock.
+                _portalocker().unlock(fd)
+                os.close(fd)
+
+    def _lock(self, *, make: bool) -> int | None:
+        for _ in range(REOPENINGS):
+            fd = self._open(make=make)
+            try:
+                locked = _try_lock(fd)
+                if locked and self._is_at_path(fd):
+                    return fd
+            except BaseException:
+                os.close(fd)
+                raise
+            os.close(fd)
+            if not locked:
+                break
+        return None
+
+    def _open(self, *, make: bool) -> int:
+        if make and not self.path.exists():
+            self._make()
+        fd = os.open(self.path, os.O_RDWR)
+        try:
+            _demand_file(os.fstat(fd))
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def _make(self) -> None:
+        """Make the file, dated 1970.
+
+        It is dated before it gets its name: dated by its making it would be fresh, though nobody entered.
+        """
+        unnamed = self.path.with_name(f"{self.path.name}.{os.getpid()}.{threading.get_ident()}")
+        fd = os.open(unnamed, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            os.fchmod(fd, 0o600)  # whatever the umask took away
+            os.utime(fd, ns=(0, 0))
+            with suppress(FileExistsError):
+                os.link(unnamed, self.path)
+        finally:
+            os.close(fd)
+            unnamed.unlink()
+
+    def _is_at_path(self, fd: int) -> bool:
+        """Whether the file we locked is still the one that the others will find."""
+        try:
+            return os.path.samestat(os.fstat(fd), self.path.stat())
+        except FileNotFoundError:
+            return False
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Name the file in whatever goes wrong with it."""
+        try:
+            yield
+        except OSError as error:
+            why = error.strerror or error
+            raise BackendError(f"can't use the lock file '{self.path}': {why}; mend its path or mode") from error
+
+
+def _left(mtime: int, now: int, max_age: float) -> int:
+    """Nanoseconds until a file dated `mtime` turns stale, 0 if it is."""
+    return 0 if mtime > now else max(0, mtime + round(max_age * NANO) - now)
+
+
+def _demand_file(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(0, "not a file")
+
+
+def _try_lock(fd: int) -> bool:
+    portalocker = _portalocker()
+    try:
+        portalocker.lock(fd, portalocker.LOCK_EX | portalocker.LOCK_NB)
+    except portalocker.AlreadyLocked:
+        return False
+    except portalocker.LockException as error:
+        raise OSError(0, error.strerror or str(error)) from error
+    return True
+
+
+@cache
+def _portalocker() -> ModuleType:
+    """Imported when first needed: it brings in its Redis lock, and takes its time."""
+    import portalocker  # noqa: PLC0415
+
+    return portalocker
