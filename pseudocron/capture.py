@@ -1,0 +1,31 @@
+"""What is kept of a run that went wrong or wrote something: its last 64 KiB."""
+
+from __future__ import annotations
+
+import os
+import traceback
+
+LIMIT = 64 * 1024
+"""Bytes of text that are kept of one run, counted as UTF-8."""
+
+_HERE = os.path.dirname(__file__)  # noqa: PTH120 - pathlib would double the start-up time of a child
+
+
+def tail(text: str | bytes) -> str:
+    """The last 64 KiB of a text; bytes that are no UTF-8 are replaced."""
+    data = text.encode(errors="replace") if isinstance(text, str) else text
+    clean = data[-LIMIT:].decode(errors="replace").encode()
+    return clean[-LIMIT:].decode(errors="ignore")
+
+
+def trace(error: BaseException) -> str:
+    """The traceback of an error from the first frame that is not pseudocron's; reads source files."""
+    frames = error.__traceback__
+    while frames and os.path.dirname(frames.tb_frame.f_code.co_filename) == _HERE:  # noqa: PTH120 - as above
+        frames = frames.tb_next
+    return tail("".join(traceback.format_exception(type(error), error, frames)))
+
+
+def timed_out(timeout: float | None) -> str:
+    """The error of a run whose timeout, in seconds, is over."""
+    return f"timed out after {timeout:.12g} s"

@@ -1,0 +1,222 @@
+"""How a run runs: on the event loop, in a thread of its own, or in a child process."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import threading
+from contextlib import suppress
+from contextvars import copy_context
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pseudocron.backends.base import Outcome, Result
+from pseudocron.capture import timed_out, trace
+from pseudocron.context import running
+from pseudocron.errors import TargetError
+from pseudocron.host import hop
+from pseudocron.processes import Child, command
+from pseudocron.targets import Script
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from pseudocron.context import CurrentRun
+    from pseudocron.targets import Target
+
+_TIMEOUT_GRACE = 5.0  # seconds that a coroutine has to end when it is cancelled at its timeout
+_CANCEL_GRACE = 2.0  # seconds that a run has to end when it is cancelled: a drain can't wait long
+
+_held: set[asyncio.Future[Any]] = set()  # an event loop holds its tasks only weakly
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What to run, and how.
+
+    Args:
+        target: A script, or a callable.
+        args: Arguments; for a process, JSON values.
+        kwargs: Keyword arguments, likewise.
+        process: Whether a callable runs in a child process, which then imports it.
+        timeout: Seconds that it may take, or None.
+    """
+
+    target: Target
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    process: bool
+    timeout: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """The end of a run.
+
+    `lingering` is given where a run is over but its code is not (a thread can't be killed, a coroutine may
+    resist its cancellation), and is done when the code has ended as well.
+    """
+
+    result: Result
+    lingering: asyncio.Future[None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What a piece of user's code returned or raised."""
+
+    value: Any = None
+    error: BaseException | None = None
+
+
+async def execute(call: Call, run: CurrentRun) -> Ended:
+    """Run a call to its end, its timeout or its cancellation; raises nothing but `CancelledError`.
+
+    A coroutine function runs on this event loop, another callable in a daemon thread of its own, both with
+    their own copy of the context variables; a script, or with `process` any callable, in a child process.
+    What they raise is a failure, `SystemExit` included. On cancellation a coroutine is cancelled or a process
+    killed, and waited for a little; a thread is left alone.
+    """
+    try:
+        return await _Execution(call, run).end()
+    except TargetError as error:
+        return Ended(result=Result(outcome=Outcome.FAILED, error=str(error)))
+    except Exception as error:  # noqa: BLE001 - such as no further thread to be had: this run's own failure
+        return Ended(result=Result(outcome=Outcome.FAILED, error=f"can't be run: {error!r}"))
+
+
+class _Execution:
+    """One call on its way to its end."""
+
+    def __init__(self, call: Call, run: CurrentRun) -> None:
+        self._call = call
+        self._run = run
+        self._context = copy_context()
+        self._context.run(running.set, run)
+        self._loop = asyncio.get_running_loop()
+        self._deadline = None if call.timeout is None else self._loop.time() + call.timeout
+
+    async def end(self) -> Ended:
+        target = self._call.target
+        if isinstance(target, Script) or self._call.process:
+            return await self._in_child()
+        work = functools.partial(target.call, *self._call.args, **self._call.kwargs)
+        return await (self._on_loop(work) if _is_coroutine_function(target.call) else self._in_thread(work))
+
+    async def _in_child(self) -> Ended:
+        call = self._call
+        argv = functools.partial(command, call.target, call.args, call.kwargs)
+        child = Child(argv=argv, environ=self._run.environ(), timeout=call.timeout)
+        thread = self._thread(child.run)
+        try:
+            await asyncio.wait({thread})
+        except asyncio.CancelledError:
+            child.hang_up()
+            await asyncio.wait({thread}, timeout=_CANCEL_GRACE)
+            raise
+        done = thread.result()
+        if done.error:
+            raise done.error
+        return Ended(result=done.value)
+
+    async def _in_thread(self, work: Callable[[], Any]) -> Ended:
+        thread = self._thread(functools.partial(self._context.run, work))
+        try:
+            await asyncio.wait({thread}, timeout=self._left())
+        finally:
+            if not thread.done():
+                thread.add_done_callback(_close_unawaited)
+        if not thread.done():
+            return self._timed_out(thread)
+        done = thread.result()
+        if inspect.isawaitable(done.value):
+            return await self._on_loop(lambda: done.value)
+        return await _ended(done.error)
+
+    async def _on_loop(self, work: Callable[[], Awaitable[Any]]) -> Ended:
+        # Created inside of the context, the task copies it; not every task factory can be given one.
+        task = self._context.run(asyncio.create_task, _done(work))
+        _hold(task)
+        try:
+            await asyncio.wait({task}, timeout=self._left())
+        except asyncio.CancelledError:
+            await _cancel(task, _CANCEL_GRACE)
+            raise
+        if task.done():
+            return await _ended(asyncio.CancelledError() if task.cancelled() else task.result().error)
+        await _cancel(task, _TIMEOUT_GRACE)
+        return self._timed_out(task)
+
+    def _thread(self, work: Callable[[], Any]) -> asyncio.Future[_Done]:
+        future: asyncio.Future[_Done] = self._loop.create_future()
+
+        def run() -> None:
+            done = _attempt(work)
+            with suppress(RuntimeError):  # the loop is closed, nobody waits any more
+                self._loop.call_soon_threadsafe(future.set_result, done)
+
+        threading.Thread(target=run, name=f"pseudocron {self._run.name}", daemon=True).start()
+        return future
+
+    def _left(self) -> float | None:
+        return None if self._deadline is None else max(0.0, self._deadline - self._loop.time())
+
+    def _timed_out(self, work: asyncio.Future[Any]) -> Ended:
+        result = Result(outcome=Outcome.TIMED_OUT, error=timed_out(self._call.timeout))
+        return Ended(result=result, lingering=None if work.done() else _lingering(work))
+
+
+def _is_coroutine_function(call: Callable[..., Any]) -> bool:
+    while isinstance(call, functools.partial):
+        call = call.func
+    return inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(type(call).__call__)
+
+
+async def _done(work: Callable[[], Awaitable[Any]]) -> _Done:
+    # A task that ends with SystemExit or KeyboardInterrupt would stop the event loop, and with it the server.
+    try:
+        return _Done(await work())
+    except BaseException as error:  # noqa: BLE001 - whatever it raises is its own failure
+        return _Done(error=error)
+
+
+def _attempt(work: Callable[[], Any]) -> _Done:
+    try:
+        return _Done(work())
+    except BaseException as error:  # noqa: BLE001 - likewise
+        return _Done(error=error)
+
+
+async def _ended(error: BaseException | None) -> Ended:
+    if error is None:
+        return Ended(result=Result(outcome=Outcome.SUCCEEDED))
+    # Off the loop: a traceback reads source files.
+    return Ended(result=Result(outcome=Outcome.FAILED, error=await hop(trace, error)))
+
+
+async def _cancel(task: asyncio.Task[Any], grace: float) -> None:
+    task.cancel()
+    await asyncio.wait({task}, timeout=grace)
+
+
+def _hold(future: asyncio.Future[Any]) -> None:
+    _held.add(future)
+    future.add_done_callback(_held.discard)
+
+
+def _lingering(work: asyncio.Future[Any]) -> asyncio.Future[None]:
+    lingering = work.get_loop().create_future()
+
+    def end(_: object) -> None:
+        if not lingering.done():
+            lingering.set_result(None)
+
+    work.add_done_callback(end)
+    return lingering
+
+
+def _close_unawaited(thread: asyncio.Future[_Done]) -> None:
+    value = thread.result().value
+    if inspect.iscoroutine(value):
+        value.close()

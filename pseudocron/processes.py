@@ -1,0 +1,171 @@
+"""The server's end of a child process: command line, environment, life line, and what the report means."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from subprocess import PIPE, STDOUT, Popen
+from threading import Lock
+from typing import IO, TYPE_CHECKING, Any
+
+from pseudocron.backends.base import Outcome, Result
+from pseudocron.capture import LIMIT, tail, timed_out
+from pseudocron.errors import TargetError
+from pseudocron.targets import Script
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from pseudocron.targets import Function, Target
+
+_TIMEOUT_GRACE = 5.0  # seconds between SIGTERM and SIGKILL when the timeout is over
+_SUPERVISOR = str(Path(__file__).with_name("child.py"))
+_LAST_LINES = 20  # of the output, enough to say why a process failed
+
+_lifelines: set[IO[bytes]] = set()
+
+
+def _let_go() -> None:
+    # A fork of the server would hold the life lines open beyond the server's death.
+    while _lifelines:
+        _lifelines.pop().close()
+
+
+os.register_at_fork(after_in_child=_let_go)
+
+
+class Child:
+    """One child process under its supervisor.
+
+    Args:
+        argv: Gives its command line (see `command`), or raises; asked off the event loop.
+        environ: What it finds in its environment besides the server's.
+        timeout: Seconds that it may take, or None.
+    """
+
+    def __init__(self, *, argv: Callable[[], list[str]], environ: Mapping[str, str], timeout: float | None) -> None:
+        self._argv = argv
+        self._environ = environ
+        self._timeout = timeout
+        self._lock = Lock()
+        self._lifeline: IO[bytes] | None = None
+        self._hung_up = False
+
+    def run(self) -> Result:
+        """Start it and wait for its end; blocks. `OSError` if there can be no further process."""
+        argv = self._argv()
+        supervisor = Popen(
+            [sys.executable, "-P", _SUPERVISOR],
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=STDOUT,
+            bufsize=0,
+            start_new_session=True,  # a signal to the server's process group is not for the child
+        )
+        with supervisor:
+            self._pick_up(supervisor.stdin, self._spec(argv))  # type: ignore[arg-type]
+            said = supervisor.stdout.read()  # type: ignore[union-attr]
+            self.hang_up()
+        return self._result(argv, said, supervisor.returncode)
+
+    def hang_up(self) -> None:
+        """Let it be killed, with its whole process group, within a second; from any thread, at any time."""
+        with self._lock:
+            self._hung_up = True
+            if self._lifeline:
+                _lifelines.discard(self._lifeline)
+                self._lifeline.close()
+
+    def _pick_up(self, lifeline: IO[bytes], spec: bytes) -> None:
+        with self._lock:
+            self._lifeline = lifeline
+            if self._hung_up:
+                lifeline.close()
+                return
+            _lifelines.add(lifeline)
+            with suppress(BrokenPipeError):  # the supervisor is gone; what it said tells why
+                while spec:
+                    spec = spec[lifeline.write(spec) :]
+
+    def _spec(self, argv: list[str]) -> bytes:
+        environ = {**os.environ, "PYTHONUNBUFFERED": "1", **self._environ}
+        if argv[0] == sys.executable:  # for a program of another interpreter it would be the wrong one
+            environ["PYTHONPATH"] = _python_path()
+        spec = {
+            "argv": argv,
+            "environ": environ,
+            "timeout": self._timeout,
+            "grace": _TIMEOUT_GRACE,
+            "keep": LIMIT,
+        }
+        return json.dumps(spec).encode() + b"\n"
+
+    def _result(self, argv: list[str], said: bytes, returncode: int) -> Result:
+        try:
+            report = json.loads(said.splitlines()[-1])
+        except (ValueError, IndexError):
+            error = tail(f"the supervisor of the process ended with {_ending(returncode)}\n{tail(said)}".rstrip())
+            return Result(outcome=Outcome.FAILED, error=error)
+        if "error" in report:
+            return Result(outcome=Outcome.FAILED, error=_unstartable(argv[0], report["error"]))
+        return _judged(report, self._timeout)
+
+
+def command(target: Target, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[str]:
+    """The command line that runs a target.
+
+    A `.py` script runs in this interpreter, another file by itself, both with `args` as text and `kwargs` as
+    `--key=value`. A function is called with them by a child that imports it; `TargetError` if that can't be.
+    """
+    if isinstance(target, Script):
+        path = str(target.path.absolute())
+        interpreter = [sys.executable] if target.path.suffix == ".py" else []
+        return [*interpreter, path, *map(str, args), *(f"--{key}={value}" for key, value in kwargs.items())]
+    return [sys.executable, "-P", "-m", "pseudocron.called", _call(target, args, kwargs)]
+
+
+def _call(target: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+    module, _, name = target.ref.partition(":")
+    if module == "__main__" or not name or "<" in name:
+        raise TargetError(
+            f"{target.ref!r} can't be imported by a child process: define it on the top level of a module"
+        )
+    try:
+        return json.dumps([target.ref, args, kwargs])
+    except (TypeError, ValueError) as error:
+        raise TargetError(f"{target.ref!r}: what a child process is called with must be JSON: {error}") from error
+
+
+def _python_path() -> str:
+    """What this process can import; the whole of `sys.path`, so that the order stays the same."""
+    return os.pathsep.join(os.path.abspath(entry) for entry in sys.path)  # noqa: PTH100 - '' is the current folder
+
+
+def _judged(report: Mapping[str, Any], timeout: float | None) -> Result:
+    output = tail(report["output"])
+    match report["outcome"], report["returncode"]:
+        case "timed_out", _:
+            return Result(outcome=Outcome.TIMED_OUT, error=timed_out(timeout), output=output)
+        case "interrupted", _:
+            return Result(outcome=Outcome.INTERRUPTED, error="its supervisor was told to end it", output=output)
+        case _, 0:
+            return Result(outcome=Outcome.SUCCEEDED, output=output)
+        case _, returncode:
+            last = output.rstrip().splitlines()[-_LAST_LINES:]
+            return Result(outcome=Outcome.FAILED, error="\n".join([_ending(returncode), *last]), output=output)
+
+
+def _ending(returncode: int) -> str:
+    if returncode >= 0:
+        return f"exit code {returncode}"
+    with suppress(ValueError):
+        return f"killed by {signal.Signals(-returncode).name}"
+    return f"killed by signal {-returncode}"  # a real-time signal has no name
+
+
+def _unstartable(path: str, why: str) -> str:
+    return f"can't start {path!r}: {why} (it must be a .py, or executable and name its interpreter with #!)"

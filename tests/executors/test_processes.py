@@ -1,0 +1,355 @@
+"""Scripts and functions in child processes: how they are started, what is kept of them, how they end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from executing import RUN, call, cancelled_when, ended, is_gone, kill, wait_until
+
+from pseudocron import processes
+from pseudocron.backends.base import Outcome
+from pseudocron.capture import LIMIT
+from pseudocron.executors import execute
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Write = Callable[..., Path]
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux can tell")
+
+OUTLIVES = """
+    import os, pathlib, signal, subprocess, sys
+    signal.signal(signal.SIGTERM, {on_term})
+    other = subprocess.Popen(["sleep", "1000"])
+    told = pathlib.Path(sys.argv[1])
+    told.with_suffix(".new").write_text(f"{{os.getpid()}} {{other.pid}} {{os.getppid()}}")
+    told.with_suffix(".new").rename(told)
+    {work}
+"""
+IN_ONE_C_CALL = "sum(range(10**13))"
+IN_SLEEP = "__import__('time').sleep(1000)"
+
+
+def outlives(write: Write, *, on_term: str = "signal.SIG_DFL", work: str = IN_SLEEP) -> Path:
+    return write(OUTLIVES.format(on_term=on_term, work=work))
+
+
+def pids(told: Path) -> list[int]:
+    wait_until(told.exists)
+    return [int(pid) for pid in told.read_text().split()]
+
+
+# How they are started
+
+
+def test_a_script_gets_its_arguments_and_its_output_is_kept(write: Write) -> None:
+    script = write("import sys; print(sys.argv[1:]); print('ü', file=sys.stderr)")
+    result = ended(script, 1, "two words", dry_run=True).result
+    assert result.outcome is Outcome.SUCCEEDED
+    assert result.output == "['1', 'two words', '--dry_run=True']\nü\n"
+    assert result.error is None
+
+
+def test_a_script_knows_its_run_and_runs_where_the_server_does_at_the_lowest_priority(write: Write) -> None:
+    script = write("""
+        import json, os
+        from pseudocron.context import current_run
+        run = current_run()
+        seen = {name: value for name, value in os.environ.items() if name.startswith("PSEUDOCRON_")}
+        leads = os.getpgid(0) == os.getpid()
+        print(json.dumps([os.getcwd(), os.nice(0), leads, run.fence, run.slot.isoformat(), seen]))
+    """)
+    cwd, nice, leads, fence, slot, environ = json.loads(ended(script).result.output or "")
+    assert Path(cwd) == Path.cwd()
+    assert nice == 19
+    assert leads
+    assert fence == RUN.fence
+    assert slot == RUN.slot.isoformat()
+    assert environ == {k: v for k, v in os.environ.items() if k.startswith("PSEUDOCRON_")} | RUN.environ()
+
+
+def test_a_script_can_import_what_the_application_can(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shop").mkdir()
+    write("colour = 'red'", name="shop/paint.py")
+    write("import paint, sys; print(paint.colour)", name="cron.py")
+    monkeypatch.syspath_prepend("shop")
+    assert ended(Path("cron.py")).result.output == "red\n"
+
+
+def test_a_program_of_another_interpreter_is_left_its_own_import_path(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", "/its/own")
+    script = write('#!/bin/sh\necho "$PYTHONPATH $1"\n', name="report", mode=0o755)
+    assert ended(script, "now").result.output == "/its/own now\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "why"),
+    [
+        ("#!/bin/sh\n", 0o644, "Permission denied"),
+        ("echo no interpreter\n", 0o755, "Exec format error"),
+        ("#!/no/such/interpreter\n", 0o755, "No such file or directory"),
+    ],
+)
+def test_a_file_that_cannot_be_started_is_a_failure_with_the_mend(write: Write, text: str, mode: int, why: str) -> None:
+    script = write(text, name="report", mode=mode)
+    result = ended(script).result
+    mend = "it must be a .py, or executable and name its interpreter with #!"
+    assert result.outcome is Outcome.FAILED
+    assert result.error == f"can't start {str(script)!r}: {why} ({mend})"
+
+
+def test_no_further_process_is_a_failure(monkeypatch: pytest.MonkeyPatch, write: Write) -> None:
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    assert "can't be run: FileNotFoundError" in str(ended(write("")).result.error)
+
+
+# What is kept of them
+
+
+def test_an_exit_code_is_a_failure_with_the_last_lines_of_output(write: Write) -> None:
+    result = ended(write("import sys; print('half of it'); sys.exit('no such book')")).result
+    assert result.outcome is Outcome.FAILED
+    assert result.error == "exit code 1\nhalf of it\nno such book"
+    assert result.output == "half of it\nno such book\n"
+
+
+def test_a_signal_is_a_failure_that_names_it(write: Write) -> None:
+    assert ended(write("import os; os.kill(os.getpid(), 9)")).result.error == "killed by SIGKILL"
+    assert ended(write("import os, signal; os.kill(os.getpid(), signal.SIGRTMIN + 1)")).result.error == (
+        f"killed by signal {signal.SIGRTMIN + 1}"
+    )
+
+
+@linux
+def test_of_a_long_output_the_last_64_kib_are_kept_and_no_memory_is_used_for_the_rest(write: Write) -> None:
+    script = write("""
+        import os, re, sys
+        def supervisor_kib():
+            return int(re.search(r"VmHWM:\\s+(\\d+)", open(f"/proc/{os.getppid()}/status").read())[1])
+        before = supervisor_kib()
+        for _ in range(160):
+            sys.stdout.write("ü" * 32 * 1024)
+        sys.stdout.flush()
+        print(supervisor_kib() - before)
+    """)
+    output = ended(script).result.output or ""
+    assert LIMIT - 4 <= len(output.encode()) <= LIMIT
+    assert output[0] in "ü\N{REPLACEMENT CHARACTER}"
+    assert int(output.strip("ü\N{REPLACEMENT CHARACTER}\n")) < 1024
+
+
+def test_bytes_that_are_no_text_are_replaced(write: Write) -> None:
+    script = write("import os; os.write(1, b'\\xff' * 100_000)")
+    output = ended(script).result.output or ""
+    assert set(output) == {"\N{REPLACEMENT CHARACTER}"}
+    assert LIMIT - 4 <= len(output.encode()) <= LIMIT
+
+
+def test_a_script_may_close_its_output(write: Write) -> None:
+    script = write("import os; print('said', flush=True); os.close(1); os.close(2); os._exit(4)")
+    assert ended(script).result.error == "exit code 4\nsaid"
+
+
+# Functions
+
+
+def test_a_function_is_called_in_a_process_of_its_own(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    write(
+        """
+        import os
+        from pseudocron.context import current_run
+        class Shop:
+            @staticmethod
+            def paint(*args, **kwargs): print(os.getpid(), os.nice(0), current_run().name, args, kwargs)
+        async def paint(*args, **kwargs): Shop.paint(*args, **kwargs)
+        """,
+        name="shop_of_processes.py",
+    )
+    for ref in ("shop_of_processes:paint", "shop_of_processes:Shop.paint"):
+        result = ended(ref, 1, process=True, colour="red").result
+        pid, seen = (result.output or "").split(" ", 1)
+        assert int(pid) != os.getpid()
+        assert seen == "19 digest (1,) {'colour': 'red'}\n"
+        assert result.outcome is Outcome.SUCCEEDED
+
+
+def test_a_function_that_raises_in_its_process_is_a_failure_with_the_users_traceback(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    module = write(
+        """
+        def paint(): raise ValueError("no such colour")
+        async def paint_async(): paint()
+        """,
+        name="broken_shop.py",
+    )
+    for ref in ("broken_shop:paint", "broken_shop:paint_async"):
+        error = (ended(ref, process=True).result.error or "").splitlines()
+        assert error[:2] == ["exit code 1", "Traceback (most recent call last):"]
+        assert f'File "{module}"' in error[2]
+        assert error[-1] == "ValueError: no such colour"
+    assert "No module named 'unknown_shop'" in str(ended("unknown_shop:paint", process=True).result.error)
+
+
+@pytest.mark.parametrize("ref", ["__main__:paint", "shop:make.<locals>.paint", "shop:<lambda>", "shop"])
+def test_a_function_that_no_process_can_import_is_a_failure_with_the_mend(ref: str) -> None:
+    error = ended(ref, process=True).result.error
+    assert error == f"{ref!r} can't be imported by a child process: define it on the top level of a module"
+
+
+def test_arguments_that_no_process_can_be_given_are_a_failure() -> None:
+    error = ended("shop:paint", {1, 2}, process=True).result.error
+    why = "Object of type set is not JSON serializable"
+    assert error == f"'shop:paint': what a child process is called with must be JSON: {why}"
+
+
+# How they end
+
+
+def test_what_a_script_leaves_behind_in_its_group_is_killed(write: Write, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    assert ended(outlives(write, work="pass"), told).result.outcome is Outcome.SUCCEEDED
+    wait_until(lambda: all(map(is_gone, pids(told))), within=1)
+
+
+def test_a_script_ends_although_a_descendant_outside_of_its_group_holds_its_output_open(
+    write: Write, tmp_path: Path
+) -> None:
+    script = write("""
+        import subprocess
+        print(subprocess.Popen(["sleep", "1000"], start_new_session=True).pid, flush=True)
+        print("done")
+    """)
+    before = time.monotonic()
+    result = ended(script).result
+    kill(int((result.output or "").split()[0]))
+    assert result.outcome is Outcome.SUCCEEDED
+    assert (result.output or "").endswith("done\n")
+    assert time.monotonic() - before < 5
+
+
+def test_a_timeout_ends_the_whole_group(write: Write, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    result = ended(outlives(write), told, timeout=0.5).result
+    assert result.outcome is Outcome.TIMED_OUT
+    assert result.error == "timed out after 0.5 s"
+    wait_until(lambda: all(map(is_gone, pids(told))), within=1)
+
+
+def test_at_its_timeout_a_script_has_a_grace_to_clean_up(write: Write) -> None:
+    script = write("""
+        import signal, sys, time
+        def clean_up(*_):
+            time.sleep(0.2)
+            sys.exit(print("cleaned up"))
+        signal.signal(signal.SIGTERM, clean_up)
+        time.sleep(1000)
+    """)
+    result = ended(script, timeout=0.5).result
+    assert (result.outcome, result.output) == (Outcome.TIMED_OUT, "cleaned up\n")
+
+
+def test_a_shells_child_has_its_grace_after_the_shell_has_gone(write: Write) -> None:
+    script = write(
+        """\
+        #!/bin/sh
+        (trap 'sleep 0.2; echo cleaned up; exit' TERM; while :; do sleep 0.05; done) &
+        wait
+        """,
+        name="report",
+        mode=0o755,
+    )
+    result = ended(script, timeout=0.5).result
+    assert result.outcome is Outcome.TIMED_OUT
+    assert (result.output or "").endswith("cleaned up\n")
+
+
+def test_a_script_that_ignores_sigterm_is_killed_after_the_grace(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "_TIMEOUT_GRACE", 0.3)
+    told = tmp_path / "told"
+    before = time.monotonic()
+    result = ended(outlives(write, on_term="signal.SIG_IGN"), told, timeout=0.5).result
+    assert 0.8 <= time.monotonic() - before < 5
+    assert result.outcome is Outcome.TIMED_OUT
+    wait_until(lambda: all(map(is_gone, pids(told))), within=1)
+
+
+@pytest.mark.parametrize("on_term", ["signal.SIG_DFL", "signal.SIG_IGN"])
+def test_a_cancelled_run_ends_its_process_before_execute_ends(write: Write, tmp_path: Path, on_term: str) -> None:
+    told = tmp_path / "told"
+
+    async def main() -> None:
+        task = await cancelled_when(told.exists, execute(call(outlives(write, on_term=on_term), told), RUN))
+        assert task.cancelled()
+        assert is_gone(pids(told)[0])
+
+    asyncio.run(main(), debug=True)
+    wait_until(lambda: all(map(is_gone, pids(told))), within=1)
+
+
+def test_a_run_that_is_cancelled_at_once_starts_nothing(write: Write, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+
+    async def main() -> None:
+        script = outlives(write)
+        for pause in (0, 0.001, 0.01):
+            task = asyncio.create_task(execute(call(script, told), RUN))
+            await asyncio.sleep(pause)
+            task.cancel()
+            await asyncio.wait({task})
+            assert task.cancelled()
+
+    asyncio.run(main(), debug=True)
+    assert not told.exists() or all(map(is_gone, pids(told)))
+
+
+def test_a_supervisor_that_is_told_to_end_interrupts_its_script(write: Write, tmp_path: Path) -> None:
+    result, told = with_supervisor_signalled(write, tmp_path, signal.SIGTERM)
+    assert result.outcome is Outcome.INTERRUPTED
+    wait_until(lambda: all(map(is_gone, told)), within=1)
+
+
+@linux
+def test_a_supervisor_that_is_killed_takes_its_script_along(write: Write, tmp_path: Path) -> None:
+    result, told = with_supervisor_signalled(write, tmp_path, signal.SIGKILL)
+    kill(told[1])
+    assert result.outcome is Outcome.FAILED
+    assert result.error == "the supervisor of the process ended with killed by SIGKILL"
+    wait_until(lambda: is_gone(told[0]), within=1)
+
+
+def with_supervisor_signalled(write: Write, tmp_path: Path, signum: int) -> tuple[Any, list[int]]:
+    told = tmp_path / "told"
+
+    async def main() -> Any:
+        task = asyncio.create_task(execute(call(outlives(write), told), RUN))
+        await asyncio.to_thread(wait_until, told.exists)
+        os.kill(pids(told)[2], signum)
+        return (await task).result
+
+    return asyncio.run(main(), debug=True), pids(told)
+
+
+def test_an_interrupt_of_the_supervisor_is_not_for_it(write: Write) -> None:
+    script = write("import os, signal; os.kill(os.getppid(), signal.SIGINT); print('still here')")
+    assert ended(script).result.output == "still here\n"
