@@ -33,6 +33,7 @@ _FIELDS = (
 )
 _DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
 _DAY = re.compile("|".join(_DAYS))
+_ONE_STEP = re.compile(r"\b([0-9A-Z]+)-\1/0*[1-9][0-9]*\b")
 _EPOCH = datetime(2000, 1, 1)  # noqa: DTZ001  naive local time
 
 
@@ -100,26 +101,28 @@ def _miscounted(fields: list[str]) -> str:
 
 
 def _simulate(fields: list[str]) -> CronSim:
-    text = " ".join([*fields[:4], _weekday(fields[4])])
     try:
-        return CronSim(text, _EPOCH)
+        return CronSim(" ".join(_for_cronsim(fields)), _EPOCH)
     except CronSimError:
         _blame(fields)
 
 
-def _weekday(field: str) -> str:
-    """The day of week in numbers, for cronsim takes no names before `L`; a range that ends on sunday ends on 7."""
-    numbers = _DAY.sub(lambda name: str(_DAYS.index(name[0])), field.upper())
-    return re.sub(r"(?<=[1-6]-)0(?![0-9])", "7", numbers)
+def _for_cronsim(fields: list[str]) -> list[str]:
+    """The same in what cronsim understands."""
+    # It would take 5-5/2 for 5/2, which is 5-59/2.
+    fields = [_ONE_STEP.sub(r"\1", field.upper()) for field in fields]
+    # It takes no names before L, and no range that ends on day 0.
+    weekday = _DAY.sub(lambda name: str(_DAYS.index(name[0])), fields[-1])
+    return [*fields[:-1], re.sub(r"(?<=[1-6]-)0(?![0-9])", "7", weekday)]
 
 
 def _blame(fields: list[str]) -> NoReturn:
     """Name the field that is wrong on its own; if none is, they have no day in common."""
     for place, field in enumerate(fields):
         alone = ["*"] * len(fields)
-        alone[place] = _weekday(field) if place == len(fields) - 1 else field
+        alone[place] = field
         try:
-            CronSim(" ".join(alone), _EPOCH)
+            CronSim(" ".join(_for_cronsim(alone)), _EPOCH)
         except CronSimError:
             name, takes = _FIELDS[place]
             raise ScheduleError(f"bad {name} {field[:40]!r}, it takes {takes}") from None

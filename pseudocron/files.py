@@ -114,7 +114,7 @@ def _frames(traceback: TracebackType | None) -> list[tuple[str, int]]:
 def _toml(text: str, where: str) -> Contents:
     try:
         found = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # an int of 5000 digits is a plain ValueError
         raise ConfigError(f"{where}: {error}") from error
     crons = found.pop("crons", None)
     known = {name for setting in IN_FILES for name in (setting.lower(), setting)}

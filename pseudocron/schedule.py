@@ -12,9 +12,9 @@ from hashlib import sha256
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING
 
-from pseudocron import phrases
 from pseudocron.errors import ScheduleError
 from pseudocron.expressions import Pattern
+from pseudocron.phrases import duration, expression, spell
 from pseudocron.zones import SECOND, YEARS, check_zone, parts_ahead, parts_back, show
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Interval(Schedule):
     @property
     def words(self) -> str:
         """See `Schedule.words`."""
-        return f"every {phrases.spell(self.every)}"
+        return f"every {spell(self.every)}"
 
     def _number(self, instant: datetime) -> int:
         """Which slot is the last up to an instant; that at `phase` is slot 0."""
@@ -233,10 +233,10 @@ def _parse(schedule: object, tz: str) -> Schedule:
 def _read(text: str, tz: str) -> Schedule:
     if len(text) > _LONGEST_TEXT:
         raise ScheduleError(f"{len(text)} characters are too many, {_LONGEST_TEXT} are allowed")
-    every = phrases.duration(text)
+    every = duration(text)
     if every is not None:
         return Interval(every)
-    return CronExpression(phrases.expression(text), tz)
+    return CronExpression(expression(text), tz)
 
 
 def jittered(name: str, slot: datetime, *, jitter: float, schedule: Schedule) -> datetime:

@@ -132,6 +132,7 @@ def _colon(ref: str) -> str:
 
 
 def _import(ref: str, module: str) -> object:
+    importlib.invalidate_caches()  # an edit may name a module that is just as new
     try:
         return importlib.import_module(module)
     except (Exception, SystemExit) as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, available_timezones
@@ -44,7 +44,7 @@ def check_zone(tz: object) -> str:
     near = ""
     if isinstance(tz, str):
         try:
-            return ZoneInfo(tz).key
+            return _zone(tz).key
         except (LookupError, OSError, ValueError):  # it has an error for each fault, even IsADirectoryError
             tz = tz[:60]
             near = did_you_mean(tz, available_timezones())
@@ -73,10 +73,16 @@ def parts_back(tz: str, instant: datetime) -> Iterator[Part]:
         yield from (part for part in _parts(tz, year)[::-1] if part.start <= instant)
 
 
+@cache
+def _zone(tz: str) -> ZoneInfo:
+    """ZoneInfo's own cache lets go of a zone, and would read its file again, on an event loop perhaps."""
+    return ZoneInfo(tz)
+
+
 @lru_cache(maxsize=1024)
 def _parts(tz: str, year: int) -> tuple[Part, ...]:
     """The parts of a year, which begins and ends in UTC."""
-    zone = ZoneInfo(tz)
+    zone = _zone(tz)
     # Two days are longer than any clock was set back: what was shown twice around New Year is known.
     before, begin, end = datetime(year, 1, 1) - 2 * DAY, datetime(year, 1, 1), datetime(year + 1, 1, 1)  # noqa: DTZ001  naive UTC
     borders = sorted({begin, end, *_changes(zone, before, end)})

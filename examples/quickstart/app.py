@@ -1,0 +1,54 @@
+"""A page that shows its crons' last runs, and runs them: every visit asks whether something is due."""
+
+from html import escape
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+from starlette.routing import Route
+
+from pseudocron import CronStatus, PseudoCronMiddleware, cron_status
+
+CRONS = Path(__file__).with_name("crons.py")
+
+PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta http-equiv="refresh" content="5">
+<title>pseudocron quickstart</title>
+<style>
+  body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
+  table {{ border-collapse: collapse; width: 100%; }}
+  th, td {{ text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #8884; }}
+</style>
+<h1>What has run because somebody came by</h1>
+<table>
+  <tr><th>cron<th>schedule<th>last run (UTC)<th>outcome<th>runs<th>failed<th>missed<th>next (UTC)</tr>
+  {rows}
+</table>
+<p>This page loads itself every 5 seconds; each load is a visit. Close it, and the crons rest until somebody comes.</p>
+</html>"""
+
+
+def row(cron: CronStatus) -> str:
+    last = cron.last
+    cells = [
+        cron.name,
+        cron.schedule,
+        f"{last.started:%H:%M:%S}" if last else "never",
+        (last.outcome or "running") if last else "",
+        str(cron.runs),
+        str(cron.failures),
+        str(cron.missed),
+        "due" if cron.due else f"{cron.next:%H:%M:%S}" if cron.next else "",
+    ]
+    return "<tr>" + "".join(f"<td>{escape(cell)}" for cell in cells) + "</tr>"
+
+
+async def home(_: Request) -> HTMLResponse:
+    return HTMLResponse(PAGE.format(rows="\n  ".join(map(row, await cron_status(CRONS)))))
+
+
+app = Starlette(routes=[Route("/", home)])
+app.add_middleware(PseudoCronMiddleware, crons=CRONS)

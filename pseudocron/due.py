@@ -1,0 +1,105 @@
+"""Which slots of a cron are due, which were missed, and when the next one comes: pure arithmetic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from pseudocron.backends.base import Reason, Skip
+from pseudocron.schedule import jittered
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from pseudocron.backends.base import State
+    from pseudocron.crons import Cron
+
+AT_MOST = 100
+"""How many missed slots a cron without `coalesce` makes good."""
+
+_MOMENT = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What is to be done for one cron: `slots` to claim, oldest first, and `skips` to record before that."""
+
+    cron: Cron
+    slots: tuple[datetime, ...] = ()
+    skips: tuple[Skip, ...] = ()
+    next: datetime | None = None
+    """When this cron wants the next look, if what is due now is dealt with."""
+
+
+def due(cron: Cron, state: State, now: datetime, *, missed: Reason = Reason.NO_TRAFFIC) -> Due:
+    """What is due of a cron whose highest dealt-with slot is `state.mark`.
+
+    Args:
+        cron: The entry.
+        state: What the store knows of it.
+        now: The present, aware UTC.
+        missed: Why the slots that nobody looked at were missed.
+    """
+    latest = _ripe(cron, state.mark, now)
+    if not cron.enabled or state.paused:
+        reason = Reason.PAUSED if cron.enabled else Reason.DISABLED
+        return Due(cron, skips=_skips(cron, state.mark, latest, reason))
+    upcoming = _next(cron, latest or state.mark)
+    if latest is None:
+        return Due(cron, next=upcoming)
+    wanted = _wanted(cron, state.mark, latest)
+    slots = tuple(slot for slot in wanted if not _misfired(cron, slot, now))
+    return Due(
+        cron,
+        slots,
+        (
+            *_skips(cron, state.mark, wanted[0] - _MOMENT, missed),
+            *_misfires(cron, wanted[: len(wanted) - len(slots)]),
+        ),
+        upcoming,
+    )
+
+
+def _ripe(cron: Cron, mark: datetime, now: datetime) -> datetime | None:
+    """The latest slot above the mark whose jitter has passed too; as that is below the gap, one step back is enough."""
+    slot = cron.schedule.latest(mark, now) if mark < now else None
+    if slot is not None and _wake(cron, slot) > now:
+        slot = cron.schedule.latest(mark, slot - _MOMENT)
+    return slot
+
+
+def _wake(cron: Cron, slot: datetime) -> datetime:
+    return jittered(cron.name, slot, jitter=cron.jitter, schedule=cron.schedule)
+
+
+def _next(cron: Cron, after: datetime) -> datetime | None:
+    slot = cron.schedule.next(after)
+    return None if slot is None else _wake(cron, slot)
+
+
+def _wanted(cron: Cron, mark: datetime, latest: datetime) -> list[datetime]:
+    if cron.coalesce:
+        return [latest]
+    return cron.schedule.last(mark, latest, limit=AT_MOST)
+
+
+def _misfired(cron: Cron, slot: datetime, now: datetime) -> bool:
+    if cron.misfire_grace_time is None:
+        return False
+    return now - _wake(cron, slot) > timedelta(seconds=cron.misfire_grace_time)
+
+
+def _misfires(cron: Cron, slots: list[datetime]) -> tuple[Skip, ...]:
+    if not slots:
+        return ()
+    return (Skip(name=cron.name, slot=slots[-1], reason=Reason.MISFIRE, slots=len(slots)),)
+
+
+def _skips(cron: Cron, mark: datetime, until: datetime | None, reason: Reason) -> tuple[Skip, ...]:
+    """All slots in `(mark, until]` as one skip."""
+    last = cron.schedule.latest(mark, until) if until is not None and until > mark else None
+    if last is None:
+        return ()
+    count = cron.schedule.count(mark, last)
+    return (Skip(name=cron.name, slot=last, reason=reason, slots=count),)

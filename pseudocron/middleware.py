@@ -1,0 +1,127 @@
+"""The door for ASGI applications: each request asks whether a look is due, and never waits for the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from pseudocron.lifespan import Lifespan
+from pseudocron.runtime import READ_AGAIN, watch
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+logger = logging.getLogger("pseudocron")
+
+
+class PseudoCronMiddleware:
+    """Runs the due crons of a configuration behind the requests of any ASGI application.
+
+    Pure ASGI: `app.add_middleware(PseudoCronMiddleware, crons="crons.py")`, or around any application.
+    It holds no state of a request; all that are built for one configuration share one runtime.
+
+    Args:
+        app: The ASGI application.
+        crons: A path to a `.py` or `.toml` file, an import string (`"shop.crons:crons"`), a mapping, or a `Crons`.
+        trigger: Which requests may trigger a look: a predicate over the scope. By default every request may.
+        ticker: Whether this process also wakes by itself, exactly when the next look is due.
+        execute: Whether this process looks and runs; without, it leaves that to other processes.
+        wait: Seconds for which the call of a request that triggers a look is held open behind its response
+            until the runs are over, for hosts that freeze the process after the response.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        crons: Any,
+        trigger: Callable[[Scope], bool] | None = None,
+        ticker: bool = False,
+        execute: bool = True,
+        wait: float = 0,
+    ) -> None:
+        self.app = app
+        self._watch = watch(crons)
+        self._trigger = trigger
+        self._ticker = ticker
+        self._execute = execute
+        self._wait = wait
+        # Servers tell ASGI 3 by whether the instance's `__call__` is a coroutine function. Python itself calls
+        # the class's, which may be the cheaper plain function that hands on the application's own awaitable.
+        vars(self)["__call__"] = self._serve
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Serve, and only when a look may be due see to it behind the response."""
+        if monotonic() < self._watch.deadline and scope["type"] != "lifespan":
+            return self.app(scope, receive, send)
+        return self._serve(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan" and _on_asyncio():
+            await Lifespan(self.app, self._watch.runtime(), ticker=self._ticker)(scope, receive, send)
+        elif self._may_look(scope):
+            await self._visit(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    def _may_look(self, scope: Scope) -> bool:
+        if not self._execute or scope["type"] not in {"http", "websocket"} or not _on_asyncio():
+            return False
+        try:
+            return self._trigger is None or bool(self._trigger(scope))
+        except Exception:
+            logger.exception("the trigger predicate failed; the request is served without a look")
+            return False
+
+    async def _visit(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request and look behind it; until then no other request needs to."""
+        self._watch.deadline = monotonic() + READ_AGAIN
+        runtime = self._watch.runtime()
+        looked = False
+
+        async def send_and_look(message: Message) -> None:
+            nonlocal looked
+            await send(message)
+            if not looked and _is_last(message):
+                looked = True
+                runtime.visit(ticker=self._ticker)
+
+        try:
+            await self.app(scope, receive, send_and_look)
+        finally:
+            if not looked:
+                runtime.visit(ticker=self._ticker)
+        if self._wait:
+            await runtime.settle(self._wait)
+
+
+def _is_last(message: Message) -> bool:
+    """Whether the visitor has been served with this message; a websocket is once it is accepted or refused."""
+    match message["type"]:
+        case "http.response.body" | "websocket.http.response.body":
+            return not message.get("more_body", False)
+        case "http.response.pathsend" | "websocket.accept" | "websocket.close":
+            return True
+        case _:
+            return False
+
+
+_ASYNCIO_ONLY = "pseudocron schedules on asyncio only: under this event loop it serves and does nothing else"
+_warned = False
+
+
+def _on_asyncio() -> bool:
+    """Whether there is an asyncio loop to schedule on; under trio there is none, which is logged once."""
+    global _warned  # noqa: PLW0603 - once a process
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        if not _warned:
+            logger.warning(_ASYNCIO_ONLY)
+        _warned = True
+        return False
+    return True

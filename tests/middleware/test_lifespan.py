@@ -1,0 +1,233 @@
+"""Opened after the application has started, drained before it shuts down; a failure stops the server in one line."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support import Lifespan, hello, until, visit
+
+from pseudocron import Crons, PseudoCronMiddleware, current_run
+from pseudocron.runtime import watch
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+
+def with_lifespan(events: list[str]) -> ASGIApp:
+    """An application that tells when it starts up and shuts down."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await hello(scope, receive, send)
+            return
+        assert (await receive())["type"] == "lifespan.startup"
+        scope["state"]["pool"] = "a pool"
+        events.append("app starts")
+        await send({"type": "lifespan.startup.complete"})
+        assert (await receive())["type"] == "lifespan.shutdown"
+        events.append("app ends")
+        await send({"type": "lifespan.shutdown.complete"})
+
+    return app
+
+
+async def refuses(scope: Scope, receive: Receive, send: Send) -> None:
+    """As Django: no lifespan, and an error for who asks."""
+    if scope["type"] != "http":
+        raise ValueError(f"can only handle HTTP, not {scope['type']}")
+    await hello(scope, receive, send)
+
+
+async def ignores(scope: Scope, receive: Receive, send: Send) -> None:
+    """No lifespan, and silence for who asks."""
+    if scope["type"] == "http":
+        await hello(scope, receive, send)
+
+
+def test_it_is_open_when_the_server_hears_of_the_start_and_drained_before_the_application_ends() -> None:
+    events: list[str] = []
+    crons = Crons(backend="memory:")
+
+    @crons.every(hours=5)
+    async def cron() -> None:
+        events.append("cron starts")
+        await asyncio.sleep(0.05)
+        events.append("cron ends")
+
+    async def main() -> None:
+        app = PseudoCronMiddleware(with_lifespan(events), crons=crons)
+        async with Lifespan(app, events):
+            await visit(app)
+            await until(lambda: "cron starts" in events)
+
+    asyncio.run(main())
+    assert events == [
+        "app starts",
+        "lifespan.startup.complete",
+        "cron starts",
+        "cron ends",
+        "app ends",
+        "lifespan.shutdown.complete",
+    ]
+
+
+def test_a_cron_can_use_what_the_application_has_put_into_its_lifespan_state() -> None:
+    crons, pools = Crons(backend="memory:"), []
+
+    @crons.every(hours=5)
+    def cron() -> None:
+        pools.append(current_run().state["pool"])
+
+    async def main() -> None:
+        app = PseudoCronMiddleware(with_lifespan([]), crons=crons)
+        async with Lifespan(app):
+            await visit(app)
+
+    asyncio.run(main())
+    assert pools == ["a pool"]
+
+
+@pytest.mark.parametrize("app", [refuses, ignores])
+def test_an_application_without_lifespan_is_served_by_the_middlewares_own(app: ASGIApp) -> None:
+    crons, ran = Crons(backend="memory:"), []
+
+    @crons.every(hours=5)
+    async def cron() -> None:
+        await asyncio.sleep(0.05)
+        ran.append(1)
+
+    async def main() -> None:
+        wrapped = PseudoCronMiddleware(app, crons=crons)
+        async with Lifespan(wrapped) as lifespan:
+            await visit(wrapped)
+        assert lifespan.events == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+    asyncio.run(main())
+    assert ran == [1]
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_bad_configuration_answers_startup_failed_with_its_one_line(*, own: bool) -> None:
+    events: list[str] = []
+    inner = with_lifespan(events) if own else refuses
+
+    async def main() -> Lifespan:
+        app = PseudoCronMiddleware(inner, crons={"digest": {"run": print, "schedule": 60, "timout": 5}})
+        async with Lifespan(app) as lifespan:
+            pass
+        return lifespan
+
+    lifespan = asyncio.run(main())
+    assert lifespan.events == ["lifespan.startup.failed"]
+    assert lifespan.failure == "crons: 'digest': unknown option 'timout', did you mean 'timeout'?"
+    assert events == (["app starts", "app ends"] if own else [])
+
+
+def test_a_store_that_cannot_be_reached_answers_startup_failed(tmp_path: Any) -> None:
+    (tmp_path / "file").write_text("")
+    app = PseudoCronMiddleware(hello, crons=Crons(backend=f"file:{tmp_path}/file"))
+
+    async def main() -> Lifespan:
+        async with Lifespan(app) as lifespan:
+            pass
+        return lifespan
+
+    lifespan = asyncio.run(main())
+    assert lifespan.events == ["lifespan.startup.failed"]
+    assert f"{tmp_path}/file" in (lifespan.failure or "")
+
+
+def test_an_application_that_fails_at_its_start_fails_as_it_does_without() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        raise ZeroDivisionError
+
+    wrapped = PseudoCronMiddleware(app, crons=Crons(backend="memory:"))
+
+    async def main() -> None:
+        with pytest.raises(ZeroDivisionError):
+            async with Lifespan(wrapped):
+                pass
+
+    asyncio.run(main())
+
+
+def test_a_run_that_outlasts_the_drain_is_interrupted_and_recorded_before_the_shutdown_is_complete() -> None:
+    events: list[str] = []
+    crons = Crons(backend="memory:", drain=0.05)
+
+    @crons.every(hours=5)
+    async def endless() -> None:
+        events.append("cron starts")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            events.append("cron cancelled")
+
+    async def main() -> None:
+        app = PseudoCronMiddleware(with_lifespan(events), crons=crons)
+        async with Lifespan(app, events):
+            await visit(app)
+            await until(lambda: "cron starts" in events)
+        backend = watch(crons).connect(crons)
+        assert [run.outcome for run in await backend.history()] == ["interrupted"]
+
+    asyncio.run(main())
+    assert events[-3:] == ["cron cancelled", "app ends", "lifespan.shutdown.complete"]
+
+
+def test_the_ticker_starts_with_the_lifespan_and_needs_no_visitor() -> None:
+    crons, ran = Crons(backend="memory:"), []
+
+    @crons.every(0.05)
+    async def often() -> None:
+        ran.append(current_run().slot)
+
+    async def main() -> None:
+        async with Lifespan(PseudoCronMiddleware(hello, crons=crons, ticker=True)):
+            await until(lambda: len(ran) >= 3)
+        count = len(ran)
+        await asyncio.sleep(0.2)
+        assert len(ran) == count, "the ticker must end with the lifespan"
+
+    asyncio.run(main())
+
+
+def test_after_the_shutdown_a_late_request_is_served_and_nothing_runs() -> None:
+    crons, ran = Crons(backend="memory:"), []
+
+    @crons.every(hours=5)
+    async def cron() -> None:
+        ran.append(1)
+
+    async def main() -> None:
+        app = PseudoCronMiddleware(hello, crons=crons)
+        async with Lifespan(app):
+            pass
+        await visit(app)
+        await watch(crons).runtime().settle(1)
+
+    asyncio.run(main())
+    assert not ran
+
+
+def test_a_second_lifespan_opens_again() -> None:
+    crons, ran = Crons(backend="memory:"), []
+
+    @crons.every(hours=5)
+    async def cron() -> None:
+        ran.append(1)
+
+    app = PseudoCronMiddleware(hello, crons=crons)
+
+    async def main() -> None:
+        async with Lifespan(app):
+            pass
+        async with Lifespan(app):
+            await visit(app)
+
+    asyncio.run(main())
+    asyncio.run(main())
+    assert ran == [1]

@@ -1,0 +1,134 @@
+"""What is due, what was missed, and when the next look is wanted."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from pseudocron.backends.base import Reason, Skip, State
+from pseudocron.crons import Cron
+from pseudocron.due import AT_MOST, Due, due
+from pseudocron.schedule import parse
+from pseudocron.targets import Function
+
+NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
+
+
+def a_cron(schedule: object, **options: Any) -> Cron:
+    return Cron(name="cron", target=Function(print, "builtins:print"), schedule=parse(schedule), **options)
+
+
+def at(seconds: float) -> datetime:
+    return NOON + timedelta(seconds=seconds)
+
+
+def ask(cron: Cron, *, mark: float, now: float, paused: bool = False, **options: Any) -> Due:
+    return due(cron, State(name="cron", mark=at(mark), paused=paused), at(now), **options)
+
+
+def skip(seconds: float, reason: Reason, slots: int) -> Skip:
+    return Skip(name="cron", slot=at(seconds), reason=reason, slots=slots)
+
+
+def test_nothing_is_due_before_the_next_slot() -> None:
+    plan = ask(a_cron(60), mark=0, now=59.9)
+    assert (plan.slots, plan.skips, plan.next) == ((), (), at(60))
+
+
+def test_a_slot_is_due_at_its_very_instant() -> None:
+    plan = ask(a_cron(60), mark=0, now=60)
+    assert (plan.slots, plan.skips, plan.next) == ((at(60),), (), at(120))
+
+
+def test_of_the_missed_slots_the_latest_runs_and_the_others_are_recorded() -> None:
+    plan = ask(a_cron(1), mark=0, now=5.5)
+    assert plan.slots == (at(5),)
+    assert plan.skips == (skip(4, Reason.NO_TRAFFIC, 4),)
+
+
+def test_the_reason_of_missed_slots_is_handed_in() -> None:
+    plan = ask(a_cron(1), mark=0, now=5.5, missed=Reason.BACKEND_DOWN)
+    assert plan.skips == (skip(4, Reason.BACKEND_DOWN, 4),)
+
+
+def test_without_coalesce_every_missed_slot_runs() -> None:
+    plan = ask(a_cron(1, coalesce=False), mark=0, now=5.5)
+    assert plan.slots == tuple(at(slot) for slot in range(1, 6))
+    assert plan.skips == ()
+
+
+def test_without_coalesce_at_most_the_last_hundred_run() -> None:
+    plan = ask(a_cron(1, coalesce=False), mark=0, now=250)
+    assert plan.slots == tuple(at(slot) for slot in range(151, 251))
+    assert len(plan.slots) == AT_MOST
+    assert plan.skips == (skip(150, Reason.NO_TRAFFIC, 150),)
+
+
+def test_a_slot_within_its_grace_time_runs() -> None:
+    assert ask(a_cron(60, misfire_grace_time=30), mark=0, now=90).slots == (at(60),)
+
+
+def test_a_slot_beyond_its_grace_time_is_a_misfire() -> None:
+    plan = ask(a_cron(60, misfire_grace_time=30), mark=0, now=90.1)
+    assert plan.slots == ()
+    assert plan.skips == (skip(60, Reason.MISFIRE, 1),)
+    assert plan.next == at(120)
+
+
+def test_without_coalesce_only_the_slots_beyond_the_grace_time_are_misfires() -> None:
+    plan = ask(a_cron(1, coalesce=False, misfire_grace_time=2), mark=0, now=5)
+    assert plan.slots == (at(3), at(4), at(5))
+    assert plan.skips == (skip(2, Reason.MISFIRE, 2),)
+
+
+@pytest.mark.parametrize(("enabled", "reason"), [(True, Reason.PAUSED), (False, Reason.DISABLED)])
+def test_a_paused_or_disabled_cron_lets_its_slots_pass_and_wants_no_look(*, enabled: bool, reason: Reason) -> None:
+    plan = ask(a_cron(1, enabled=enabled), mark=0, now=5.5, paused=True)
+    assert (plan.slots, plan.next) == ((), None)
+    assert plan.skips == (skip(5, reason, 5),)
+
+
+def test_a_mark_in_the_future_makes_nothing_due() -> None:
+    plan = ask(a_cron(60), mark=3600, now=0)
+    assert (plan.slots, plan.skips, plan.next) == ((), (), at(3660))
+
+
+def test_an_expression_that_is_over_wants_no_look() -> None:
+    plan = due(a_cron("0 0 29 2 *"), State(name="cron", mark=datetime.max.replace(tzinfo=UTC)), NOON)
+    assert plan.next is None
+
+
+def test_jitter_delays_a_slot_which_is_claimed_as_what_it_is() -> None:
+    cron = a_cron(60, jitter=59)
+    wake = ask(cron, mark=0, now=0).next
+    assert wake is not None
+    assert at(60) < wake < at(119)
+    just_before = due(cron, State(name="cron", mark=NOON), wake - timedelta(microseconds=1))
+    assert just_before.slots == ()
+    assert just_before.next == wake
+    assert due(cron, State(name="cron", mark=NOON), wake).slots == (at(60),)
+
+
+def test_with_jitter_no_slot_is_forgotten_when_the_next_one_has_come_but_is_not_ripe() -> None:
+    cron = a_cron(60, jitter=59)
+    wakes = []
+    mark = NOON
+    for _ in range(200):
+        wake = due(cron, State(name="cron", mark=mark), mark).next
+        assert wake is not None
+        plan = due(cron, State(name="cron", mark=mark), wake)
+        assert plan.slots == (mark + timedelta(seconds=60),)
+        assert plan.skips == ()
+        mark = plan.slots[0]
+        wakes.append(wake)
+    assert all(earlier < later for earlier, later in pairwise(wakes))
+
+
+def test_a_year_without_a_look_is_accounted_for_at_once() -> None:
+    plan = ask(a_cron("* * * * *"), mark=0, now=366 * 86400)
+    assert len(plan.slots) == 1
+    assert plan.skips[0].slots == 1000, "expressions are counted one by one, and no further than to a thousand"
+    assert ask(a_cron(60), mark=0, now=366 * 86400).skips[0].slots == 366 * 1440 - 1

@@ -1,0 +1,158 @@
+"""The main job: an application served by real uvicorn workers, whose crons run because people visit it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from serving import Server, Visitors, descendants, running
+from support import wait_until
+
+from pseudocron.backends import connect
+from pseudocron.backends.base import Outcome, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from pseudocron.backends.base import Run
+
+SECOND = timedelta(seconds=1)
+
+
+def history(folder: Path) -> Sequence[Run]:
+    """What the store knows, newest first."""
+
+    async def read() -> Sequence[Run]:
+        backend = connect("file:.pseudocron", folder=folder)
+        await backend.open()
+        try:
+            return await backend.history(limit=1000)
+        finally:
+            await backend.close()
+
+    return asyncio.run(read())
+
+
+def test_with_four_workers_every_slot_runs_once_and_none_is_missed_while_requests_come(tmp_path: Path) -> None:
+    crons = """{
+        "loop": ("jobs:on_the_loop", 1),
+        "thread": ("jobs:in_a_thread", 1),
+        "script": ("script.py", 1),
+        "often": ("jobs:on_the_loop", 0.1),
+    }"""
+    with Server(tmp_path, crons).uvicorn("--workers", "4") as server:
+        with Visitors(server) as visitors:
+            wait_until(lambda: len(server.notes("script")) >= 8, 60)
+        wait_until(lambda: not any(run.outcome is None for run in history(tmp_path)))
+        server.stop()
+    assert visitors.served > 100
+    for name in ("loop", "thread", "script", "often"):
+        slots = server.notes(name)
+        assert len(set(slots)) == len(slots), f"{name}: a slot ran twice"
+    for name in ("loop", "thread", "script"):
+        slots = sorted(map(datetime.fromisoformat, server.notes(name)))
+        assert slots == [slots[0] + number * SECOND for number in range(len(slots))], f"{name}: a slot was missed"
+    assert len({run.worker for run in history(tmp_path)}) > 1, "one worker did it all"
+    assert "Traceback" not in server.log
+
+
+def test_sigterm_drains_what_can_end_and_interrupts_what_can_not(tmp_path: Path) -> None:
+    crons = '{"drained": ("jobs:until_told", 3600)}'
+    with Server(tmp_path, crons).uvicorn() as server:
+        wait_until(lambda: server.notes("drained") == ["begins"])
+        server.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: not server.visit())
+        (tmp_path / "end").touch()
+        server.process.wait(20)
+    assert server.notes("drained") == ["begins", "ends"]
+    assert [run.outcome for run in history(tmp_path)] == [Outcome.SUCCEEDED]
+
+
+def test_a_run_that_outlasts_the_drain_is_recorded_as_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PSEUDOCRON_DRAIN", "0.2")
+    crons = '{"endless": ("jobs:until_told", 3600)}'
+    with Server(tmp_path, crons).uvicorn() as server:
+        wait_until(lambda: server.notes("endless"))
+        server.stop()
+    assert [run.outcome for run in history(tmp_path)] == [Outcome.INTERRUPTED]
+
+
+def test_sigkill_of_a_worker_in_the_middle_of_a_script_ends_the_script(tmp_path: Path) -> None:
+    (tmp_path / "endless.py").write_text(
+        "import os, time\nopen('pid', 'w').write(f'{os.getpid()} ')\nwhile True: sum(range(10**9))"
+    )
+    with Server(tmp_path, '{"endless": ("endless.py", 3600)}').uvicorn("--workers", "2") as server:
+        wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().endswith(" "))
+        script = int((tmp_path / "pid").read_text())
+        (worker,) = (worker for worker in server.workers() if any(descendants(worker)))
+        os.kill(worker, signal.SIGKILL)
+        killed = time.monotonic()
+        wait_until(lambda: not running(script))
+        assert time.monotonic() - killed < 2, "a second, and one for the noise of the machine"
+
+
+def test_a_visitor_every_five_seconds_runs_the_latest_slot_and_the_others_are_recorded_as_missed(
+    tmp_path: Path,
+) -> None:
+    with Server(tmp_path, '{"each": ("jobs:on_the_loop", 1)}').uvicorn() as server:
+        wait_until(lambda: len(server.notes("each")) == 1)
+        visits = []
+        for count in (2, 3):
+            due = datetime.fromisoformat(server.notes("each")[-1]) + 5 * SECOND
+            wait_until(lambda due=due: datetime.now(due.tzinfo) >= due)  # type: ignore[misc]
+            visits.append(datetime.now(due.tzinfo))
+            assert server.visit()
+            wait_until(lambda count=count: len(server.notes("each")) == count)  # type: ignore[misc]
+        server.stop()
+    first, *slots = map(datetime.fromisoformat, server.notes("each"))
+    assert slots == [visit.replace(microsecond=0) for visit in visits]
+    skips = [run for run in history(tmp_path) if run.reason is Reason.NO_TRAFFIC]
+    passed = (slots[-1] - first) // SECOND
+    assert sum(skip.slots for skip in skips) == passed - len(slots)
+    assert [skip.slot for skip in reversed(skips)] == [slot - SECOND for slot in slots]
+
+
+def test_with_the_ticker_and_no_visitor_at_all_it_runs_each_second(tmp_path: Path) -> None:
+    server = Server(tmp_path, '{"each": ("jobs:on_the_loop", 1)}', ", ticker=True").uvicorn("--workers", "2")
+    try:
+        wait_until(lambda: len(server.notes("each")) >= 5)
+    finally:
+        server.stop()
+    slots = list(map(datetime.fromisoformat, server.notes("each")))
+    assert slots == [slots[0] + number * SECOND for number in range(len(slots))]
+
+
+def test_an_edit_of_the_config_is_taken_over_by_every_worker_without_a_restart(tmp_path: Path) -> None:
+    with (
+        Server(tmp_path, '{"before": ("jobs:on_the_loop", 0.2)}').uvicorn("--workers", "2") as server,
+        Visitors(server),
+    ):
+        wait_until(lambda: server.notes("before"))
+        (tmp_path / "crons.py").write_text('crons = {"after": ("jobs:on_the_loop", 0.2)}')
+        wait_until(lambda: len(server.notes("after")) > 10)
+        wait_until(lambda: len({run.worker for run in history(tmp_path) if run.name == "after"}) == 2, 60)
+
+
+def test_a_broken_edit_keeps_the_last_good_configuration_and_says_so(tmp_path: Path) -> None:
+    with Server(tmp_path, '{"each": ("jobs:on_the_loop", 0.2)}').uvicorn() as server, Visitors(server, 1):
+        wait_until(lambda: server.notes("each"))
+        (tmp_path / "crons.py").write_text('crons = {"each": ("jobs:on_the_loop", 0.2)')
+        wait_until(lambda: "'(' was never closed" in server.log or "was never closed" in server.log)
+        count = len(server.notes("each"))
+        wait_until(lambda: len(server.notes("each")) > count + 2)
+        assert server.log.count("was never closed") == 1
+
+
+def test_a_bad_configuration_stops_the_server_with_its_one_line(tmp_path: Path) -> None:
+    server = Server(tmp_path, '{"digest": {"run": "jobs:in_a_thread", "schedule": 60, "timout": 5}}').uvicorn()
+    assert server.process.wait(30) != 0
+    assert "crons.py: 'digest': unknown option 'timout', did you mean 'timeout'?" in server.log
+    assert "Traceback" not in server.log

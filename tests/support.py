@@ -1,0 +1,121 @@
+"""What several parts of the suite need: waiting until, an owned clock, a bare ASGI client."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from pseudocron.host import Host, hop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, MutableMapping
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+START = datetime(2024, 5, 1, 12, tzinfo=UTC)
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
+    """Return as soon as the condition holds; fail if it does not within some seconds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.005)
+
+
+async def until(condition: Callable[[], object], seconds: float = 20) -> None:
+    """The same on an event loop."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.002)
+
+
+@dataclass
+class Clock:
+    """A clock that stands still until a test moves it; sleeping moves it too."""
+
+    now: datetime = START
+    slept: list[float] = field(default_factory=list)
+
+    def forward(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.forward(seconds)
+        await asyncio.sleep(0)
+
+    @property
+    def host(self) -> Host:
+        return Host(
+            now=lambda: self.now,
+            monotonic=lambda: (self.now - START).total_seconds(),
+            sleep=self.sleep,
+            random=lambda: 0.5,
+            hop=hop,
+        )
+
+
+def http(path: str = "/", **more: Any) -> MutableMapping[str, Any]:
+    return {"type": "http", "method": "GET", "path": path, "headers": [], **more}
+
+
+async def nothing() -> Message:
+    """What a client sends that has sent all."""
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+async def hello(scope: Scope, receive: Receive, send: Send) -> None:
+    """The smallest application that knows HTTP and nothing else."""
+    assert scope["type"] == "http"
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"hello"})
+
+
+async def visit(app: ASGIApp, scope: Scope | None = None) -> list[Message]:
+    """One request; the messages that the application sent."""
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await app(http() if scope is None else scope, nothing, send)
+    return sent
+
+
+class Lifespan:
+    """A server's side of one lifespan: `async with` starts the application up, and shuts it down."""
+
+    def __init__(self, app: ASGIApp, events: list[str] | None = None) -> None:
+        self.app = app
+        self.events = events if events is not None else []
+        self.state: dict[str, Any] = {}
+        self.failure: str | None = None
+        self._to_app: asyncio.Queue[Message] = asyncio.Queue()
+        self._from_app: asyncio.Queue[Message] = asyncio.Queue()
+
+    async def send(self, message: Message) -> None:
+        self.events.append(message["type"])
+        self.failure = message.get("message")
+        await self._from_app.put(message)
+
+    async def __aenter__(self) -> Lifespan:
+        scope = {"type": "lifespan", "state": self.state}
+        self._task = asyncio.ensure_future(self.app(scope, self._to_app.get, self.send))
+        await self._say("lifespan.startup")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if not self._task.done():
+            await self._say("lifespan.shutdown")
+        await self._task
+
+    async def _say(self, kind: str) -> None:
+        await self._to_app.put({"type": kind})
+        answer = asyncio.ensure_future(self._from_app.get())
+        async with asyncio.timeout(20):
+            await asyncio.wait({answer, self._task}, return_when=asyncio.FIRST_COMPLETED)
+        answer.cancel()
