@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
-from pseudocron import values
 from pseudocron.entries import Entry, check_parcel, in_process, read_entry, read_options, spell_every
 from pseudocron.errors import ConfigError, PseudoCronError, UnknownCronError, did_you_mean
 from pseudocron.schedule import Interval, Schedule, parse
 from pseudocron.settings import Settings, gather
 from pseudocron.targets import describe, resolve
+from pseudocron.values import cron_name, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -246,7 +246,7 @@ class Crons:
 
     def _define(self, name: object, entry: Entry) -> None:
         try:
-            name = values.name(name)
+            name = cron_name(name)
         except ValueError as error:
             raise ConfigError(str(error)) from None
         if name in self._entries:
@@ -261,12 +261,12 @@ class Crons:
             yield
         except PseudoCronError as error:
             where = f"{self._where}: " if self._where else ""
-            raise type(error)(f"{where}{values.show(name)}: {error}") from error
+            raise type(error)(f"{where}{show(name)}: {error}") from error
 
     def __getitem__(self, name: str) -> Cron:
         if name not in self._entries:
             known = did_you_mean(name, self._entries)
-            raise UnknownCronError(f"there is no cron {values.show(name)}{known}")
+            raise UnknownCronError(f"there is no cron {show(name)}{known}")
         if name not in self._crons:
             with self._naming(name):
                 self._crons[name] = self._build(name, self._entries[name])

@@ -8,10 +8,23 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-from pseudocron import values
 from pseudocron.errors import ConfigError, did_you_mean
 from pseudocron.settings import checked
 from pseudocron.targets import Script
+from pseudocron.values import (
+    Check,
+    above_zero,
+    flag,
+    from_zero,
+    instant,
+    keywords,
+    one_of,
+    optional,
+    several,
+    show,
+    whole,
+    zone,
+)
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -40,20 +53,20 @@ class Options(TypedDict, total=False):
     kwargs: Mapping[str, Any]
 
 
-OPTIONS: Mapping[str, values.Check] = {
-    "tz": values.optional(values.zone),
-    "last_run": values.optional(values.instant),
-    "timeout": values.optional(values.above_zero),
-    "coalesce": values.flag,
-    "misfire_grace_time": values.optional(values.above_zero),
-    "max_instances": values.whole(1),
-    "jitter": values.from_zero,
-    "retries": values.whole(0),
-    "recover": values.flag,
-    "executor": values.optional(values.one_of("async", "thread", "process")),
-    "enabled": values.flag,
-    "args": values.several,
-    "kwargs": values.keywords,
+OPTIONS: Mapping[str, Check] = {
+    "tz": optional(zone),
+    "last_run": optional(instant),
+    "timeout": optional(above_zero),
+    "coalesce": flag,
+    "misfire_grace_time": optional(above_zero),
+    "max_instances": whole(1),
+    "jitter": from_zero,
+    "retries": whole(0),
+    "recover": flag,
+    "executor": optional(one_of("async", "thread", "process")),
+    "enabled": flag,
+    "args": several,
+    "kwargs": keywords,
 }
 
 _FORMS = "must be (target, schedule), (target, schedule, last_run) or a mapping with 'run' and 'schedule'"
@@ -74,7 +87,7 @@ def read_entry(value: object) -> Entry:
     if isinstance(value, Mapping):
         return _from_mapping(value)
     if not isinstance(value, list | tuple) or len(value) not in {2, 3}:
-        raise ConfigError(f"{values.show(value)}: {_FORMS}")
+        raise ConfigError(f"{show(value)}: {_FORMS}")
     options = {"last_run": value[2]} if len(value) == 3 else {}
     return Entry(target=value[0], schedule=value[1], options=read_options(options))
 
@@ -102,7 +115,7 @@ def read_options(options: Mapping[Any, object], *, also: tuple[str, ...] = ()) -
     for key in options:
         if key not in OPTIONS:
             mend = did_you_mean(str(key), (*OPTIONS, *also))
-            raise ConfigError(f"unknown option {values.show(key)}{mend}")
+            raise ConfigError(f"unknown option {show(key)}{mend}")
     return {key: checked(OPTIONS[key], value, key) for key, value in options.items()}
 
 
@@ -127,7 +140,7 @@ def check_parcel(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         try:
             json.dumps(value)
         except (TypeError, ValueError, RecursionError):
-            raise ConfigError(f"{key}: {values.show(value)}: must be JSON for a child process") from None
+            raise ConfigError(f"{key}: {show(value)}: must be JSON for a child process") from None
 
 
 def spell_every(schedule: object, units: Mapping[str, float]) -> object:
@@ -139,7 +152,7 @@ def spell_every(schedule: object, units: Mapping[str, float]) -> object:
         try:
             return timedelta(**given)
         except (TypeError, ValueError, OverflowError):
-            written = ", ".join(f"{unit}={values.show(value)}" for unit, value in given.items())
+            written = ", ".join(f"{unit}={show(value)}" for unit, value in given.items())
             raise ConfigError(f"every({written}): must be numbers that make a time span") from None
     if isinstance(schedule, str) and schedule.strip()[:1].isalpha():
         return schedule if schedule.split()[0].lower() == "every" else f"every {schedule.strip()}"

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pseudocron import values
 from pseudocron.errors import ConfigError
+from pseudocron.values import Check, above_zero, application, flag, from_zero, show, text, whole, zone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -43,19 +43,19 @@ class Settings:
     folder: Path = field(default_factory=Path.cwd)
 
 
-def _number(text: str) -> object:
+def _number(said: str) -> object:
     for kind in (int, float):
         try:
-            return kind(text)
+            return kind(said)
         except ValueError:
             continue
-    return text
+    return said
 
 
-def _word(text: str) -> object:
+def _word(said: str) -> object:
     words: dict[str, object] = {"0": False, "false": False, "no": False, "off": False}
     words |= {"1": True, "true": True, "yes": True, "on": True}
-    return words.get(text.strip().lower(), text)
+    return words.get(said.strip().lower(), said)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ class _Setting:
     """One line of the table: how a setting is checked, and how the environment's text is read."""
 
     name: str
-    check: values.Check
+    check: Check
     read: Callable[[str], object] = _number
     variables: tuple[str, ...] = ()
     in_files: bool = True
@@ -78,20 +78,20 @@ class _Setting:
             if variable in environ:
                 yield f"${variable}", self.read(environ[variable])
         for written in (self.name.upper(), self.name):
-            if self.in_files and written in file:
+            if written in file:
                 yield f"{where}: {written}", file[written]
 
 
 _SETTINGS = (
-    _Setting(name="cron_max_time", check=values.above_zero, variables=("CRON_MAX_TIME",)),
-    _Setting(name="backend", check=values.text, read=str),
-    _Setting(name="app", check=values.application, read=str),
-    _Setting(name="tz", check=values.zone, read=str),
-    _Setting(name="drain", check=values.from_zero),
-    _Setting(name="concurrency", check=values.whole(1)),
-    _Setting(name="lease", check=values.above_zero),
-    _Setting(name="history", check=values.whole(1)),
-    _Setting(name="enabled", check=values.flag, read=_word, in_files=False),
+    _Setting(name="cron_max_time", check=above_zero, variables=("CRON_MAX_TIME",)),
+    _Setting(name="backend", check=text, read=str),
+    _Setting(name="app", check=application, read=str),
+    _Setting(name="tz", check=zone, read=str),
+    _Setting(name="drain", check=from_zero),
+    _Setting(name="concurrency", check=whole(1)),
+    _Setting(name="lease", check=above_zero),
+    _Setting(name="history", check=whole(1)),
+    _Setting(name="enabled", check=flag, read=_word, in_files=False),
 )
 
 IN_FILES = frozenset(setting.name.upper() for setting in _SETTINGS if setting.in_files)
@@ -110,7 +110,7 @@ def gather(
 
     Args:
         given: The arguments of `Crons(...)`; None means not given.
-        file: What the config file says, by upper- or lower-case name.
+        file: What the config file says, by upper- or lower-case name; of the names in `IN_FILES`.
         where: The config file's name, for messages.
         folder: What relative paths count from; the working folder if None.
         environ: The environment; that of this process if None.
@@ -127,9 +127,9 @@ def gather(
     return Settings(**chosen, folder=folder or Path.cwd())
 
 
-def checked(check: values.Check, value: object, origin: str) -> Any:
+def checked(check: Check, value: object, origin: str) -> Any:
     """What a value means, or a `ConfigError` that begins with its origin."""
     try:
         return check(value)
     except ValueError as error:
-        raise ConfigError(f"{origin}: {values.show(value)}: {error}") from None
+        raise ConfigError(f"{origin}: {show(value)}: {error}") from None

@@ -110,7 +110,7 @@ def application(value: object) -> str:
     return value
 
 
-def name(value: object) -> str:
+def cron_name(value: object) -> str:
     """The name of a cron: it stands in logs, in stores and in the environment of scripts."""
     if not isinstance(value, str) or not value.strip() or len(value) > LONGEST_NAME:
         raise ValueError(f"a name must be text of 1 to {LONGEST_NAME} characters")

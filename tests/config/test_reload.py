@@ -1,0 +1,191 @@
+"""A changed config file is read again; a bad edit keeps the last good configuration and says so."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pseudocron.config import open_source
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pseudocron.config import Source
+
+GOOD = {".py": "crons = {'%s': ('shop:send', 60)}\n", ".toml": "[crons.%s]\nrun = 'shop:send'\nschedule = 60\n"}
+BAD = {".py": "crons = {'%s': ('shop:sned', 60)}\n", ".toml": "[crons.%s]\nrun = 'shop:sned'\nschedule = 60\n"}
+
+both = pytest.mark.parametrize("suffix", [".py", ".toml"])
+
+
+def names(source: Source) -> list[str]:
+    return [cron.name for cron in source.reload()]
+
+
+def write(path: Path, text: str) -> None:
+    """Edit a file, in a tick of the kernel's coarse clock that no edit before was in."""
+    before = path.stat().st_mtime_ns if path.exists() else 0
+    path.write_text(text)
+    os.utime(path, ns=(before + 1, max(before + 1, path.stat().st_mtime_ns)))
+
+
+@both
+def test_an_edit_is_read_at_the_next_reload(shop: Path, suffix: str, caplog: pytest.LogCaptureFixture) -> None:
+    path = shop / f"crons{suffix}"
+    write(path, GOOD[suffix] % "a")
+    source = open_source(path)
+    first = source.load()
+    assert names(source) == ["a"]
+    assert source.reload() is first
+    write(path, GOOD[suffix] % "b")
+    with caplog.at_level(logging.INFO, "pseudocron"):
+        assert names(source) == ["b"]
+    assert source.load() is source.reload() is not first
+    assert [record.getMessage() for record in caplog.records] == [f"{path}: read again, crons: 1"]
+
+
+@both
+def test_a_bad_edit_keeps_the_last_good_and_is_logged_once(
+    shop: Path, suffix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = shop / f"crons{suffix}"
+    write(path, GOOD[suffix] % "a")
+    source = open_source(f"crons{suffix}")
+    good = source.load()
+    write(path, BAD[suffix] % "b")
+    assert source.reload() is source.reload() is source.load() is good
+    message = f"crons{suffix}: 'b': 'shop:sned': 'shop' has no 'sned', did you mean 'send'?"
+    assert source.error == message
+    assert [(record.name, record.levelname) for record in caplog.records] == [("pseudocron", "ERROR")]
+    assert caplog.messages == [f"{message} (the last good configuration stays)"]
+    write(path, "\0")
+    source.reload()
+    assert source.error is not None
+    assert "NUL" in source.error
+    assert len(caplog.messages) == 2
+
+
+@both
+def test_a_good_edit_after_a_bad_one_clears_the_error(
+    shop: Path, suffix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = shop / f"crons{suffix}"
+    write(path, GOOD[suffix] % "a")
+    source = open_source(path)
+    source.load()
+    write(path, BAD[suffix] % "b")
+    assert names(source) == ["a"]
+    write(path, GOOD[suffix] % "c")
+    with caplog.at_level(logging.INFO, "pseudocron"):
+        assert names(source) == ["c"]
+    assert source.error is None
+    assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
+
+
+def test_edits_that_keep_the_time_are_noticed_by_their_size(shop: Path) -> None:
+    path = shop / "crons.py"
+    write(path, GOOD[".py"] % "a")
+    source = open_source(path)
+    source.load()
+    time = path.stat().st_mtime_ns
+    path.write_text(GOOD[".py"] % "long")
+    os.utime(path, ns=(time, time))
+    assert names(source) == ["long"]
+
+
+def test_edits_that_keep_time_and_size_are_noticed_by_the_new_file(shop: Path) -> None:
+    path, draft = shop / "crons.py", shop / "draft.py"
+    write(path, GOOD[".py"] % "a")
+    source = open_source(path)
+    source.load()
+    draft.write_text(GOOD[".py"] % "b")
+    os.utime(draft, ns=(path.stat().st_mtime_ns, path.stat().st_mtime_ns))
+    draft.replace(path)
+    assert names(source) == ["b"]
+
+
+def test_edits_within_a_second_are_noticed_by_the_nanoseconds(shop: Path) -> None:
+    path = shop / "crons.py"
+    write(path, GOOD[".py"] % "a")
+    source = open_source(path)
+    source.load()
+    time = path.stat().st_mtime_ns
+    path.write_text(GOOD[".py"] % "b")
+    os.utime(path, ns=(time + 1, time + 1))
+    assert names(source) == ["b"]
+
+
+def test_a_swapped_symlink_is_an_edit(shop: Path) -> None:
+    for name in ("a", "b"):
+        (shop / f"{name}.py").write_text(GOOD[".py"] % name)
+    (shop / "crons.py").symlink_to("a.py")
+    source = open_source("crons.py")
+    assert names(source) == ["a"]
+    (shop / "next.py").symlink_to("b.py")
+    (shop / "next.py").replace(shop / "crons.py")
+    assert names(source) == ["b"]
+
+
+def test_a_file_that_is_gone_is_a_bad_edit_until_it_is_back(shop: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = shop / "crons.py"
+    write(path, GOOD[".py"] % "a")
+    source = open_source("crons.py")
+    source.load()
+    path.unlink()
+    assert names(source) == names(source) == ["a"]
+    assert source.error == f"crons.py: there is no such file in {shop}"
+    assert len(caplog.messages) == 1
+    write(path, GOOD[".py"] % "b")
+    assert names(source) == ["b"]
+    assert source.error is None
+
+
+def test_a_file_that_was_bad_at_first_loads_once_it_is_good(shop: Path) -> None:
+    path = shop / "crons.py"
+    source = open_source(path)
+    with pytest.raises(ValueError, match="no such file"):
+        source.load()
+    path.write_text(GOOD[".py"] % "a")
+    assert names(source) == ["a"]
+
+
+def test_settings_follow_an_edit_but_not_those_of_the_open_store(shop: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = shop / "crons.py"
+    write(path, f"BACKEND = 'file:a'\nAPP = 'a'\nLEASE = 5\n{GOOD['.py'] % 'a'}")
+    source = open_source("crons.py")
+    source.load()
+    write(path, f"BACKEND = 'file:b'\nAPP = 'b'\nLEASE = 6\n{GOOD['.py'] % 'b'}")
+    assert names(source) == ["b"]
+    settings = source.load().settings
+    assert (settings.backend, settings.app, settings.lease) == ("file:a", "a", 6)
+    assert caplog.messages == [
+        "crons.py: backend: 'file:b': needs a restart, 'file:a' stays",
+        "crons.py: app: 'b': needs a restart, 'a' stays",
+    ]
+    source.reload()
+    assert len(caplog.messages) == 2
+
+
+def test_crons_built_in_code_are_not_read_again(shop: Path) -> None:
+    path = shop / "crons.py"
+    text = "from pseudocron.crons import Crons\ncrons = Crons()\ncrons.add('%s', 'shop:send', 60)\n"
+    write(path, text % "a")
+    source = open_source(path)
+    source.load()
+    write(path, text % "b")
+    assert names(source) == ["a"]
+    assert source.error is None
+
+
+def test_the_traceback_of_a_config_files_function_shows_its_line(shop: Path) -> None:
+    import traceback
+
+    (shop / "crons.py").write_text("def f():\n    return 1 / 0  # here\ncrons = {'f': (f, 60)}\n")
+    target = open_source("crons.py").load()["f"].target
+    try:
+        target.call()  # type: ignore[union-attr]
+    except ZeroDivisionError:
+        assert "# here" in traceback.format_exc()
