@@ -83,10 +83,10 @@ def expression(text: str) -> str:
 
     Without a time of day a phrase means midnight. `ScheduleError` names the word that is not understood.
     """
-    words = _COMMA.sub(" and ", text.lower()).split()
-    if text.strip().startswith("@") or (words and not words[0].isalpha() and ("*" in text or len(words) > 4)):
+    first, *others = text.split() or [""]
+    if first.startswith("@") or (not first.isalpha() and ("*" in text or len(others) > 3)):
         return text
-    words = [word for word in words if word not in _FILLERS]
+    words = [word for word in _COMMA.sub(" and ", text.lower()).split() if word not in _FILLERS]
     _check(words)
     days, _, times = " ".join(words[1:]).partition(" at ")
     if days == "hour":
