@@ -1,0 +1,81 @@
+"""A URL names a backend; a wrong one is told what is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pseudocron.backends import connect
+from pseudocron.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pseudocron.backends.base import Backend
+
+
+async def paused(backend: Backend, name: str) -> bool:
+    await backend.open()
+    try:
+        return (await backend.states({name: datetime.now(UTC)}))[name].paused
+    finally:
+        await backend.close()
+
+
+async def pause(backend: Backend, name: str) -> None:
+    await backend.open()
+    await backend.pause(name)
+    await backend.close()
+
+
+def test_a_relative_folder_counts_from_the_given_one(tmp_path: Path) -> None:
+    asyncio.run(pause(connect("file:a/b", folder=tmp_path), "mail"))
+    assert (tmp_path / "a" / "b" / "crons.db").is_file()
+
+
+def test_an_absolute_folder_is_taken_as_it_is(tmp_path: Path) -> None:
+    asyncio.run(pause(connect(f"file:{tmp_path}/store", folder=tmp_path / "elsewhere"), "mail"))
+    assert (tmp_path / "store" / "crons.db").is_file()
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_two_processes_that_name_the_same_folder_share_it(tmp_path: Path) -> None:
+    asyncio.run(pause(connect("file:store", folder=tmp_path), "mail"))
+    assert asyncio.run(paused(connect("file:store", folder=tmp_path), "mail"))
+
+
+def test_two_applications_in_a_folder_know_nothing_of_each_other(tmp_path: Path) -> None:
+    asyncio.run(pause(connect("file:store", app="shop", folder=tmp_path), "mail"))
+    assert not asyncio.run(paused(connect("file:store", folder=tmp_path), "mail"))
+    assert not asyncio.run(paused(connect("file:store", app="blog", folder=tmp_path), "mail"))
+    assert asyncio.run(paused(connect("file:store", app="shop", folder=tmp_path), "mail"))
+    assert (tmp_path / "store" / "shop" / "crons.db").is_file()
+
+
+def test_memory_is_new_with_every_call(tmp_path: Path) -> None:
+    asyncio.run(pause(connect("memory:", folder=tmp_path), "mail"))
+    assert not asyncio.run(paused(connect("memory:", folder=tmp_path), "mail"))
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("fiel:x", r"unknown backend 'fiel:x', it begins with 'file:' or 'memory:', did you mean 'file'\?"),
+        ("crons", "unknown backend 'crons', it begins with 'file:' or 'memory:'"),
+        ("file", r"unknown backend 'file', it begins with .*"),
+        ("file:", r"backend 'file:' names no folder, did you mean 'file:\.pseudocron'\?"),
+        ("memory:x", r"backend 'memory:x' takes nothing behind the colon, did you mean 'file:x'\?"),
+    ],
+)
+def test_a_url_that_names_no_backend_is_refused(tmp_path: Path, url: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{message}$"):
+        connect(url, folder=tmp_path)
+
+
+@pytest.mark.parametrize("app", ["", "..", "a/b", ".hidden", "a b", "näme"])
+def test_an_app_that_can_not_name_a_folder_is_refused(tmp_path: Path, app: str) -> None:
+    with pytest.raises(ConfigError, match="is not a name of letters"):
+        connect("file:store", app=app, folder=tmp_path)

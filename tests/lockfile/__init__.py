@@ -1,0 +1,1 @@
+"""The lock file, alone and in a crowd."""
