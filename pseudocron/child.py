@@ -19,14 +19,15 @@ import subprocess
 import sys
 from contextlib import suppress
 from math import inf
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _HANGUP_GRACE = 0.5  # seconds between SIGTERM and SIGKILL when the server is gone: in one all has to be over
-_STEP = 0.05  # seconds between two looks at a group that was told to end: nothing wakes us when it is gone
+_STEP = 0.02  # seconds between two looks at a group that was told to end: nothing wakes us when it is gone
+_BURIAL_STEPS = 25  # for dead or dying members of the group; one that the kernel holds may outlast them
 _CHUNK = 64 * 1024
 _PIPE = 1024 * 1024  # bytes that a pipe holds at most, unless root has enlarged it
 _SET_PDEATHSIG, _SET_CHILD_SUBREAPER = 1, 36  # of Linux's prctl
@@ -63,9 +64,8 @@ class Supervisor:
         """Wait until the child is over, however it ends, and all of its group with it."""
         while not self._over():
             self._handle(self._patience())
-        # The child may have left others behind: while the group has members, nobody else is given its number.
-        self._signal(signal.SIGKILL)
         self._due = inf
+        self._bury()
         self._drain()
         output = self._output.decode(errors="replace")
         return {"outcome": self._outcome, "returncode": self._child.returncode, "output": output}
@@ -126,6 +126,14 @@ class Supervisor:
         self._output = (self._output + chunk)[-self._keep :]
         if not chunk:
             self._selector.unregister(fd)
+
+    def _bury(self) -> None:
+        # While there are members that the child has left behind, nobody else is given the group's number.
+        for _ in range(_BURIAL_STEPS):
+            if not self._signal(signal.SIGKILL):
+                break
+            sleep(_STEP)
+            _reap()
 
     def _drain(self) -> None:
         # No more than a pipe holds: a descendant that has left the group may write on, or never close it.

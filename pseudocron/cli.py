@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import signal
 import sys
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from pseudocron.backends.base import Outcome
+from pseudocron.config import open_source
 from pseudocron.errors import PseudoCronError
 from pseudocron.host import utcnow
 from pseudocron.report import CronStatus, cron_status
@@ -43,8 +44,9 @@ crons_option = click.option(
 def main() -> None:
     """Scheduled work for any ASGI application."""
     # What `python -m` and the servers do: the application's modules are imported from here.
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
 
 
 @main.command()
@@ -52,7 +54,7 @@ def main() -> None:
 def check(ref: str) -> None:
     """Validate the configuration; show each schedule in words and its next three runs."""
     with _one_line():
-        crons = watch(ref).source.load()
+        crons = open_source(ref).load()
     settings = crons.settings
     click.echo(f"{ref}: {len(crons)} crons, app {settings.app}, backend {settings.backend}")
     for cron in crons:
@@ -127,25 +129,6 @@ def _upcoming(cron: Cron, count: int) -> Iterator[datetime]:
         slot = cron.schedule.next(slot)
 
 
-_COLUMNS: Mapping[str, Callable[[CronStatus], str]] = {
-    "NAME": lambda cron: cron.name,
-    "SCHEDULE": lambda cron: cron.schedule,
-    "LAST RUN": lambda cron: _local(cron.last.started) if cron.last else "never",
-    "OUTCOME": lambda cron: _outcome(cron.last) if cron.last else "-",
-    "NEXT RUN": lambda cron: _next(cron),
-    "RUNS": lambda cron: str(cron.runs),
-    "FAILED": lambda cron: str(cron.failures),
-    "MISSED": lambda cron: str(cron.missed),
-}
-
-
-def _table(crons: list[CronStatus]) -> None:
-    lines = [list(_COLUMNS), *([show(cron) for show in _COLUMNS.values()] for cron in crons)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        click.echo("  ".join(map(str.ljust, line, widths)).rstrip())
-
-
 def _outcome(run: Run) -> str:
     return run.outcome or "running"
 
@@ -163,3 +146,22 @@ def _next(cron: CronStatus) -> str:
 def _local(instant: datetime) -> str:
     """An instant in the reader's zone, with its UTC offset."""
     return instant.astimezone().isoformat(sep=" ", timespec="seconds")
+
+
+_COLUMNS: Mapping[str, Callable[[CronStatus], str]] = {
+    "NAME": lambda cron: cron.name,
+    "SCHEDULE": lambda cron: cron.schedule,
+    "LAST RUN": lambda cron: _local(cron.last.started) if cron.last else "never",
+    "OUTCOME": lambda cron: _outcome(cron.last) if cron.last else "-",
+    "NEXT RUN": _next,
+    "RUNS": lambda cron: str(cron.runs),
+    "FAILED": lambda cron: str(cron.failures),
+    "MISSED": lambda cron: str(cron.missed),
+}
+
+
+def _table(crons: list[CronStatus]) -> None:
+    lines = [list(_COLUMNS), *([show(cron) for show in _COLUMNS.values()] for cron in crons)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        click.echo("  ".join(map(str.ljust, line, widths)).rstrip())

@@ -15,7 +15,7 @@ from pseudocron.targets import is_path, load
 from pseudocron.values import show
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable
 
     from pseudocron.files import Signature
     from pseudocron.settings import Settings
@@ -31,21 +31,20 @@ def open_source(ref: object) -> Source:
     Never raises: what is wrong with the reference, `load` says.
     """
     if isinstance(ref, Crons):
-        return Source(id(ref), "crons", lambda: ref)
+        return Source("crons", lambda: ref)
     if isinstance(ref, Mapping):
-        return Source(id(ref), "crons", lambda: Crons.read(ref, where="crons"))
+        return Source("crons", lambda: Crons.read(ref, where="crons"))
     if isinstance(ref, PathLike) or (isinstance(ref, str) and is_path(ref, Path(), ".py", ".toml")):
         return FileSource(Path(ref))
     if isinstance(ref, str):
-        return Source(ref, ref, lambda: _imported(ref))
-    return Source(id(ref), "crons", lambda: _refuse(ref))
+        return Source(ref, lambda: _imported(ref))
+    return Source("crons", lambda: _refuse(ref))
 
 
 class Source:
     """A configuration that is read once.
 
     Args:
-        key: Its identity: one process has one runtime for each.
         where: Its name, for messages.
         read: Makes the crons; blocks; raises `PseudoCronError`.
 
@@ -53,8 +52,7 @@ class Source:
         error: Why the latest edit was not taken over, in one line; None if there is nothing to tell.
     """
 
-    def __init__(self, key: Hashable, where: str, read: Callable[[], Crons]) -> None:
-        self.key = key
+    def __init__(self, where: str, read: Callable[[], Crons]) -> None:
         self.where = where
         self.error: str | None = None
         self._read = read
@@ -89,7 +87,7 @@ class FileSource(Source):
         self._path = path.absolute()
         self._seen: Signature | None = None
         self._reloads = True
-        super().__init__(str(self._path), str(path), self._read_file)
+        super().__init__(str(path), self._read_file)
 
     def reload(self) -> Crons:
         """The crons as they are now. A bad edit is logged once, and stands in `error` until a good one."""

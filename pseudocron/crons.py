@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from pseudocron.entries import Entry, check_parcel, in_process, read_entry, read_options, spell_every
@@ -16,7 +17,6 @@ from pseudocron.values import cron_name, show
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
-    from pathlib import Path
 
     from pseudocron.entries import Options
     from pseudocron.targets import Target
@@ -115,7 +115,7 @@ class Crons:
             "lease": lease,
             "history": history,
         }
-        gather(self._given, environ={})
+        gather(self._given, environ={}, folder=Path())  # checked here and now; used with its real folder
         self._entries: dict[str, Entry] = {}
         self._settings: Settings | None = None
         self._crons: dict[str, Cron] = {}

@@ -73,8 +73,9 @@ class _Done:
 async def execute(call: Call, run: CurrentRun) -> Ended:
     """Run a call to its end, its timeout or its cancellation; raises nothing but `CancelledError`.
 
-    A coroutine function runs on this event loop, another callable in a daemon thread of its own, both with
-    their own copy of the context variables; a script, or with `process` any callable, in a child process.
+    A coroutine function runs on this event loop, another callable in a daemon thread of its own (an awaitable
+    that it returns is then awaited on the loop), both with their own copy of the context variables; a script,
+    or with `process` any callable, in a child process.
     What they raise is a failure, `SystemExit` included. On cancellation a coroutine is cancelled or a process
     killed, and waited for a little; a thread is left alone.
     """
@@ -102,7 +103,7 @@ class _Execution:
         if isinstance(target, Script) or self._call.process:
             return await self._in_child()
         work = functools.partial(target.call, *self._call.args, **self._call.kwargs)
-        return await (self._on_loop(work) if _is_coroutine_function(target.call) else self._in_thread(work))
+        return await (self._on_loop(work) if inspect.iscoroutinefunction(target.call) else self._in_thread(work))
 
     async def _in_child(self) -> Ended:
         call = self._call
@@ -165,12 +166,6 @@ class _Execution:
     def _timed_out(self, work: asyncio.Future[Any]) -> Ended:
         result = Result(outcome=Outcome.TIMED_OUT, error=timed_out(self._call.timeout))
         return Ended(result=result, lingering=None if work.done() else _lingering(work))
-
-
-def _is_coroutine_function(call: Callable[..., Any]) -> bool:
-    while isinstance(call, functools.partial):
-        call = call.func
-    return inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(type(call).__call__)
 
 
 async def _done(work: Callable[[], Awaitable[Any]]) -> _Done:

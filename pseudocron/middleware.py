@@ -8,7 +8,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from pseudocron.lifespan import Lifespan
-from pseudocron.runtime import READ_AGAIN, watch
+from pseudocron.runtime import watch
+from pseudocron.scheduler import READ_AGAIN
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -212,9 +212,7 @@ class Runner:
             else:
                 break
         if not own:
-            logger.warning(
-                "%s: the result of slot %s came after its lease", claim.name, claim.slot.isoformat()
-            )
+            logger.warning("%s: the result of slot %s came after its lease", claim.name, claim.slot.isoformat())
 
     async def _linger(self, claim: Claim, thread: asyncio.Future[None]) -> None:
         """Keep the lease of a run that timed out until its thread returns, so that it never overlaps itself."""
@@ -242,9 +240,7 @@ def _wanted(plans: Iterable[Due]) -> Iterator[tuple[datetime, Cron]]:
 
 
 def _call(cron: Cron) -> Call:
-    return Call(
-        target=cron.target, args=cron.args, kwargs=cron.kwargs, process=cron.process, timeout=cron.timeout
-    )
+    return Call(target=cron.target, args=cron.args, kwargs=cron.kwargs, process=cron.process, timeout=cron.timeout)
 
 
 def _last_line(result: Result) -> str:

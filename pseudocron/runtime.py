@@ -1,4 +1,4 @@
-"""One process's scheduling of one configuration: when to look, one look at a time, from opening to draining."""
+"""One process's scheduling of one configuration, from opening to draining, one look at a time."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ import os
 import socket
 from contextlib import suppress
 from contextvars import Context
-from datetime import timedelta
 from functools import cached_property
 from math import inf
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from pseudocron.backends import connect
-from pseudocron.backends.base import Reason
 from pseudocron.config import open_source
-from pseudocron.errors import BackendError, PseudoCronError
+from pseudocron.errors import PseudoCronError
 from pseudocron.host import Host
 from pseudocron.runner import Runner
+from pseudocron.scheduler import READ_AGAIN, Scheduler
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Hashable, Mapping
@@ -27,19 +26,15 @@ if TYPE_CHECKING:
     from pseudocron.backends.base import Backend, Claim, Result, State
     from pseudocron.config import Source
     from pseudocron.crons import Crons
-    from pseudocron.runner import Looked
 
 logger = logging.getLogger("pseudocron")
-
-READ_AGAIN = 1.0
-"""Seconds after which a fresh gate is read again: another process may have pulled it forward."""
 
 COMPLAIN_AGAIN = 60.0
 """Seconds between two log lines about the same trouble."""
 
 
 class Runtime:
-    """The scheduling itself, bound to the event loop that it was made on.
+    """The scheduling of one configuration, bound to the event loop that it was made on.
 
     Args:
         watch: What survives a change of the event loop.
@@ -49,16 +44,13 @@ class Runtime:
     def __init__(self, watch: Watch, host: Host) -> None:
         self._watch = watch
         self._host = host
-        self._crons: Crons | None = None
-        self._backend: Backend | None = None
-        self._runner: Runner | None = None
+        self._scheduler: Scheduler | None = None
         self._looking: asyncio.Task[None] | None = None
         self._ticker: asyncio.Task[None] | None = None
         self._closed = False
-        self._missed = Reason.NO_TRAFFIC
         self._complained = -inf
 
-    async def open(self, *, state: Mapping[str, Any] | None = None, ticker: bool = False) -> bool:
+    async def open(self, *, state: Mapping[str, Any] | None = None, ticker: bool = False) -> Scheduler | None:
         """Load the configuration and reach the store, once; `PseudoCronError` in one line if that can't be done.
 
         Args:
@@ -66,16 +58,16 @@ class Runtime:
             ticker: Look without being asked, exactly when the next look is due.
 
         Returns:
-            Whether anything is to be scheduled: not if `PSEUDOCRON_ENABLED` says no.
+            None if nothing is to be scheduled, because `PSEUDOCRON_ENABLED` says so.
         """
         self._closed = False
-        if self._runner is None:
-            await self._open(state if state is not None else {})
-        if self._runner is None:
+        if self._scheduler is None:
+            self._scheduler = await self._open({} if state is None else state)
+        if self._scheduler is None:
             self._watch.deadline = inf
         elif ticker and self._ticker is None:
             self._ticker = _spawn(self._tick_for_ever())
-        return self._runner is not None
+        return self._scheduler
 
     async def close(self) -> None:
         """Drain the runs and let go of the store. Nothing looks any more until it is opened again."""
@@ -85,10 +77,10 @@ class Runtime:
             self._ticker = None
         if self._looking is not None:
             await asyncio.wait([self._looking])
-        if self._runner and self._crons and self._backend:
-            await self._runner.drain(self._crons.settings.drain)
-            await self._backend.close()
-        self._runner = None
+        if self._scheduler is not None:
+            await self._scheduler.runner.drain(self._watch.source.load().settings.drain)
+            self._scheduler = None
+        await self._watch.disconnect()
         self._watch.deadline = -inf
 
     def visit(self, *, ticker: bool = False) -> asyncio.Task[None]:
@@ -103,38 +95,30 @@ class Runtime:
             async with asyncio.timeout(seconds):
                 if self._looking is not None:
                     await asyncio.wait([self._looking])
-                while self._runner and self._runner.runs:
-                    await asyncio.wait(self._runner.runs)
-
-    async def states(self) -> tuple[Crons, Mapping[str, State]]:
-        """The crons, and what the store knows of them; nothing is run."""
-        crons = await self._host.hop(self._watch.load)
-        backend = self._watch.connect(crons)
-        await backend.open()
-        return crons, await backend.states({cron.name: cron.first_mark(self._host.now()) for cron in crons})
+                while self._scheduler and self._scheduler.runner.runs:
+                    await asyncio.wait(self._scheduler.runner.runs)
 
     async def tick(self) -> AsyncIterator[tuple[Claim, Result]]:
         """Look, whatever the gate says, until nothing is due any more; each run as it is over."""
-        if not await self.open() or self._backend is None or self._runner is None or self._crons is None:
-            return
-        await self._backend.enter(self._crons.settings.cron_max_time)
-        crowded = True
-        while crowded:
-            looked = await self._look(self._backend, self._runner)
-            crowded = looked.crowded
-            for started in looked.started:
-                yield started.claim, await started.task
+        scheduler = await self.open()
+        if scheduler is not None:
+            async for ended in scheduler.tick():
+                yield ended
 
-    async def _open(self, state: Mapping[str, Any]) -> None:
-        crons = await self._host.hop(self._watch.load)
+    async def states(self) -> tuple[Crons, Mapping[str, State]]:
+        """The crons as they are now, and what the store knows of them; nothing is run."""
+        crons = await self._host.hop(self._watch.reload)
+        backend = await self._watch.connect(crons)
+        return crons, await backend.states({cron.name: cron.first_mark(self._host.now()) for cron in crons})
+
+    async def _open(self, state: Mapping[str, Any]) -> Scheduler | None:
+        crons = await self._host.hop(self._watch.reload)
         settings = crons.settings
         if not settings.enabled:
             logger.info("switched off by PSEUDOCRON_ENABLED")
-            return
-        backend = self._watch.connect(crons)
-        await backend.open()
-        self._crons, self._backend = crons, backend
-        self._runner = Runner(
+            return None
+        backend = await self._watch.connect(crons)
+        runner = Runner(
             backend,
             host=self._host,
             worker=f"{socket.gethostname()}:{os.getpid()}",
@@ -142,46 +126,21 @@ class Runtime:
             lease=settings.lease,
             state=state,
         )
+        self._watch.deadline = -inf
+        return Scheduler(self._watch.source, backend, runner, host=self._host)
 
     async def _visit(self, *, ticker: bool) -> None:
+        if self._closed:
+            return
         again = READ_AGAIN
         try:
-            if self._closed or not await self.open(ticker=ticker):
-                return
-            again = min(await self._pass_gate(), READ_AGAIN)
+            scheduler = await self.open(ticker=ticker)
+            again = await scheduler.pass_gate() if scheduler else inf
         except PseudoCronError as error:
             self._complain(error)
         except Exception:
             logger.exception("a look failed")
         self._watch.deadline = self._host.monotonic() + again
-
-    async def _pass_gate(self) -> float:
-        """Look if the gate is stale and we are the one who enters; seconds until it should be read again."""
-        if self._backend is None or self._runner is None or self._crons is None or self._runner.full:
-            return READ_AGAIN
-        max_age = self._crons.settings.cron_max_time
-        fresh = await self._backend.fresh_for(max_age)
-        if fresh > 0:
-            return fresh
-        if await self._backend.enter(max_age):
-            await self._look(self._backend, self._runner)
-        return await self._backend.fresh_for(max_age)
-
-    async def _look(self, backend: Backend, runner: Runner) -> Looked:
-        self._crons = crons = await self._host.hop(self._watch.source.reload)
-        soon = self._host.now() + timedelta(seconds=READ_AGAIN)
-        max_age = crons.settings.cron_max_time
-        try:
-            looked = await runner.look(crons, missed=self._missed)
-        except Exception:
-            with suppress(PseudoCronError):
-                await backend.lower(soon, max_age)
-            raise
-        self._missed = Reason.NO_TRAFFIC
-        due = soon if looked.crowded else looked.next
-        if due is not None:
-            await backend.lower(due, max_age)
-        return looked
 
     async def _tick_for_ever(self) -> None:
         while True:
@@ -189,8 +148,6 @@ class Runtime:
             await self._host.sleep(max(0.0, self._watch.deadline - self._host.monotonic()))
 
     def _complain(self, error: PseudoCronError) -> None:
-        if isinstance(error, BackendError):
-            self._missed = Reason.BACKEND_DOWN
         if self._host.monotonic() - self._complained >= COMPLAIN_AGAIN:
             self._complained = self._host.monotonic()
             logger.error("no look: %s", error)
@@ -202,7 +159,7 @@ class Watch:
     `deadline` is the moment, by `time.monotonic`, until which no request needs to do anything.
 
     Args:
-        ref: The configuration, as the middleware takes it. It is not looked at before `source` is asked for.
+        ref: The configuration, as the middleware takes it. It is not looked at before it is loaded.
         host: Time, sleep, chance and threads.
     """
 
@@ -215,12 +172,12 @@ class Watch:
 
     @cached_property
     def source(self) -> Source:
-        """Where the configuration comes from. Blocks when first asked for, as everything of it does."""
+        """Where the configuration comes from. Blocks when first asked for."""
         return open_source(self._ref)
 
-    def load(self) -> Crons:
-        """The configuration, read once; `PseudoCronError` if it is wrong. Blocks."""
-        return self.source.load()
+    def reload(self) -> Crons:
+        """The configuration as it is now; `PseudoCronError` if it has never been right. Blocks."""
+        return self.source.reload()
 
     def runtime(self) -> Runtime:
         """The scheduling on the running event loop; made anew when the loop has changed, as test clients do."""
@@ -229,8 +186,8 @@ class Watch:
             self._bound = (loop, Runtime(self, self._host))
         return self._bound[1]
 
-    def connect(self, crons: Crons) -> Backend:
-        """The store that the configuration names, the same object for the life of the process."""
+    async def connect(self, crons: Crons) -> Backend:
+        """The store that the configuration names, open, and the same object for the life of the process."""
         if self._backend is None:
             settings = crons.settings
             self._backend = connect(
@@ -240,7 +197,13 @@ class Watch:
                 keep=settings.history,
                 host=self._host,
             )
+        await self._backend.open()
         return self._backend
+
+    async def disconnect(self) -> None:
+        """Let go of the store, if it was ever reached; it may be opened again."""
+        if self._backend is not None:
+            await self._backend.close()
 
 
 _watches: WeakValueDictionary[Hashable, Watch] = WeakValueDictionary()

@@ -6,7 +6,7 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from pseudocron.host import Host, hop
 
@@ -29,7 +29,7 @@ def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
 async def until(condition: Callable[[], object], seconds: float = 20) -> None:
     """The same on an event loop."""
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - any condition will do, not only an event
             await asyncio.sleep(0.002)
 
 
@@ -52,7 +52,7 @@ class Clock:
     def host(self) -> Host:
         return Host(
             now=lambda: self.now,
-            monotonic=lambda: (self.now - START).total_seconds(),
+            monotonic=lambda: (self.now - START) / timedelta(seconds=1),
             sleep=self.sleep,
             random=lambda: 0.5,
             hop=hop,
@@ -102,7 +102,7 @@ class Lifespan:
         self.failure = message.get("message")
         await self._from_app.put(message)
 
-    async def __aenter__(self) -> Lifespan:
+    async def __aenter__(self) -> Self:
         scope = {"type": "lifespan", "state": self.state}
         self._task = asyncio.ensure_future(self.app(scope, self._to_app.get, self.send))
         await self._say("lifespan.startup")

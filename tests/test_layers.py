@@ -41,6 +41,7 @@ FLOORS = (
         "called",
     ),
     ("due", "leases", "runner"),
+    ("scheduler",),
     ("runtime",),
     ("lifespan", "report"),
     ("middleware", "cli"),
@@ -88,7 +89,5 @@ def test_no_door_imports_another() -> None:
 
 
 def test_the_runner_knows_no_backend() -> None:
-    backends = {name for name in modules() if name.startswith("pseudocron.backends.")} - {
-        "pseudocron.backends.base"
-    }
+    backends = {name for name in modules() if name.startswith("pseudocron.backends.")} - {"pseudocron.backends.base"}
     assert not imports(modules()["pseudocron.runner"]) & backends

@@ -393,7 +393,7 @@ def test_an_import_string_names_a_mapping_or_crons(shop: Path) -> None:
     (shop / "own.py").write_text("from pseudocron.crons import Crons\ncrons = Crons()\n@crons.every(5)\ndef f(): ...\n")
     source = open_source("shop:crons")
     assert [cron.name for cron in source.load()] == ["count"]
-    assert (source.key, source.where) == ("shop:crons", "shop:crons")
+    assert source.where == "shop:crons"
     own = open_source("own:crons")
     assert [cron.name for cron in own.load()] == ["f"]
     assert own.load() is own.reload()
@@ -410,12 +410,8 @@ def test_an_error_in_what_an_import_string_names_begins_with_it(shop: Path) -> N
         open_source("built:crons").load()
 
 
-def test_the_key_is_the_configuration_however_it_is_named(shop: Path) -> None:
-    (shop / "crons.py").write_text("crons = {}")
-    keys = {open_source(ref).key for ref in ("crons.py", "./crons.py", shop / "crons.py")}
-    assert keys == {str(shop / "crons.py")}
+def test_crons_are_their_own_source() -> None:
     crons = Crons()
-    assert open_source(crons).key == open_source(crons).key != open_source(Crons()).key
     assert open_source(crons).load() is crons
 
 

@@ -171,7 +171,7 @@ def test_a_run_that_outlasts_the_drain_is_interrupted_and_recorded_before_the_sh
         async with Lifespan(app, events):
             await visit(app)
             await until(lambda: "cron starts" in events)
-        backend = watch(crons).connect(crons)
+        backend = await watch(crons).connect(crons)
         assert [run.outcome for run in await backend.history()] == ["interrupted"]
 
     asyncio.run(main())

@@ -14,6 +14,8 @@ from pseudocron import Crons, PseudoCronMiddleware, cron_status, current_run
 from pseudocron.runtime import watch
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from starlette.types import Message, Receive, Scope, Send
 
 
@@ -257,7 +259,7 @@ def test_wait_holds_the_call_open_no_longer_than_it_says() -> None:
     async def main() -> None:
         await visit(PseudoCronMiddleware(hello, crons=crons, wait=0.05))
         assert not cancelled
-        assert watch(crons).runtime()._runner.runs  # type: ignore[union-attr]
+        assert watch(crons).runtime()._scheduler.runner.runs  # type: ignore[union-attr]
 
     asyncio.run(main())
 
@@ -333,3 +335,11 @@ def test_without_a_lifespan_a_bad_configuration_is_logged_and_the_requests_are_s
     assert asyncio.run(visit(app))[0]["status"] == 200
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
     assert "nowhere" in caplog.text
+
+
+def test_one_configuration_is_watched_once_however_often_it_is_named(tmp_path: Path) -> None:
+    path, crons, mapping = tmp_path / "crons.py", Crons(), {"a": (print, 60)}
+    for ref, again in ((path, str(path)), ("shop:crons", "shop:crons"), (crons, crons), (mapping, mapping)):
+        first = watch(ref)
+        assert watch(again) is first
+    assert watch(Crons()) is not watch(Crons())

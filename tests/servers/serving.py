@@ -11,7 +11,7 @@ import threading
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from support import wait_until
 
@@ -85,16 +85,17 @@ class Server:
         return self.start("uvicorn", "app:app", "--port", str(self.port), "--log-level", "warning", *more)
 
     def start(self, module: str, *argv: str) -> Server:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", module, *argv],
-            cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": "."},
-            stdout=(self.folder / "log").open("wb"),
-            stderr=subprocess.STDOUT,
-        )
+        with (self.folder / "log").open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", module, *argv],
+                cwd=self.folder,
+                env={**os.environ, "PYTHONPATH": "."},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
         return self
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Self:
         wait_until(self.visit, 30)
         return self
 
@@ -132,8 +133,10 @@ class Server:
 
 
 def children(pid: int) -> list[int]:
+    """The children of a process, whichever of its threads has started them."""
     try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
+        return [int(child) for thread in threads for child in (thread / "children").read_text().split()]
     except OSError:
         return []
 
@@ -170,7 +173,7 @@ class Visitors:
             else:
                 self.refused += 1
 
-    def __enter__(self) -> Visitors:
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self

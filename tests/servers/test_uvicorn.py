@@ -52,12 +52,20 @@ def test_with_four_workers_every_slot_runs_once_and_none_is_missed_while_request
         wait_until(lambda: not any(run.outcome is None for run in history(tmp_path)))
         server.stop()
     assert visitors.served > 100
+
+    def skipped(name: str, reason: Reason) -> int:
+        return sum(run.slots for run in history(tmp_path) if (run.name, run.reason) == (name, reason))
+
     for name in ("loop", "thread", "script", "often"):
         slots = server.notes(name)
         assert len(set(slots)) == len(slots), f"{name}: a slot ran twice"
     for name in ("loop", "thread", "script"):
         slots = sorted(map(datetime.fromisoformat, server.notes(name)))
-        assert slots == [slots[0] + number * SECOND for number in range(len(slots))], f"{name}: a slot was missed"
+        passed = (slots[-1] - slots[0]) // SECOND + 1
+        assert len(slots) + skipped(name, Reason.OVERLAP) >= passed, f"{name}: a slot was missed"
+        assert not skipped(name, Reason.NO_TRAFFIC), f"{name}: nobody looked"
+        # A niced script on a busy machine may take longer than a second.
+        assert name == "script" or not skipped(name, Reason.OVERLAP)
     assert len({run.worker for run in history(tmp_path)}) > 1, "one worker did it all"
     assert "Traceback" not in server.log
 
@@ -92,7 +100,7 @@ def test_sigkill_of_a_worker_in_the_middle_of_a_script_ends_the_script(tmp_path:
     with Server(tmp_path, '{"endless": ("endless.py", 3600)}').uvicorn("--workers", "2") as server:
         wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().endswith(" "))
         script = int((tmp_path / "pid").read_text())
-        (worker,) = (worker for worker in server.workers() if any(descendants(worker)))
+        (worker,) = (worker for worker in server.workers() if script in descendants(worker))
         os.kill(worker, signal.SIGKILL)
         killed = time.monotonic()
         wait_until(lambda: not running(script))

@@ -1,0 +1,90 @@
+"""From the gate to the runs: looks when the gate is stale, and lowers it to when the next look is due."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from pseudocron.backends.base import Reason
+from pseudocron.errors import BackendError, PseudoCronError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from pseudocron.backends.base import Backend, Claim, Result
+    from pseudocron.config import Source
+    from pseudocron.crons import Crons
+    from pseudocron.host import Host
+    from pseudocron.runner import Looked, Runner
+
+READ_AGAIN = 1.0
+"""Seconds after which a fresh gate is read again: another process may have pulled it forward."""
+
+
+class Scheduler:
+    """What an open runtime does over and over.
+
+    Args:
+        source: Where the configuration comes from, loaded.
+        backend: The gate and the memory, open.
+        runner: What looks and runs.
+        host: Time, sleep, chance and threads.
+    """
+
+    def __init__(self, source: Source, backend: Backend, runner: Runner, *, host: Host) -> None:
+        self.runner = runner
+        self._source = source
+        self._backend = backend
+        self._host = host
+        self._missed = Reason.NO_TRAFFIC
+
+    async def pass_gate(self) -> float:
+        """Look if the gate is stale and we are the one who enters; seconds until it should be read again.
+
+        A process that has no room for another run does not enter: others may have it.
+        """
+        if self.runner.full:
+            return READ_AGAIN
+        try:
+            return min(await self._pass_gate(), READ_AGAIN)
+        except BackendError:
+            self._missed = Reason.BACKEND_DOWN
+            raise
+
+    async def tick(self) -> AsyncIterator[tuple[Claim, Result]]:
+        """Look, whatever the gate says, until nothing is due any more; each run as it is over."""
+        crons = await self._host.hop(self._source.reload)
+        await self._backend.enter(crons.settings.cron_max_time)
+        crowded = True
+        while crowded:
+            looked = await self._look(crons)
+            crowded = looked.crowded
+            for started in looked.started:
+                yield started.claim, await asyncio.shield(started.task)
+
+    async def _pass_gate(self) -> float:
+        max_age = self._source.load().settings.cron_max_time
+        fresh = await self._backend.fresh_for(max_age)
+        if fresh > 0:
+            return fresh
+        if await self._backend.enter(max_age):
+            await self._look(await self._host.hop(self._source.reload))
+        return await self._backend.fresh_for(max_age)
+
+    async def _look(self, crons: Crons) -> Looked:
+        """Let the runner look; whatever comes of it, the gate then says when somebody should look again."""
+        soon = self._host.now() + timedelta(seconds=READ_AGAIN)
+        max_age = crons.settings.cron_max_time
+        try:
+            looked = await self.runner.look(crons, missed=self._missed)
+        except Exception:
+            with suppress(PseudoCronError):
+                await self._backend.lower(soon, max_age)
+            raise
+        self._missed = Reason.NO_TRAFFIC
+        due = soon if looked.crowded else looked.next
+        if due is not None:
+            await self._backend.lower(due, max_age)
+        return looked
