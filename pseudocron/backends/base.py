@@ -9,7 +9,8 @@ This docstring and those of the verbs are the law; a backend fulfils them and ad
 - A verb that can't do its work raises `BackendError`, and has then changed nothing.
 - Instants are aware UTC, kept to `precision`; durations are seconds.
 - `renew` blocks and may be called from any thread; every other verb is a coroutine that never blocks its
-  event loop, and is at most one hop off it. A backend may be opened again after `close`, on another loop.
+  event loop, and is at most one hop off it. The verbs want an open backend; it may be opened again after
+  `close`, on another loop.
 - Everything in a store belongs to one application name, handed in where the backend is made.
 """
 
@@ -85,7 +86,8 @@ class Proposal:
 class Claim:
     """The exclusive right to run one slot, until its lease is over.
 
-    `fence` grows with every claim of the same cron; `attempt` counts the claims of the same slot, from 1.
+    `fence` grows with every claim of the same cron; `attempt` counts the claims of the same slot, from 1, each
+    but the first having recovered the one before.
     """
 
     name: str
@@ -120,7 +122,8 @@ class Run:
     """One line of a cron's history, of a run or of slots that were skipped.
 
     `outcome` is None while the run goes on. A skip has a `reason`, and stands for `slots` slots of which
-    `slot` is the latest; its `started` and `ended` say when it was recorded.
+    `slot` is the latest; its `started` and `ended` say when the first and the last of them were recorded,
+    its `fence` and `attempt` are 0.
     """
 
     run_id: str
@@ -191,8 +194,8 @@ class Backend(ABC):
     async def fresh_for(self, max_age: float) -> float:
         """Seconds until the gate turns stale; 0 when it is stale.
 
-        It is stale when it was never entered, was dated longer than `max_age` seconds ago, or is dated in
-        the future.
+        It is stale when it was never entered, is dated `max_age` seconds ago or longer, or is dated in the
+        future.
         """
 
     @abstractmethod
@@ -201,7 +204,10 @@ class Backend(ABC):
 
     @abstractmethod
     async def lower(self, due: datetime, max_age: float) -> None:
-        """Let the gate turn stale at `due`, if that is sooner than it would be; never later."""
+        """Let the gate turn stale at `due`, if that is sooner than it would be; never later.
+
+        A gate that is stale stays so.
+        """
 
     # The memory of slots
 
@@ -246,19 +252,19 @@ class Backend(ABC):
 
         A run that was reaped, or finished before, is no longer the claim's own. With `keep_lease` the lease
         goes on, to be renewed, until `release`. An interrupted run that has `recover` then waits to be
-        recovered.
+        recovered. Of the error and of the output the last 64 KiB are kept.
         """
 
     @abstractmethod
     async def release(self, claim: Claim) -> None:
-        """End a lease that `finish` has kept."""
+        """End a lease that `finish` has kept; that of a run that is not finished stays."""
 
     @abstractmethod
     async def reap(self) -> Reaped:
         """End the leases that are over; their runs, if not finished, become `lost`.
 
-        Of a run with `recover` that is lost or interrupted, the slot waits, in `orphans` of this and every
-        later call, until a claim with `recovers` takes it over.
+        A run with `recover` that is lost or interrupted waits, in `orphans` of this and every later call,
+        until a claim of its slot with `recovers` takes it over.
         """
 
     # For people
