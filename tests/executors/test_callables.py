@@ -6,6 +6,7 @@ import asyncio
 import functools
 import gc
 import threading
+import weakref
 from contextvars import ContextVar
 from typing import Any
 
@@ -134,6 +135,18 @@ def test_a_traceback_begins_with_the_users_code(*, asynchronous: bool) -> None:
     assert "executors.py" not in error
 
 
+def test_a_traceback_is_made_off_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[threading.Thread] = []
+
+    def record(_: BaseException) -> str:
+        threads.append(threading.current_thread())
+        return "traced"
+
+    monkeypatch.setattr(executors, "trace", record)
+    assert ended(coroutine, "wrong").result.error == "traced"
+    assert threads[0] is not threading.main_thread()
+
+
 def test_of_an_error_the_last_64_kib_are_kept() -> None:
     def fail() -> None:
         raise ValueError("ü" * LIMIT + "the end")
@@ -213,17 +226,45 @@ def test_a_thread_is_timed_out_at_once_and_lingers_until_it_returns() -> None:
     asyncio.run(main(), debug=True)
 
 
-def test_what_lingers_may_be_given_up() -> None:
+def test_what_lingers_is_not_collected_while_nobody_else_holds_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executors, "_TIMEOUT_GRACE", 0.05)
+    seen: list[Any] = []
+
+    async def resist() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            barrier = asyncio.get_running_loop().create_future()
+            seen.append(weakref.ref(barrier))
+            await barrier
+            seen.append("ended")
+
     async def main() -> None:
+        end = await execute(call(resist, timeout=0.05), RUN)
+        gc.collect()
+        seen[0]().set_result(None)
+        assert end.lingering
+        await asyncio.wait_for(end.lingering, 5)
+
+    asyncio.run(main())
+    assert seen[1:] == ["ended"]
+
+
+def test_what_lingers_may_be_given_up() -> None:
+    wrong: list[Any] = []
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: wrong.append(context))
         let_go = threading.Event()
         end = await execute(call(let_go.wait, timeout=0), RUN)
         assert end.lingering
         end.lingering.cancel()
         let_go.set()
-        wait_until(lambda: not named_threads())
-        await asyncio.sleep(0)
+        await until(lambda: not named_threads())
+        await asyncio.sleep(0.01)
 
     asyncio.run(main(), debug=True)
+    assert not wrong
 
 
 def test_a_coroutine_that_comes_too_late_from_a_thread_is_closed() -> None:
