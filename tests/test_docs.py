@@ -20,9 +20,7 @@ REFERENCE = (ROOT / "docs/reference/configuration.md").read_text(encoding="utf-8
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
 
 WORDS = {
-    "option of the middleware": [
-        name for name in inspect.signature(PseudoCronMiddleware).parameters if name != "app"
-    ],
+    "option of the middleware": [name for name in inspect.signature(PseudoCronMiddleware).parameters if name != "app"],
     "option of an entry": list(OPTIONS),
     "setting": [name for name in Settings.__dataclass_fields__ if name not in {"enabled", "folder"}],
     "variable": [f"PSEUDOCRON_{name.upper()}" for name in Settings.__dataclass_fields__ if name != "folder"],

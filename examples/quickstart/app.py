@@ -1,5 +1,6 @@
 """A page that shows its crons' last runs, and runs them: every visit asks whether something is due."""
 
+import logging
 from html import escape
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from starlette.responses import HTMLResponse
 from starlette.routing import Route
 
 from pseudocron import CronStatus, PseudoCronMiddleware, cron_status
+
+logging.basicConfig(level=logging.INFO, format="%(message)s")  # a line for each run
 
 CRONS = Path(__file__).with_name("crons.py")
 
