@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pseudocron.backends.base import Claim, Outcome, Proposal, Result
-from pseudocron.backends.file import File
+from pseudocron.backends.file import File, store
 from pseudocron.backends.file.ledger import instant, micros
 from pseudocron.host import Host
 
@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 
 STEP = 20_000
 """Microseconds from slot to slot."""
-PATIENCE = 45
+PATIENCE = 80
 """Seconds after which a rush that does not get there is given up."""
+
+# The rush is about who gets in; how many seconds a busy disk may take for one flush is another matter.
+store.PATIENCE = 30.0
 
 
 async def inline(fn: Callable[..., object], /, *args: object) -> object:
