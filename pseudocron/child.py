@@ -183,9 +183,9 @@ def main() -> None:
     line = sys.stdin.buffer.readline()
     if line.endswith(b"\n"):
         report = json.dumps(_report(json.loads(line)))
-        with suppress(BrokenPipeError):
-            sys.stdout.write(report + "\n")
-            sys.stdout.flush()
+        # Not by sys.stdout: with PYTHONUNBUFFERED it loses what is left of a write that a signal cuts short.
+        with suppress(BrokenPipeError), open(1, "wb", closefd=False) as stdout:  # noqa: PTH123 - it has no path
+            stdout.write(report.encode() + b"\n")
 
 
 if __name__ == "__main__":

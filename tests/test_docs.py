@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 REFERENCE = (ROOT / "docs/reference/configuration.md").read_text(encoding="utf-8")
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
 
-WORDS = {
+WORDS: dict[str, list[str]] = {
     "option of the middleware": [name for name in inspect.signature(PseudoCronMiddleware).parameters if name != "app"],
     "option of an entry": list(OPTIONS),
     "setting": [name for name in Settings.__dataclass_fields__ if name not in {"enabled", "folder"}],

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from executing import wait_until
+
+from executors.executing import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

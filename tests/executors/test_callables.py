@@ -11,8 +11,8 @@ from contextvars import ContextVar
 from typing import Any
 
 import pytest
-from executing import RUN, call, cancelled_when, ended, until, wait_until
 
+from executors.executing import RUN, call, cancelled_when, ended, until, wait_until
 from pseudocron import executors
 from pseudocron.backends.base import Outcome, Result
 from pseudocron.capture import LIMIT

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from executing import RUN, call, cancelled_when, ended, is_gone, kill, wait_until
 
+from executors.executing import RUN, call, cancelled_when, ended, is_gone, kill, wait_until
 from pseudocron import processes
 from pseudocron.backends.base import Outcome
 from pseudocron.capture import LIMIT
@@ -165,7 +165,10 @@ def test_a_script_may_close_its_output(write: Write) -> None:
 
 
 @linux
-def test_what_was_written_last_is_read_although_the_script_has_ended(write: Write) -> None:
+def test_what_was_written_last_is_read_although_the_script_has_ended(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", "1")
     script = write("""
         import fcntl, os, signal, subprocess
         fcntl.fcntl(1, fcntl.F_SETPIPE_SZ, 1024 * 1024)

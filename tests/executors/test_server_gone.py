@@ -5,15 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from executing import is_gone, kill, wait_until
-from test_processes import IN_ONE_C_CALL, IN_SLEEP, outlives, pids
+
+from executors.executing import is_gone, kill, wait_until
+from executors.test_processes import IN_ONE_C_CALL, IN_SLEEP, outlives, pids
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     Write = Callable[..., Path]
 
@@ -21,7 +22,7 @@ SERVER = """
 import asyncio, os, sys, time
 from pathlib import Path
 sys.path.insert(0, {folder!r})
-from executing import RUN, call
+from executors.executing import RUN, call
 from pseudocron.executors import execute
 
 async def main():
@@ -40,7 +41,7 @@ asyncio.run(main())
 
 
 def server(script: Path, told: Path, *, forks: bool = False) -> subprocess.Popen[str]:
-    folder = __file__.rpartition("/")[0]
+    folder = str(Path(__file__).parents[1])
     program = SERVER.format(folder=folder, forks=forks)
     return subprocess.Popen([sys.executable, "-c", program, script, told], stdout=subprocess.PIPE, text=True)
 

@@ -7,10 +7,10 @@ from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
-from slot_oracle import Window, random_expression
 
 from pseudocron.errors import ScheduleError
 from pseudocron.schedule import parse
+from schedule.slot_oracle import Window, random_expression
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

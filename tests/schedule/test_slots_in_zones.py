@@ -10,10 +10,10 @@ from zoneinfo import ZoneInfo
 import pytest
 from croniter import croniter
 from cronsim import CronSim
-from slot_oracle import Expression, Slots, Window, changes, moments, random_expression
 
 from pseudocron.errors import ScheduleError
 from pseudocron.schedule import Schedule, parse
+from schedule.slot_oracle import Expression, Slots, Window, changes, moments, random_expression
 
 YEARS = {
     "Africa/Casablanca": (2012, 2024),

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from serving import Server
 from support import wait_until
+
+from servers.serving import Server
 
 if TYPE_CHECKING:
     from pathlib import Path

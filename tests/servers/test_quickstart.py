@@ -6,8 +6,9 @@ import shutil
 from http.client import HTTPConnection
 from pathlib import Path
 
-from serving import Server
 from support import wait_until
+
+from servers.serving import Server
 
 QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart"
 

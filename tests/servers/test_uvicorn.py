@@ -10,11 +10,11 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from serving import Server, Visitors, descendants, running
 from support import wait_until
 
 from pseudocron.backends import connect
 from pseudocron.backends.base import Outcome, Reason
+from servers.serving import Server, Visitors, descendants, running
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,8 +57,8 @@ def test_with_four_workers_every_slot_runs_once_and_none_is_missed_while_request
         return sum(run.slots for run in history(tmp_path) if (run.name, run.reason) == (name, reason))
 
     for name in ("loop", "thread", "script", "often"):
-        slots = server.notes(name)
-        assert len(set(slots)) == len(slots), f"{name}: a slot ran twice"
+        notes = server.notes(name)
+        assert len(set(notes)) == len(notes), f"{name}: a slot ran twice"
     for name in ("loop", "thread", "script"):
         slots = sorted(map(datetime.fromisoformat, server.notes(name)))
         passed = (slots[-1] - slots[0]) // SECOND + 1

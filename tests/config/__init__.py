@@ -1,0 +1,1 @@
+"""Every form of an entry, every setting, every mistake."""

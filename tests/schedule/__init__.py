@@ -1,0 +1,1 @@
+"""Schedules, against oracles and second opinions."""
