@@ -184,7 +184,7 @@ def main() -> None:
     if line.endswith(b"\n"):
         report = json.dumps(_report(json.loads(line)))
         # Not by sys.stdout: with PYTHONUNBUFFERED it loses what is left of a write that a signal cuts short.
-        with suppress(BrokenPipeError), open(1, "wb", closefd=False) as stdout:  # noqa: PTH123 - it has no path
+        with suppress(BrokenPipeError), open(1, "wb", closefd=False) as stdout:
             stdout.write(report.encode() + b"\n")
 
 

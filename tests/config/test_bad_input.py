@@ -96,7 +96,7 @@ ENTRIES: list[tuple[Any, str]] = [
     ({**SCRIPT, "executor": "thread"}, "executor: 'thread': a script runs in a process of its own, leave it out"),
     (
         {"run": lambda: None, "schedule": 60, "executor": "process"},
-        "executor: 'process': no child process can import test_bad_input:<lambda>, define it in a module",
+        "executor: 'process': no child process can import config.test_bad_input:<lambda>, define it in a module",
     ),
     (
         {**COUNT, "executor": "process", "args": [{1}]},
