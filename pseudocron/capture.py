@@ -13,9 +13,14 @@ _HERE = os.path.dirname(__file__)  # noqa: PTH120 - pathlib would double the sta
 
 def tail(text: str | bytes) -> str:
     """The last 64 KiB of a text; bytes that are no UTF-8 are replaced."""
-    data = text.encode(errors="replace") if isinstance(text, str) else text
+    data = text.encode(errors="backslashreplace") if isinstance(text, str) else text
     clean = data[-LIMIT:].decode(errors="replace").encode()
     return clean[-LIMIT:].decode(errors="ignore")
+
+
+def kept(text: str | None) -> str | None:
+    """The same of a text that there may not be."""
+    return None if text is None else tail(text)
 
 
 def trace(error: BaseException) -> str:

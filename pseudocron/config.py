@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pseudocron.crons import Crons
-from pseudocron.errors import ConfigError, PseudoCronError, TargetError
+from pseudocron.errors import ConfigError, PseudoCronError, TargetError, show
 from pseudocron.files import read_file, signature
 from pseudocron.targets import is_path, load
-from pseudocron.values import show
 
 if TYPE_CHECKING:
     from collections.abc import Callable

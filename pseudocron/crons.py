@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from pseudocron.entries import Entry, check_parcel, in_process, read_entry, read_options, spell_every
-from pseudocron.errors import ConfigError, PseudoCronError, UnknownCronError, did_you_mean
+from pseudocron.errors import ConfigError, PseudoCronError, UnknownCronError, did_you_mean, show
 from pseudocron.schedule import Interval, Schedule, parse
 from pseudocron.settings import Settings, gather
 from pseudocron.targets import describe, resolve
-from pseudocron.values import cron_name, show
+from pseudocron.values import cron_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-from pseudocron.errors import ConfigError, did_you_mean
+from pseudocron.errors import ConfigError, did_you_mean, show
 from pseudocron.settings import checked
 from pseudocron.targets import Script
 from pseudocron.values import (
@@ -21,7 +21,6 @@ from pseudocron.values import (
     one_of,
     optional,
     several,
-    show,
     whole,
     zone,
 )

@@ -44,3 +44,21 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The end of a message that suggests a mend: `", did you mean 'timeout'?"`, or nothing."""
     close = get_close_matches(word, list(known), n=1)
     return f", did you mean {close[0]!r}?" if close else ""
+
+
+def show(value: object, most: int = 80) -> str:
+    """A value for a one-line message: its `repr`, cut to `most` characters."""
+    try:
+        return _line(repr(value[:most] if isinstance(value, str) else value), most)
+    except Exception:  # noqa: BLE001 - a repr may raise anything; that of an int of 5000 digits does
+        return f"<{type(value).__name__}>"
+
+
+def cause(error: BaseException) -> str:
+    """An error for a one-line message: its type and its words, cut to 300 characters."""
+    return _line(f"{type(error).__name__}: {error}", 300).removesuffix(": ")
+
+
+def _line(text: str, most: int) -> str:
+    line = " ".join(text.splitlines())
+    return line if len(line) <= most else f"{line[: most - 3]}..."

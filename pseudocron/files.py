@@ -10,10 +10,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from pseudocron.crons import Crons
-from pseudocron.errors import ConfigError, PseudoCronError, did_you_mean
+from pseudocron.errors import ConfigError, PseudoCronError, cause, did_you_mean, show
 from pseudocron.settings import IN_FILES
 from pseudocron.targets import holds
-from pseudocron.values import cause, show
 
 if TYPE_CHECKING:
     from types import TracebackType

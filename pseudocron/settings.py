@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pseudocron.errors import ConfigError
-from pseudocron.values import Check, above_zero, application, flag, from_zero, show, text, whole, zone
+from pseudocron.errors import ConfigError, show
+from pseudocron.values import Check, above_zero, application, flag, from_zero, text, whole, zone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

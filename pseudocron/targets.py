@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pseudocron.errors import TargetError, did_you_mean
-from pseudocron.values import cause, show
+from pseudocron.errors import TargetError, cause, did_you_mean, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable

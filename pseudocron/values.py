@@ -10,9 +10,9 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
-from zoneinfo import ZoneInfo, available_timezones
 
 from pseudocron.errors import did_you_mean
+from pseudocron.zones import wrong_with
 
 Check = Callable[[object], Any]
 """Takes what was written, gives what is meant."""
@@ -28,24 +28,6 @@ LONGEST_NAME = 200
 
 _UNSEEN = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Unicode categories that would tear a line of log, or can't be encoded."""
-
-
-def show(value: object, most: int = 80) -> str:
-    """A value for a one-line message: its `repr`, cut to `most` characters."""
-    try:
-        return _line(repr(value), most)
-    except Exception:  # noqa: BLE001 - a repr may raise anything; that of an int of 5000 digits does
-        return f"a value of type {type(value).__name__}"
-
-
-def cause(error: BaseException) -> str:
-    """An error for a one-line message: its type and its words, cut to 300 characters."""
-    return _line(f"{type(error).__name__}: {error}", 300).removesuffix(": ")
-
-
-def _line(text: str, most: int) -> str:
-    line = " ".join(text.splitlines())
-    return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
 def above_zero(value: object) -> float:
@@ -91,7 +73,8 @@ def optional(check: Check) -> Check:
         try:
             return None if value is None else check(value)
         except ValueError as error:
-            raise ValueError(f"{error}, or None") from None
+            alternative = ", or None" if str(error).startswith("must") else ""
+            raise ValueError(f"{error}{alternative}") from None
 
     return checked
 
@@ -121,13 +104,9 @@ def cron_name(value: object) -> str:
 
 def zone(value: object) -> str:
     """The IANA name of a time zone."""
-    if not isinstance(value, str):
-        raise ValueError("must be an IANA time zone such as 'Asia/Shanghai'")  # noqa: TRY004 - as above
-    try:
-        return ZoneInfo(value).key
-    except (LookupError, ValueError, OSError):  # a folder of zones is an OSError, a path a ValueError
-        mend = did_you_mean(value[:80], available_timezones())
-        raise ValueError(f"must be an IANA time zone such as 'Asia/Shanghai'{mend}") from None
+    if why := wrong_with(value):
+        raise ValueError(why)
+    return str(value)
 
 
 def instant(value: object) -> datetime:

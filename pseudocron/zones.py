@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, available_timezones
 
-from pseudocron.errors import ScheduleError, did_you_mean
+from pseudocron.errors import ScheduleError, did_you_mean, show
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +19,9 @@ SECOND = timedelta(seconds=1)
 
 YEARS = range(2, 9999)
 """A year of leeway at both ends of what a `datetime` can hold, so that adding an offset never overflows."""
+
+_OF_THE_HOST = {"localtime", "posixrules"}
+"""Names that mean something else on every host, where all must compute the same slots."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,24 +44,23 @@ class Part:
 
 def check_zone(tz: object) -> str:
     """The IANA name `tz`, if it is one; else `ScheduleError`."""
+    why = wrong_with(tz)
+    if why or not isinstance(tz, str):
+        raise ScheduleError(f"time zone {show(tz)} {why}")
+    return tz
+
+
+def wrong_with(tz: object) -> str:
+    """Why a value is no IANA name, and the mend; empty if it is one."""
     near = ""
     if isinstance(tz, str):
         try:
-            return _zone(tz).key
+            if tz not in _OF_THE_HOST:
+                _zone(tz)
+                return ""
         except (LookupError, OSError, ValueError):  # it has an error for each fault, even IsADirectoryError
-            tz = tz[:60]
-            near = did_you_mean(tz, available_timezones())
-    raise ScheduleError(f"time zone {show(tz)} is unknown{near or ', use an IANA name such as Europe/Berlin'}")
-
-
-def show(value: object) -> str:
-    """A value for an error's message: on one line, and cut if it is long."""
-    try:
-        text = repr(value[:80] if isinstance(value, str) else value)
-    except Exception:  # noqa: BLE001  a repr may raise anything, that of an int of 5000 digits does
-        text = f"<{type(value).__name__}>"
-    text = " ".join(text.split())
-    return text if len(text) <= 80 else f"{text[:77]}..."
+            near = did_you_mean(tz[:60], available_timezones())
+    return f"is unknown{near or ', use an IANA name such as Europe/Berlin'}"
 
 
 def parts_ahead(tz: str, instant: datetime) -> Iterator[Part]:

@@ -8,7 +8,8 @@ from threading import Lock
 from typing import TYPE_CHECKING, ClassVar
 
 from pseudocron.backends.base import Backend, Claim, Outcome, Proposal, Reaped, Refusal, Result, Run, Skip, State
-from pseudocron.backends.rules import RECOVERABLE, claim_of, granted, refusal, skip_for, skipped, tail
+from pseudocron.backends.rules import RECOVERABLE, claim_of, granted, refusal, skip_for, skipped
+from pseudocron.capture import kept
 from pseudocron.host import Host
 
 if TYPE_CHECKING:
@@ -219,8 +220,8 @@ class Memory(Backend):
             line.run,
             outcome=result.outcome,
             ended=self._now(),
-            error=tail(result.error),
-            output=tail(result.output),
+            error=kept(result.error),
+            output=kept(result.output),
         )
         line.waits = line.recover and result.outcome in RECOVERABLE
         self._store.cron(line.run.name).failures += result.outcome is not Outcome.SUCCEEDED

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from pseudocron.backends.base import Proposal
 
 RECOVERABLE = frozenset({Outcome.INTERRUPTED, Outcome.LOST})
-TEXT_BYTES = 64 * 1024
 
 
 def refusal(
@@ -89,10 +88,3 @@ def skipped(skip: Skip, *, worker: str, now: datetime) -> Run:
         reason=skip.reason,
         slots=skip.slots,
     )
-
-
-def tail(text: str | None) -> str | None:
-    """The last 64 KiB of a text, as UTF-8 that any store can keep."""
-    if text is None:
-        return None
-    return text.encode(errors="backslashreplace")[-TEXT_BYTES:].decode(errors="ignore")

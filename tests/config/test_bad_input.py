@@ -18,7 +18,7 @@ FORMS = "must be (target, schedule), (target, schedule, last_run) or a mapping w
 INSTANT = "must be ISO text such as '2024-05-01T08:00:00+08:00', an aware datetime or epoch seconds, or None"
 OFFSET = "must say its offset from UTC, such as '2024-05-01T08:00:00+08:00', or None"
 SECONDS = "must be a number of seconds above 0"
-ZONE = "must be an IANA time zone such as 'Asia/Shanghai'"
+ZONE = "is unknown, use an IANA name such as Europe/Berlin"
 IMPORT = "must be an import string 'package.module:function'"
 COUNT = {"run": "shop:count", "schedule": 60}
 SEND = {"run": "shop:send", "schedule": 60}
@@ -67,8 +67,8 @@ ENTRIES: list[tuple[Any, str]] = [
     ({**COUNT, "args": "abc"}, "args: 'abc': must be a list or a tuple"),
     ({**COUNT, "kwargs": [1]}, "kwargs: [1]: must be a mapping whose keys are text"),
     ({**COUNT, "kwargs": {1: 1}}, "kwargs: {1: 1}: must be a mapping whose keys are text"),
-    ({**COUNT, "tz": "Asia/Shangai"}, f"tz: 'Asia/Shangai': {ZONE}, did you mean 'Asia/Shanghai'?, or None"),
-    ({**COUNT, "tz": 8}, f"tz: 8: {ZONE}, or None"),
+    ({**COUNT, "tz": "Asia/Shangai"}, "tz: 'Asia/Shangai': is unknown, did you mean 'Asia/Shanghai'?"),
+    ({**COUNT, "tz": 8}, f"tz: 8: {ZONE}"),
     # the last run
     (("shop:count", 60, "2024-05-01T08:00:00"), f"last_run: '2024-05-01T08:00:00': {OFFSET}"),
     (("shop:count", 60, "2024-05-01"), f"last_run: '2024-05-01': {OFFSET}"),
@@ -299,7 +299,7 @@ def test_a_bad_reference_is_refused_when_it_is_loaded(shop: Path, ref: object, m
         ("backend", "", "Crons: backend: '': must be text that is not empty"),
         ("backend", 5, "Crons: backend: 5: must be text that is not empty"),
         ("app", "", "Crons: app: '': must be 1 to 64 of the characters A-Z a-z 0-9 _ -"),
-        ("tz", "Asia", f"Crons: tz: 'Asia': {ZONE}"),
+        ("tz", "Asia", "Crons: tz: 'Asia': is unknown"),
         ("lease", "30", f"Crons: lease: '30': {SECONDS}"),
         ("drain", True, "Crons: drain: True: must be a number of seconds of 0 or more"),
         ("history", 0, "Crons: history: 0: must be a whole number from 1 to 1000000"),

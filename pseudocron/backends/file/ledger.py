@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from pseudocron.backends.base import Claim, Outcome, Proposal, Reaped, Reason, Refusal, Result, Run, Skip, State
-from pseudocron.backends.rules import RECOVERABLE, claim_of, granted, refusal, skip_for, skipped, tail
+from pseudocron.backends.rules import RECOVERABLE, claim_of, granted, refusal, skip_for, skipped
+from pseudocron.capture import kept
 
 if TYPE_CHECKING:
     import sqlite3
@@ -130,7 +131,7 @@ class Ledger:
         return True
 
     def _end(self, run: Run, result: Result) -> None:
-        what = (result.outcome, micros(self._now), tail(result.error), tail(result.output))
+        what = (result.outcome, micros(self._now), kept(result.error), kept(result.output))
         self._db.execute(END, (*what, result.outcome in RECOVERABLE, run.run_id))
         failed = result.outcome is not Outcome.SUCCEEDED
         self._db.execute("UPDATE crons SET failures = failures + ? WHERE name = ?", (failed, run.name))
