@@ -112,7 +112,7 @@ def test_while_the_store_is_away_requests_are_served_and_it_is_said_once_a_minut
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.ERROR)
-    (tmp_path / "crons.py").write_text('crons = {"often": (int, 0.02)}')
+    (tmp_path / "crons.py").write_text('crons = {"often": (int, 0.002)}')
     path = tmp_path / "crons.py"
     store, aside = tmp_path / ".pseudocron", tmp_path / "aside"
     app = PseudoCronMiddleware(hello, crons=path, wait=10)
