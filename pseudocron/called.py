@@ -1,6 +1,6 @@
-"""Calls one importable function in a child process of its own: `python -m pseudocron.called SPEC`.
+"""Calls one importable function in a child process of its own: `python -m pseudocron.called`.
 
-SPEC is a JSON list: the import string `package.module:function`, its arguments, its keyword arguments.
+Stdin holds a JSON list: the import string `package.module:function`, its arguments, its keyword arguments.
 An error is printed as a traceback on stderr, and the exit code is then 1.
 """
 
@@ -47,4 +47,4 @@ async def _awaited(value: Awaitable[Any]) -> Exception | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.stdin.read()))

@@ -1,11 +1,11 @@
 """Supervises one child process; kills its whole process group at its timeout, and when the server is gone.
 
 The server starts it as a file: it imports nothing but the standard library, and is there at once. The first line
-of stdin is the spec, a JSON object: `argv`, `environ`, `timeout` (seconds or null), `grace` (seconds between SIGTERM
-and SIGKILL at the timeout), `keep` (bytes of output). Stdin then stays open as the life line: its end means that
-the server is gone, even by SIGKILL, or wants the child to end. The last line on stdout is the report, a JSON
-object: `outcome` (null unless the child was made to end), `returncode`, `output`; or only `error` if the child
-could not be started.
+of stdin is the spec, a JSON object: `argv`, `stdin` (what the child reads there), `environ`, `timeout` (seconds or
+null), `grace` (seconds between SIGTERM and SIGKILL at the timeout), `keep` (bytes of output). Stdin then stays open
+as the life line: its end means that the server is gone, even by SIGKILL, or wants the child to end. The last line on
+stdout is the report, a JSON object: `outcome` (null unless the child was made to end), `returncode`, `output`; or
+only `error` if the child could not be started.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import sys
 from contextlib import suppress
 from math import inf
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -37,7 +37,7 @@ class Supervisor:
     """One child process, from its start to its report; it has to be the only one of this process."""
 
     def __init__(
-        self, *, argv: list[str], environ: Mapping[str, str], timeout: float | None, grace: float, keep: int
+        self, *, argv: list[str], stdin: str, environ: Mapping[str, str], timeout: float | None, grace: float, keep: int
     ) -> None:
         self._outcome: str | None = None
         self._killed = False
@@ -47,15 +47,16 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._watch(_signals(), self._on_signals)
         _prctl(_SET_CHILD_SUBREAPER, 1)
-        self._child = subprocess.Popen(
-            argv,
-            env=environ,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=_be_humble,  # noqa: PLW1509 - safe in a process of one thread
-        )
+        with _readable(stdin) as source:
+            self._child = subprocess.Popen(
+                argv,
+                env=environ,
+                stdin=source,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_be_humble,  # noqa: PLW1509 - safe in a process of one thread
+            )
         self._due = inf if timeout is None else monotonic() + timeout
         self._watch(sys.stdin.fileno(), self._on_lifeline)
         self._watch(self._child.stdout.fileno(), self._on_output)  # type: ignore[union-attr]
@@ -139,6 +140,18 @@ class Supervisor:
         # No more than a pipe holds: a descendant that has left the group may write on, or never close it.
         for _ in range(_PIPE // _CHUNK):
             self._handle(0)
+
+
+def _readable(text: str) -> IO[bytes]:
+    """A file that reads as this text; not a pipe, which holds only so much."""
+    if not text:
+        return open(os.devnull, "rb")  # noqa: PTH123 - pathlib takes its time, as does
+    import tempfile  # noqa: PLC0415
+
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - whoever asks closes it
+    file.write(text.encode())
+    file.seek(0)
+    return file
 
 
 def _signals() -> int:

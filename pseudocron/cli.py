@@ -20,7 +20,7 @@ from pseudocron.config import open_source
 from pseudocron.errors import PseudoCronError
 from pseudocron.host import utcnow
 from pseudocron.report import CronStatus, cron_status
-from pseudocron.runtime import watch
+from pseudocron.watch import watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

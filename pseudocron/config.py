@@ -91,7 +91,8 @@ class FileSource(Source):
     def reload(self) -> Crons:
         """The crons as they are now. A bad edit is logged once, and stands in `error` until a good one."""
         before = self.load()
-        if self._reloads and signature(self._path) != self._seen:
+        # A bad edit is tried again at each look: what it names may be there only now.
+        if self._reloads and (self.error or signature(self._path) != self._seen):
             self._crons = self._read_again(before)
             return self._crons
         return before
@@ -100,8 +101,9 @@ class FileSource(Source):
         try:
             after = _checked(self._read())
         except PseudoCronError as error:
+            if str(error) != self.error:
+                logger.error("%s (the last good configuration stays)", error)  # noqa: TRY400 - one line, by design
             self.error = str(error)
-            logger.error("%s (the last good configuration stays)", error)  # noqa: TRY400 - it is one line, by design
             return before
         self.error = None
         logger.info("%s: read again, crons: %d", self.where, len(after))

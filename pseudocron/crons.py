@@ -253,6 +253,16 @@ class Crons:
             taken, other = (describe(one.target) for one in (self._entries[name], entry))
             raise ConfigError(f"names both {taken} and {other}, give one of them another name")
         self._entries[name] = entry
+        if self._crons:
+            self._at_once(name)
+
+    def _at_once(self, name: str) -> None:
+        """Resolve what is added after the crons were first read: its mistake is for who adds it, not for a look."""
+        try:
+            self._crons[name] = self._build(name, self._entries[name])
+        except PseudoCronError:
+            del self._entries[name]
+            raise
 
     @contextmanager
     def _naming(self, name: object) -> Iterator[None]:

@@ -23,13 +23,21 @@ _MOMENT = timedelta(microseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What is to be done for one cron: `slots` to claim, oldest first, and `skips` to record before that."""
+    """What is to be done for one cron.
+
+    Args:
+        cron: The entry.
+        slots: What to claim, oldest first.
+        skips: What to record before that.
+        next: When this cron wants the next look, if what is due now is dealt with.
+        waiting: Whether further slots are due, and wait until an instance of the cron has ended.
+    """
 
     cron: Cron
     slots: tuple[datetime, ...] = ()
     skips: tuple[Skip, ...] = ()
     next: datetime | None = None
-    """When this cron wants the next look, if what is due now is dealt with."""
+    waiting: bool = False
 
 
 def due(cron: Cron, state: State, now: datetime, *, missed: Reason = Reason.NO_TRAFFIC) -> Due:
@@ -49,16 +57,13 @@ def due(cron: Cron, state: State, now: datetime, *, missed: Reason = Reason.NO_T
     if latest is None:
         return Due(cron, next=upcoming)
     wanted = _wanted(cron, state.mark, latest)
-    slots = tuple(slot for slot in wanted if not _misfired(cron, slot, now))
-    return Due(
-        cron,
-        slots,
-        (
-            *_skips(cron, state.mark, wanted[0] - _MOMENT, missed),
-            *_misfires(cron, wanted[: len(wanted) - len(slots)]),
-        ),
-        upcoming,
-    )
+    slots = [slot for slot in wanted if not _misfired(cron, slot, now)]
+    misfires = wanted[: len(wanted) - len(slots)]
+    skips = (*_skips(cron, state.mark, wanted[0] - _MOMENT, missed), *_misfires(cron, misfires))
+    # One that coalesces has a single slot to claim, and if it can't run now that is an overlap. Where each
+    # slot is to run, one that can't be claimed yet must stay above the mark.
+    room = len(slots) if cron.coalesce else max(0, cron.max_instances - state.running)
+    return Due(cron, tuple(slots[:room]), skips, upcoming, waiting=len(slots) > room)
 
 
 def _ripe(cron: Cron, mark: datetime, now: datetime) -> datetime | None:

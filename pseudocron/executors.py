@@ -107,8 +107,8 @@ class _Execution:
 
     async def _in_child(self) -> Ended:
         call = self._call
-        argv = functools.partial(command, call.target, call.args, call.kwargs)
-        child = Child(argv=argv, environ=self._run.environ(), timeout=call.timeout)
+        what = functools.partial(command, call.target, call.args, call.kwargs)
+        child = Child(command=what, environ=self._run.environ(), timeout=call.timeout)
         thread = self._thread(child.run)
         try:
             await asyncio.wait({thread})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -82,8 +83,9 @@ def _python(text: str, path: Path, where: str) -> Contents:
 
 def _execute(text: str, path: Path, where: str) -> dict[str, Any]:
     """The names that a Python file defines, in a module of its own that nobody else can import."""
-    module = ModuleType(path.stem)
+    module = ModuleType(f"<{path.name}>")
     module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # a dataclass looks its annotations up there
     try:
         exec(compile(text, str(path), "exec", dont_inherit=True), vars(module))  # noqa: S102 - it is the operator's code
     except SyntaxError as error:
@@ -93,6 +95,8 @@ def _execute(text: str, path: Path, where: str) -> dict[str, Any]:
         raise ConfigError(f"{where}{_line(error, path)}: {error}") from error
     except (Exception, SystemExit) as error:
         raise ConfigError(f"{where}{_line(error, path)}: {cause(error)}") from error
+    finally:
+        sys.modules.pop(module.__name__, None)
     return vars(module)
 
 

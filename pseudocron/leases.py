@@ -57,6 +57,16 @@ class Keeper:
             self._held.clear()
             self._idle.set()
 
+    def renew(self) -> None:
+        """Renew all that is held, now; blocks. `BackendError` if the store can't be reached."""
+        with self._lock:
+            claims = list(self._held.values())
+        living = self._backend.renew(claims, self._lease) if claims else ()
+        for claim in claims:
+            if claim.run_id not in living and self.holds(claim):
+                logger.warning("%s: the lease of slot %s is lost", claim.name, claim.slot.isoformat())
+                self.drop(claim)
+
     def _start(self) -> None:
         self._idle = idle = threading.Event()
         threading.Thread(target=self._keep, args=(idle,), name="pseudocron-leases", daemon=True).start()
@@ -64,15 +74,7 @@ class Keeper:
     def _keep(self, idle: threading.Event) -> None:
         while not idle.wait(self._lease / 3):
             try:
-                self._renew()
+                self.renew()
             except PseudoCronError as error:
-                logger.warning("leases could not be renewed, trying again: %s", error)
-
-    def _renew(self) -> None:
-        with self._lock:
-            claims = list(self._held.values())
-        living = self._backend.renew(claims, self._lease)
-        for claim in claims:
-            if claim.run_id not in living and self.holds(claim):
-                logger.warning("%s: the lease of slot %s is lost", claim.name, claim.slot.isoformat())
-                self.drop(claim)
+                if not idle.is_set():
+                    logger.warning("leases could not be renewed, trying again: %s", error)

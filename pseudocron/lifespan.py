@@ -28,12 +28,14 @@ class Lifespan:
         app: The application.
         runtime: What to open and drain.
         ticker: Whether the process is to look without being asked.
+        mistake: What is wrong with the middleware's options, in one line.
     """
 
-    def __init__(self, app: ASGIApp, runtime: Runtime, *, ticker: bool) -> None:
+    def __init__(self, app: ASGIApp, runtime: Runtime, *, ticker: bool, mistake: str | None = None) -> None:
         self._app = app
         self._runtime = runtime
         self._ticker = ticker
+        self._mistake = mistake
         self._asked = False
         self._failure: str | None = None
 
@@ -43,9 +45,9 @@ class Lifespan:
         try:
             await self._app(scope, self._hear, self._say)
         except Exception:
-            if self._asked:
+            if self._asked and self._failure is None:
                 raise
-            logger.debug("the application has no lifespan of its own", exc_info=True)
+            logger.debug("the application has no lifespan, or fails to end it", exc_info=True)
         if not self._asked:
             await self._alone()
         elif self._failure is not None:
@@ -58,7 +60,7 @@ class Lifespan:
         self._asked = True
         message = await self._receive()
         if message["type"] == "lifespan.shutdown":
-            await self._runtime.close()
+            await self._runtime.stop()
         return message
 
     async def _say(self, message: Message) -> None:
@@ -77,12 +79,15 @@ class Lifespan:
             return
         await self._send({"type": "lifespan.startup.complete"})
         await self._receive()
-        await self._runtime.close()
+        await self._runtime.stop()
         await self._send({"type": "lifespan.shutdown.complete"})
 
     async def _open(self) -> bool:
+        if self._mistake:
+            self._failure = self._mistake
+            return False
         try:
-            await self._runtime.open(state=self._scope.get("state"), ticker=self._ticker)
+            await self._runtime.start(state=self._scope.get("state"), ticker=self._ticker)
         except PseudoCronError as error:
             self._failure = str(error)
         return self._failure is None

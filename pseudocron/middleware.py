@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import wraps
+from inspect import iscoroutinefunction, signature
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from pseudocron.errors import did_you_mean, show
 from pseudocron.lifespan import Lifespan
-from pseudocron.runtime import watch
 from pseudocron.scheduler import READ_AGAIN
+from pseudocron.values import from_zero
+from pseudocron.watch import watch
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -17,6 +21,27 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 logger = logging.getLogger("pseudocron")
+
+
+F = TypeVar("F", bound="Callable[..., None]")
+
+
+def _forgiving(init: F) -> F:
+    """Keep a mistake in the names of the options for later.
+
+    Raised where the middleware is made, it would be a 500 for each visitor: servers take an application that
+    raises in its lifespan for one that has none.
+    """
+    known = [name for name, option in signature(init).parameters.items() if option.kind is option.KEYWORD_ONLY]
+
+    @wraps(init)
+    def wrapper(self: PseudoCronMiddleware, app: ASGIApp, **options: Any) -> None:
+        unknown = [name for name in options if name not in known]
+        init(self, app, **{"crons": None} | {name: options[name] for name in options if name in known})
+        for name in unknown:
+            self._mistake = f"PseudoCronMiddleware: unknown option {show(name)}{did_you_mean(name, known)}"
+
+    return wrapper  # type: ignore[return-value]
 
 
 class PseudoCronMiddleware:
@@ -35,6 +60,7 @@ class PseudoCronMiddleware:
             until the runs are over, for hosts that freeze the process after the response.
     """
 
+    @_forgiving
     def __init__(
         self,
         app: ASGIApp,
@@ -48,9 +74,10 @@ class PseudoCronMiddleware:
         self.app = app
         self._watch = watch(crons)
         self._trigger = trigger
-        self._ticker = ticker
+        self._ticker = ticker and execute
         self._execute = execute
         self._wait = wait
+        self._mistake = _mistake(trigger, wait)
         # Servers tell ASGI 3 by whether the instance's `__call__` is a coroutine function. Python itself calls
         # the class's, which may be the cheaper plain function that hands on the application's own awaitable.
         vars(self)["__call__"] = self._serve
@@ -63,7 +90,8 @@ class PseudoCronMiddleware:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan" and _on_asyncio():
-            await Lifespan(self.app, self._watch.runtime(), ticker=self._ticker)(scope, receive, send)
+            lifespan = Lifespan(self.app, self._watch.runtime(), ticker=self._ticker, mistake=self._mistake)
+            await lifespan(scope, receive, send)
         elif self._may_look(scope):
             await self._visit(scope, receive, send)
         else:
@@ -72,10 +100,14 @@ class PseudoCronMiddleware:
     def _may_look(self, scope: Scope) -> bool:
         if not self._execute or scope["type"] not in {"http", "websocket"} or not _on_asyncio():
             return False
+        runtime = self._watch.runtime()
+        if self._mistake:
+            runtime.complain(self._mistake)
+            return False
         try:
             return self._trigger is None or bool(self._trigger(scope))
-        except Exception:
-            logger.exception("the trigger predicate failed; the request is served without a look")
+        except Exception as error:  # noqa: BLE001 - the visitor has nothing to do with it
+            runtime.complain(f"the trigger failed: {error!r}", traceback=True)
             return False
 
     async def _visit(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -98,6 +130,17 @@ class PseudoCronMiddleware:
                 runtime.visit(ticker=self._ticker)
         if self._wait:
             await runtime.settle(self._wait)
+
+
+def _mistake(trigger: object, wait: object) -> str | None:
+    """What is wrong with the options, in one line."""
+    if trigger is not None and (not callable(trigger) or iscoroutinefunction(trigger)):
+        return f"PseudoCronMiddleware: trigger: {show(trigger)}: must be a plain function of the scope, or None"
+    try:
+        from_zero(wait)
+    except ValueError as error:
+        return f"PseudoCronMiddleware: wait: {show(wait)}: {error}"
+    return None
 
 
 def _is_last(message: Message) -> bool:

@@ -6,7 +6,10 @@ import json
 import os
 import signal
 import sys
+import sysconfig
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from subprocess import PIPE, STDOUT, Popen
 from threading import Lock
@@ -38,17 +41,25 @@ def _let_go() -> None:
 os.register_at_fork(after_in_child=_let_go)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A command line, and what it reads from its standard input."""
+
+    argv: list[str]
+    stdin: str = ""
+
+
 class Child:
     """One child process under its supervisor.
 
     Args:
-        argv: Gives its command line (see `command`), or raises; asked off the event loop.
+        command: Gives what it runs, or raises; asked off the event loop.
         environ: What it finds in its environment besides the server's.
         timeout: Seconds that it may take, or None.
     """
 
-    def __init__(self, *, argv: Callable[[], list[str]], environ: Mapping[str, str], timeout: float | None) -> None:
-        self._argv = argv
+    def __init__(self, *, command: Callable[[], Command], environ: Mapping[str, str], timeout: float | None) -> None:
+        self._command = command
         self._environ = environ
         self._timeout = timeout
         self._lock = Lock()
@@ -57,7 +68,7 @@ class Child:
 
     def run(self) -> Result:
         """Start it and wait for its end; blocks. `OSError` if there can be no further process."""
-        argv = self._argv()
+        command = self._command()
         supervisor = Popen(
             [sys.executable, "-P", _SUPERVISOR],
             stdin=PIPE,
@@ -67,10 +78,10 @@ class Child:
             start_new_session=True,  # a signal to the server's process group is not for the child
         )
         with supervisor:
-            self._pick_up(supervisor.stdin, self._spec(argv))  # type: ignore[arg-type]
+            self._pick_up(supervisor.stdin, self._spec(command))  # type: ignore[arg-type]
             said = supervisor.stdout.read()  # type: ignore[union-attr]
             self.hang_up()
-        return self._result(argv, said, supervisor.returncode)
+        return self._result(command, said, supervisor.returncode)
 
     def hang_up(self) -> None:
         """Let it be killed, with its whole process group, within a second; from any thread, at any time."""
@@ -91,12 +102,13 @@ class Child:
                 while spec:
                     spec = spec[lifeline.write(spec) :]
 
-    def _spec(self, argv: list[str]) -> bytes:
+    def _spec(self, command: Command) -> bytes:
         environ = {**os.environ, "PYTHONUNBUFFERED": "1", **self._environ}
-        if argv[0] == sys.executable:  # for a program of another interpreter it would be the wrong one
+        if command.argv[0] == sys.executable:  # for a program of another interpreter it would be the wrong one
             environ["PYTHONPATH"] = _python_path()
         spec = {
-            "argv": argv,
+            "argv": command.argv,
+            "stdin": command.stdin,
             "environ": environ,
             "timeout": self._timeout,
             "grace": _TIMEOUT_GRACE,
@@ -104,19 +116,19 @@ class Child:
         }
         return json.dumps(spec).encode() + b"\n"
 
-    def _result(self, argv: list[str], said: bytes, returncode: int) -> Result:
+    def _result(self, command: Command, said: bytes, returncode: int) -> Result:
         try:
             report = json.loads(said.splitlines()[-1])
         except (ValueError, IndexError):
             error = tail(f"the supervisor of the process ended with {_ending(returncode)}\n{tail(said)}".rstrip())
             return Result(outcome=Outcome.FAILED, error=error)
         if "error" in report:
-            return Result(outcome=Outcome.FAILED, error=_unstartable(argv[0], report["error"]))
+            return Result(outcome=Outcome.FAILED, error=_unstartable(command.argv[0], report["error"]))
         return _judged(report, self._timeout)
 
 
-def command(target: Target, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[str]:
-    """The command line that runs a target.
+def command(target: Target, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Command:
+    """What runs a target.
 
     A `.py` script runs in this interpreter, another file by itself, both with `args` as text and `kwargs` as
     `--key=value`. A function is called with them by a child that imports it; `TargetError` if that can't be.
@@ -124,13 +136,15 @@ def command(target: Target, args: Sequence[Any], kwargs: Mapping[str, Any]) -> l
     if isinstance(target, Script):
         path = str(target.path.absolute())
         interpreter = [sys.executable] if target.path.suffix == ".py" else []
-        return [*interpreter, path, *map(str, args), *(f"--{key}={value}" for key, value in kwargs.items())]
-    return [sys.executable, "-P", "-m", "pseudocron.called", _call(target, args, kwargs)]
+        options = (f"--{key}={value}" for key, value in kwargs.items())
+        return Command(argv=[*interpreter, path, *map(str, args), *options])
+    # Not on the command line, which every user of the machine can read.
+    return Command(argv=[sys.executable, "-P", "-m", "pseudocron.called"], stdin=_call(target, args, kwargs))
 
 
 def _call(target: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
     module, _, name = target.ref.partition(":")
-    if module == "__main__" or not name or "<" in name:
+    if module == "__main__" or not name or "<" in target.ref:
         raise TargetError(
             f"{target.ref!r} can't be imported by a child process: define it on the top level of a module"
         )
@@ -141,8 +155,22 @@ def _call(target: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> s
 
 
 def _python_path() -> str:
-    """What this process can import; the whole of `sys.path`, so that the order stays the same."""
-    return os.pathsep.join(os.path.abspath(entry) for entry in sys.path)  # noqa: PTH100 - '' is the current folder
+    """What this process can import, besides what every interpreter like it can.
+
+    The standard library is left out: a child hands its environment on, and another Python must not find it.
+    """
+    entries = (os.path.abspath(entry) for entry in sys.path)  # noqa: PTH100 - '' is the current folder
+    return os.pathsep.join(entry for entry in entries if entry not in _inherent())
+
+
+@cache
+def _inherent() -> frozenset[str]:
+    """Where an interpreter like this one looks anyway."""
+    paths = sysconfig.get_paths()
+    library = paths["stdlib"]
+    archive = f"python{sys.version_info.major}{sys.version_info.minor}.zip"
+    beside = (os.path.join(library, "lib-dynload"), os.path.join(os.path.dirname(library), archive))  # noqa: PTH118, PTH120
+    return frozenset({library, paths["platstdlib"], paths["purelib"], paths["platlib"], *beside})
 
 
 def _judged(report: Mapping[str, Any], timeout: float | None) -> Result:
@@ -168,4 +196,5 @@ def _ending(returncode: int) -> str:
 
 
 def _unstartable(path: str, why: str) -> str:
-    return f"can't start {path!r}: {why} (it must be a .py, or executable and name its interpreter with #!)"
+    mend = " (it must be a .py, or executable and name its interpreter with #!)"
+    return f"can't start {path!r}: {why}{'' if path == sys.executable else mend}"

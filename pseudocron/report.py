@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pseudocron.due import due
 from pseudocron.host import utcnow
-from pseudocron.runtime import watch
+from pseudocron.watch import watch
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import count
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,10 +20,10 @@ from pseudocron.executors import Call, Ended, execute
 from pseudocron.leases import Keeper
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from pseudocron.backends.base import Backend, Run
+    from pseudocron.backends.base import Backend, Run, State
     from pseudocron.crons import Cron, Crons
     from pseudocron.due import Due
     from pseudocron.host import Host
@@ -103,18 +105,20 @@ class Runner:
 
     async def look(self, crons: Crons, *, missed: Reason = Reason.NO_TRAFFIC) -> Looked:
         """Ask what is due, claim at most what this process has room for, and start it."""
+        orphans = await self._reap()
         now = self._host.now()
-        entries = {cron.name: cron for cron in crons}
         states = await self._backend.states({cron.name: cron.first_mark(now) for cron in crons})
-        plans = [due(cron, states[cron.name], now, missed=missed) for cron in crons]
-        started = await self._recover(entries)
-        await self._skip(plans)
-        wanted = deque(sorted(_wanted(plans), key=itemgetter(0)))
+        plans = await self._host.hop(_plan, crons, states, now, missed)
+        skips = [skip for plan in plans for skip in plan.skips]
+        if skips:
+            await self._backend.skip(skips)
+        wanted = deque(_wanted(plans, [run for run in orphans if run.name in crons and crons[run.name].enabled]))
+        started: list[Started] = []
         while wanted and not self.full:
-            slot, cron = wanted.popleft()
-            started += await self._start(cron, slot)
+            slot, name, orphan = wanted.popleft()
+            started += await self._start(crons[name], slot, orphan)
         upcoming = min((plan.next for plan in plans if plan.next is not None), default=None)
-        return Looked(started, upcoming, crowded=bool(wanted))
+        return Looked(started, upcoming, crowded=bool(wanted) or any(plan.waiting for plan in plans))
 
     async def drain(self, seconds: float) -> None:
         """Wait for the runs that go on; those that outlast the seconds are cancelled and recorded `interrupted`."""
@@ -126,23 +130,16 @@ class Runner:
             task.cancel()
         self._keeper.close()
 
-    async def _skip(self, plans: Iterable[Due]) -> None:
-        skips = [skip for plan in plans for skip in plan.skips]
-        if skips:
-            await self._backend.skip(skips)
-
-    async def _recover(self, entries: Mapping[str, Cron]) -> list[Started]:
-        """Take over the slots of runs that were lost or interrupted and are to be recovered."""
+    async def _reap(self) -> Sequence[Run]:
+        """Tell what was lost; the runs whose slots are to be claimed anew."""
+        # After a step of the clock, or a sleep of the whole machine, our own leases look as if they were over.
+        await self._host.hop(self._keeper.renew)
         reaped = await self._backend.reap()
         for run in reaped.lost:
             logger.error("%s: the run of slot %s by %s is lost", run.name, run.slot.isoformat(), run.worker)
-        started: list[Started] = []
-        for orphan in reaped.orphans:
-            if orphan.name in entries and not self.full:
-                started += await self._start(entries[orphan.name], orphan.slot, orphan)
-        return started
+        return reaped.orphans
 
-    async def _start(self, cron: Cron, slot: datetime, orphan: Run | None = None) -> list[Started]:
+    async def _start(self, cron: Cron, slot: datetime, orphan: Run | None) -> list[Started]:
         claim = await self._backend.claim(
             Proposal(
                 name=cron.name,
@@ -164,29 +161,34 @@ class Runner:
         """One run from its claim to its record; whatever happens, it ends here."""
         began = self._host.monotonic()
         execution = _spawn(self._executions, self._attempts(cron, claim))
+        patience: float | None = None
         try:
             ended = await execution
         except asyncio.CancelledError:
             ended = Ended(result=Result(outcome=Outcome.INTERRUPTED, error="the process was shut down"))
+            patience = RECORD_WITHIN
         _report(claim, ended.result, self._host.monotonic() - began)
+        with suppress(TimeoutError):  # then its lease ends, and the run is found lost
+            async with asyncio.timeout(patience):
+                await self._record(claim, ended.result, keep_lease=ended.lingering is not None)
         if ended.lingering is None:
-            await self._record(claim, ended.result)
             self._keeper.drop(claim)
         else:
-            await self._record(claim, ended.result, keep_lease=True)
             _spawn(self._behind, self._linger(claim, ended.lingering))
         return ended.result
 
     async def _attempts(self, cron: Cron, claim: Claim) -> Ended:
         """Try, and try again while there are retries, inside the same claim."""
-        for retry in range(cron.retries):
+        for retry in count():
             ended = await self._attempt(cron, claim, retry)
-            if ended.result.outcome is Outcome.SUCCEEDED or ended.lingering or not self._keeper.holds(claim):
-                return ended
+            if ended.result.outcome is Outcome.SUCCEEDED or ended.lingering or retry == cron.retries:
+                break
             pause = self._host.random() * min(RETRY_FIRST * 2**retry, RETRY_CAP)
             logger.warning("%s: %s, trying again in %.1f s", cron.name, _last_line(ended.result), pause)
             await self._host.sleep(pause)
-        return await self._attempt(cron, claim, cron.retries)
+            if not self._keeper.holds(claim):
+                break
+        return ended
 
     async def _attempt(self, cron: Cron, claim: Claim, retry: int) -> Ended:
         deadline = self._host.now() + timedelta(seconds=cron.timeout) if cron.timeout else None
@@ -235,8 +237,14 @@ async def _wait(tasks: Collection[asyncio.Task[Result]], seconds: float) -> None
         await asyncio.wait(tasks, timeout=seconds)
 
 
-def _wanted(plans: Iterable[Due]) -> Iterator[tuple[datetime, Cron]]:
-    return ((slot, plan.cron) for plan in plans for slot in plan.slots)
+def _plan(crons: Crons, states: Mapping[str, State], now: datetime, missed: Reason) -> list[Due]:
+    return [due(cron, states[cron.name], now, missed=missed) for cron in crons]
+
+
+def _wanted(plans: Iterable[Due], orphans: Iterable[Run]) -> list[tuple[datetime, str, Run | None]]:
+    """The slots to claim, by the names of their crons, the oldest first, and the run that each one recovers."""
+    slots = [(slot, plan.cron.name, None) for plan in plans for slot in plan.slots]
+    return sorted([*slots, *((run.slot, run.name, run) for run in orphans)], key=itemgetter(0))
 
 
 def _call(cron: Cron) -> Call:

@@ -23,6 +23,10 @@ READ_AGAIN = 1.0
 """Seconds after which a fresh gate is read again: another process may have pulled it forward."""
 
 
+ENTER_AGAIN = 0.05
+"""Seconds after which a gate that somebody else was just entering is read again."""
+
+
 class Scheduler:
     """What an open runtime does over and over.
 
@@ -39,6 +43,8 @@ class Scheduler:
         self._backend = backend
         self._host = host
         self._missed = Reason.NO_TRAFFIC
+        self.crowded = False
+        """Whether the last look left slots for want of room."""
 
     async def pass_gate(self) -> float:
         """Look if the gate is stale and we are the one who enters; seconds until it should be read again.
@@ -57,20 +63,29 @@ class Scheduler:
         """Look, whatever the gate says, until nothing is due any more; each run as it is over."""
         crons = await self._host.hop(self._source.reload)
         await self._backend.enter(crons.settings.cron_max_time)
-        crowded = True
-        while crowded:
+        while True:
             looked = await self._look(crons)
-            crowded = looked.crowded
             for started in looked.started:
                 yield started.claim, await asyncio.shield(started.task)
+            if not (looked.crowded and looked.started):
+                break
+
+    async def room(self) -> bool:
+        """Wait for a run of this process to end, and open the gate for the next look; False if nothing runs here."""
+        if not self.runner.runs:
+            return False
+        await asyncio.wait(self.runner.runs, return_when=asyncio.FIRST_COMPLETED)
+        await self._backend.lower(self._host.now(), self._source.load().settings.cron_max_time)
+        return True
 
     async def _pass_gate(self) -> float:
         max_age = self._source.load().settings.cron_max_time
         fresh = await self._backend.fresh_for(max_age)
         if fresh > 0:
             return fresh
-        if await self._backend.enter(max_age):
-            await self._look(await self._host.hop(self._source.reload))
+        if not await self._backend.enter(max_age):
+            return ENTER_AGAIN
+        await self._look(await self._host.hop(self._source.reload))
         return await self._backend.fresh_for(max_age)
 
     async def _look(self, crons: Crons) -> Looked:
@@ -84,6 +99,7 @@ class Scheduler:
                 await self._backend.lower(soon, max_age)
             raise
         self._missed = Reason.NO_TRAFFIC
+        self.crowded = looked.crowded
         due = soon if looked.crowded else looked.next
         if due is not None:
             await self._backend.lower(due, max_age)

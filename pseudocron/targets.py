@@ -71,14 +71,20 @@ def resolve(value: object, *, folder: Path, script: bool = False) -> Target:
     if isinstance(value, os.PathLike) or (isinstance(value, str) and (script or is_path(value, folder, ".py"))):
         return _script(value, folder)
     if callable(value) and not script:
-        return Function(value, _ref(value))
+        return _function(value, _ref(value))
     if not isinstance(value, str):
         kinds = "" if script else ", an import string 'package.module:function' or a callable"
         raise TargetError(f"{show(value)}: must be a script's path{kinds}")
     call = load(value)
     if not callable(call):
         raise TargetError(f"{show(value)}: is of type {type(call).__name__}, must be callable")
-    return Function(call, value)
+    return _function(call, value)
+
+
+def _function(call: Callable[..., Any], ref: str) -> Function:
+    if inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call):
+        raise TargetError(f"{show(ref)}: is a generator, whose body would never run: it must not yield")
+    return Function(call, ref)
 
 
 def is_path(text: str, folder: Path, *suffixes: str) -> bool:

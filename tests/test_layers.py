@@ -42,7 +42,7 @@ FLOORS = (
     ),
     ("due", "leases", "runner"),
     ("scheduler",),
-    ("runtime",),
+    ("runtime", "watch"),
     ("lifespan", "report"),
     ("middleware", "cli"),
     ("", "__main__"),

@@ -241,7 +241,7 @@ def test_what_no_child_can_import_is_refused_as_a_process(
 
 def test_a_function_of_the_config_file_itself_is_refused_as_a_process(shop: Path) -> None:
     (shop / "crons.py").write_text("def f(): pass\ncrons = {'f': {'run': f, 'schedule': 5, 'executor': 'process'}}")
-    with pytest.raises(ConfigError, match="no child process can import crons:f"):
+    with pytest.raises(ConfigError, match="no child process can import <crons.py>:f"):
         open_source("crons.py").load()
 
 
@@ -421,6 +421,32 @@ def test_the_config_file_is_executed_apart_from_all_modules(shop: Path) -> None:
     target = source.load()["a"].target
     assert isinstance(target, Function)
     name, file, path = target.call()
-    assert (name, file) == ("json", str(shop / "json.py"))
+    assert (name, file) == ("<json.py>", str(shop / "json.py"))
     assert path != str(shop / "jobs")
     assert "crons" not in vars(json)
+
+
+def test_what_is_added_after_the_crons_were_read_is_checked_at_once_and_harms_no_other(shop: Path) -> None:
+    crons = Crons()
+    crons.add("good", "shop:count", 60)
+    assert open_source(crons).load() is crons
+    with pytest.raises(TargetError, match=r"^'bad': 'shop:cuont': 'shop' has no 'cuont', did you mean 'count'\?$"):
+        crons.add("bad", "shop:cuont", 60)
+    crons.add("late", "shop:count", 60)
+    assert [cron.name for cron in crons] == ["good", "late"]
+
+
+def test_a_config_file_may_define_dataclasses(shop: Path) -> None:
+    (shop / "crons.py").write_text(
+        "from __future__ import annotations\nfrom dataclasses import dataclass\n"
+        "@dataclass\nclass Job:\n    name: str\n"
+        "crons = {Job('a').name: ('shop:count', 60)}\n"
+    )
+    assert [cron.name for cron in open_source("crons.py").load()] == ["a"]
+
+
+@pytest.mark.parametrize("kind", ["def", "async def"])
+def test_a_generator_is_refused_as_its_body_would_never_run(shop: Path, kind: str) -> None:
+    (shop / "gen.py").write_text(f"{kind} rows():\n    yield 1\n")
+    with pytest.raises(TargetError, match="'gen:rows': is a generator, whose body would never run"):
+        open_source({"a": ("gen:rows", 60)}).load()

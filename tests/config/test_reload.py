@@ -189,3 +189,16 @@ def test_the_traceback_of_a_config_files_function_shows_its_line(shop: Path) -> 
         target.call()  # type: ignore[union-attr]
     except ZeroDivisionError:
         assert "# here" in traceback.format_exc()
+
+
+def test_a_bad_edit_becomes_good_when_what_it_names_is_there(shop: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = shop / "crons.py"
+    write(path, GOOD[".py"] % "a")
+    source = open_source(path)
+    source.load()
+    write(path, "crons = {'b': ('late.py', 60)}\n")
+    assert names(source) == names(source) == ["a"]
+    assert len(caplog.records) == 1
+    (shop / "late.py").touch()
+    assert names(source) == ["b"]
+    assert source.error is None

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import sysconfig
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -238,6 +239,31 @@ def test_arguments_that_no_process_can_be_given_are_a_failure() -> None:
     error = ended("shop:paint", {1, 2}, process=True).result.error
     why = "Object of type set is not JSON serializable"
     assert error == f"'shop:paint': what a child process is called with must be JSON: {why}"
+
+
+def test_what_a_function_is_called_with_stands_on_no_command_line_and_may_be_long(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    write(
+        """
+        import sys
+        from pathlib import Path
+        def measure(text):
+            assert "secret" not in Path("/proc/self/cmdline").read_text()
+            assert not sys.stdin.read()
+            print(len(text))
+        """,
+        name="shop_of_secrets.py",
+    )
+    result = ended("shop_of_secrets:measure", "secret" * 50_000, process=True).result
+    assert result.output == "300000\n"
+
+
+def test_what_a_script_starts_does_not_find_the_standard_library_of_another_python(write: Write) -> None:
+    script = write("import os; print(os.environ['PYTHONPATH'])")
+    output = ended(script).result.output or ""
+    assert not [entry for entry in output.strip().split(os.pathsep) if entry in sysconfig.get_paths().values()]
 
 
 # How they end

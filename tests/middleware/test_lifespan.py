@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support import Lifespan, hello, until, visit
 
 from pseudocron import Crons, PseudoCronMiddleware, current_run
-from pseudocron.runtime import watch
+from pseudocron.watch import watch
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -171,7 +174,8 @@ def test_a_run_that_outlasts_the_drain_is_interrupted_and_recorded_before_the_sh
         async with Lifespan(app, events):
             await visit(app)
             await until(lambda: "cron starts" in events)
-        backend = await watch(crons).connect(crons)
+        backend = watch(crons)._backend
+        assert backend is not None
         assert [run.outcome for run in await backend.history()] == ["interrupted"]
 
     asyncio.run(main())
@@ -231,3 +235,76 @@ def test_a_second_lifespan_opens_again() -> None:
     asyncio.run(main())
     asyncio.run(main())
     assert ran == [1]
+
+
+def test_an_application_that_fails_to_end_after_a_bad_start_still_stops_the_server() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        raise ZeroDivisionError
+
+    async def main() -> Lifespan:
+        async with Lifespan(PseudoCronMiddleware(app, crons={"a": ("nowhere:run", 60)})) as lifespan:
+            pass
+        return lifespan
+
+    assert asyncio.run(main()).events == ["lifespan.startup.failed"]
+
+
+@pytest.mark.parametrize(
+    ("options", "mistake"),
+    [
+        ({"tickr": True}, "unknown option 'tickr', did you mean 'ticker'?"),
+        ({"wait": "5"}, "wait: '5': must be a number of seconds of 0 or more"),
+        ({"wait": -1}, "wait: -1: must be a number of seconds of 0 or more"),
+        ({"trigger": "/cron"}, "trigger: '/cron': must be a plain function of the scope, or None"),
+        ({"trigger": visit}, "must be a plain function of the scope, or None"),
+    ],
+)
+def test_a_wrong_option_stops_the_server_and_without_a_lifespan_fails_no_request(
+    options: dict[str, Any], mistake: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = PseudoCronMiddleware(hello, crons={"a": (print, 60)}, **options)
+
+    async def main() -> Lifespan:
+        assert (await visit(app))[0]["status"] == 200
+        async with Lifespan(app) as lifespan:
+            pass
+        return lifespan
+
+    failure = asyncio.run(main()).failure or ""
+    assert failure.startswith("PseudoCronMiddleware: ")
+    assert failure.endswith(mistake)
+    assert failure in caplog.text
+
+
+def test_of_two_lifespans_on_one_loop_the_last_to_end_drains() -> None:
+    crons, ran = Crons(backend="memory:"), []
+    crons.add("often", lambda: ran.append(1), 0.02)
+
+    async def main() -> None:
+        async with Lifespan(PseudoCronMiddleware(hello, crons=crons, ticker=True)):
+            async with Lifespan(PseudoCronMiddleware(hello, crons=crons)):
+                await until(lambda: ran)
+            count = len(ran)
+            await until(lambda: len(ran) > count)
+
+    asyncio.run(main())
+
+
+def test_a_look_that_hangs_holds_the_shutdown_up_for_no_more_than_a_second(tmp_path: Path) -> None:
+    (tmp_path / "crons.py").write_text("crons = {}")
+    app = PseudoCronMiddleware(hello, crons=tmp_path / "crons.py")
+    slow = threading.Event()
+
+    async def main() -> float:
+        async with Lifespan(app):
+            source = watch(tmp_path / "crons.py").source
+            source.reload = slow.wait  # type: ignore[assignment,method-assign]
+            await visit(app)
+            began = time.monotonic()
+        slow.set()
+        return time.monotonic() - began
+
+    assert asyncio.run(main()) < 4

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from support import hello, http, until, visit
+from support import Lifespan, hello, http, until, visit
 
 from pseudocron import Crons, PseudoCronMiddleware, cron_status, current_run
-from pseudocron.runtime import watch
+from pseudocron.watch import watch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -215,8 +216,13 @@ def test_the_trigger_predicate_says_which_requests_may_look() -> None:
 def test_a_trigger_predicate_that_raises_fails_no_request(caplog: pytest.LogCaptureFixture) -> None:
     crons, _ = one_cron()
     app = PseudoCronMiddleware(hello, crons=crons, trigger=lambda scope: scope["nonsense"])
-    assert asyncio.run(visit(app))[0]["status"] == 200
-    assert "the trigger predicate failed" in caplog.text
+
+    async def main() -> None:
+        for _ in range(10):
+            assert (await visit(app))[0]["status"] == 200
+
+    asyncio.run(main())
+    assert caplog.text.count("the trigger failed") == 1
 
 
 def test_a_process_that_does_not_execute_leaves_the_runs_to_others() -> None:
@@ -343,3 +349,72 @@ def test_one_configuration_is_watched_once_however_often_it_is_named(tmp_path: P
         first = watch(ref)
         assert watch(again) is first
     assert watch(Crons()) is not watch(Crons())
+
+
+def test_a_process_that_does_not_execute_has_no_ticker_either() -> None:
+    crons, ran = Crons(backend="memory:"), []
+    crons.add("often", lambda: ran.append(1), 0.01)
+
+    async def main() -> None:
+        app = PseudoCronMiddleware(hello, crons=crons, execute=False, ticker=True)
+        async with Lifespan(app):
+            await visit(app)
+            assert watch(crons).runtime()._ticker is None
+
+    asyncio.run(main())
+    assert not ran
+
+
+def test_a_task_factory_that_knows_no_contexts_fails_no_request() -> None:
+    crons, ran = one_cron()
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(lambda loop, coroutine: asyncio.Task(coroutine, loop=loop))
+        assert (await visit(PseudoCronMiddleware(hello, crons=crons)))[0]["status"] == 200
+        await until(lambda: ran)
+
+    asyncio.run(main())
+
+
+def test_what_one_run_makes_room_for_runs_without_another_visitor() -> None:
+    crons, ran = Crons(backend="memory:", concurrency=1), []
+    for number in range(4):
+        crons.add(f"cron{number}", lambda number=number: ran.append(number), 3600)
+
+    async def main() -> None:
+        await visit(PseudoCronMiddleware(hello, crons=crons))
+        await until(lambda: len(ran) == 4)
+
+    asyncio.run(main())
+
+
+def test_wait_is_for_all_that_was_due_though_there_was_little_room() -> None:
+    crons, ran = Crons(backend="memory:", concurrency=1), []
+    for number in range(4):
+        crons.add(f"cron{number}", lambda number=number: ran.append(number), 3600)
+    asyncio.run(visit(PseudoCronMiddleware(hello, crons=crons, wait=20)))
+    assert len(ran) == 4
+
+
+def test_two_event_loops_at_once_share_the_store_and_disturb_each_other_not() -> None:
+    crons, ran = Crons(backend="memory:"), []
+    app = PseudoCronMiddleware(hello, crons=crons)
+
+    @crons.every(0.05)
+    async def often() -> None:
+        ran.append(current_run().slot)
+
+    async def visits(count: int) -> None:
+        async with Lifespan(app):
+            seen = len(ran)
+            while len(ran) < seen + count:
+                watch(crons).deadline = -1
+                await visit(app)
+                await asyncio.sleep(0.01)
+
+    other = threading.Thread(target=lambda: asyncio.run(visits(3)))
+    other.start()
+    asyncio.run(visits(10))
+    other.join()
+    assert len(set(ran)) == len(ran)

@@ -11,7 +11,7 @@ import pytest
 from pseudocron.backends.base import Reason, Skip, State
 from pseudocron.crons import Cron
 from pseudocron.due import AT_MOST, Due, due
-from pseudocron.schedule import parse
+from pseudocron.schedule import COUNTED, parse
 from pseudocron.targets import Function
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -55,13 +55,24 @@ def test_the_reason_of_missed_slots_is_handed_in() -> None:
 
 
 def test_without_coalesce_every_missed_slot_runs() -> None:
-    plan = ask(a_cron(1, coalesce=False), mark=0, now=5.5)
+    plan = ask(a_cron(1, coalesce=False, max_instances=9), mark=0, now=5.5)
     assert plan.slots == tuple(at(slot) for slot in range(1, 6))
     assert plan.skips == ()
 
 
+@pytest.mark.parametrize(("running", "slots"), [(0, (1, 2)), (1, (1,)), (2, ()), (3, ())])
+def test_without_coalesce_no_more_slots_are_claimed_than_may_run_and_the_others_wait(
+    running: int, slots: tuple[int, ...]
+) -> None:
+    cron = a_cron(1, coalesce=False, max_instances=2)
+    plan = due(cron, State(name="cron", mark=NOON, running=running), at(5.5))
+    assert plan.slots == tuple(map(at, slots))
+    assert plan.skips == ()
+    assert plan.waiting
+
+
 def test_without_coalesce_at_most_the_last_hundred_run() -> None:
-    plan = ask(a_cron(1, coalesce=False), mark=0, now=250)
+    plan = ask(a_cron(1, coalesce=False, max_instances=200), mark=0, now=250)
     assert plan.slots == tuple(at(slot) for slot in range(151, 251))
     assert len(plan.slots) == AT_MOST
     assert plan.skips == (skip(150, Reason.NO_TRAFFIC, 150),)
@@ -79,7 +90,7 @@ def test_a_slot_beyond_its_grace_time_is_a_misfire() -> None:
 
 
 def test_without_coalesce_only_the_slots_beyond_the_grace_time_are_misfires() -> None:
-    plan = ask(a_cron(1, coalesce=False, misfire_grace_time=2), mark=0, now=5)
+    plan = ask(a_cron(1, coalesce=False, misfire_grace_time=2, max_instances=9), mark=0, now=5)
     assert plan.slots == (at(3), at(4), at(5))
     assert plan.skips == (skip(2, Reason.MISFIRE, 2),)
 
@@ -130,5 +141,5 @@ def test_with_jitter_no_slot_is_forgotten_when_the_next_one_has_come_but_is_not_
 def test_a_year_without_a_look_is_accounted_for_at_once() -> None:
     plan = ask(a_cron("* * * * *"), mark=0, now=366 * 86400)
     assert len(plan.slots) == 1
-    assert plan.skips[0].slots == 1000, "expressions are counted one by one, and no further than to a thousand"
+    assert plan.skips[0].slots == COUNTED, "expressions are counted one by one, and so far only"
     assert ask(a_cron(60), mark=0, now=366 * 86400).skips[0].slots == 366 * 1440 - 1

@@ -6,14 +6,16 @@ import asyncio
 import logging
 import threading
 import time
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support import Clock, until
 
-from pseudocron.backends.base import Outcome, Reason
+from pseudocron.backends.base import Claim, Outcome, Proposal, Reason
 from pseudocron.backends.memory import Memory, Store
+from pseudocron.context import current_run
 from pseudocron.crons import Crons
 from pseudocron.errors import BackendError
 from pseudocron.runner import Runner
@@ -21,7 +23,7 @@ from pseudocron.runner import Runner
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from pseudocron.backends.base import Backend, Claim, Result, Run
+    from pseudocron.backends.base import Backend, Result, Run
 
 
 def a_runner(backend: Backend, clock: Clock, *, concurrency: int = 10, lease: float = 30) -> Runner:
@@ -361,3 +363,155 @@ def test_a_drain_ends_though_the_store_is_away(monkeypatch: pytest.MonkeyPatch) 
             await runner.drain(0.05)
 
     once(crons, body)
+
+
+def test_without_coalesce_every_missed_slot_runs_one_after_the_other() -> None:
+    crons, ran, clock = Crons(), [], Clock()
+
+    @crons.every(60, coalesce=False)
+    async def each() -> None:
+        ran.append(current_run().slot)
+
+    checked(crons)
+
+    async def main() -> list[Run]:
+        backend = Memory(host=clock.host)
+        runner = a_runner(backend, clock)
+        await runner.look(crons)
+        await run_all(runner)
+        clock.forward(600)
+        while (await runner.look(crons)).crowded:
+            await run_all(runner)
+        await run_all(runner)
+        return list(await backend.history(limit=100))
+
+    lines = asyncio.run(main())
+    assert ran == [ran[0] + timedelta(seconds=60 * number) for number in range(11)]
+    assert {line.outcome for line in lines} == {Outcome.SUCCEEDED}
+
+
+def test_a_disabled_cron_recovers_nothing() -> None:
+    ran: list[int] = []
+    clock = Clock()
+
+    def one(**options: Any) -> Crons:
+        crons = Crons()
+        crons.add("cron", lambda: ran.append(1), 3600, recover=True, **options)
+        return checked(crons)
+
+    on, off = one(), one(enabled=False)
+
+    async def main() -> None:
+        store = Store()
+        claim = await Memory(store=store, host=clock.host).claim(
+            Proposal(name="cron", slot=on["cron"].first_mark(clock.now), worker="dead", lease=1, recover=True)
+        )
+        assert isinstance(claim, Claim)
+        clock.forward(2)
+        runner = a_runner(Memory(store=store, host=clock.host), clock)
+        await runner.look(off)
+        await run_all(runner)
+        assert not ran
+        await runner.look(on)
+        await run_all(runner)
+        assert ran
+
+    asyncio.run(main())
+
+
+def test_slots_to_recover_that_find_no_room_are_left_for_a_look_that_comes_soon() -> None:
+    crons, clock, go_on = Crons(), Clock(), asyncio.Event()
+    for name in ("a", "b"):
+        crons.add(name, go_on.wait, 3600, recover=True)
+    checked(crons)
+
+    async def main() -> None:
+        store = Store()
+        dead = Memory(store=store, host=clock.host)
+        for cron in crons:
+            await dead.claim(
+                Proposal(name=cron.name, slot=cron.first_mark(clock.now), worker="dead", lease=1, recover=True)
+            )
+        clock.forward(2)
+        runner = a_runner(Memory(store=store, host=clock.host), clock, concurrency=1)
+        looked = await runner.look(crons)
+        assert len(looked.started) == 1
+        assert looked.crowded
+        go_on.set()
+        await run_all(runner)
+
+    asyncio.run(main())
+
+
+def test_a_process_does_not_take_its_own_runs_for_lost_when_the_clock_has_stepped() -> None:
+    crons, starts, clock, go_on = Crons(), [], Clock(), asyncio.Event()
+
+    @crons.every(86400, recover=True)
+    async def long() -> None:
+        starts.append(1)
+        await go_on.wait()
+
+    checked(crons)
+
+    async def main() -> None:
+        backend = Memory(host=clock.host)
+        runner = a_runner(backend, clock)
+        await runner.look(crons)
+        clock.forward(3600)
+        looked = await runner.look(crons)
+        assert looked.started == []
+        go_on.set()
+        await run_all(runner)
+        (run,) = await backend.history()
+        assert run.outcome == Outcome.SUCCEEDED
+
+    asyncio.run(main())
+    assert starts == [1]
+
+
+def test_a_run_that_lost_its_lease_while_it_waited_is_not_tried_again() -> None:
+    crons, tries, clock = Crons(), [], Clock()
+
+    @crons.every(3600, retries=5)
+    async def flaky() -> None:
+        tries.append(1)
+        raise ValueError
+
+    checked(crons)
+
+    async def main() -> None:
+        backend = Memory(host=clock.host)
+        runner = a_runner(backend, clock)
+
+        async def sleep(_: float) -> None:
+            runner._keeper.close()
+
+        runner._host = replace(clock.host, sleep=sleep)
+        await runner.look(crons)
+        await run_all(runner)
+
+    asyncio.run(main())
+    assert tries == [1]
+
+
+def test_a_run_that_is_interrupted_while_the_store_is_away_gives_up_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pseudocron.runner.RECORD_WITHIN", 0.05)
+    crons, clock = Crons(), Clock()
+    crons.add("endless", asyncio.Event().wait, 3600)
+    checked(crons)
+
+    class Gone(Memory):
+        async def finish(self, *_: object, **__: object) -> bool:
+            raise BackendError("the store is away")
+
+    async def main() -> None:
+        runner = a_runner(Gone(host=clock.host), clock)
+        await runner.look(crons)
+        (run,) = runner.runs
+        await until(lambda: runner._executions)
+        run.cancel()
+        await asyncio.wait_for(run, 5)
+
+    asyncio.run(main())

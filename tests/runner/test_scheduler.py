@@ -15,8 +15,8 @@ from pseudocron.backends.base import Reason
 from pseudocron.backends.memory import Memory, Store
 from pseudocron.config import open_source
 from pseudocron.runner import Runner
-from pseudocron.runtime import Watch, watch
 from pseudocron.scheduler import READ_AGAIN, Scheduler
+from pseudocron.watch import Watch, watch
 
 if TYPE_CHECKING:
     from pseudocron.config import Source
@@ -133,7 +133,8 @@ def test_while_the_store_is_away_requests_are_served_and_it_is_said_once_a_minut
         store.unlink()
         aside.rename(store)
         await come()
-        backend = await watch(path).connect(await asyncio.to_thread(watch(path).reload))
+        backend = watch(path)._backend
+        assert backend is not None
         reasons = [run.reason for run in await backend.history()]
         await watch(path).runtime().close()
         return reasons
@@ -168,13 +169,14 @@ def test_a_bug_in_a_look_is_logged_and_the_runtime_goes_on(caplog: pytest.LogCap
 
     async def main() -> None:
         runtime = seen.runtime()
-        scheduler = await runtime.open()
+        scheduler = await runtime._open()
         assert scheduler is not None
         look, scheduler.runner.look = scheduler.runner.look, None  # type: ignore[method-assign,assignment]
         await runtime.visit()
-        assert "a look failed" in caplog.text
+        assert "no look: TypeError" in caplog.text
         scheduler.runner.look = look  # type: ignore[method-assign]
-        backend = await seen.connect(crons)
+        backend = seen._backend
+        assert backend is not None
         await backend.lower(crons["cron"].first_mark(Clock().now), 60)
         await runtime.visit()
         await until(lambda: ran)

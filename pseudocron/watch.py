@@ -1,0 +1,92 @@
+"""What one process has of one configuration: when to look next, its source, its store, a runtime per event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from functools import cached_property
+from math import inf
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+from pseudocron.backends import connect
+from pseudocron.config import open_source
+from pseudocron.host import Host
+from pseudocron.runtime import Runtime
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from pseudocron.backends.base import Backend
+    from pseudocron.config import Source
+    from pseudocron.crons import Crons
+
+
+class Watch:
+    """What all middlewares of one configuration share in a process.
+
+    `deadline` is the moment, by `time.monotonic`, until which no request needs to do anything.
+
+    Args:
+        ref: The configuration, as the middleware takes it. It is not looked at before it is loaded.
+        host: Time, sleep, chance and threads.
+    """
+
+    def __init__(self, ref: object, host: Host | None = None) -> None:
+        self.deadline = -inf
+        self._ref = ref
+        self._host = host or Host()
+        self._backend: Backend | None = None
+        self._runtimes: dict[asyncio.AbstractEventLoop, Runtime] = {}
+        self._connected: set[Runtime] = set()
+
+    @cached_property
+    def source(self) -> Source:
+        """Where the configuration comes from. Blocks when first asked for."""
+        return open_source(self._ref)
+
+    def reload(self) -> Crons:
+        """The configuration as it is now; `PseudoCronError` if it has never been right. Blocks."""
+        return self.source.reload()
+
+    def runtime(self) -> Runtime:
+        """The scheduling on the running event loop, of which there may be several, as with test clients."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._runtimes:
+            for closed in [other for other in self._runtimes if other.is_closed()]:
+                self._connected.discard(self._runtimes.pop(closed))
+            self._runtimes[loop] = Runtime(self, self._host)
+        return self._runtimes[loop]
+
+    async def connect(self, runtime: Runtime, crons: Crons) -> Backend:
+        """The store that the configuration names, open, and the same object for the life of the process."""
+        if self._backend is None:
+            settings = crons.settings
+            self._backend = connect(
+                settings.backend,
+                app=settings.app,
+                folder=settings.folder,
+                keep=settings.history,
+                host=self._host,
+            )
+        await self._backend.open()
+        self._connected.add(runtime)
+        return self._backend
+
+    async def disconnect(self, runtime: Runtime) -> None:
+        """Let go of the store, if no other event loop needs it; it may be opened again."""
+        self._connected.discard(runtime)
+        if self._backend is not None and not self._connected:
+            await self._backend.close()
+
+
+_watches: WeakValueDictionary[Hashable, Watch] = WeakValueDictionary()
+
+
+def watch(ref: object) -> Watch:
+    """The one watch of this process over the configuration that `ref` means."""
+    key = os.fspath(ref) if isinstance(ref, str | os.PathLike) else id(ref)
+    found = _watches.get(key)
+    if found is None:
+        found = _watches[key] = Watch(ref)
+    return found
