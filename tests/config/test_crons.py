@@ -241,7 +241,7 @@ def test_what_no_child_can_import_is_refused_as_a_process(
 
 def test_a_function_of_the_config_file_itself_is_refused_as_a_process(shop: Path) -> None:
     (shop / "crons.py").write_text("def f(): pass\ncrons = {'f': {'run': f, 'schedule': 5, 'executor': 'process'}}")
-    with pytest.raises(ConfigError, match="no child process can import <crons.py>:f"):
+    with pytest.raises(ConfigError, match=r"no child process can import <crons\.py>:f"):
         open_source("crons.py").load()
 
 
