@@ -9,7 +9,7 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from support import Lifespan, hello, http, until, visit
+from support import Lifespan, hello, http, nothing, until, visit
 
 from pseudocron import Crons, PseudoCronMiddleware, cron_status, current_run
 from pseudocron.watch import watch
@@ -397,8 +397,10 @@ def test_wait_is_for_all_that_was_due_though_there_was_little_room() -> None:
     assert len(ran) == 4
 
 
-def test_two_event_loops_at_once_share_the_store_and_disturb_each_other_not() -> None:
-    crons, ran = Crons(backend="memory:"), []
+def test_two_event_loops_at_once_share_the_store_and_disturb_each_other_not(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    crons, ran = Crons(backend=f"file:{tmp_path}"), []
     app = PseudoCronMiddleware(hello, crons=crons)
 
     @crons.every(0.05)
@@ -418,3 +420,29 @@ def test_two_event_loops_at_once_share_the_store_and_disturb_each_other_not() ->
     asyncio.run(visits(10))
     other.join()
     assert len(set(ran)) == len(ran)
+    assert "no look" not in caplog.text
+
+
+def test_while_one_request_is_on_its_way_to_a_look_the_others_are_handed_on_untouched() -> None:
+    crons, ran = one_cron()
+    sends, answer = [], asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        sends.append(send)
+        await answer.wait()
+
+    async def send(_: Message) -> None:
+        pass
+
+    async def main() -> None:
+        wrapped = PseudoCronMiddleware(app, crons=crons)
+        requests = []
+        for count in (1, 2, 3):
+            requests.append(asyncio.ensure_future(wrapped(http(), nothing, send)))
+            await until(lambda count=count: len(sends) == count)  # type: ignore[misc]
+        answer.set()
+        await asyncio.gather(*requests)
+        await until(lambda: ran)
+
+    asyncio.run(main())
+    assert [given is send for given in sends] == [False, True, True]

@@ -104,7 +104,7 @@ def test_a_paused_or_disabled_cron_lets_its_slots_pass_and_wants_no_look(*, enab
 
 def test_a_mark_in_the_future_makes_nothing_due() -> None:
     plan = ask(a_cron(60), mark=3600, now=0)
-    assert (plan.slots, plan.skips, plan.next) == ((), (), at(3660))
+    assert (plan.slots, plan.next) == ((), at(3660))
 
 
 def test_an_expression_that_is_over_wants_no_look() -> None:
@@ -136,6 +136,14 @@ def test_with_jitter_no_slot_is_forgotten_when_the_next_one_has_come_but_is_not_
         mark = plan.slots[0]
         wakes.append(wake)
     assert all(earlier < later for earlier, later in pairwise(wakes))
+
+
+def test_while_a_slot_is_not_ripe_the_one_before_it_still_is() -> None:
+    cron = a_cron(60, jitter=59)
+    wake = due(cron, State(name="cron", mark=at(60)), at(60)).next
+    assert wake is not None
+    plan = due(cron, State(name="cron", mark=NOON), wake - timedelta(microseconds=1))
+    assert (plan.slots, plan.skips, plan.next) == ((at(60),), (), wake)
 
 
 def test_a_year_without_a_look_is_accounted_for_at_once() -> None:
