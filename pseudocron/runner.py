@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from pseudocron.backends.base import Backend, Run, State
+    from pseudocron.backends.base import Backend, Refusal, Run, State
     from pseudocron.crons import Cron, Crons
     from pseudocron.due import Due
     from pseudocron.host import Host
@@ -120,6 +120,11 @@ class Runner:
         upcoming = min((plan.next for plan in plans if plan.next is not None), default=None)
         return Looked(started, upcoming, crowded=bool(wanted) or any(plan.waiting for plan in plans))
 
+    async def run_once(self, cron: Cron) -> Started | Refusal:
+        """Start a run by hand, outside of the schedule but recorded like any other; or why that is refused."""
+        await self._reap()
+        return await self._claim(cron, self._host.now(), manual=True)
+
     async def drain(self, seconds: float) -> None:
         """Wait for the runs that go on; those that outlast the seconds are cancelled and recorded `interrupted`."""
         await _wait(self._runs, seconds)
@@ -140,6 +145,16 @@ class Runner:
         return reaped.orphans
 
     async def _start(self, cron: Cron, slot: datetime, orphan: Run | None) -> list[Started]:
+        recovers = orphan.run_id if orphan else None
+        started = await self._claim(cron, slot, recover=cron.recover, recovers=recovers)
+        if isinstance(started, Started):
+            return [started]
+        logger.debug("%s: slot %s is not ours: %s", cron.name, slot.isoformat(), started)
+        return []
+
+    async def _claim(
+        self, cron: Cron, slot: datetime, *, recover: bool = False, recovers: str | None = None, manual: bool = False
+    ) -> Started | Refusal:
         claim = await self._backend.claim(
             Proposal(
                 name=cron.name,
@@ -147,15 +162,15 @@ class Runner:
                 worker=self._worker,
                 lease=self._lease,
                 max_instances=cron.max_instances,
-                recover=cron.recover,
-                recovers=orphan.run_id if orphan else None,
+                recover=recover,
+                recovers=recovers,
+                manual=manual,
             )
         )
         if not isinstance(claim, Claim):
-            logger.debug("%s: slot %s is not ours: %s", cron.name, slot.isoformat(), claim)
-            return []
+            return claim
         self._keeper.hold(claim)
-        return [Started(claim, _spawn(self._runs, self._run(cron, claim)))]
+        return Started(claim, _spawn(self._runs, self._run(cron, claim)))
 
     async def _run(self, cron: Cron, claim: Claim) -> Result:
         """One run from its claim to its record; whatever happens, it ends here."""

@@ -6,19 +6,19 @@ import asyncio
 import logging
 import os
 import socket
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from contextvars import Context
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from pseudocron.errors import PseudoCronError
-from pseudocron.runner import Runner
+from pseudocron.errors import ConfigError, PseudoCronError
+from pseudocron.runner import Runner, Started
 from pseudocron.scheduler import READ_AGAIN, Scheduler
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Mapping
 
-    from pseudocron.backends.base import Claim, Result, State
+    from pseudocron.backends.base import Backend, Claim, Refusal, Result, State
     from pseudocron.crons import Crons
     from pseudocron.host import Host
     from pseudocron.watch import Watch
@@ -103,12 +103,31 @@ class Runtime:
             async for ended in scheduler.tick():
                 yield ended
 
+    async def run_once(self, name: str) -> Result | Refusal:
+        """Run a cron now, whatever its schedule says, and wait for it; or why its claim is refused.
+
+        Raises:
+            UnknownCronError: There is no such cron.
+            ConfigError: `PSEUDOCRON_ENABLED` says that nothing is run.
+        """
+        scheduler = await self._open()
+        if scheduler is None:
+            raise ConfigError("$PSEUDOCRON_ENABLED: False: everything is switched off")
+        started = await scheduler.runner.run_once(self._watch.source.load()[name])
+        return await asyncio.shield(started.task) if isinstance(started, Started) else started
+
     async def states(self) -> tuple[Crons, Mapping[str, State]]:
         """The crons as they are now, and what the store knows of them; nothing is run."""
+        async with self.store() as (crons, backend):
+            return crons, await backend.states({cron.name: cron.first_mark(self._host.now()) for cron in crons})
+
+    @asynccontextmanager
+    async def store(self) -> AsyncIterator[tuple[Crons, Backend]]:
+        """The crons as they are now, and their store, open; nothing is run."""
         crons = await self._host.hop(self._watch.reload)
         backend = await self._watch.connect(self, crons)
         try:
-            return crons, await backend.states({cron.name: cron.first_mark(self._host.now()) for cron in crons})
+            yield crons, backend
         finally:
             if self._scheduler is None:
                 await self._watch.disconnect(self)

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import inspect
 import re
+from dataclasses import fields
 from pathlib import Path
 
+import click
 import pytest
 
 from pseudocron import PseudoCronMiddleware
-from pseudocron.backends.base import Outcome, Reason
+from pseudocron.backends.base import Outcome, Reason, Run
 from pseudocron.cli import main
+from pseudocron.cli.running import EXIT
 from pseudocron.context import CurrentRun
 from pseudocron.entries import OPTIONS
+from pseudocron.report import CronStatus
 from pseudocron.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = (ROOT / "docs/reference/configuration.md").read_text(encoding="utf-8")
+COMMANDS = (ROOT / "docs/reference/commands.md").read_text(encoding="utf-8")
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
 
 WORDS: dict[str, list[str]] = {
@@ -25,7 +30,6 @@ WORDS: dict[str, list[str]] = {
     "setting": [name for name in Settings.__dataclass_fields__ if name not in {"enabled", "folder"}],
     "variable": [f"PSEUDOCRON_{name.upper()}" for name in Settings.__dataclass_fields__ if name != "folder"],
     "part of a run": list(CurrentRun.__dataclass_fields__),
-    "command": [f"pseudocron {name}" for name in main.commands],
     "outcome": list(Outcome),
     "reason": list(Reason),
 }
@@ -34,6 +38,40 @@ WORDS: dict[str, list[str]] = {
 @pytest.mark.parametrize(("kind", "word"), [(kind, word) for kind, words in WORDS.items() for word in words])
 def test_it_stands_in_the_reference(kind: str, word: str) -> None:
     assert f"`{word}`" in REFERENCE, f"{kind} {word}"
+
+
+@pytest.mark.parametrize("name", main.commands)
+def test_a_command_and_each_of_its_options_stand_in_the_reference(name: str) -> None:
+    assert f"[`pseudocron {name}`](#pseudocron-{name})" in COMMANDS
+    before, heading, rest = COMMANDS.partition(f"\n## `pseudocron {name}`\n")
+    section = rest.partition("\n## ")[0]
+    assert heading
+    for option in main.commands[name].params:
+        if option.name == "ref":
+            assert "`--crons`" in before
+        elif isinstance(option, click.Option):
+            assert all(f"`{word}`" in section for word in option.opts), option
+        elif option.name == "name":
+            assert f"`pseudocron {name} NAME`" in section
+
+
+@pytest.mark.parametrize(
+    ("command", "keys"),
+    [
+        ("list", {key.name for key in fields(CronStatus)}),
+        ("next", {"slot", "due"}),
+        ("history", {key.name for key in fields(Run)} | {"lateness", "duration"}),
+    ],
+)
+def test_the_keys_of_its_json_stand_in_the_reference_and_no_others(command: str, keys: set[str]) -> None:
+    table = COMMANDS.partition(f"| key of `{command} --json` ")[2].partition("\n\n")[0]
+    rows = [line.split("|")[1] for line in table.splitlines()[2:]]
+    assert {key for row in rows for key in re.findall(r"`(\w+)`", row)} == keys
+
+
+@pytest.mark.parametrize("outcome", EXIT)
+def test_the_exit_code_of_an_outcome_stands_in_the_reference(outcome: Outcome) -> None:
+    assert f"\n| {EXIT[outcome]} | " in COMMANDS
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

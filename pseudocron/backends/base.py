@@ -71,6 +71,7 @@ class Proposal:
         max_instances: How many living leases of this cron there may be, with this one.
         recover: Whether the slot is to be claimed anew if the run is lost or interrupted.
         recovers: The `run_id` of a lost or interrupted run whose slot this claim takes over.
+        manual: Somebody wants a run now, whatever the schedule says; goes with neither `recover` nor `recovers`.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Proposal:
     max_instances: int = 1
     recover: bool = False
     recovers: str | None = None
+    manual: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,6 +229,10 @@ class Backend(ABC):
            cron is `PAUSED` and a cron with `max_instances` living leases `OVERLAP`, both recorded as skips;
         4. else the claim is granted: a fence higher than any before it of this cron, a lease that ends
            `lease` seconds from now, and a run in the history.
+
+        With `manual` rules 1 to 3 fall away: the slot is the moment of the claim by the backend's clock, whatever
+        was proposed; the mark stays, or stays unset; a paused cron is claimed all the same. Where `max_instances`
+        leases are living it is an `OVERLAP`, not recorded. What is granted is a claim as any other.
 
         A cron never seen before has no mark, and any slot is above it.
         """

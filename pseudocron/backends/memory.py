@@ -165,7 +165,8 @@ class Memory(Backend):
 
     def _grant(self, proposal: Proposal, orphan: Line | None) -> Claim:
         cron, now = self._store.cron(proposal.name), self._now()
-        cron.grow(proposal.slot)
+        if not proposal.manual:
+            cron.grow(proposal.slot)
         cron.claims += 1
         run = granted(proposal, fence=cron.claims, orphan=orphan.run if orphan else None, now=now)
         lease = now + timedelta(seconds=proposal.lease)

@@ -28,22 +28,25 @@ def refusal(
         living: How many leases of the cron are living.
         orphan: The run that the proposal recovers, if it does and that run waits for it.
     """
-    if proposal.slot > now:
-        return Refusal.EARLY
-    if proposal.recovers is None:
-        taken = mark is not None and proposal.slot <= mark
-    else:
-        taken = orphan is None or orphan.slot != proposal.slot
-    if taken:
-        return Refusal.TAKEN
-    if paused:
-        return Refusal.PAUSED
+    if not proposal.manual:
+        if proposal.slot > now:
+            return Refusal.EARLY
+        if _taken(proposal, mark, orphan):
+            return Refusal.TAKEN
+        if paused:
+            return Refusal.PAUSED
     return Refusal.OVERLAP if living >= proposal.max_instances else None
+
+
+def _taken(proposal: Proposal, mark: datetime | None, orphan: Run | None) -> bool:
+    if proposal.recovers is None:
+        return mark is not None and proposal.slot <= mark
+    return orphan is None or orphan.slot != proposal.slot
 
 
 def skip_for(proposal: Proposal, why: Refusal) -> Skip | None:
     """The skip that a refused claim records, if it does; the mark then grows to its slot."""
-    if why not in {Refusal.OVERLAP, Refusal.PAUSED} or proposal.recovers is not None:
+    if why not in {Refusal.OVERLAP, Refusal.PAUSED} or proposal.recovers is not None or proposal.manual:
         return None
     return Skip(name=proposal.name, slot=proposal.slot, reason=Reason(why.value))
 
@@ -53,7 +56,7 @@ def granted(proposal: Proposal, *, fence: int, orphan: Run | None, now: datetime
     return Run(
         run_id=uuid4().hex,
         name=proposal.name,
-        slot=proposal.slot,
+        slot=now if proposal.manual else proposal.slot,
         fence=fence,
         attempt=orphan.attempt + 1 if orphan else 1,
         worker=proposal.worker,

@@ -3,46 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pytest
 from support import wait_until
 
+from cli.shell import pseudocron, start
+
 if TYPE_CHECKING:
     from pathlib import Path
-
-CRONS = """
-crons = {
-    "hourly": ("jobs:work", 3600),
-    "digest": {"run": "jobs:work", "schedule": "0 7 * * mon-fri", "tz": "Asia/Shanghai"},
-    "off": {"run": "jobs:work", "schedule": 60, "enabled": False},
-}
-"""
-JOBS = "def work(): print('at work')\ndef fail(): 1 / 0\n"
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "crons.py").write_text(CRONS)
-    (tmp_path / "jobs.py").write_text(JOBS)
-    return tmp_path
-
-
-def pseudocron(folder: Path, *argv: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pseudocron", *argv],
-        cwd=folder,
-        env={**os.environ, "TZ": "UTC", **environ},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 def test_check_shows_each_schedule_in_words_and_its_next_three_runs(folder: Path) -> None:
@@ -94,14 +65,7 @@ def test_tick_goes_on_until_nothing_is_due_though_there_is_little_room(folder: P
 
 def test_a_tick_that_is_told_to_stop_drains(folder: Path) -> None:
     (folder / "jobs.py").write_text("import time\ndef work():\n    print('begins', flush=True)\n    time.sleep(60)\n")
-    tick = subprocess.Popen(
-        [sys.executable, "-m", "pseudocron", "tick"],
-        cwd=folder,
-        env={**os.environ, "PSEUDOCRON_DRAIN": "0.1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    tick = start(folder, "tick", PSEUDOCRON_DRAIN="0.1")
     with tick:
         assert tick.stdout is not None
         assert tick.stdout.readline() == "begins\n"

@@ -87,7 +87,10 @@ class Ledger:
         return why
 
     def _grant(self, proposal: Proposal, orphan: Run | None) -> Claim:
-        self._grow(proposal.name, proposal.slot)
+        if proposal.manual:
+            self._db.execute(KNOW, (proposal.name,))
+        else:
+            self._grow(proposal.name, proposal.slot)
         self._db.execute("UPDATE crons SET claims = claims + 1 WHERE name = ?", (proposal.name,))
         (fence,) = self._db.execute("SELECT claims FROM crons WHERE name = ?", (proposal.name,)).fetchone()
         run = granted(proposal, fence=fence, orphan=orphan, now=self._now)

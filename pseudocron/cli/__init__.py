@@ -1,0 +1,28 @@
+"""The door for the shell, for the system's crontab, and for a worker without a web server."""
+
+from __future__ import annotations
+
+import sys
+from io import TextIOWrapper
+
+import click
+
+from pseudocron.cli.completion import completion
+from pseudocron.cli.inspecting import check, history, list_, next_
+from pseudocron.cli.operating import pause, reset, resume
+from pseudocron.cli.running import run, tick, work
+from pseudocron.cli.shared import import_from_here
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="pseudocron")
+def main() -> None:
+    """Scheduled work for any ASGI application."""
+    import_from_here()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a name that the terminal can't spell is no reason to end
+            stream.reconfigure(errors="replace")
+
+
+for command in (check, list_, next_, history, tick, run, work, pause, resume, reset, completion):
+    main.add_command(command)

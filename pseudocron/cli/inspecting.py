@@ -1,0 +1,184 @@
+"""The commands that show and change nothing: `check`, `list`, `next` and `history`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import click
+
+from pseudocron.cli.shared import complete_name, crons_option, json_option, name_argument, one_line, perform, print_json
+from pseudocron.cli.tables import Column, brief, local, print_table, span
+from pseudocron.config import open_source
+from pseudocron.host import utcnow
+from pseudocron.report import CronStatus, cron_status
+from pseudocron.schedule import jittered
+from pseudocron.watch import Watch, watch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+
+    from pseudocron.backends.base import Run
+    from pseudocron.crons import Cron
+
+MOST = 10_000
+"""The most lines that anybody may ask for."""
+
+
+@click.command()
+@crons_option
+def check(ref: str) -> None:
+    """Validate the configuration, show it, and open the store.
+
+    Shows the settings, each schedule in words and its next three runs. Exits with 1, and one line, if anything
+    is wrong.
+    """
+    seen = watch(ref)
+    with one_line():
+        crons = seen.source.load()
+    click.echo(f"{ref}: {len(crons)} crons")
+    for name, value in asdict(crons.settings).items():
+        click.echo(f"  {name:<13}  {value}")
+    for cron in crons:
+        click.echo(f"\n{cron.name}: {cron.schedule.words}{'' if cron.enabled else ' (disabled)'}")
+        click.echo(f"  runs {cron.target}")
+        click.echo(f"  next {', '.join(local(slot) for slot in _upcoming(cron, 3)) or 'never'}")
+    perform(_open(seen))
+    click.echo(f"\nThe store {crons.settings.backend} can be opened.")
+
+
+@click.command(name="list")
+@crons_option
+@json_option
+def list_(ref: str, *, as_json: bool) -> None:
+    """Show each cron's last and next run."""
+    crons = perform(_status(ref))
+    if as_json:
+        print_json([asdict(cron) for cron in crons])
+    else:
+        print_table(_STATUS, crons)
+
+
+@click.command(name="next")
+@crons_option
+@name_argument
+@click.option("-n", "count", type=click.IntRange(1, MOST), default=10, show_default=True, help="How many.")
+@json_option
+def next_(ref: str, name: str, count: int, *, as_json: bool) -> None:
+    """Show when a cron runs next.
+
+    By its schedule alone; the store is not asked.
+    """
+    with one_line():
+        cron = open_source(ref).load()[name]
+    slots = list(_upcoming(cron, count))
+    if as_json:
+        print_json([{"slot": slot, "due": _wake(cron, slot)} for slot in slots])
+        return
+    if not cron.enabled:
+        click.echo(f"{name} is disabled: none of these will run", err=True)
+    now = utcnow()
+    columns: tuple[Column[datetime], ...] = (
+        Column("NEXT RUN", local),
+        Column("IN", lambda due: span((due - now).total_seconds())),
+    )
+    print_table(columns, [_wake(cron, slot) for slot in slots])
+
+
+@click.command()
+@crons_option
+@click.argument("name", required=False, shell_complete=complete_name)
+@click.option(
+    "-n", "--limit", type=click.IntRange(1, MOST), default=20, show_default=True, help="How many lines, the newest."
+)
+@json_option
+def history(ref: str, name: str | None, limit: int, *, as_json: bool) -> None:
+    """Show runs and skipped slots, the newest first.
+
+    Of one cron, or of all; also of one that has left the configuration.
+    """
+    runs = perform(_history(ref, name, limit))
+    if as_json:
+        print_json([asdict(run) | {"lateness": _lateness(run), "duration": _duration(run)} for run in runs])
+    else:
+        print_table(_HISTORY, runs)
+
+
+async def _open(seen: Watch) -> None:
+    async with seen.runtime().store():
+        """That it can be opened is all."""
+
+
+async def _status(ref: str) -> list[CronStatus]:
+    return await cron_status(ref)
+
+
+async def _history(ref: str, name: str | None, limit: int) -> Sequence[Run]:
+    async with watch(ref).runtime().store() as (crons, backend):
+        runs = await backend.history(name, limit=limit)
+        if name is not None and not runs:  # one that has left the configuration may have left a history
+            _ = crons[name]
+        return runs
+
+
+def _upcoming(cron: Cron, count: int) -> Iterator[datetime]:
+    return islice(cron.schedule.ahead(utcnow()), count)
+
+
+def _wake(cron: Cron, slot: datetime) -> datetime:
+    return jittered(cron.name, slot, jitter=cron.jitter, schedule=cron.schedule)
+
+
+def _next(cron: CronStatus) -> str:
+    if not cron.enabled:
+        return "disabled"
+    if cron.paused:
+        return "paused"
+    if cron.due:
+        return "due now"
+    return brief(cron.next) if cron.next else "never"
+
+
+def _outcome(run: Run) -> str:
+    return run.outcome or "running"
+
+
+def _lateness(run: Run) -> float | None:
+    return None if run.reason else (run.started - run.slot).total_seconds()
+
+
+def _duration(run: Run) -> float | None:
+    return None if run.reason or run.ended is None else (run.ended - run.started).total_seconds()
+
+
+def _span(seconds: float | None) -> str:
+    return "-" if seconds is None else span(seconds)
+
+
+def _what(run: Run) -> str:
+    if run.reason:
+        return f"{run.reason}, {run.slots} slot{'' if run.slots == 1 else 's'}"
+    return (run.error or "").strip().rsplit("\n", 1)[-1]
+
+
+_STATUS: tuple[Column[CronStatus], ...] = (
+    Column("NAME", lambda cron: cron.name, elastic=True),
+    Column("SCHEDULE", lambda cron: cron.schedule, elastic=True),
+    Column("LAST RUN", lambda cron: brief(cron.last.started) if cron.last else "never"),
+    Column("OUTCOME", lambda cron: _outcome(cron.last) if cron.last else "-"),
+    Column("NEXT RUN", _next),
+    Column("RUNS", lambda cron: str(cron.runs), extra=True),
+    Column("FAILED", lambda cron: str(cron.failures), extra=True),
+    Column("MISSED", lambda cron: str(cron.missed), extra=True),
+)
+
+_HISTORY: tuple[Column[Run], ...] = (
+    Column("NAME", lambda run: run.name, elastic=True),
+    Column("SLOT", lambda run: brief(run.slot)),
+    Column("OUTCOME", _outcome),
+    Column("LATE", lambda run: _span(_lateness(run))),
+    Column("TOOK", lambda run: _span(_duration(run))),
+    Column("WHY", _what, elastic=True),
+)

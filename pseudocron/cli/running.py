@@ -1,0 +1,94 @@
+"""The commands that run crons: `tick`, `run` and `work`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import click
+
+from pseudocron.backends.base import Outcome, Refusal
+from pseudocron.cli.shared import FAILED, crons_option, fail, log, name_argument, perform
+from pseudocron.errors import show
+from pseudocron.watch import watch
+
+if TYPE_CHECKING:
+    from pseudocron.backends.base import Result
+
+logger = logging.getLogger("pseudocron")
+
+EXIT = {Outcome.SUCCEEDED: 0, Outcome.FAILED: FAILED, Outcome.TIMED_OUT: 3, Outcome.INTERRUPTED: 5}
+OVERLAP = 4
+"""The exit codes of `run`; 2 is click's, for a wrong command line."""
+
+
+@click.command()
+@crons_option
+def tick(ref: str) -> None:
+    """Look once, run what is due, and exit.
+
+    For the system's crontab. Exits with 1 if a run did not succeed.
+    """
+    log()
+    if any(outcome is not Outcome.SUCCEEDED for outcome in perform(_tick(ref))):
+        sys.exit(FAILED)
+
+
+@click.command()
+@crons_option
+@name_argument
+def run(ref: str, name: str) -> None:
+    """Run a cron now; the exit code is the outcome.
+
+    Waits for it and shows its output. It is claimed and recorded as any run is, but neither moves the schedule nor
+    asks whether it is paused or disabled. Exits with 0 if it succeeded, 1 if it failed, 3 if it timed out, 4 if it
+    is running already, 5 if it was interrupted.
+    """
+    log()
+    ended = perform(_run(ref, name))
+    if isinstance(ended, Refusal):
+        fail(f"{show(name)}: is running already, as often as its max_instances allows", OVERLAP)
+    if ended.output:
+        click.echo(ended.output, nl=False)
+    sys.exit(EXIT[ended.outcome])
+
+
+@click.command()
+@crons_option
+def work(ref: str) -> None:
+    """Look and run until told to stop.
+
+    Without a web server. At SIGTERM or SIGINT it drains, and exits with 0.
+    """
+    log()
+    perform(_work(ref))
+
+
+async def _tick(ref: str) -> list[Outcome]:
+    runtime = watch(ref).runtime()
+    try:
+        return [result.outcome async for _, result in runtime.tick()]
+    finally:
+        await runtime.close()
+
+
+async def _run(ref: str, name: str) -> Result | Refusal:
+    runtime = watch(ref).runtime()
+    try:
+        return await runtime.run_once(name)
+    finally:
+        await runtime.close()
+
+
+async def _work(ref: str) -> None:
+    runtime = watch(ref).runtime()
+    try:
+        with suppress(asyncio.CancelledError):  # told to stop, which is how it ends
+            await runtime.start(ticker=True)
+            logger.info("%s: looking until told to stop", ref)
+            await asyncio.Event().wait()
+    finally:
+        await runtime.close()

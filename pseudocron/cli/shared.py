@@ -1,0 +1,114 @@
+"""What the commands share: their options, errors in one line, JSON, and how they are told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from datetime import datetime
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+from pseudocron.config import open_source
+from pseudocron.errors import PseudoCronError
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterator
+
+T = TypeVar("T")
+
+FAILED = 1
+"""The exit code for what can't be done, and for a run that failed."""
+
+VARIABLE, DEFAULT = "PSEUDOCRON_CRONS", "crons.py"
+
+
+def complete_name(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """The names that a shell may complete; of a configuration that is wrong, none."""
+    ref = ctx.params.get("ref") or os.environ.get(VARIABLE) or DEFAULT
+    try:
+        # What the application prints when it is imported is not for the shell.
+        with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+            import_from_here()
+            crons = list(open_source(ref).load())
+    except (Exception, SystemExit):  # noqa: BLE001 - whatever it is, nobody wants to read it while typing
+        return []
+    return [CompletionItem(cron.name, help=cron.schedule.words) for cron in crons if cron.name.startswith(incomplete)]
+
+
+crons_option = click.option(
+    "--crons",
+    "ref",
+    envvar=VARIABLE,
+    default=DEFAULT,
+    show_default=True,
+    show_envvar=True,
+    help="The configuration: a .py or .toml file, or an import string such as shop.crons:crons.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, times in UTC.")
+name_argument = click.argument("name", shell_complete=complete_name)
+
+
+def import_from_here() -> None:
+    """Do what `python -m` and the servers do: the application's modules are imported from the working folder."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+
+
+def log() -> None:
+    """Show what is logged."""
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+
+
+def print_json(value: object) -> None:
+    """Print JSON, instants as ISO text in UTC."""
+    click.echo(json.dumps(value, indent=2, default=datetime.isoformat))
+
+
+def fail(error: object, code: int = FAILED) -> NoReturn:
+    """End with one line."""
+    click.echo(f"Error: {error}", err=True)
+    sys.exit(code)
+
+
+@contextmanager
+def one_line() -> Iterator[None]:
+    """An error of ours is one line and exit code 1."""
+    try:
+        yield
+    except PseudoCronError as error:
+        fail(error)
+
+
+def perform(work: Coroutine[Any, Any, T]) -> T:
+    """What the work returns; a SIGTERM or SIGINT cancels it, and is then told as shells tell it: 143 or 130."""
+    told: list[int] = []
+    try:
+        with one_line():
+            return asyncio.run(_stoppable(work, told))
+    except asyncio.CancelledError:
+        if not told:
+            raise
+        sys.exit(128 + told[0])
+
+
+async def _stoppable(work: Coroutine[Any, Any, T], told: list[int]) -> T:
+    task = asyncio.ensure_future(work)
+
+    def stop(number: int) -> None:
+        if not told:  # a second one must not cut off what the first has begun: the drain
+            task.cancel()
+        told.append(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop, number)
+    return await task
