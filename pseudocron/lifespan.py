@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("pseudocron")
 
+END_WITHIN = 5.0
+"""Seconds that an application has to end in when the scheduling behind it could not be opened."""
+
 
 class Lifespan:
     """One lifespan: opened after the application has started, drained before it shuts down.
@@ -22,7 +26,8 @@ class Lifespan:
     opened answers `lifespan.startup.failed` with its one line, after the application has been shut down
     again: an exception instead would not stop the server.
 
-    An application that has no lifespan (it raises or returns before its first `receive()`) gets this one.
+    An application that has no lifespan (it raises or returns before it receives or sends anything) gets this
+    one, and an application that leaves its own after the start gets the rest of it.
 
     Args:
         app: The application.
@@ -36,61 +41,76 @@ class Lifespan:
         self._runtime = runtime
         self._ticker = ticker
         self._mistake = mistake
-        self._asked = False
+        self._takes_part = False
+        self._opened = False
         self._failure: str | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the lifespan on to the application, and take part in it."""
         self._scope, self._receive, self._send = scope, receive, send
+        await self._pass_on()
+        if not self._takes_part:
+            await self._receive()
+            if await self._open():
+                await self._send({"type": "lifespan.startup.complete"})
+        if self._failure is not None:
+            await self._send({"type": "lifespan.startup.failed", "message": self._failure})
+        elif self._opened:
+            await self._wait_for_the_end()
+
+    async def _pass_on(self) -> None:
         try:
-            await self._app(scope, self._hear, self._say)
+            async with asyncio.timeout(None) as self._patience:
+                await self._app(self._scope, self._hear, self._say)
         except Exception:
-            if self._asked and self._failure is None:
+            if self._takes_part and self._failure is None:
+                if self._opened:
+                    self._runtime.leave()
                 raise
             logger.debug("the application has no lifespan, or fails to end it", exc_info=True)
-        if not self._asked:
-            await self._alone()
-        elif self._failure is not None:
-            await self._fail()
 
     async def _hear(self) -> Message:
         """What the application receives: a failed start is a shutdown to it, and a shutdown waits for the drain."""
         if self._failure is not None:
             return {"type": "lifespan.shutdown"}
-        self._asked = True
+        self._takes_part = True
         message = await self._receive()
-        if message["type"] == "lifespan.shutdown":
-            await self._runtime.stop()
+        if message["type"] == "lifespan.shutdown" and self._opened:
+            await self._stop()
         return message
 
     async def _say(self, message: Message) -> None:
         """What the application sends: its complete start opens the scheduling before the server hears of it."""
         if self._failure is not None:
             return
+        self._takes_part = True
         if message["type"] == "lifespan.startup.complete" and not await self._open():
+            # The server waits for our one line; an application that hangs must not keep it.
+            self._patience.reschedule(asyncio.get_running_loop().time() + END_WITHIN)
             return
         await self._send(message)
 
-    async def _alone(self) -> None:
-        """The lifespan of an application that has none."""
-        await self._receive()
-        if not await self._open():
-            await self._fail()
-            return
-        await self._send({"type": "lifespan.startup.complete"})
-        await self._receive()
-        await self._runtime.stop()
+    async def _wait_for_the_end(self) -> None:
+        """The rest of a lifespan that its application has left."""
+        while (await self._hear())["type"] != "lifespan.shutdown":
+            pass
         await self._send({"type": "lifespan.shutdown.complete"})
 
     async def _open(self) -> bool:
         if self._mistake:
             self._failure = self._mistake
-            return False
-        try:
-            await self._runtime.start(state=self._scope.get("state"), ticker=self._ticker)
-        except PseudoCronError as error:
-            self._failure = str(error)
+        elif not self._opened:
+            try:
+                await self._runtime.start(state=self._scope.get("state"), ticker=self._ticker)
+                self._opened = True
+            except PseudoCronError as error:
+                self._failure = str(error)
         return self._failure is None
 
-    async def _fail(self) -> None:
-        await self._send({"type": "lifespan.startup.failed", "message": self._failure})
+    async def _stop(self) -> None:
+        self._opened = False
+        try:
+            await self._runtime.stop()
+        except Exception:
+            # Raised into the application, it would keep it from shutting down.
+            logger.exception("the scheduling could not be drained")

@@ -9,6 +9,7 @@ from inspect import iscoroutinefunction, signature
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pseudocron.answer import Answer
 from pseudocron.errors import did_you_mean, show
 from pseudocron.lifespan import Lifespan
 from pseudocron.scheduler import READ_AGAIN
@@ -114,21 +115,22 @@ class PseudoCronMiddleware:
         """Serve one request and look behind it; until then no other request needs to."""
         self._watch.deadline = monotonic() + READ_AGAIN
         runtime = self._watch.runtime()
-        looked = False
+        answer = Answer()
 
         async def send_and_look(message: Message) -> None:
-            nonlocal looked
             await send(message)
-            if not looked and _is_last(message):
-                looked = True
+            served = answer.served
+            answer.goes_on(message)
+            if answer.served and not served:
                 runtime.visit(ticker=self._ticker)
 
         try:
             await self.app(scope, receive, send_and_look)
         finally:
-            if not looked:
+            if not answer.served:
                 runtime.visit(ticker=self._ticker)
-        if self._wait:
+        # What the application left unanswered the server ends now: nobody may wait for that.
+        if self._wait and answer.complete:
             await runtime.settle(self._wait)
 
 
@@ -141,17 +143,6 @@ def _mistake(trigger: object, wait: object) -> str | None:
     except ValueError as error:
         return f"PseudoCronMiddleware: wait: {show(wait)}: {error}"
     return None
-
-
-def _is_last(message: Message) -> bool:
-    """Whether the visitor has been served with this message; a websocket is once it is accepted or refused."""
-    match message["type"]:
-        case "http.response.body" | "websocket.http.response.body":
-            return not message.get("more_body", False)
-        case "http.response.pathsend" | "websocket.accept" | "websocket.close":
-            return True
-        case _:
-            return False
 
 
 _ASYNCIO_ONLY = "pseudocron schedules on asyncio only: under this event loop it serves and does nothing else"

@@ -68,6 +68,10 @@ class Runtime:
         if not self._lifespans:
             await self.close()
 
+    def leave(self) -> None:
+        """The end of a lifespan that its application has broken off: requests go on, and so do their looks."""
+        self._lifespans -= 1
+
     async def close(self) -> None:
         """Drain the runs and let go of the store. Nothing looks any more until it is started again."""
         self._closed = True

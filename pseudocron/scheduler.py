@@ -83,9 +83,15 @@ class Scheduler:
         fresh = await self._backend.fresh_for(max_age)
         if fresh > 0:
             return fresh
-        if not await self._backend.enter(max_age):
-            return ENTER_AGAIN
-        await self._look(await self._host.hop(self._source.reload))
+        try:
+            if not await self._backend.enter(max_age):
+                return ENTER_AGAIN
+            await self._look(await self._host.hop(self._source.reload))
+        except asyncio.CancelledError:
+            # This event loop ends, and what it has not looked at is due: nobody shall wait for CRON_MAX_TIME.
+            with suppress(PseudoCronError):
+                await self._backend.lower(self._host.now(), max_age)
+            raise
         return await self._backend.fresh_for(max_age)
 
     async def _look(self, crons: Crons) -> Looked:

@@ -53,8 +53,11 @@ class Watch:
         """The scheduling on the running event loop, of which there may be several, as with test clients."""
         loop = asyncio.get_running_loop()
         if loop not in self._runtimes:
-            for closed in [other for other in self._runtimes if other.is_closed()]:
-                self._connected.discard(self._runtimes.pop(closed))
+            # Each event loop has a thread of its own: the others may come and go meanwhile.
+            for closed in [other for other in list(self._runtimes) if other.is_closed()]:
+                gone = self._runtimes.pop(closed, None)
+                if gone is not None:
+                    self._connected.discard(gone)
             self._runtimes[loop] = Runtime(self, self._host)
         return self._runtimes[loop]
 

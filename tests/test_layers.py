@@ -24,6 +24,7 @@ FLOORS = (
         "lockfile",
         "values",
         "capture",
+        "answer",
     ),
     ("backends.base", "backends.rules"),
     (
