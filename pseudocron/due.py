@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 AT_MOST = 100
 """How many missed slots a cron without `coalesce` makes good."""
 
+SKEW = timedelta(seconds=1)
+"""By how much the clocks of the hosts that share a store may differ before one of them counts as set back."""
+
 _MOMENT = timedelta(microseconds=1)
 
 
@@ -55,7 +58,7 @@ def due(cron: Cron, state: State, now: datetime, *, missed: Reason = Reason.NO_T
         return Due(cron, skips=_skips(cron, state.mark, latest, reason))
     upcoming = _next(cron, latest or state.mark)
     if latest is None:
-        return Due(cron, next=upcoming)
+        return Due(cron, skips=_again(cron, state, now), next=upcoming)
     wanted = _wanted(cron, state.mark, latest)
     slots = [slot for slot in wanted if not _misfired(cron, slot, now)]
     misfires = wanted[: len(wanted) - len(slots)]
@@ -99,6 +102,14 @@ def _misfires(cron: Cron, slots: list[datetime]) -> tuple[Skip, ...]:
     if not slots:
         return ()
     return (Skip(name=cron.name, slot=slots[-1], reason=Reason.MISFIRE, slots=len(slots)),)
+
+
+def _again(cron: Cron, state: State, now: datetime) -> tuple[Skip, ...]:
+    """The slots to which a clock that was set back comes a second time, unless that is recorded."""
+    last = cron.schedule.latest(now, state.mark) if state.mark - now > SKEW else None
+    if last is None or (state.back is not None and last <= state.back):
+        return ()
+    return _skips(cron, now, last, Reason.CLOCK_BACK)
 
 
 def _skips(cron: Cron, mark: datetime, until: datetime | None, reason: Reason) -> tuple[Skip, ...]:

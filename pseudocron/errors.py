@@ -60,5 +60,6 @@ def cause(error: BaseException) -> str:
 
 
 def _line(text: str, most: int) -> str:
-    line = " ".join(text.splitlines())
+    # What can't be printed could steer the terminal that shows the line.
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.splitlines()))
     return line if len(line) <= most else f"{line[: most - 3]}..."

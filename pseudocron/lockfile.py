@@ -29,7 +29,7 @@ PAUSE = 0.002
 
 @dataclass(frozen=True, slots=True)
 class LockFile:
-    """The file at `path`. It blocks, for microseconds; it is made when first entered and never deleted.
+    """The file at `path`. It blocks, for microseconds; it is made when first checked or entered, and never deleted.
 
     Times are written explicitly: a plain touch stamps the kernel's coarse clock, up to 4 ms in the past, and
     the next process then finds the file stale that much too early.
@@ -43,6 +43,11 @@ class LockFile:
 
     path: Path
     now_ns: Callable[[], int] = time.time_ns
+
+    def check(self) -> None:
+        """See that the file can be used, making it where there is none, without entering."""
+        with self._named():
+            os.close(self._open(make=True))
 
     def fresh_for(self, max_age: float) -> float:
         """Seconds until the file turns stale; 0 when it is stale.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pseudocron.backends import wrong_with
 from pseudocron.errors import ConfigError, show
 from pseudocron.values import Check, above_zero, application, flag, from_zero, text, whole, zone
 
@@ -58,6 +59,13 @@ def _word(said: str) -> object:
     return words.get(said.strip().lower(), said)
 
 
+def _store(value: object) -> str:
+    url = text(value)
+    if why := wrong_with(url):
+        raise ValueError(why)
+    return url
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Setting:
     """One line of the table: how a setting is checked, and how the environment's text is read."""
@@ -84,7 +92,7 @@ class _Setting:
 
 _SETTINGS = (
     _Setting(name="cron_max_time", check=above_zero, variables=("CRON_MAX_TIME",)),
-    _Setting(name="backend", check=text, read=str),
+    _Setting(name="backend", check=_store, read=str),
     _Setting(name="app", check=application, read=str),
     _Setting(name="tz", check=zone, read=str),
     _Setting(name="drain", check=from_zero),

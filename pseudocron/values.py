@@ -29,6 +29,9 @@ LONGEST_NAME = 200
 _UNSEEN = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Unicode categories that would tear a line of log, or can't be encoded."""
 
+_TURNS = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
+"""Bidirectional classes that would turn around what follows on the line."""
+
 
 def above_zero(value: object) -> float:
     """Seconds above 0."""
@@ -80,9 +83,11 @@ def optional(check: Check) -> Check:
 
 
 def text(value: object) -> str:
-    """Text that is not empty."""
+    """Text that is not empty and stays on its line."""
     if not isinstance(value, str) or not value.strip():
         raise ValueError("must be text that is not empty")
+    if _is_unsafe(value):
+        raise ValueError("must hold no control characters")
     return value
 
 
@@ -97,9 +102,13 @@ def cron_name(value: object) -> str:
     """The name of a cron: it stands in logs, in stores and in the environment of scripts."""
     if not isinstance(value, str) or not value.strip() or len(value) > LONGEST_NAME:
         raise ValueError(f"a name must be text of 1 to {LONGEST_NAME} characters")
-    if any(unicodedata.category(character) in _UNSEEN for character in value):
+    if _is_unsafe(value):
         raise ValueError("a name must hold no control characters")
     return value
+
+
+def _is_unsafe(text: str) -> bool:
+    return any(unicodedata.category(c) in _UNSEEN or unicodedata.bidirectional(c) in _TURNS for c in text)
 
 
 def zone(value: object) -> str:

@@ -38,28 +38,36 @@ def connect(
     Raises:
         ConfigError: `url` or `app` is not understood.
     """
-    scheme, colon, rest = url.partition(":")
-    if not colon or scheme not in SCHEMES:
-        known = " or ".join(f"'{name}:'" for name in SCHEMES)
-        raise ConfigError(f"unknown backend {url!r}, it begins with {known}{did_you_mean(scheme, SCHEMES)}")
+    if why := wrong_with(url):
+        raise ConfigError(f"backend {url!r}: {why}")
+    scheme, _, rest = url.partition(":")
     if not APP.fullmatch(app):
         raise ConfigError(f"app {app!r} is not a name of letters, digits, '_', '-' and '.'")
     return SCHEMES[scheme](rest, app, folder, keep, host)
 
 
-def _memory(rest: str, _app: str, _folder: Path, keep: int, host: Host) -> Backend:
+def wrong_with(url: str) -> str | None:
+    """Why a URL names no backend, and the mend; None if it does."""
+    scheme, colon, rest = url.partition(":")
+    if not colon or scheme not in SCHEMES:
+        known = " or ".join(f"'{name}:'" for name in SCHEMES)
+        return f"is unknown, must begin with {known}{did_you_mean(scheme, SCHEMES)}"
+    if scheme == "memory" and rest:
+        return f"takes nothing behind the colon, did you mean {f'file:{rest}'!r}?"
+    if scheme == "file" and not rest:
+        return "names no folder, did you mean 'file:.pseudocron'?"
+    return None
+
+
+def _memory(_rest: str, _app: str, _folder: Path, keep: int, host: Host) -> Backend:
     from pseudocron.backends.memory import Memory  # noqa: PLC0415  only when named
 
-    if rest:
-        raise ConfigError(f"backend 'memory:{rest}' takes nothing behind the colon, did you mean 'file:{rest}'?")
     return Memory(keep=keep, host=host)
 
 
 def _file(rest: str, app: str, folder: Path, keep: int, host: Host) -> Backend:
     from pseudocron.backends.file import File  # noqa: PLC0415  only when named
 
-    if not rest:
-        raise ConfigError("backend 'file:' names no folder, did you mean 'file:.pseudocron'?")
     root = folder / rest
     return File(root if app == DEFAULT_APP else root / app, keep=keep, host=host)
 

@@ -147,13 +147,14 @@ class Run:
 class State:
     """What is known of a cron.
 
-    `mark` is its highest claimed or skipped slot. `runs` counts claims, `failures` the runs that ended
-    otherwise than `succeeded`, `missed` the slots skipped; unlike the history they are never trimmed.
-    `last` is its latest run that was not a skip, `running` the number of its living leases.
+    `mark` is its highest claimed or skipped slot, `back` that of its last `clock_back`. `runs` counts claims,
+    `failures` the runs that ended otherwise than `succeeded`, `missed` the slots skipped; unlike the history they
+    are never trimmed. `last` is its latest run that was not a skip, `running` the number of its living leases.
     """
 
     name: str
     mark: datetime
+    back: datetime | None = None
     paused: bool = False
     runs: int = 0
     failures: int = 0
@@ -243,6 +244,9 @@ class Backend(ABC):
 
         A skip of the same reason as the cron's newest line of history is added to that line. A skip that is
         not above the mark is not recorded again.
+
+        A `clock_back` skip is of slots up to the mark, to which the clock comes a second time. It leaves the mark
+        as it is, and is recorded if it is above the cron's last one, so that many looks record it once.
         """
 
     @abstractmethod
@@ -293,4 +297,7 @@ class Backend(ABC):
 
     @abstractmethod
     async def reset(self, name: str, mark: datetime) -> None:
-        """Set a cron's mark, up or down, after a clock went wrong. The fence goes on growing."""
+        """Set a cron's mark, up or down, after a clock went wrong. The fence goes on growing.
+
+        No `clock_back` is recorded of slots up to it.
+        """

@@ -8,7 +8,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, ClassVar
 
 from pseudocron.backends.base import Backend, Claim, Outcome, Proposal, Reaped, Refusal, Result, Run, Skip, State
-from pseudocron.backends.rules import RECOVERABLE, claim_of, granted, refusal, skip_for, skipped
+from pseudocron.backends.rules import RECOVERABLE, claim_of, granted, grows, refusal, skip_for, skipped
 from pseudocron.capture import kept
 from pseudocron.host import Host
 
@@ -21,6 +21,7 @@ class Cron:
     """What is kept of a cron for ever; its claims give the fence."""
 
     mark: datetime | None = None
+    back: datetime | None = None
     paused: bool = False
     claims: int = 0
     failures: int = 0
@@ -29,6 +30,14 @@ class Cron:
     def grow(self, slot: datetime) -> None:
         """Raise the mark to a slot, if that is higher."""
         self.mark = slot if self.mark is None else max(self.mark, slot)
+
+    def skip(self, skip: Skip) -> None:
+        """Count slots that will not run."""
+        if grows(skip) == "mark":
+            self.grow(skip.slot)
+        else:
+            self.back = skip.slot
+        self.missed += skip.slots
 
 
 @dataclass(slots=True)
@@ -132,6 +141,7 @@ class Memory(Backend):
         return State(
             name=name,
             mark=cron.mark,
+            back=cron.back,
             paused=cron.paused,
             runs=cron.claims,
             failures=cron.failures,
@@ -180,14 +190,13 @@ class Memory(Backend):
         """See `Backend.skip`."""
         with self._store.lock:
             for skip in skips:
-                mark = self._store.cron(skip.name).mark
-                if mark is None or skip.slot > mark:
+                highest = getattr(self._store.cron(skip.name), grows(skip))
+                if highest is None or skip.slot > highest:
                     self._skip(skip)
 
     def _skip(self, skip: Skip, *, worker: str = "") -> None:
         cron, now = self._store.cron(skip.name), self._now()
-        cron.grow(skip.slot)
-        cron.missed += skip.slots
+        cron.skip(skip)
         newest = next(reversed(self._store.of(skip.name)), None)
         if newest and newest.run.reason == skip.reason:
             slot, slots = max(newest.run.slot, skip.slot), newest.run.slots + skip.slots
@@ -269,7 +278,8 @@ class Memory(Backend):
     async def reset(self, name: str, mark: datetime) -> None:
         """See `Backend.reset`."""
         with self._store.lock:
-            self._store.cron(name).mark = mark
+            cron = self._store.cron(name)
+            cron.mark = cron.back = mark
 
     def _trim(self, name: str) -> None:
         """Forget all but the last `keep` settled runs and skips of a cron."""

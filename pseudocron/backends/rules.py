@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from uuid import uuid4
 
 from pseudocron.backends.base import Claim, Outcome, Reason, Refusal, Run, Skip
@@ -49,6 +49,11 @@ def skip_for(proposal: Proposal, why: Refusal) -> Skip | None:
     if why not in {Refusal.OVERLAP, Refusal.PAUSED} or proposal.recovers is not None or proposal.manual:
         return None
     return Skip(name=proposal.name, slot=proposal.slot, reason=Reason(why.value))
+
+
+def grows(skip: Skip) -> Literal["mark", "back"]:
+    """Which of a cron's two highest slots a skip raises, and has to be above."""
+    return "back" if skip.reason is Reason.CLOCK_BACK else "mark"
 
 
 def granted(proposal: Proposal, *, fence: int, orphan: Run | None, now: datetime) -> Run:

@@ -63,11 +63,11 @@ def test_memory_is_new_with_every_call(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("fiel:x", r"unknown backend 'fiel:x', it begins with 'file:' or 'memory:', did you mean 'file'\?"),
-        ("crons", "unknown backend 'crons', it begins with 'file:' or 'memory:'"),
-        ("file", r"unknown backend 'file', it begins with .*"),
-        ("file:", r"backend 'file:' names no folder, did you mean 'file:\.pseudocron'\?"),
-        ("memory:x", r"backend 'memory:x' takes nothing behind the colon, did you mean 'file:x'\?"),
+        ("fiel:x", r"backend 'fiel:x': is unknown, must begin with 'file:' or 'memory:', did you mean 'file'\?"),
+        ("crons", "backend 'crons': is unknown, must begin with 'file:' or 'memory:'"),
+        ("file", r"backend 'file': is unknown, must begin with .*"),
+        ("file:", r"backend 'file:': names no folder, did you mean 'file:\.pseudocron'\?"),
+        ("memory:x", r"backend 'memory:x': takes nothing behind the colon, did you mean 'file:x'\?"),
     ],
 )
 def test_a_url_that_names_no_backend_is_refused(tmp_path: Path, url: str, message: str) -> None:

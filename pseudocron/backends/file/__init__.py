@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Concatenate, ParamSpec, TypeVar
 from pseudocron.backends.base import Backend
 from pseudocron.backends.file.ledger import Ledger, micros
 from pseudocron.backends.file.store import Store
+from pseudocron.errors import BackendError
 from pseudocron.host import Host
 from pseudocron.lockfile import LockFile
 
@@ -45,7 +46,15 @@ class File(Backend):
 
     async def open(self) -> None:
         """See `Backend.open`."""
-        await self._host.hop(self._store.open)
+        await self._host.hop(self._open)
+
+    def _open(self) -> None:
+        self._store.open()
+        try:
+            self._gate.check()
+        except BackendError:
+            self._store.close()
+            raise
 
     async def close(self) -> None:
         """See `Backend.close`."""

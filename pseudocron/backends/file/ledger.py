@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from pseudocron.backends.base import Claim, Outcome, Proposal, Reaped, Reason, Refusal, Result, Run, Skip, State
-from pseudocron.backends.rules import RECOVERABLE, claim_of, granted, refusal, skip_for, skipped
+from pseudocron.backends.rules import RECOVERABLE, claim_of, granted, grows, refusal, skip_for, skipped
 from pseudocron.capture import kept
 
 if TYPE_CHECKING:
@@ -20,8 +20,10 @@ MICROSECOND = timedelta(microseconds=1)
 RUN = tuple(column.name for column in fields(Run))
 
 KNOW = "INSERT INTO crons (name) VALUES (?) ON CONFLICT (name) DO NOTHING"
-FIRST_MARK = "UPDATE crons SET mark = ? WHERE name = ? AND mark IS NULL"
-GROW = "UPDATE crons SET mark = max(ifnull(mark, ?), ?) WHERE name = ?"
+FIRST_MARK = """
+    INSERT INTO crons (name, mark) VALUES (?, ?)
+    ON CONFLICT (name) DO UPDATE SET mark = excluded.mark WHERE mark IS NULL"""
+GROW = "UPDATE crons SET {0} = max(ifnull({0}, ?), ?) WHERE name = ?"
 LIVING = "SELECT count(*) FROM runs WHERE name = ? AND lease IS NOT NULL"
 INSERT = f"""
     INSERT INTO runs ({", ".join(RUN)}, lease, recover)
@@ -55,9 +57,7 @@ class Ledger:
 
     def states(self, marks: Mapping[str, datetime]) -> Mapping[str, State]:
         """See `Backend.states`."""
-        for name, mark in marks.items():
-            self._db.execute(KNOW, (name,))
-            self._db.execute(FIRST_MARK, (micros(mark), name))
+        self._db.executemany(FIRST_MARK, [(name, micros(mark)) for name, mark in marks.items()])
         return {name: self._state(name) for name in marks}
 
     def _state(self, name: str) -> State:
@@ -65,6 +65,7 @@ class Ledger:
         return State(
             name=name,
             mark=instant(cron["mark"]),
+            back=None if cron["back"] is None else instant(cron["back"]),
             paused=bool(cron["paused"]),
             runs=cron["claims"],
             failures=cron["failures"],
@@ -103,12 +104,14 @@ class Ledger:
     def skip(self, skips: Sequence[Skip]) -> None:
         """See `Backend.skip`."""
         for skip in skips:
-            mark, _ = self._mark(skip.name)
-            if mark is None or skip.slot > mark:
+            self._db.execute(KNOW, (skip.name,))
+            cron = self._db.execute("SELECT mark, back FROM crons WHERE name = ?", (skip.name,)).fetchone()
+            highest = cron[grows(skip)]
+            if highest is None or micros(skip.slot) > highest:
                 self._record(skip)
 
     def _record(self, skip: Skip, *, worker: str = "") -> None:
-        self._grow(skip.name, skip.slot)
+        self._grow(skip.name, skip.slot, grows(skip))
         self._db.execute("UPDATE crons SET missed = missed + ? WHERE name = ?", (skip.slots, skip.name))
         newest = self._run("name = ? ORDER BY id DESC", skip.name)
         if newest and newest.reason == skip.reason:
@@ -175,7 +178,7 @@ class Ledger:
     def reset(self, name: str, mark: datetime) -> None:
         """See `Backend.reset`."""
         self._db.execute(KNOW, (name,))
-        self._db.execute("UPDATE crons SET mark = ? WHERE name = ?", (micros(mark), name))
+        self._db.execute("UPDATE crons SET mark = ?, back = ? WHERE name = ?", (micros(mark), micros(mark), name))
 
     def _mark(self, name: str) -> tuple[datetime | None, bool]:
         """A cron's mark, and whether it is paused."""
@@ -183,9 +186,9 @@ class Ledger:
         mark, paused = known or (None, False)
         return None if mark is None else instant(mark), bool(paused)
 
-    def _grow(self, name: str, slot: datetime) -> None:
+    def _grow(self, name: str, slot: datetime, column: str = "mark") -> None:
         self._db.execute(KNOW, (name,))
-        self._db.execute(GROW, (micros(slot), micros(slot), name))
+        self._db.execute(GROW.format(column), (micros(slot), micros(slot), name))
 
     def _living(self, name: str) -> int:
         return int(self._db.execute(LIVING, (name,)).fetchone()[0])

@@ -1,12 +1,12 @@
-"""How the SQLite file comes to be: its folder, its mode, its tables, and their migrations."""
+"""How the SQLite file comes to be: its mode, its tables, and their migrations."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from errno import ENOTDIR
 from typing import TYPE_CHECKING
 
+from pseudocron.backends.file.folder import named, prepare
 from pseudocron.errors import BackendError
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX living_runs ON runs (lease) WHERE lease IS NOT NULL",
         "CREATE INDEX waiting_runs ON runs (id) WHERE waits",
     ),
+    ("ALTER TABLE crons ADD COLUMN back INTEGER",),
 )
 
 
@@ -54,11 +55,11 @@ def connect(path: Path) -> sqlite3.Connection:
     """A connection to the store at `path`, which is made and migrated as needed.
 
     Raises:
-        BackendError: It is of a newer version, or its file system can't hold it.
+        BackendError: It is of a newer version, its file system can't hold it, or others may write to its folder.
         OSError: Its folder or file can't be made.
         sqlite3.Error: It can't be opened or read, or is busy.
     """
-    _make_folder(path.parent)
+    prepare(path)
     _make_file(path)
     db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
     try:
@@ -67,20 +68,6 @@ def connect(path: Path) -> sqlite3.Connection:
         db.close()
         raise
     return db
-
-
-def _make_folder(folder: Path) -> None:
-    """Make a folder, and those above it that are missing, for this user alone."""
-    if folder.is_dir():
-        return
-    _make_folder(folder.parent)
-    try:
-        folder.mkdir(0o700)
-    except FileExistsError:
-        if folder.is_dir():  # another process was quicker
-            return
-        raise NotADirectoryError(ENOTDIR, "Not a folder", str(folder)) from None
-    folder.chmod(0o700)  # whatever the umask took away
 
 
 def _make_file(path: Path) -> None:
@@ -98,11 +85,11 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     version = _version(db)
     if version > len(MIGRATIONS):
         raise BackendError(
-            f"store '{path}' has version {version}, this pseudocron knows {len(MIGRATIONS)}: upgrade pseudocron"
+            f"{named(path)} has version {version}, this pseudocron knows {len(MIGRATIONS)}: upgrade pseudocron"
         )
     db.execute("PRAGMA synchronous = FULL")  # a power cut must not reopen a slot
     if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
-        raise BackendError(f"store '{path}' is on a file system without shared memory: name a local folder")
+        raise BackendError(f"{named(path)} is on a file system without shared memory: name a local folder")
     if version < len(MIGRATIONS):
         _migrate(db)
 

@@ -9,6 +9,7 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
+from pseudocron.backends.file.folder import complaint, named
 from pseudocron.backends.file.schema import connect
 from pseudocron.errors import BackendError
 
@@ -25,6 +26,12 @@ SHORTEST, LONGEST = 0.001, 0.010
 
 BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
 UNREADABLE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+MENDS = {
+    sqlite3.SQLITE_FULL: "make room on its disk: nothing is lost",
+    sqlite3.SQLITE_IOERR: "is its disk full, or broken?",
+    sqlite3.SQLITE_READONLY: "let this user write to it and to its folder",
+    sqlite3.SQLITE_CANTOPEN: "let this user read and write it, if it is a file",
+}
 
 
 class Store:
@@ -84,7 +91,7 @@ class Store:
 
     def _connected(self) -> sqlite3.Connection:
         if self not in _open:
-            raise BackendError(f"store '{self._path}' is closed: open the backend first")
+            raise BackendError(f"{named(self._path)} is closed: open the backend first")
         if self._db is not None and not self._is_at_path():
             self._disconnect()
         if self._db is None:
@@ -122,10 +129,9 @@ class Store:
         except BackendError:
             raise
         except sqlite3.Error as error:
-            raise BackendError(f"store '{self._path}' {_complaint(error)}") from error
+            raise BackendError(f"{named(self._path)} {_complaint(error)}") from error
         except OSError as error:
-            where = error.filename or self._path
-            raise BackendError(f"store '{self._path}' can't be used: {error.strerror}: '{where}'") from error
+            raise BackendError(f"{named(self._path)} {complaint(error, self._path)}") from error
 
 
 def _code(error: sqlite3.Error) -> int:
@@ -138,7 +144,8 @@ def _complaint(error: sqlite3.Error) -> str:
         return f"is busy: another process has held it for over {PATIENCE:g} s"
     if _code(error) in UNREADABLE:
         return f"can't be read ({error}): it is left alone, mend it or move it away"
-    return f"can't be used: {error}"
+    mend = MENDS.get(_code(error))
+    return f"can't be used: {error}{f', {mend}' if mend else ''}"
 
 
 # A connection must not be open across a fork, not even untouched: SQLite in the child would believe that it

@@ -1,0 +1,1 @@
+"""Clocks that go wrong, and calendars that are odd."""
