@@ -81,7 +81,8 @@ class PseudoCronMiddleware:
         self._mistake = _mistake(trigger, wait)
         # Servers tell ASGI 3 by whether the instance's `__call__` is a coroutine function. Python itself calls
         # the class's, which may be the cheaper plain function that hands on the application's own awaitable.
-        vars(self)["__call__"] = self._serve
+        # Not by way of `vars()`: that makes a dictionary of the attributes, from which each is read more slowly.
+        self.__call__ = self._serve  # type: ignore[method-assign]
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve, and only when a look may be due see to it behind the response."""

@@ -9,21 +9,21 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pseudocron.backends.base import Claim, Outcome, Proposal, Reason, Result
 from pseudocron.context import CurrentRun
-from pseudocron.due import due
 from pseudocron.errors import PseudoCronError
 from pseudocron.executors import Call, Ended, execute
+from pseudocron.hints import Hints
 from pseudocron.leases import Keeper
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from pseudocron.backends.base import Backend, Refusal, Run, State
+    from pseudocron.backends.base import Backend, Refusal, Run, Skip
     from pseudocron.crons import Cron, Crons
     from pseudocron.due import Due
     from pseudocron.host import Host
@@ -89,6 +89,7 @@ class Runner:
         self._lease = lease
         self._state = state
         self._keeper = Keeper(backend, lease)
+        self._hints = Hints()
         self._runs: set[asyncio.Task[Result]] = set()
         self._executions: set[asyncio.Task[Ended]] = set()
         self._behind: set[asyncio.Task[None]] = set()
@@ -107,18 +108,21 @@ class Runner:
         """Ask what is due, claim at most what this process has room for, and start it."""
         orphans = await self._reap()
         now = self._host.now()
-        states = await self._backend.states({cron.name: cron.first_mark(now) for cron in crons})
-        plans = await self._host.hop(_plan, crons, states, now, missed)
+        states = await self._backend.states(await self._host.hop(self._hints.ask, crons, now))
+        # The clock anew: what others have claimed meanwhile must not seem to lie in the future.
+        plans = await self._host.hop(self._hints.plan, crons, states, self._host.now(), missed)
         skips = [skip for plan in plans for skip in plan.skips]
         if skips:
             await self._backend.skip(skips)
+            _warn_of_the_clock(skips)
         wanted = deque(_wanted(plans, [run for run in orphans if run.name in crons and crons[run.name].enabled]))
         started: list[Started] = []
         while wanted and not self.full:
             slot, name, orphan = wanted.popleft()
             started += await self._start(crons[name], slot, orphan)
-        upcoming = min((plan.next for plan in plans if plan.next is not None), default=None)
-        return Looked(started, upcoming, crowded=bool(wanted) or any(plan.waiting for plan in plans))
+        upcoming = (*(plan.next for plan in plans), self._hints.next(crons))
+        soonest = min((instant for instant in upcoming if instant is not None), default=None)
+        return Looked(started, soonest, crowded=bool(wanted) or any(plan.waiting for plan in plans))
 
     async def run_once(self, cron: Cron) -> Started | Refusal:
         """Start a run by hand, outside of the schedule but recorded like any other; or why that is refused."""
@@ -252,14 +256,22 @@ async def _wait(tasks: Collection[asyncio.Task[Result]], seconds: float) -> None
         await asyncio.wait(tasks, timeout=seconds)
 
 
-def _plan(crons: Crons, states: Mapping[str, State], now: datetime, missed: Reason) -> list[Due]:
-    return [due(cron, states[cron.name], now, missed=missed) for cron in crons]
-
-
 def _wanted(plans: Iterable[Due], orphans: Iterable[Run]) -> list[tuple[datetime, str, Run | None]]:
     """The slots to claim, by the names of their crons, the oldest first, and the run that each one recovers."""
     slots = [(slot, plan.cron.name, None) for plan in plans for slot in plan.slots]
     return sorted([*slots, *((run.slot, run.name, run) for run in orphans)], key=itemgetter(0))
+
+
+def _warn_of_the_clock(skips: Iterable[Skip]) -> None:
+    again = [skip for skip in skips if skip.reason is Reason.CLOCK_BACK]
+    if again:
+        last = max(again, key=attrgetter("slot"))
+        logger.warning(
+            "the clock was set back: crons that wait until it is past what they have run: %d, the longest %s, until %s",
+            len(again),
+            last.name,
+            last.slot.isoformat(),
+        )
 
 
 def _call(cron: Cron) -> Call:

@@ -32,6 +32,9 @@ class Watch:
         host: Time, sleep, chance and threads.
     """
 
+    # Each request reads the deadline, and from a slot that is quickest.
+    __slots__ = ("__dict__", "__weakref__", "deadline")
+
     def __init__(self, ref: object, host: Host | None = None) -> None:
         self.deadline = -inf
         self._ref = ref
