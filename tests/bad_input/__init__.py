@@ -1,0 +1,1 @@
+"""What people get wrong, and what disks and modes do to a store."""
