@@ -41,7 +41,7 @@ FLOORS = (
         "child",
         "called",
     ),
-    ("due", "leases", "runner"),
+    ("due", "hints", "leases", "runner"),
     ("scheduler",),
     ("runtime", "watch"),
     ("lifespan", "report"),
