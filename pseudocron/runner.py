@@ -224,11 +224,12 @@ class Runner:
 
     async def _record(self, claim: Claim, result: Result, *, keep_lease: bool = False) -> None:
         """Record a result, again and again while the store is away; what outlasts its lease is refused there."""
-        while True:
+        for failures in count():
             try:
                 own = await self._backend.finish(claim, result, keep_lease=keep_lease)
             except PseudoCronError as error:
-                logger.warning("%s: the result could not be recorded yet: %s", claim.name, error)
+                if not failures:
+                    logger.warning("%s: the result could not be recorded yet: %s", claim.name, error)
                 await self._host.sleep(RECORD_AGAIN)
             else:
                 break

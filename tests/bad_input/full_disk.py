@@ -1,0 +1,114 @@
+"""Leaves a store no room while a run goes on, gives it back, and tells in JSON what came of it.
+
+`FOLDER limit` forbids this process to make files larger. `FOLDER disk` mounts a small disk and fills it, as any user
+may in a namespace of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import resource
+import subprocess
+import sys
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from support import hello, visit
+
+from pseudocron import Crons, PseudoCronMiddleware
+from pseudocron.backends import connect
+from pseudocron.watch import watch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+KIBI = 1024
+
+
+class Log(logging.Handler):
+    """What was said, in order."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+@contextmanager
+def no_room_on_the_disk(disk: Path) -> Iterator[None]:
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4 * KIBI))
+    yield
+    filler.unlink()
+
+
+@contextmanager
+def no_room_in_files(disk: Path) -> Iterator[None]:
+    size = max(path.stat().st_size for path in disk.rglob("crons.db*"))
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+
+class Site:
+    """An application with a run that waits, a cron that is due with every look, and its visitors."""
+
+    def __init__(self, disk: Path) -> None:
+        self.end = asyncio.Event()
+        self.crons = Crons(backend=f"file:{disk}/store")
+        self.crons.add("digest", self.end.wait, 86400)
+        self.crons.add("often", int, 0.001)
+        self.app = PseudoCronMiddleware(hello, crons=self.crons)
+        self.refused = 0
+
+    async def come(self) -> None:
+        watch(self.crons).deadline = -1
+        self.refused += (await visit(self.app))[0]["status"] != 200
+        await asyncio.sleep(0.005)
+
+    async def outcomes(self, name: str) -> list[str | None]:
+        backend = connect(self.crons.settings.backend, folder=Path())
+        await backend.open()
+        try:
+            return [run.outcome for run in await backend.history(name)]
+        finally:
+            await backend.close()
+
+
+async def main(disk: Path, how: str) -> dict[str, object]:
+    log = Log()
+    logging.getLogger("pseudocron").addHandler(log)
+    site = Site(disk)
+    while await site.outcomes("digest") != [None]:
+        await site.come()
+    with no_room_on_the_disk(disk) if how == "disk" else no_room_in_files(disk):
+        site.end.set()
+        while len({line.split(":")[0] for line in log.lines}) < 2:
+            await site.come()
+        for _ in range(300):
+            await site.come()
+        told = list(log.lines)
+    async with asyncio.timeout(20):
+        while await site.outcomes("digest") != ["succeeded"]:
+            await site.come()
+    ran = len(await site.outcomes("often"))
+    while len(await site.outcomes("often")) == ran:
+        await site.come()
+    await watch(site.crons).runtime().close()
+    return {"refused": site.refused, "told": told, "digest": await site.outcomes("digest")}
+
+
+if __name__ == "__main__":
+    place = Path(sys.argv[1])
+    if sys.argv[2] == "disk":
+        size = f"size={512 * KIBI},mode=700"
+        subprocess.run(["mount", "-t", "tmpfs", "-o", size, "none", place], check=True)  # noqa: S607 - it is where the system has it
+    sys.stdout.write(json.dumps(asyncio.run(main(place, sys.argv[2]))))

@@ -1,0 +1,52 @@
+"""A disk without room while runs go on and requests come."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+IN_A_NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount"]
+
+
+def may_mount() -> bool:
+    try:
+        return subprocess.run([*IN_A_NAMESPACE, "true"], check=False, capture_output=True).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("how", "complaint"),
+    [
+        pytest.param(
+            "disk",
+            "can't be used: database or disk is full, make room on its disk: nothing is lost",
+            marks=pytest.mark.skipif(not may_mount(), reason="this host lets nobody mount; the other way holds"),
+        ),
+        ("limit", "can't be used: disk I/O error, is its disk full, or broken?"),
+    ],
+)
+def test_without_room_requests_are_served_it_is_said_once_and_nothing_is_lost(
+    tmp_path: Path, how: str, complaint: str
+) -> None:
+    store = f"store '{tmp_path}/store/crons.db' {complaint}"
+    done = subprocess.run(
+        [*(IN_A_NAMESPACE if how == "disk" else []), sys.executable, str(HERE / "full_disk.py"), str(tmp_path), how],
+        env={**os.environ, "PYTHONPATH": str(HERE.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["refused"] == 0
+    assert {f"digest: the result could not be recorded yet: {store}", f"no look: {store}"} <= set(told["told"])
+    assert len(set(told["told"])) == len(told["told"]), "nothing is said twice"
+    assert told["digest"] == ["succeeded"], "the run that ended meanwhile is recorded, and has not run again"
