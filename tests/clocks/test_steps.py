@@ -1,0 +1,294 @@
+"""The host's clock is set back an hour, or forward a day, under a process that runs crons."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support import START, Clock
+
+from pseudocron.backends.base import Claim, Outcome, Proposal, Reason
+from pseudocron.backends.file import File
+from pseudocron.backends.memory import Memory, Store
+from pseudocron.config import open_source
+from pseudocron.crons import Crons
+from pseudocron.runner import Runner
+from pseudocron.scheduler import Scheduler
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from datetime import datetime
+    from pathlib import Path
+
+    from pseudocron.backends.base import Backend, Run
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+
+
+class Process:
+    """A process with a clock that the test owns: its gate, its store and its runs."""
+
+    def __init__(self, backend: Backend, crons: Crons, clock: Clock, *, worker: str = "me") -> None:
+        source = open_source(crons)
+        self.backend, self.crons, self.clock = backend, crons, clock
+        self.runner = Runner(backend, host=clock.host, worker=worker, concurrency=10, lease=30, state={})
+        self.scheduler = Scheduler(source, backend, self.runner, host=clock.host)
+
+    async def visit(self) -> None:
+        """What is behind a request that asks the gate."""
+        await self.scheduler.pass_gate()
+        while self.runner.runs:
+            await asyncio.wait(self.runner.runs)
+
+    async def visits(self, until: datetime, every: float = 60) -> None:
+        while self.clock.now < until:
+            self.clock.forward(every)
+            await self.visit()
+
+    async def slots(self, name: str) -> list[datetime]:
+        """The slots that ran, oldest first."""
+        runs = await self.backend.history(name, limit=1000)
+        return [run.slot for run in reversed(runs) if run.reason is None]
+
+    async def skips(self, name: str) -> list[Run]:
+        runs = await self.backend.history(name, limit=1000)
+        return [run for run in reversed(runs) if run.reason is not None]
+
+
+@pytest.fixture(params=["memory", "file"])
+def run(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., None]:
+    """Runs a test's body with a process, on each of the stores."""
+
+    def on(crons: Crons, body: Callable[[Process], Awaitable[None]]) -> None:
+        assert list(crons)
+        clock = Clock()
+        backend: Backend = Memory(keep=1000, host=clock.host)
+        if request.param == "file":
+            backend = File(tmp_path / "store", keep=1000, host=clock.host)
+
+        async def main() -> None:
+            await backend.open()
+            await body(Process(backend, crons, clock))
+            await backend.close()
+
+        asyncio.run(main())
+
+    return on
+
+
+def minutely(**options: Any) -> Crons:
+    crons = Crons()
+    crons.add("mail", int, 60, **options)
+    return crons
+
+
+def test_set_back_an_hour_no_slot_runs_twice_and_it_goes_on_where_it_was(run: Callable[..., None]) -> None:
+    async def body(process: Process) -> None:
+        await process.visits(START + timedelta(minutes=10))
+        process.clock.now -= HOUR
+        await process.visits(START + timedelta(minutes=12))
+        expected = [START + timedelta(minutes=minute) for minute in range(1, 13)]
+        assert await process.slots("mail") == expected
+
+    run(minutely(), body)
+
+
+def test_set_back_an_hour_why_nothing_runs_is_recorded_once_without_moving_the_mark(run: Callable[..., None]) -> None:
+    async def body(process: Process) -> None:
+        await process.visits(START + timedelta(minutes=10))
+        mark = process.clock.now
+        process.clock.now -= HOUR
+        await process.visits(START)
+        (skip,) = await process.skips("mail")
+        assert (skip.reason, skip.slots, skip.slot) == (Reason.CLOCK_BACK, 59, mark)
+        assert skip.started == mark - HOUR + timedelta(minutes=1)
+        state = (await process.backend.states({"mail": START}))["mail"]
+        assert (state.mark, state.missed) == (mark, 59)
+
+    run(minutely(), body)
+
+
+def test_set_back_twice_each_is_recorded_where_the_crons_had_gone_on(run: Callable[..., None]) -> None:
+    async def body(process: Process) -> None:
+        for _ in range(2):
+            await process.visits(process.clock.now + timedelta(minutes=10))
+            process.clock.now -= timedelta(minutes=5)
+            await process.visits(process.clock.now + timedelta(minutes=5))
+        assert [(skip.reason, skip.slots) for skip in await process.skips("mail")] == [(Reason.CLOCK_BACK, 4)] * 2
+
+    run(minutely(), body)
+
+
+def test_set_back_an_hour_it_is_logged_once_for_all_crons(
+    run: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    crons = minutely()
+    crons.add("bill", int, 300)
+    crons.add("yearly", int, "@yearly")
+    caplog.set_level(logging.WARNING)
+
+    async def body(process: Process) -> None:
+        await process.visits(START + timedelta(minutes=10))
+        process.clock.now -= HOUR
+        await process.visits(START)
+
+    run(crons, body)
+    (line,) = caplog.messages
+    assert line == (
+        "the clock was set back: crons that wait until it is past what they have run: 2, "
+        "the longest mail, until 2024-05-01T12:10:00+00:00"
+    )
+
+
+def test_a_cron_whose_slots_all_lie_before_the_step_has_nothing_to_tell(run: Callable[..., None]) -> None:
+    crons = Crons()
+    crons.add("nightly", int, "0 2 * * *")
+
+    async def body(process: Process) -> None:
+        await process.visits(START + DAY, every=3600)
+        process.clock.now -= HOUR
+        await process.visits(START + DAY + HOUR, every=600)
+        assert not await process.skips("nightly")
+
+    run(crons, body)
+
+
+@pytest.mark.parametrize("back", [0.0, 0.2, 1.0])
+def test_hosts_whose_clocks_differ_by_up_to_a_second_tell_of_no_step(run: Callable[..., None], back: float) -> None:
+    crons = Crons()
+    crons.add("often", int, 0.1)
+
+    async def body(process: Process) -> None:
+        await process.visit()
+        process.clock.forward(-back)
+        await process.visit()
+        assert not await process.skips("often")
+
+    run(crons, body)
+
+
+@pytest.mark.parametrize("reason", [Reason.PAUSED, Reason.DISABLED])
+def test_of_what_would_not_run_anyway_no_step_is_told(run: Callable[..., None], reason: Reason) -> None:
+    async def body(process: Process) -> None:
+        await process.visits(START + timedelta(minutes=2))
+        if reason is Reason.PAUSED:
+            await process.backend.pause("mail")
+        process.clock.now -= HOUR
+        await process.visits(START)
+        assert Reason.CLOCK_BACK not in [skip.reason for skip in await process.skips("mail")]
+
+    run(minutely(enabled=reason is Reason.PAUSED), body)
+
+
+def test_set_forward_a_day_the_latest_slot_runs_once_and_the_others_are_missed(run: Callable[..., None]) -> None:
+    crons = minutely()
+    crons.add("nightly", int, "0 2 * * *")
+
+    async def body(process: Process) -> None:
+        await process.visits(START + timedelta(minutes=1))
+        process.clock.now += DAY
+        await process.visit()
+        now = process.clock.now
+        assert (await process.slots("mail"))[1:] == [now]
+        (skip,) = await process.skips("mail")
+        assert (skip.reason, skip.slots) == (Reason.NO_TRAFFIC, 24 * 60 - 1)
+        assert await process.slots("nightly") == [now.replace(hour=2, minute=0)]
+
+    run(crons, body)
+
+
+def test_set_forward_a_day_by_mistake_and_back_it_waits_for_a_day_and_says_so_and_a_reset_ends_it(
+    run: Callable[..., None],
+) -> None:
+    async def body(process: Process) -> None:
+        await process.visits(START + timedelta(minutes=1))
+        process.clock.now += DAY
+        await process.visit()
+        process.clock.now -= DAY
+        await process.visits(START + timedelta(minutes=5))
+        assert len(await process.slots("mail")) == 2
+        skip = (await process.skips("mail"))[-1]
+        assert (skip.reason, skip.slots) == (Reason.CLOCK_BACK, 24 * 60 - 1)
+        await process.backend.reset("mail", process.clock.now)
+        await process.visits(START + timedelta(minutes=7))
+        assert len(await process.slots("mail")) == 4
+
+    run(minutely(), body)
+
+
+def test_set_forward_a_day_a_run_that_goes_on_here_is_not_taken_for_lost(
+    run: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    go_on, crons = asyncio.Event(), Crons()
+    crons.add("long", go_on.wait, 60)
+
+    async def body(process: Process) -> None:
+        await process.scheduler.pass_gate()
+        process.clock.now += DAY
+        await process.scheduler.pass_gate()
+        assert len(process.runner.runs) == 1
+        go_on.set()
+        await asyncio.wait(process.runner.runs)
+        lines = await process.backend.history("long")
+        assert [line.outcome for line in lines if line.reason is None] == [Outcome.SUCCEEDED]
+        assert {line.reason for line in lines if line.reason} == {Reason.NO_TRAFFIC, Reason.OVERLAP}
+
+    run(crons, body)
+    assert "lost" not in caplog.text
+
+
+@pytest.mark.parametrize("step", [HOUR, -HOUR])
+def test_a_step_of_the_clock_neither_shortens_nor_lengthens_a_timeout(step: timedelta) -> None:
+    crons = Crons()
+    go_on = asyncio.Event()
+    crons.add("long", go_on.wait, 86400, timeout=0.2)
+    assert list(crons)
+
+    async def main() -> None:
+        clock = Clock()
+        process = Process(Memory(host=clock.host), crons, clock)
+        await process.scheduler.pass_gate()
+        clock.now += step
+        await asyncio.sleep(0)
+        assert len(process.runner.runs) == 1
+        async with asyncio.timeout(10):
+            await asyncio.wait(process.runner.runs)
+        (line,) = [line for line in await process.backend.history("long") if line.reason is None]
+        assert line.outcome is Outcome.TIMED_OUT
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("step", [HOUR, -HOUR, DAY])
+def test_two_processes_under_one_clock_that_steps_still_grant_each_slot_once(step: timedelta) -> None:
+    crons, clock, store = minutely(), Clock(), Store()
+    assert list(crons)
+
+    async def main() -> None:
+        processes = [Process(Memory(store=store, keep=1000, host=clock.host), crons, clock, worker=w) for w in "ab"]
+        for minute in range(90):
+            if minute == 10:
+                clock.now += step
+            clock.forward(60)
+            await asyncio.gather(*(process.visit() for process in processes))
+        slots = await processes[0].slots("mail")
+        assert len(slots) == len(set(slots))
+        assert slots == sorted(slots)
+
+    asyncio.run(main())
+
+
+def test_set_back_a_lease_that_nobody_renews_lasts_longer_and_is_over_in_the_end(run: Callable[..., None]) -> None:
+    async def body(process: Process) -> None:
+        clock = process.clock
+        claim = await process.backend.claim(Proposal(name="mail", slot=START, worker="dead", lease=30))
+        assert isinstance(claim, Claim)
+        clock.now -= HOUR
+        assert not (await process.backend.reap()).lost
+        clock.now += HOUR + timedelta(seconds=30)
+        assert [lost.run_id for lost in (await process.backend.reap()).lost] == [claim.run_id]
+
+    run(minutely(), body)
