@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,4 +17,13 @@ if TYPE_CHECKING:
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "crons.py").write_text(CRONS)
     (tmp_path / "jobs.py").write_text(JOBS)
+    return tmp_path
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder of this process, with crons that no import of another folder can hide."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "crons.py").write_text('crons = {"hourly": ("os:getpid", 3600), "daily": ("os:getpid", "@daily")}')
     return tmp_path

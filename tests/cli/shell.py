@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+from pseudocron.backends.file import File
+
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pseudocron.backends.base import Run
 
 CRONS = """
 crons = {
@@ -64,3 +69,21 @@ def asked(folder: Path, *argv: str) -> list[dict[str, Any]]:
     assert done.returncode == 0, done.stderr
     found: list[dict[str, Any]] = json.loads(done.stdout)
     return found
+
+
+def named(folder: Path) -> dict[str, str]:
+    """The variable by which a command in this process finds the crons of a folder; `crons.py` may be another's here."""
+    return {"PSEUDOCRON_CRONS": str(folder / "crons.py")}
+
+
+def recorded(folder: Path, name: str | None = None) -> list[Run]:
+    """What the store of a folder holds, newest first."""
+
+    async def read() -> list[Run]:
+        store = File(folder / ".pseudocron")
+        await store.open()
+        runs = await store.history(name, limit=1000)
+        await store.close()
+        return list(runs)
+
+    return asyncio.run(read())

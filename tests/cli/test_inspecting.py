@@ -1,0 +1,122 @@
+"""What is seen of schedules, of the history, and of what is wrong."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+
+from cli.shell import asked, named, pseudocron
+from pseudocron.cli import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TWO = 'crons = {"hourly": ("jobs:work", 3600), "broken": ("jobs:fail", 3600)}'
+
+
+def test_next_shows_the_coming_slots_in_the_readers_zone(folder: Path) -> None:
+    done = pseudocron(folder, "next", "digest", "-n", "12", TZ="Asia/Shanghai")
+    head, *shown = done.stdout.splitlines()
+    assert head.split() == ["NEXT", "RUN", "IN"]
+    slots = [datetime.fromisoformat(line[:25]) for line in shown]
+    assert len(slots) == 12
+    assert slots == sorted(slots)
+    assert {slot.strftime("%H:%M:%S%z") for slot in slots} == {"07:00:00+0800"}
+    assert all(slot.weekday() < 5 for slot in slots)
+
+
+def test_next_tells_programs_the_slot_and_when_its_jitter_has_it_run(folder: Path) -> None:
+    (folder / "crons.py").write_text('crons = {"cron": {"run": "jobs:work", "schedule": 3600, "jitter": 60}}')
+    (first, *others) = asked(folder, "next", "cron")
+    assert len(others) == 9
+    slot, due = datetime.fromisoformat(first["slot"]), datetime.fromisoformat(first["due"])
+    assert (slot.minute, slot.utcoffset()) == (0, timedelta())
+    assert slot <= due <= slot + timedelta(seconds=60)
+
+
+def test_next_of_a_disabled_cron_says_so_beside_the_table(folder: Path) -> None:
+    done = pseudocron(folder, "next", "off", "-n", "1")
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 2)
+    assert "disabled" in done.stderr
+
+
+def test_next_asks_no_store(folder: Path) -> None:
+    pseudocron(folder, "next", "hourly")
+    assert not (folder / ".pseudocron").exists()
+
+
+@pytest.mark.parametrize("command", ["next", "history", "run", "pause", "resume", "reset"])
+def test_an_unknown_name_is_one_line_with_the_one_that_was_meant(command: str, here: Path) -> None:
+    done = CliRunner().invoke(main, [command, "hourli"], env=named(here))
+    assert done.exit_code == 1
+    assert done.stderr == "Error: there is no cron 'hourli', did you mean 'hourly'?\n"
+
+
+def test_history_shows_outcome_lateness_duration_and_the_last_line_of_the_error(folder: Path) -> None:
+    (folder / "crons.py").write_text(TWO)
+    pseudocron(folder, "tick")
+    head, *shown = pseudocron(folder, "history").stdout.splitlines()
+    assert head.split() == ["NAME", "SLOT", "OUTCOME", "LATE", "TOOK", "WHY"]
+    broken = next(line for line in shown if line.startswith("broken"))
+    assert " failed " in broken
+    assert broken.endswith("ZeroDivisionError: division by zero")
+    assert [line.split()[0] for line in pseudocron(folder, "history", "hourly").stdout.splitlines()[1:]] == ["hourly"]
+
+
+def test_history_tells_programs_all_that_is_known(folder: Path) -> None:
+    (folder / "crons.py").write_text(TWO)
+    pseudocron(folder, "tick")
+    (run,) = asked(folder, "history", "broken")
+    assert (run["outcome"], run["reason"]) == ("failed", None)
+    assert run["error"].startswith("Traceback")
+    slot, started, ended = (datetime.fromisoformat(run[key]) for key in ("slot", "started", "ended"))
+    assert run["lateness"] == (started - slot).total_seconds()
+    assert run["duration"] == (ended - started).total_seconds()
+
+
+def test_history_shows_skipped_slots_with_their_reason_and_number(folder: Path) -> None:
+    (folder / "crons.py").write_text('crons = {"hourly": ("jobs:work", 3600)}')
+    pseudocron(folder, "reset", "hourly", "--yes", "--to", "2024-05-01T00:30:00+00:00")
+    pseudocron(folder, "tick")
+    run, skip = asked(folder, "history")
+    assert (run["outcome"], skip["outcome"], skip["reason"]) == ("succeeded", "skipped", "no_traffic")
+    assert (skip["lateness"], skip["duration"]) == (None, None)
+    line = pseudocron(folder, "history").stdout.splitlines()[2]
+    assert line.split()[2:] == ["skipped", "-", "-", "no_traffic,", str(skip["slots"]), "slots"]
+
+
+def test_history_is_as_long_as_asked_for(folder: Path) -> None:
+    (folder / "crons.py").write_text(TWO)
+    pseudocron(folder, "tick")
+    assert len(asked(folder, "history", "--limit", "1")) == 1
+    assert pseudocron(folder, "history", "-n", "0").returncode == 2
+
+
+def test_history_of_a_cron_that_has_left_the_configuration_can_be_seen(folder: Path) -> None:
+    pseudocron(folder, "tick")
+    (folder / "crons.py").write_text(TWO.replace("hourly", "other"))
+    assert [run["name"] for run in asked(folder, "history", "hourly")] == ["hourly"]
+
+
+def test_check_shows_the_settings_and_that_the_store_can_be_opened(folder: Path) -> None:
+    done = pseudocron(folder, "check", PSEUDOCRON_LEASE="7")
+    settings = dict(line.split(None, 1) for line in done.stdout.split("\n\n")[0].splitlines()[1:])
+    assert (settings["lease"], settings["backend"], settings["folder"]) == ("7.0", "file:.pseudocron", str(folder))
+    assert done.stdout.endswith("The store file:.pseudocron can be opened.\n")
+
+
+def test_check_exits_with_1_and_one_line_when_the_store_cannot_be_opened(folder: Path) -> None:
+    (folder / ".pseudocron").write_text("no folder")
+    done = pseudocron(folder, "check")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert str(folder / ".pseudocron") in done.stderr
+    assert "hourly" in done.stdout
+
+
+def test_json_is_an_array_also_where_there_is_nothing(folder: Path) -> None:
+    assert json.loads(pseudocron(folder, "history", "--json").stdout) == []

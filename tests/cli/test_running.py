@@ -1,0 +1,151 @@
+"""Runs by hand, and a process that looks until it is told to stop."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+from support import wait_until
+
+from cli.shell import asked, pseudocron, recorded, start
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RUNS = """
+crons = {
+    "works": ("jobs:work", 3600),
+    "fails": ("jobs:fail", 3600),
+    "hangs": {"run": "jobs:until_told", "schedule": "0 0 1 1 *", "timeout": 0.1},
+    "waits": ("jobs:until_told", "0 0 1 1 *"),
+    "script": ("script.py", 3600),
+    "off": {"run": "jobs:work", "schedule": 60, "enabled": False},
+}
+"""
+
+NOTES = """
+import os
+from pseudocron import current_run
+
+def note():
+    file = os.open("notes.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(file, f"{os.getpid()} {current_run().slot.isoformat()}\\n".encode())
+    os.close(file)
+"""
+
+
+@pytest.fixture
+def runs(folder: Path) -> Path:
+    (folder / "crons.py").write_text(RUNS)
+    (folder / "script.py").write_text("print('from the script')")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "outcome"), [("works", 0, "succeeded"), ("fails", 1, "failed"), ("hangs", 3, "timed_out")]
+)
+def test_the_exit_code_of_a_run_is_its_outcome(name: str, code: int, outcome: str, runs: Path) -> None:
+    done = pseudocron(runs, "run", name)
+    assert done.returncode == code, done.stderr
+    assert [run.outcome for run in recorded(runs, name)] == [outcome]
+
+
+def test_a_run_whose_supervisor_is_told_to_end_is_interrupted_and_exits_with_5(runs: Path) -> None:
+    (runs / "script.py").write_text("import os, signal, time\nos.kill(os.getppid(), signal.SIGTERM)\ntime.sleep(60)")
+    done = pseudocron(runs, "run", "script")
+    assert done.returncode == 5, done.stderr
+
+
+def test_what_a_function_or_a_script_prints_is_shown_and_a_traceback_too(runs: Path) -> None:
+    assert pseudocron(runs, "run", "works").stdout == "at work\n"
+    assert pseudocron(runs, "run", "script").stdout == "from the script\n"
+    assert "ZeroDivisionError" in pseudocron(runs, "run", "fails").stderr
+
+
+def test_a_run_by_hand_leaves_the_schedule_as_it_was(runs: Path) -> None:
+    before = asked(runs, "list")[0]
+    pseudocron(runs, "run", "works")
+    after = asked(runs, "list")[0]
+    assert (before["due"], after["due"], after["runs"], after["missed"]) == (True, True, 1, 0)
+    assert before["next"] == after["next"]
+    assert pseudocron(runs, "tick").stdout.count("at work") == 1
+
+
+@pytest.mark.parametrize("name", ["works", "off"])
+def test_a_paused_or_disabled_cron_may_be_run_by_hand(name: str, runs: Path) -> None:
+    pseudocron(runs, "pause", name)
+    assert pseudocron(runs, "run", name).stdout == "at work\n"
+
+
+def test_of_two_runs_at_once_the_second_is_refused_with_4_and_leaves_no_trace(runs: Path) -> None:
+    with start(runs, "run", "waits") as first:
+        wait_until((runs / "begun").exists)
+        second = pseudocron(runs, "run", "waits")
+        (runs / "end").touch()
+    assert (first.returncode, second.returncode) == (0, 4)
+    assert second.stderr == "Error: 'waits': is running already, as often as its max_instances allows\n"
+    assert [run.outcome for run in recorded(runs, "waits")] == ["succeeded"]
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_told_to_stop_is_recorded_and_exits_as_shells_expect(how: signal.Signals, runs: Path) -> None:
+    with start(runs, "run", "waits", PSEUDOCRON_DRAIN="0.3") as run:
+        wait_until((runs / "begun").exists)
+        run.send_signal(how)
+        run.send_signal(how)  # a second one must not cut the drain off
+    assert run.returncode == 128 + how
+    assert [line.outcome for line in recorded(runs, "waits")] == ["interrupted"]
+
+
+def test_switched_off_a_run_is_refused(runs: Path) -> None:
+    done = pseudocron(runs, "run", "works", PSEUDOCRON_ENABLED="0")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "PSEUDOCRON_ENABLED" in done.stderr
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_work_that_is_told_to_stop_lets_a_run_end_records_it_and_exits_with_0(how: signal.Signals, runs: Path) -> None:
+    (runs / "crons.py").write_text('crons = {"waits": ("jobs:until_told", 3600)}')
+    with start(runs, "work") as work:
+        wait_until((runs / "begun").exists)
+        work.send_signal(how)
+        (runs / "end").touch()
+    assert work.returncode == 0
+    assert [run.outcome for run in recorded(runs)] == ["succeeded"]
+
+
+def test_work_that_is_told_to_stop_cuts_off_what_outlasts_the_drain_and_records_it(runs: Path) -> None:
+    (runs / "crons.py").write_text('crons = {"waits": ("jobs:until_told", 3600)}\nDRAIN = 0.1')
+    with start(runs, "work") as work:
+        wait_until((runs / "begun").exists)
+        work.terminate()
+    assert work.returncode == 0
+    assert [run.outcome for run in recorded(runs)] == ["interrupted"]
+
+
+def test_two_that_work_share_the_slots_and_each_runs_once(runs: Path) -> None:
+    (runs / "jobs.py").write_text(NOTES)
+    (runs / "crons.py").write_text('crons = {f"cron{n}": ("jobs:note", 0.1 + n / 1000) for n in range(4)}')
+
+    def notes() -> list[list[str]]:
+        try:
+            return [line.split() for line in (runs / "notes.txt").read_text().splitlines()]
+        except FileNotFoundError:
+            return []
+
+    with start(runs, "work") as first, start(runs, "work") as second:
+        wait_until(lambda: len(notes()) > 50 and {pid for pid, _ in notes()} == {str(first.pid), str(second.pid)})
+        first.terminate()
+        second.terminate()
+    assert (first.returncode, second.returncode) == (0, 0)
+    runs_of = Counter((run.name, run.slot) for run in recorded(runs) if not run.reason)
+    assert set(runs_of.values()) == {1}
+    assert len(notes()) == sum(cron["runs"] for cron in asked(runs, "list"))
+
+
+def test_work_that_cannot_begin_is_one_line(runs: Path) -> None:
+    (runs / ".pseudocron").write_text("no folder")
+    done = pseudocron(runs, "work")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
