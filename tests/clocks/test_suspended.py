@@ -1,0 +1,138 @@
+"""A process that is stopped for longer than its lease and then goes on, with or without a successor."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from servers.serving import Server
+from support import wait_until
+
+from pseudocron.backends import connect
+from pseudocron.backends.base import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from pseudocron.backends.base import Run
+
+
+def history(folder: Path) -> Sequence[Run]:
+    """What the store knows, oldest first."""
+
+    async def read() -> Sequence[Run]:
+        backend = connect("file:.pseudocron", folder=folder)
+        await backend.open()
+        try:
+            return list(reversed(await backend.history(limit=1000)))
+        finally:
+            await backend.close()
+
+    return asyncio.run(read())
+
+
+def suspend(server: Server) -> None:
+    """Stop a server where it holds nothing that others wait for: nobody gets on while it holds the store."""
+
+    def suspended() -> bool:
+        server.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, server.process.pid, os.WSTOPPED | os.WNOWAIT)
+        db = sqlite3.connect(server.folder / ".pseudocron" / "crons.db", timeout=0, isolation_level=None)
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            db.execute("ROLLBACK")
+        except sqlite3.OperationalError:
+            server.process.send_signal(signal.SIGCONT)
+            return False
+        finally:
+            db.close()
+        return True
+
+    wait_until(suspended)
+
+
+def lease_is_over(folder: Path) -> bool:
+    db = sqlite3.connect(folder / ".pseudocron" / "crons.db")
+    try:
+        (ends,) = db.execute("SELECT max(lease) FROM runs").fetchone()
+    finally:
+        db.close()
+    return bool(ends / 1_000_000 < time.time())
+
+
+def tick(folder: Path) -> Sequence[Run]:
+    """What the crontab does, another process that looks; what the store then knows."""
+    subprocess.run(
+        [sys.executable, "-m", "pseudocron", "tick"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": "."},
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+    return history(folder)
+
+
+@pytest.fixture
+def short_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PSEUDOCRON_LEASE", "1")
+
+
+CRONS = '{{"job": {{"run": "jobs:until_told", "schedule": "0 0 1 1 *", "last_run": 0, "recover": {}}}}}'
+
+
+@pytest.mark.usefixtures("short_lease")
+def test_another_process_takes_over_a_slot_that_is_to_be_recovered_and_the_late_result_is_refused(
+    tmp_path: Path,
+) -> None:
+    with Server(tmp_path, CRONS.format(True)).uvicorn() as server:
+        wait_until(lambda: server.notes("job") == ["begins"])
+        suspend(server)
+        (tmp_path / "end").touch()
+        wait_until(lambda: len(tick(tmp_path)) > 2)
+        assert server.notes("job") == ["begins", "begins", "ends"], "the successor has run, and beside it nobody"
+        taken_over = history(tmp_path)
+        server.process.send_signal(signal.SIGCONT)
+        wait_until(lambda: len(server.notes("job")) == 4)
+        wait_until(lambda: "came after its lease" in server.log)
+        assert server.visit()
+    missed, lost, successor = history(tmp_path)
+    assert missed.outcome is Outcome.SKIPPED
+    assert (lost.outcome, lost.attempt) == (Outcome.LOST, 1)
+    assert (successor.outcome, successor.attempt, successor.slot) == (Outcome.SUCCEEDED, 2, lost.slot)
+    assert successor.fence > lost.fence
+    assert history(tmp_path) == taken_over, "the late one has changed nothing"
+
+
+@pytest.mark.usefixtures("short_lease")
+def test_without_recover_the_slot_is_lost_and_does_not_run_again(tmp_path: Path) -> None:
+    with Server(tmp_path, CRONS.format(False)).uvicorn() as server:
+        wait_until(lambda: server.notes("job") == ["begins"])
+        suspend(server)
+        wait_until(lambda: tick(tmp_path)[-1].outcome is not None)
+        server.process.send_signal(signal.SIGCONT)
+        (tmp_path / "end").touch()
+        wait_until(lambda: "came after its lease" in server.log)
+    assert [run.outcome for run in history(tmp_path)] == [Outcome.SKIPPED, Outcome.LOST]
+    assert server.notes("job") == ["begins", "ends"]
+
+
+@pytest.mark.usefixtures("short_lease")
+def test_a_stop_that_nobody_notices_costs_nothing(tmp_path: Path) -> None:
+    with Server(tmp_path, CRONS.format(True)).uvicorn() as server:
+        wait_until(lambda: server.notes("job") == ["begins"])
+        suspend(server)
+        wait_until(lambda: lease_is_over(tmp_path))
+        server.process.send_signal(signal.SIGCONT)
+        (tmp_path / "end").touch()
+        wait_until(lambda: history(tmp_path)[-1].outcome is not None)
+    assert history(tmp_path)[-1].outcome is Outcome.SUCCEEDED
+    assert "lease" not in server.log
