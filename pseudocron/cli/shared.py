@@ -23,6 +23,8 @@ from pseudocron.errors import PseudoCronError
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
 
+logger = logging.getLogger("pseudocron")
+
 T = TypeVar("T")
 
 FAILED = 1
@@ -106,6 +108,7 @@ async def _stoppable(work: Coroutine[Any, Any, T], told: list[int]) -> T:
 
     def stop(number: int) -> None:
         if not told:  # a second one must not cut off what the first has begun: the drain
+            logger.info("told to stop")
             task.cancel()
         told.append(number)
 
