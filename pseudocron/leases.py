@@ -29,6 +29,7 @@ class Keeper:
         self._backend = backend
         self._lease = lease
         self._held: dict[str, Claim] = {}
+        self._ending: set[str] = set()
         self._lock = threading.Lock()
         self._idle = threading.Event()
 
@@ -40,10 +41,15 @@ class Keeper:
         if first:
             self._start()
 
+    def end(self, claim: Claim) -> None:
+        """Its result is being recorded: renew it until it is dropped, but that its lease is over is no loss."""
+        self._ending.add(claim.run_id)
+
     def drop(self, claim: Claim) -> None:
         """Renew this claim no more."""
         with self._lock:
             self._held.pop(claim.run_id, None)
+            self._ending.discard(claim.run_id)
             if not self._held:
                 self._idle.set()
 
@@ -55,6 +61,7 @@ class Keeper:
         """Renew nothing more; what is still held is left to its end."""
         with self._lock:
             self._held.clear()
+            self._ending.clear()
             self._idle.set()
 
     def renew(self) -> None:
@@ -63,7 +70,7 @@ class Keeper:
             claims = list(self._held.values())
         living = self._backend.renew(claims, self._lease) if claims else ()
         for claim in claims:
-            if claim.run_id not in living and self.holds(claim):
+            if claim.run_id not in living and claim.run_id not in self._ending and self.holds(claim):
                 logger.warning("%s: the lease of slot %s is lost", claim.name, claim.slot.isoformat())
                 self.drop(claim)
 

@@ -187,6 +187,8 @@ class Runner:
             ended = Ended(result=Result(outcome=Outcome.INTERRUPTED, error="the process was shut down"))
             patience = RECORD_WITHIN
         _report(claim, ended.result, self._host.monotonic() - began)
+        if ended.lingering is None:
+            self._keeper.end(claim)
         with suppress(TimeoutError):  # then its lease ends, and the run is found lost
             async with asyncio.timeout(patience):
                 await self._record(claim, ended.result, keep_lease=ended.lingering is not None)

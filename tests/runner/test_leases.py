@@ -1,0 +1,44 @@
+"""Leases are kept until a run is recorded; only one that is taken away is a loss."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from support import Clock
+
+from pseudocron.backends.memory import Memory
+from pseudocron.crons import Crons
+from pseudocron.runner import Runner
+
+if TYPE_CHECKING:
+    from pseudocron.backends.base import Claim, Result
+
+
+def test_a_renewal_between_the_record_of_a_run_and_its_end_finds_no_lease_lost(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    crons, clock = Crons(), Clock()
+    renewed: list[Claim] = []
+    crons.add("cron", int, 60)
+    assert list(crons)
+
+    class Renewing(Memory):
+        async def finish(self, claim: Claim, result: Result, *, keep_lease: bool = False) -> bool:
+            own = await super().finish(claim, result, keep_lease=keep_lease)
+            await asyncio.to_thread(runner._keeper.renew)
+            renewed.append(claim)
+            return own
+
+    backend = Renewing(host=clock.host)
+    runner = Runner(backend, host=clock.host, worker="me", concurrency=1, lease=30, state={})
+
+    async def main() -> None:
+        (started,) = (await runner.look(crons)).started
+        await started.task
+
+    asyncio.run(main())
+    assert len(renewed) == 1
+    assert "is lost" not in caplog.text
+    assert not runner._keeper._ending
