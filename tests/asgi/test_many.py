@@ -162,7 +162,8 @@ def test_test_clients_with_and_without_lifespan_take_turns_and_each_slot_runs_on
 
 @pytest.mark.parametrize("backend", ["memory:", "file:{}/store"])
 def test_a_look_that_an_ending_event_loop_cuts_off_is_made_up_for_by_the_next(backend: str, tmp_path: Path) -> None:
-    crons, ran = Crons(backend=backend.format(tmp_path), drain=0), []
+    # A claim that was cut off as well ends with its lease.
+    crons, ran = Crons(backend=backend.format(tmp_path), drain=0, lease=0.5), []
     crons.add("endless", asyncio.Event().wait, 36000)
     crons.add("often", lambda: ran.append(1), 0.01)
     app = PseudoCronMiddleware(site(), crons=crons)
@@ -175,6 +176,22 @@ def test_a_look_that_an_ending_event_loop_cuts_off_is_made_up_for_by_the_next(ba
             assert time.monotonic() < began + 20, "the gate is fresh for CRON_MAX_TIME"
             watch(crons).deadline = -1
             client.get("/stream")
+
+
+def test_an_event_loop_that_comes_while_another_is_looked_up_disturbs_it_not() -> None:
+    crons, _ = one_cron()
+    watched = watch(crons)
+
+    class Loop:
+        def is_closed(self) -> bool:
+            watched._runtimes[Loop()] = watched._runtimes[self]  # type: ignore[index]  # as another thread does
+            return True
+
+    async def main() -> None:
+        watched._runtimes[Loop()] = watched.runtime()  # type: ignore[index]
+
+    asyncio.run(main())
+    assert asyncio.run(visit(PseudoCronMiddleware(hello, crons=crons)))[0]["status"] == 200
 
 
 def test_event_loops_that_come_and_go_in_many_threads_fail_no_request() -> None:

@@ -174,8 +174,8 @@ def test_wait_does_not_keep_the_server_from_ending_what_the_application_left_una
 
     async def main() -> None:
         wrapped = PseudoCronMiddleware(app, crons=crons, wait=3600)
-        async with asyncio.timeout(10):
-            await record(wrapped, http())
+        call = asyncio.create_task(record(wrapped, http()))
+        await until(call.done)
         await until(lambda: (scheduler := watch(crons).runtime()._scheduler) and scheduler.runner.runs)
 
     asyncio.run(main())
