@@ -297,7 +297,4 @@ class Backend(ABC):
 
     @abstractmethod
     async def reset(self, name: str, mark: datetime) -> None:
-        """Set a cron's mark, up or down, after a clock went wrong. The fence goes on growing.
-
-        No `clock_back` is recorded of slots up to it.
-        """
+        """Set a cron's mark, up or down, and that of its last `clock_back` with it. The fence goes on growing."""

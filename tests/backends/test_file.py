@@ -169,6 +169,7 @@ def test_a_folder_that_is_not_ours_to_write_is_named(folder: Path) -> None:
         [sys.executable, "-W", "error", "-c", FORBIDDEN, str(folder)], check=True, capture_output=True, text=True
     ).stdout
     assert f"store '{folder}/crons.db' can't be used: Permission denied" in told
+    assert told.endswith(", let this user write to it or name another folder\n")
 
 
 def test_an_older_store_migrates_forward_and_keeps_what_it_has(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
