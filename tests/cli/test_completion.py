@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from click.shell_completion import ShellComplete
+from click.testing import CliRunner
 
-from cli.shell import pseudocron
 from pseudocron.cli import main
 
 BASH = shutil.which("bash")
@@ -25,14 +25,14 @@ def completed(line: str) -> list[str]:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_script_of_each_shell_asks_pseudocron(shell: str, folder: Path) -> None:
-    done = pseudocron(folder, "completion", shell)
-    assert (done.returncode, done.stderr) == (0, "")
+def test_the_script_of_each_shell_asks_pseudocron(shell: str) -> None:
+    done = CliRunner().invoke(main, ["completion", shell])
+    assert (done.exit_code, done.stderr) == (0, "")
     assert f"_PSEUDOCRON_COMPLETE={shell}_complete" in done.stdout
 
 
-def test_an_unknown_shell_is_a_wrong_command_line(folder: Path) -> None:
-    assert pseudocron(folder, "completion", "csh").returncode == 2
+def test_an_unknown_shell_is_a_wrong_command_line() -> None:
+    assert CliRunner().invoke(main, ["completion", "csh"]).exit_code == 2
 
 
 @pytest.mark.skipif(BASH is None, reason="needs bash")
