@@ -1,0 +1,1 @@
+"""What pseudocron costs, measured side by side with what it is compared with."""

@@ -1,0 +1,85 @@
+"""What all benchmarks share: arms measured side by side, medians with their spread, and the rows of the table."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median, quantiles
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line of the table.
+
+    Args:
+        what: What was measured.
+        goal: What it should be, in words.
+        measured: What it was, with its spread.
+        met: Whether that is the goal; None where there is none.
+    """
+
+    what: str
+    goal: str
+    measured: str
+    met: bool | None
+
+    def __str__(self) -> str:
+        met = {True: "yes", False: "**no**", None: ""}[self.met]
+        return f"| {self.what} | {self.goal} | {self.measured} | {met} |"
+
+
+HEAD = "| what | goal | measured | met |\n| --- | --- | --- | --- |"
+
+
+def side_by_side(arms: Mapping[str, Callable[[], float]], *, rounds: int) -> dict[str, list[float]]:
+    """Each arm's figures, one a round; the arms take turns, and every other round goes backwards."""
+    figures: dict[str, list[float]] = {name: [] for name in arms}
+    for number in range(rounds):
+        turns = list(arms) if number % 2 else list(arms)[::-1]
+        for name in turns:
+            figures[name].append(arms[name]())
+    return figures
+
+
+def ratios(figures: Sequence[float], base: Sequence[float]) -> list[float]:
+    """Of each round's pair one ratio."""
+    return [one / other for one, other in zip(figures, base, strict=True)]
+
+
+def spread(values: Sequence[float], unit: str = "", digits: int = 2) -> str:
+    """The median, and between which two figures the middle half lies."""
+    low, _, high = quantiles(values, n=4)
+    return f"{median(values):.{digits}f}{unit} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def p99(values: Sequence[float]) -> float:
+    """What 99 of 100 values stay below."""
+    return quantiles(values, n=100, method="inclusive")[98]
+
+
+def show(rows: Sequence[Row]) -> None:
+    """Print rows as a table."""
+    print(HEAD, *rows, sep="\n")
+
+
+def machine() -> str:
+    """What the figures were measured on, in one line."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    return (
+        f"{os.cpu_count()} cores ({_processor()}), {memory:.0f} GiB, "
+        f"{platform.system()} {platform.release().split('-')[0]}, {python}, SQLite {sqlite3.sqlite_version}"
+    )
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(models, platform.machine())
