@@ -5,7 +5,6 @@ Every message is one line that names the file, the entry, the value and the mend
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -42,6 +41,8 @@ class NoRunError(PseudoCronError, LookupError):
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The end of a message that suggests a mend: `", did you mean 'timeout'?"`, or nothing."""
+    from difflib import get_close_matches  # noqa: PLC0415  only for those who make a mistake
+
     close = get_close_matches(word, list(known), n=1)
     return f", did you mean {close[0]!r}?" if close else ""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,6 +114,8 @@ def _frames(traceback: TracebackType | None) -> list[tuple[str, int]]:
 
 
 def _toml(text: str, where: str) -> Contents:
+    import tomllib  # noqa: PLC0415  only for those who write TOML
+
     try:
         found = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # an int of 5000 digits is a plain ValueError

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from pseudocron.backends import connect
-from pseudocron.config import open_source
 from pseudocron.host import Host
 from pseudocron.runtime import Runtime
 
@@ -46,6 +45,8 @@ class Watch:
     @cached_property
     def source(self) -> Source:
         """Where the configuration comes from. Blocks when first asked for."""
+        from pseudocron.config import open_source  # noqa: PLC0415  here it does not block an event loop
+
         return open_source(self._ref)
 
     def reload(self) -> Crons:
