@@ -31,6 +31,21 @@ class UnknownCronError(PseudoCronError, LookupError):
     """No cron goes by this name."""
 
 
+class ArgumentError(PseudoCronError, TypeError):
+    """The arguments of a job do not fit its task, or can't be stored."""
+
+
+class UnknownTaskError(PseudoCronError, LookupError):
+    """No task is registered by this name."""
+
+
+class JobConflictError(PseudoCronError, KeyError):
+    """A pending job of the task has this key already."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class BackendError(PseudoCronError, OSError):
     """The store can't be reached, read or written; nothing was changed."""
 

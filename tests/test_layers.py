@@ -26,7 +26,7 @@ FLOORS = (
         "capture",
         "answer",
     ),
-    ("backends.base", "backends.rules"),
+    ("backends.base", "backends.jobs", "backends.rules"),
     (
         "backends.memory",
         "backends.file",

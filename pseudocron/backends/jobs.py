@@ -1,0 +1,231 @@
+"""The contract of a backend's queue of jobs: the second half of `Backend`, under the same law as the first.
+
+Atomicity, ordering, clocks and errors are those of `backends.base`. A job is in one state at a time:
+
+    pending -> running -> succeeded | failed            and back to pending, to be tried again
+    pending -> cancelled | replaced | expired           never started any more
+    running -> cancelled | replaced                     it failed, or its worker did, and it is not wanted back
+
+The states behind which nothing comes are final: only `retry` brings a job back from `failed`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from datetime import datetime, timedelta
+
+
+class JobState(StrEnum):
+    """Where a job stands."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    REPLACED = "replaced"
+    EXPIRED = "expired"
+
+
+class Conflict(StrEnum):
+    """What becomes of a job whose key another pending job of its task has."""
+
+    REPLACE = "replace"  # the newest wins; the older one ends as replaced
+    KEEP = "keep"  # the older one stays; the new one is not stored
+    RAISE = "raise"  # `JobConflictError`, and nothing of the call is stored
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJob:
+    """What is to be stored.
+
+    Args:
+        job_id: Made by the caller, and unique, so that a call whose answer was lost may be repeated.
+        task: The name of the registered task.
+        arguments: What it is called with, as JSON.
+        due: Not before this instant.
+        key: Unique among the pending jobs of the task, if given.
+        on_conflict: What becomes of the key's other pending job.
+        priority: Of the jobs that are due, the highest starts first.
+        expires: Not after this instant, if given.
+    """
+
+    job_id: str
+    task: str
+    arguments: str
+    due: datetime
+    key: str | None = None
+    on_conflict: Conflict = Conflict.REPLACE
+    priority: int = 0
+    expires: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One stored job.
+
+    `attempts` counts its claims, `lost` those whose lease ended under them. `error` is of the latest attempt that
+    failed; `reason` says in a word or two why it is in a final state other than succeeded. `worker`, `started` and
+    `ended` are of the latest attempt.
+    """
+
+    job_id: str
+    task: str
+    arguments: str
+    state: JobState
+    due: datetime
+    created: datetime
+    key: str | None = None
+    priority: int = 0
+    expires: datetime | None = None
+    attempts: int = 0
+    lost: int = 0
+    fence: int = 0
+    worker: str | None = None
+    started: datetime | None = None
+    ended: datetime | None = None
+    error: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobClaim:
+    """The exclusive right to run a job, until its lease is over.
+
+    `fence` grows with every claim of the same job; `attempt` counts its claims, from 1.
+    """
+
+    job_id: str
+    task: str
+    arguments: str
+    key: str | None
+    due: datetime
+    fence: int
+    attempt: int
+    started: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobEnd:
+    """How an attempt ended: in a final state, or in `PENDING` to be tried again at `due`.
+
+    A job that is handed back by a shutdown is `PENDING`, due at once, and does not count as an attempt (`counts`).
+    """
+
+    state: JobState
+    due: datetime | None = None
+    error: str | None = None
+    reason: str | None = None
+    counts: bool = True
+
+
+class Queue(ABC):
+    """One application's jobs, shared by every process that names the same store."""
+
+    lost_at_most: ClassVar[int] = 3
+    """A job that was lost so often has killed its workers, and is `failed` instead of pending again."""
+
+    @abstractmethod
+    async def defer(self, jobs: Sequence[NewJob]) -> Sequence[str]:
+        """Store jobs, all of them or none; for each the id of the job that stands for it now.
+
+        That is its own, or with `Conflict.KEEP` that of the pending job with its key. A job whose id is stored
+        already is not stored again. Of two jobs of one call with the same key the later is the newer.
+        A running job with the same task and key is marked: unless it succeeds it ends as `replaced`.
+
+        Raises:
+            JobConflictError: A key is taken and `on_conflict` says so; names the task and the key.
+        """
+
+    @abstractmethod
+    async def cancel(self, *, job_id: str | None = None, task: str | None = None, key: str | None = None) -> bool:
+        """Cancel one job by its id, or the pending and running ones with this task and key.
+
+        True if one was still pending: it will never start. One that is running is marked: unless it succeeds it
+        ends as `cancelled`.
+        """
+
+    @abstractmethod
+    async def claim_jobs(
+        self, tasks: Mapping[str, int | None], *, limit: int, worker: str, lease: float
+    ) -> Sequence[JobClaim]:
+        """Claim at most `limit` due jobs, those of the highest priority first, then those due the longest.
+
+        Args:
+            tasks: The tasks that may be claimed, each with how many living leases of it there may be (None: any
+                number). Jobs of other tasks stay pending and stand in nobody's way, nor do those of a task at its
+                limit, nor those whose key has a running job of the same task.
+            limit: How many.
+            worker: Who asks, for people to read (`host:pid`).
+            lease: Seconds for which the claims hold unless renewed.
+
+        A due job that has expired is recorded as `expired` instead. The cost does not grow with the jobs that
+        are not due.
+        """
+
+    @abstractmethod
+    async def next_job(self, tasks: Collection[str]) -> datetime | None:
+        """When the first pending job of these tasks is due, None if there is none; it may be in the past.
+
+        Jobs that `claim_jobs` would pass over now (a task at its limit, a running key) may count or not.
+        """
+
+    @abstractmethod
+    def renew_jobs(self, claims: Sequence[JobClaim], lease: float) -> Collection[str]:
+        """Let the living leases of these claims end `lease` seconds from now; the ids still living. Blocks."""
+
+    @abstractmethod
+    async def finish_job(self, claim: JobClaim, end: JobEnd) -> JobState | None:
+        """Record how an attempt ended; the state the job is in then, None if it was no longer the claim's own.
+
+        One that was marked by `defer` or `cancel` and did not succeed ends as `replaced` or `cancelled`.
+        """
+
+    @abstractmethod
+    async def reap_jobs(self) -> Sequence[Job]:
+        """End the leases that are over: their jobs are pending again and due at once, `lost` one higher.
+
+        Marked jobs end as `replaced` or `cancelled`; one lost for the `lost_at_most`-th time is `failed`. Returns
+        what was reaped, in its new state.
+        """
+
+    @abstractmethod
+    async def job(self, job_id: str) -> Job | None:
+        """One job, None if there is none of this id (any more)."""
+
+    @abstractmethod
+    async def jobs(
+        self,
+        *,
+        states: Collection[JobState] = (),
+        task: str | None = None,
+        key: str | None = None,
+        limit: int = 50,
+        before: str | None = None,
+    ) -> Sequence[Job]:
+        """Jobs, the latest stored first; those stored before the job `before`, to read on page by page.
+
+        Args:
+            states: Only those in one of these states; in any, if empty.
+            task: Only those of this task.
+            key: Only those with this key.
+            limit: How many.
+            before: The last job of the page before.
+        """
+
+    @abstractmethod
+    async def retry(self, job_id: str) -> bool:
+        """Let a `failed` job be pending again and due now, its attempts counted anew; False if it is not failed.
+
+        Nor is it if another pending job of its task has its key.
+        """
+
+    @abstractmethod
+    async def purge(self, keep: Mapping[JobState, timedelta], *, limit: int = 1000) -> int:
+        """Forget at most `limit` jobs in final states that ended longer ago than `keep` says; how many there were."""
