@@ -41,7 +41,7 @@ FLOORS = (
         "child",
         "called",
     ),
-    ("due", "hints", "leases", "runner"),
+    ("pool", "runs", "due", "hints", "leases", "runner"),
     ("scheduler",),
     ("runtime", "watch"),
     ("lifespan", "report"),

@@ -27,7 +27,7 @@ def test_a_renewal_between_the_record_of_a_run_and_its_end_finds_no_lease_lost(
     class Renewing(Memory):
         async def finish(self, claim: Claim, result: Result, *, keep_lease: bool = False) -> bool:
             own = await super().finish(claim, result, keep_lease=keep_lease)
-            await asyncio.to_thread(runner._keeper.renew)
+            await asyncio.to_thread(runner._runs.keeper.renew)
             renewed.append(claim)
             return own
 
@@ -41,4 +41,4 @@ def test_a_renewal_between_the_record_of_a_run_and_its_end_finds_no_lease_lost(
     asyncio.run(main())
     assert len(renewed) == 1
     assert "is lost" not in caplog.text
-    assert not runner._keeper._ending
+    assert not runner._runs.keeper._ending

@@ -356,7 +356,8 @@ def test_a_drain_waits_then_interrupts_and_records() -> None:
 
 
 def test_a_drain_ends_though_the_store_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pseudocron.runner.RECORD_WITHIN", 0.05)
+    monkeypatch.setattr("pseudocron.pool.RECORD_WITHIN", 0.05)
+    monkeypatch.setattr("pseudocron.runs.RECORD_WITHIN", 0.05)
     crons = Crons()
     crons.add("cron", int, 60)
 
@@ -490,9 +491,9 @@ def test_a_run_that_lost_its_lease_while_it_waited_is_not_tried_again() -> None:
         runner = a_runner(backend, clock)
 
         async def sleep(_: float) -> None:
-            runner._keeper.close()
+            runner._runs.keeper.close()
 
-        runner._host = replace(clock.host, sleep=sleep)
+        runner._runs._host = replace(clock.host, sleep=sleep)
         await runner.look(crons)
         await run_all(runner)
 
@@ -503,7 +504,8 @@ def test_a_run_that_lost_its_lease_while_it_waited_is_not_tried_again() -> None:
 def test_a_run_that_is_interrupted_while_the_store_is_away_gives_up_in_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pseudocron.runner.RECORD_WITHIN", 0.05)
+    monkeypatch.setattr("pseudocron.pool.RECORD_WITHIN", 0.05)
+    monkeypatch.setattr("pseudocron.runs.RECORD_WITHIN", 0.05)
     crons, clock = Crons(), Clock()
     crons.add("endless", asyncio.Event().wait, 3600)
     checked(crons)
@@ -516,7 +518,7 @@ def test_a_run_that_is_interrupted_while_the_store_is_away_gives_up_in_time(
         runner = a_runner(Gone(host=clock.host), clock)
         await runner.look(crons)
         (run,) = runner.runs
-        await until(lambda: runner._executions)
+        await until(lambda: runner._pool._executions)
         run.cancel()
         await asyncio.wait_for(run, 5)
 

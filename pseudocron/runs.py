@@ -1,0 +1,146 @@
+"""One run of a cron, from its claim to its record: tried, tried again, its lease kept, its result stored."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from datetime import timedelta
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from pseudocron.backends.base import Outcome, Result
+from pseudocron.context import CurrentRun
+from pseudocron.errors import PseudoCronError
+from pseudocron.executors import Call, Ended, execute
+from pseudocron.leases import Keeper
+from pseudocron.pool import RECORD_WITHIN
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pseudocron.backends.base import Backend, Claim
+    from pseudocron.crons import Cron
+    from pseudocron.host import Host
+    from pseudocron.pool import Pool
+
+logger = logging.getLogger("pseudocron")
+
+RETRY_FIRST = 1.0
+RETRY_CAP = 300.0
+"""Seconds: the n-th retry waits a random part of `RETRY_FIRST * 2**n`, at most of `RETRY_CAP` (full jitter)."""
+
+RECORD_AGAIN = 1.0
+"""Seconds between attempts to record a result while the store is away."""
+
+
+class Runs:
+    """Runs what was claimed, in the places of a pool.
+
+    Args:
+        pool: The places.
+        backend: Where results are recorded.
+        host: Time, sleep, chance and threads.
+        lease: Seconds for which a claim holds unless renewed.
+        state: The application's lifespan state, for `current_run()`.
+    """
+
+    def __init__(self, pool: Pool, backend: Backend, *, host: Host, lease: float, state: Mapping[str, Any]) -> None:
+        self._pool = pool
+        self._backend = backend
+        self._host = host
+        self._state = state
+        self.keeper = Keeper(backend, lease)
+
+    def start(self, cron: Cron, claim: Claim) -> asyncio.Task[Result]:
+        """Start a run; the task ends when its result is recorded."""
+        self.keeper.hold(claim)
+        return self._pool.start(self._run(cron, claim))
+
+    async def _run(self, cron: Cron, claim: Claim) -> Result:
+        """One run from its claim to its record; whatever happens, it ends here."""
+        began = self._host.monotonic()
+        ended = await self._pool.execute(self._attempts(cron, claim))
+        patience = None if ended else RECORD_WITHIN
+        ended = ended or Ended(result=Result(outcome=Outcome.INTERRUPTED, error="the process was shut down"))
+        _report(claim, ended.result, self._host.monotonic() - began)
+        if ended.lingering is None:
+            self.keeper.end(claim)
+        with suppress(TimeoutError):  # then its lease ends, and the run is found lost
+            async with asyncio.timeout(patience):
+                await self._record(claim, ended.result, keep_lease=ended.lingering is not None)
+        if ended.lingering is None:
+            self.keeper.drop(claim)
+        else:
+            self._pool.leave_behind(self._linger(claim, ended.lingering))
+        return ended.result
+
+    async def _attempts(self, cron: Cron, claim: Claim) -> Ended:
+        """Try, and try again while there are retries, inside the same claim."""
+        for retry in count():
+            ended = await self._attempt(cron, claim, retry)
+            if ended.result.outcome is Outcome.SUCCEEDED or ended.lingering or retry == cron.retries:
+                break
+            pause = self._host.random() * min(RETRY_FIRST * 2**retry, RETRY_CAP)
+            logger.warning("%s: %s, trying again in %.1f s", cron.name, _last_line(ended.result), pause)
+            await self._host.sleep(pause)
+            if not self.keeper.holds(claim):
+                break
+        return ended
+
+    async def _attempt(self, cron: Cron, claim: Claim, retry: int) -> Ended:
+        deadline = self._host.now() + timedelta(seconds=cron.timeout) if cron.timeout else None
+        run = CurrentRun(
+            name=claim.name,
+            slot=claim.slot,
+            fence=claim.fence,
+            attempt=claim.attempt + retry,
+            run_id=claim.run_id,
+            deadline=deadline,
+            state=self._state,
+        )
+        return await execute(_call(cron), run)
+
+    async def _record(self, claim: Claim, result: Result, *, keep_lease: bool = False) -> None:
+        """Record a result, again and again while the store is away; what outlasts its lease is refused there."""
+        for failures in count():
+            try:
+                own = await self._backend.finish(claim, result, keep_lease=keep_lease)
+            except PseudoCronError as error:
+                if not failures:
+                    logger.warning("%s: the result could not be recorded yet: %s", claim.name, error)
+                await self._host.sleep(RECORD_AGAIN)
+            else:
+                break
+        if not own:
+            logger.warning("%s: the result of slot %s came after its lease", claim.name, claim.slot.isoformat())
+
+    async def _linger(self, claim: Claim, thread: asyncio.Future[None]) -> None:
+        """Keep the lease of a run that timed out until its thread returns, so that it never overlaps itself."""
+        logger.warning("%s: still running after its timeout; a thread can't be stopped", claim.name)
+        await asyncio.wait([thread])
+        self.keeper.drop(claim)
+        await self._backend.release(claim)
+
+
+def _call(cron: Cron) -> Call:
+    return Call(target=cron.target, args=cron.args, kwargs=cron.kwargs, process=cron.process, timeout=cron.timeout)
+
+
+def _last_line(result: Result) -> str:
+    return (result.error or result.outcome).strip().rsplit("\n", 1)[-1]
+
+
+def _report(claim: Claim, result: Result, duration: float) -> None:
+    """One line for each run, and the traceback of one that failed."""
+    late = (claim.started - claim.slot).total_seconds()
+    logger.info(
+        "%s: slot %s, %.3f s late, took %.3f s: %s",
+        claim.name,
+        claim.slot.isoformat(),
+        late,
+        duration,
+        result.outcome,
+    )
+    if result.outcome is not Outcome.SUCCEEDED:
+        logger.error("%s: slot %s %s\n%s", claim.name, claim.slot.isoformat(), result.outcome, result.error)
