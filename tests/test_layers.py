@@ -26,7 +26,7 @@ FLOORS = (
         "capture",
         "answer",
     ),
-    ("backends.base", "backends.jobs", "backends.rules"),
+    ("backends.base", "backends.jobs", "backends.rules", "backends.job_rules"),
     (
         "backends.memory",
         "backends.file",

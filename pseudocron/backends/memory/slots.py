@@ -1,4 +1,4 @@
-"""The backend in memory: the reference of the contract, for tests and for one process."""
+"""The gate, the slots and the history in memory: the reference of their contract."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from threading import Lock
 from typing import TYPE_CHECKING, ClassVar
 
 from pseudocron.backends.base import Backend, Claim, Outcome, Proposal, Reaped, Refusal, Result, Run, Skip, State
+from pseudocron.backends.memory.shelf import Shelf
 from pseudocron.backends.rules import RECOVERABLE, claim_of, granted, grows, refusal, skip_for, skipped
 from pseudocron.capture import kept
-from pseudocron.host import Host
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
 
 @dataclass(slots=True)
@@ -63,6 +63,7 @@ class Store:
     gate: datetime | None = None
     crons: dict[str, Cron] = field(default_factory=dict)
     lines: list[Line] = field(default_factory=list)
+    shelf: Shelf = field(default_factory=Shelf)
 
     def cron(self, name: str) -> Cron:
         """What is known of a cron, from now on."""
@@ -82,21 +83,21 @@ class Store:
         return next(own, None)
 
 
-class Memory(Backend):
-    """A backend that ends with its process.
+class Slots(Backend):
+    """The verbs of the gate and of the slots.
 
     Args:
-        store: What it shares with others; its own if none is given.
+        store: What it shares with others.
         keep: How many runs, and how many skips, are kept of each cron.
-        host: Where the clock comes from.
+        now: The clock.
     """
 
     durable: ClassVar[bool] = False
 
-    def __init__(self, *, store: Store | None = None, keep: int = 20, host: Host = Host()) -> None:  # noqa: B008
-        self._store = store or Store()
+    def __init__(self, store: Store, *, keep: int, now: Callable[[], datetime]) -> None:
+        self._store = store
         self._keep = keep
-        self._now = host.now
+        self._now = now
 
     async def open(self) -> None:
         """There is nothing to reach."""
