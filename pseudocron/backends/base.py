@@ -1,4 +1,4 @@
-"""The contract of a backend: the gate, the memory of slots, and the history of runs.
+"""The contract of a backend: the gate, the memory of slots, the history of runs; `jobs` has that of the queue.
 
 This docstring and those of the verbs are the law; a backend fulfils them and adds no rules of its own.
 
@@ -8,19 +8,21 @@ This docstring and those of the verbs are the law; a backend fulfils them and ad
 - The backend's own clock decides whether a slot has come and whether a lease is over; callers only propose.
 - A verb that can't do its work raises `BackendError`, and has then changed nothing.
 - Instants are aware UTC, kept to `precision`; durations are seconds.
-- `renew` blocks and may be called from any thread; every other verb is a coroutine that never blocks its
-  event loop, and is at most one hop off it. The verbs want an open backend; it may be opened again after
-  `close`, on another loop.
+- `renew` and `renew_jobs` block and may be called from any thread; every other verb is a coroutine that never
+  blocks its event loop, and is at most one hop off it. The verbs want an open backend; it may be opened again
+  after `close`, on another loop.
 - Everything in a store belongs to one application name, handed in where the backend is made.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar
+
+from pseudocron.backends.jobs import Queue
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -171,8 +173,8 @@ class Reaped:
     orphans: Sequence[Run] = field(default_factory=tuple)
 
 
-class Backend(ABC):
-    """One application's gate and memory, shared by every process that names the same store."""
+class Backend(Queue):
+    """One application's gate, memory and queue, shared by every process that names the same store."""
 
     precision: ClassVar[timedelta] = timedelta(microseconds=1)
     """The smallest step that the instants of this backend keep."""
@@ -234,7 +236,6 @@ class Backend(ABC):
         With `manual` rules 1 to 3 fall away: the slot is the moment of the claim by the backend's clock, whatever
         was proposed; the mark stays, or stays unset; a paused cron is claimed all the same. Where `max_instances`
         leases are living it is an `OVERLAP`, not recorded. What is granted is a claim as any other.
-
         A cron never seen before has no mark, and any slot is above it.
         """
 
@@ -244,7 +245,6 @@ class Backend(ABC):
 
         A skip of the same reason as the cron's newest line of history is added to that line. A skip that is
         not above the mark is not recorded again.
-
         A `clock_back` skip is of slots up to the mark, to which the clock comes a second time. It leaves the mark
         as it is, and is recorded if it is above the cron's last one, so that many looks record it once.
         """

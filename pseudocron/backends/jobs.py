@@ -71,8 +71,8 @@ class Job:
     """One stored job.
 
     `attempts` counts its claims, `lost` those whose lease ended under them. `error` is of the latest attempt that
-    failed; `reason` says in a word or two why it is in a final state other than succeeded. `worker`, `started` and
-    `ended` are of the latest attempt.
+    failed, its last 64 KiB; `reason` says in a word or two why it is in a final state other than succeeded. `worker`,
+    `started` and `ended` are of the latest attempt; a job that ends without one more has `ended` then.
     """
 
     job_id: str
@@ -113,7 +113,7 @@ class JobClaim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobEnd:
-    """How an attempt ended: in a final state, or in `PENDING` to be tried again at `due`.
+    """How an attempt ended: in a final state, or in `PENDING` to be tried again at `due` (None: at once).
 
     A job that is handed back by a shutdown is `PENDING`, due at once, and does not count as an attempt (`counts`).
     """
@@ -136,8 +136,9 @@ class Queue(ABC):
         """Store jobs, all of them or none; for each the id of the job that stands for it now.
 
         That is its own, or with `Conflict.KEEP` that of the pending job with its key. A job whose id is stored
-        already is not stored again. Of two jobs of one call with the same key the later is the newer.
-        A running job with the same task and key is marked: unless it succeeds it ends as `replaced`.
+        already, in whatever state, is not stored again. Of two jobs of one call with the same key the later is the
+        newer. A running job with the same task and key is marked: unless it succeeds it ends as `replaced`. A job
+        that has been marked keeps its first mark.
 
         Raises:
             JobConflictError: A key is taken and `on_conflict` says so; names the task and the key.
@@ -145,7 +146,7 @@ class Queue(ABC):
 
     @abstractmethod
     async def cancel(self, *, job_id: str | None = None, task: str | None = None, key: str | None = None) -> bool:
-        """Cancel one job by its id, or the pending and running ones with this task and key.
+        """Cancel one job by its id, or else the pending and running ones with this task and key (both are given).
 
         True if one was still pending: it will never start. One that is running is marked: unless it succeeds it
         ends as `cancelled`.
@@ -155,7 +156,7 @@ class Queue(ABC):
     async def claim_jobs(
         self, tasks: Mapping[str, int | None], *, limit: int, worker: str, lease: float
     ) -> Sequence[JobClaim]:
-        """Claim at most `limit` due jobs, those of the highest priority first, then those due the longest.
+        """Claim at most `limit` due jobs, of the highest priority first, then those due the longest, then stored first.
 
         Args:
             tasks: The tasks that may be claimed, each with how many living leases of it there may be (None: any
@@ -165,26 +166,32 @@ class Queue(ABC):
             worker: Who asks, for people to read (`host:pid`).
             lease: Seconds for which the claims hold unless renewed.
 
-        A due job that has expired is recorded as `expired` instead. The cost does not grow with the jobs that
-        are not due.
+        A due job that has expired is recorded as `expired` instead. The cost grows neither with the jobs that are
+        not due nor with those that are: of each task a claim sees at most so many that have come due since the last
+        one, the earliest first, and ends after so many that have expired (`job_rules.BATCH`).
         """
 
     @abstractmethod
     async def next_job(self, tasks: Collection[str]) -> datetime | None:
-        """When the first pending job of these tasks is due, None if there is none; it may be in the past.
+        """When the first pending job of these tasks is due, None if there is none.
 
-        Jobs that `claim_jobs` would pass over now (a task at its limit, a running key) may count or not.
+        If some are due already it is an instant in the past, of any of them. Jobs that `claim_jobs` would pass over
+        now (a task at its limit, a running key) may count or not.
         """
 
     @abstractmethod
     def renew_jobs(self, claims: Sequence[JobClaim], lease: float) -> Collection[str]:
-        """Let the living leases of these claims end `lease` seconds from now; the ids still living. Blocks."""
+        """Let the living leases of these claims end `lease` seconds from now; the ids still living.
+
+        A lease that is over but that nobody has reaped is living. Blocks; may be called from any thread.
+        """
 
     @abstractmethod
     async def finish_job(self, claim: JobClaim, end: JobEnd) -> JobState | None:
         """Record how an attempt ended; the state the job is in then, None if it was no longer the claim's own.
 
-        One that was marked by `defer` or `cancel` and did not succeed ends as `replaced` or `cancelled`.
+        It is the claim's own until it is reaped or finished, even if its lease is over. One that was marked by
+        `defer` or `cancel` and did not succeed ends as `replaced` or `cancelled`.
         """
 
     @abstractmethod
@@ -211,6 +218,8 @@ class Queue(ABC):
     ) -> Sequence[Job]:
         """Jobs, the latest stored first; those stored before the job `before`, to read on page by page.
 
+        There are none before a job that is not stored (any more).
+
         Args:
             states: Only those in one of these states; in any, if empty.
             task: Only those of this task.
@@ -221,9 +230,10 @@ class Queue(ABC):
 
     @abstractmethod
     async def retry(self, job_id: str) -> bool:
-        """Let a `failed` job be pending again and due now, its attempts counted anew; False if it is not failed.
+        """Let a `failed` job be pending again and due now, whenever it expires; False if it is not failed.
 
-        Nor is it if another pending job of its task has its key.
+        Its attempts and losses are counted anew. It is left alone too (False) if another pending job of its task
+        has its key. A running one with its key is marked as by `defer`.
         """
 
     @abstractmethod

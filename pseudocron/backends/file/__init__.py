@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Concatenate, ParamSpec, TypeVar
 
 from pseudocron.backends.base import Backend
 from pseudocron.backends.file.ledger import Ledger, micros
+from pseudocron.backends.file.queue import Jobs
 from pseudocron.backends.file.store import Store
 from pseudocron.errors import BackendError
 from pseudocron.host import Host
@@ -14,10 +15,11 @@ from pseudocron.lockfile import LockFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
-    from datetime import datetime
+    from datetime import datetime, timedelta
     from pathlib import Path
 
     from pseudocron.backends.base import Claim, Proposal, Reaped, Refusal, Result, Run, Skip, State
+    from pseudocron.backends.jobs import Job, JobClaim, JobEnd, JobState, NewJob
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -115,6 +117,71 @@ class File(Backend):
     async def reset(self, name: str, mark: datetime) -> None:
         """See `Backend.reset`."""
         await self._hop(Ledger.reset, name, mark)
+
+    async def defer(self, jobs: Sequence[NewJob]) -> Sequence[str]:
+        """See `Queue.defer`."""
+        return await self._on_queue(lambda queue: queue.defer(jobs))
+
+    async def cancel(self, *, job_id: str | None = None, task: str | None = None, key: str | None = None) -> bool:
+        """See `Queue.cancel`."""
+        return await self._on_queue(lambda queue: queue.cancel(job_id=job_id, task=task, key=key))
+
+    async def claim_jobs(
+        self, tasks: Mapping[str, int | None], *, limit: int, worker: str, lease: float
+    ) -> Sequence[JobClaim]:
+        """See `Queue.claim_jobs`."""
+        if limit < 1:
+            return []
+        return await self._on_queue(lambda queue: queue.claim_jobs(tasks, limit=limit, worker=worker, lease=lease))
+
+    async def next_job(self, tasks: Collection[str]) -> datetime | None:
+        """See `Queue.next_job`."""
+        return await self._on_queue(lambda queue: queue.next_job(tasks))
+
+    def renew_jobs(self, claims: Sequence[JobClaim], lease: float) -> Collection[str]:
+        """See `Queue.renew_jobs`."""
+        return self._transact_jobs(lambda queue: queue.renew_jobs(claims, lease))
+
+    async def finish_job(self, claim: JobClaim, end: JobEnd) -> JobState | None:
+        """See `Queue.finish_job`."""
+        return await self._on_queue(lambda queue: queue.finish_job(claim, end))
+
+    async def reap_jobs(self) -> Sequence[Job]:
+        """See `Queue.reap_jobs`."""
+        return await self._on_queue(Jobs.reap_jobs)
+
+    async def job(self, job_id: str) -> Job | None:
+        """See `Queue.job`."""
+        return await self._on_queue(lambda queue: queue.job(job_id))
+
+    async def jobs(
+        self,
+        *,
+        states: Collection[JobState] = (),
+        task: str | None = None,
+        key: str | None = None,
+        limit: int = 50,
+        before: str | None = None,
+    ) -> Sequence[Job]:
+        """See `Queue.jobs`."""
+        return await self._on_queue(
+            lambda queue: queue.jobs(states=states, task=task, key=key, limit=limit, before=before)
+        )
+
+    async def retry(self, job_id: str) -> bool:
+        """See `Queue.retry`."""
+        return await self._on_queue(lambda queue: queue.retry(job_id))
+
+    async def purge(self, keep: Mapping[JobState, timedelta], *, limit: int = 1000) -> int:
+        """See `Queue.purge`."""
+        return await self._on_queue(lambda queue: queue.purge(keep, limit=limit))
+
+    async def _on_queue(self, verb: Callable[[Jobs], T]) -> T:
+        return await self._host.hop(self._transact_jobs, verb)
+
+    def _transact_jobs(self, verb: Callable[[Jobs], T]) -> T:
+        """As `_transact`."""
+        return self._store.transact(lambda db: verb(Jobs(db, now=self._host.now())))
 
     async def _hop(self, verb: Callable[Concatenate[Ledger, P], T], *args: P.args, **options: P.kwargs) -> T:
         return await self._host.hop(partial(self._transact, verb, *args, **options))

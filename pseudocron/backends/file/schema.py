@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # Instants are microseconds since the Unix epoch. A line of `runs` without `outcome` is running; one with
 # a `lease` (when it ends) is living; one that `waits` is an orphan. `claims` counts them, and is the fence.
+# A job runs if and only if it has a `lease`; a pending one is `ready` once a claim has seen that it is due. The
+# long texts come last, so that a search passes them over.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         """CREATE TABLE crons (
@@ -48,6 +50,36 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX waiting_runs ON runs (id) WHERE waits",
     ),
     ("ALTER TABLE crons ADD COLUMN back INTEGER",),
+    (
+        """CREATE TABLE jobs (
+            id INTEGER PRIMARY KEY,
+            job_id TEXT NOT NULL UNIQUE,
+            task TEXT NOT NULL,
+            key TEXT,
+            state TEXT NOT NULL,
+            ready INTEGER NOT NULL,
+            priority INTEGER NOT NULL,
+            due INTEGER NOT NULL,
+            created INTEGER NOT NULL,
+            expires INTEGER,
+            attempts INTEGER NOT NULL DEFAULT 0,
+            lost INTEGER NOT NULL DEFAULT 0,
+            fence INTEGER NOT NULL DEFAULT 0,
+            worker TEXT,
+            started INTEGER,
+            ended INTEGER,
+            lease INTEGER,
+            mark TEXT,
+            reason TEXT,
+            error TEXT,
+            arguments TEXT NOT NULL
+        )""",
+        "CREATE UNIQUE INDEX keys_of_pending_jobs ON jobs (task, key) WHERE state = 'pending' AND key IS NOT NULL",
+        "CREATE INDEX scheduled_jobs ON jobs (task, due) WHERE state = 'pending' AND NOT ready",
+        "CREATE INDEX ready_jobs ON jobs (task, priority DESC, due) WHERE state = 'pending' AND ready",
+        "CREATE INDEX running_jobs ON jobs (lease, task, key) WHERE lease IS NOT NULL",
+        "CREATE INDEX ended_jobs ON jobs (state, ended) WHERE ended IS NOT NULL",
+    ),
 )
 
 
