@@ -1,32 +1,48 @@
 """Scheduled work for any ASGI application: one line of middleware, no worker, no broker, no crontab."""
 
+from pseudocron.backends.jobs import Job, JobState
 from pseudocron.context import CurrentRun, current_run
 from pseudocron.crons import Cron, Crons
 from pseudocron.errors import (
+    ArgumentError,
     BackendError,
     ConfigError,
+    EventLoopError,
+    JobConflictError,
     NoRunError,
     PseudoCronError,
     ScheduleError,
     TargetError,
     UnknownCronError,
+    UnknownTaskError,
 )
+from pseudocron.later import JobHandle
 from pseudocron.middleware import PseudoCronMiddleware
 from pseudocron.report import CronStatus, cron_status
+from pseudocron.tasks import Retry, Task
 
 __all__ = [
+    "ArgumentError",
     "BackendError",
     "ConfigError",
     "Cron",
     "CronStatus",
     "Crons",
     "CurrentRun",
+    "EventLoopError",
+    "Job",
+    "JobConflictError",
+    "JobHandle",
+    "JobState",
     "NoRunError",
     "PseudoCronError",
     "PseudoCronMiddleware",
+    "Retry",
     "ScheduleError",
     "TargetError",
+    "Task",
     "UnknownCronError",
+    "UnknownTaskError",
     "cron_status",
     "current_run",
 ]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import json
 import types
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
 
 from pseudocron.errors import ArgumentError, cause, show
@@ -18,38 +20,56 @@ from pseudocron.errors import ArgumentError, cause, show
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+K = TypeVar("K")
+
 LIMIT = 256 * 1024
 """Bytes of JSON that the arguments of one job may take."""
 
-AS_TEXT: Mapping[type, Callable[[str], Any]] = {
-    datetime: datetime.fromisoformat,
-    date: date.fromisoformat,
-    time: time.fromisoformat,
-    UUID: UUID,
-    Decimal: Decimal,
+CODECS: Mapping[type, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    datetime: (datetime.isoformat, datetime.fromisoformat),
+    date: (date.isoformat, date.fromisoformat),
+    time: (time.isoformat, time.fromisoformat),
+    timedelta: (timedelta.total_seconds, lambda seconds: timedelta(seconds=seconds)),
+    UUID: (str, UUID),
+    Decimal: (str, Decimal),
 }
-"""What is stored as its text, and how that is read."""
+"""How a value of a type is written, and read again."""
+
+PLAIN = frozenset({str, int, float, bool, types.NoneType})
+LISTS = frozenset({list, tuple, set, frozenset})
+ABSTRACT: Mapping[Any, type] = {Sequence: list, Collection: list, Iterable: list, Mapping: dict, MutableMapping: dict}
+"""What comes back where an annotation only says what can be done with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """A function's parameters, and what their annotations mean; `unread` are those that can't be followed."""
+
+    signature: inspect.Signature
+    hints: Mapping[str, Any]
+    unread: Mapping[str, str]
 
 
 def pack(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
     """The arguments of a call as JSON, checked as if it were called.
 
     Each must come back as it was. What JSON does not know (`datetime`, `date`, `time`, `timedelta`, `UUID`,
-    `Decimal`, an `Enum`, a dataclass) comes back by the parameter's annotation.
+    `Decimal`, an `Enum`, a dataclass, a tuple, a set) comes back by the parameter's annotation; an aware
+    `datetime` with its offset from UTC, but without the name of its zone.
 
     Raises:
         ArgumentError: They do not fit the function, are too long, or one of them can't be stored; names it.
     """
     bound = _bind(function, args, kwargs)
-    stored = {name: _plain(function, name, value) for name, value in bound.arguments.items()}
-    text = json.dumps(stored, ensure_ascii=False, separators=(",", ":"))
+    stored = {name: _json(function, name, value) for name, value in bound.arguments.items()}
+    text = "{" + ",".join(f"{json.dumps(name, ensure_ascii=False)}:{value}" for name, value in stored.items()) + "}"
     size = len(text.encode())
     if size > LIMIT:
-        raise ArgumentError(f"{_name(function)}: arguments of {size} bytes, at most {LIMIT} are allowed")
-    again = unpack(function, text)
-    for name, value in bound.arguments.items():
-        if not _same(value, again.arguments[name]):
-            raise ArgumentError(_misfit(function, name, value))
+        largest = max(stored, key=lambda name: len(stored[name]))
+        words = (
+            f"arguments of {size} bytes, must be at most {LIMIT}: store {largest!r} elsewhere and hand over its name"
+        )
+        raise ArgumentError(f"{_name(function)}: {words}")
     return text
 
 
@@ -59,132 +79,193 @@ def unpack(function: Callable[..., Any], text: str) -> inspect.BoundArguments:
     Raises:
         ArgumentError: They do not fit the function any more.
     """
-    stored: dict[str, Any] = json.loads(text)
-    signature, hints = inspect.signature(function), _hints(function)
+    bound = plain(function, text)
+    for name, value in bound.arguments.items():
+        try:
+            bound.arguments[name] = _meant(value, _shape(function).hints[name])
+        except Exception as error:  # noqa: BLE001 - a dataclass or an Enum of the user's may raise anything
+            raise ArgumentError(f"{_name(function)}: argument {name!r}: {show(value)}: {cause(error)}") from None
+    return bound
+
+
+def plain(function: Callable[..., Any], text: str) -> inspect.BoundArguments:
+    """The same, but as it stands in the JSON, for a child process; errors likewise."""
+    signature, stored = _shape(function).signature, _stored(function, text)
     unknown = stored.keys() - signature.parameters.keys()
     if unknown:
         raise ArgumentError(f"{_name(function)}: has no parameter {show(min(unknown))} any more")
-    bound = signature.bind_partial()
-    for name, value in stored.items():
-        try:
-            bound.arguments[name] = _meant(value, _annotation(signature.parameters[name], hints))
-        except (TypeError, ValueError, ArithmeticError, LookupError) as error:
-            raise ArgumentError(f"{_name(function)}: argument {name!r}: {show(value)}: {cause(error)}") from None
-    _bind(function, bound.args, bound.kwargs)
-    return bound
+    bound = inspect.BoundArguments(signature, OrderedDict(stored))
+    try:
+        args, kwargs = bound.args, bound.kwargs
+    except TypeError as error:  # somebody has stored for `*args` what is no list
+        raise ArgumentError(f"{_name(function)}: stored arguments do not fit: {cause(error)}") from None
+    return _bind(function, args, kwargs)
+
+
+def revive(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> inspect.BoundArguments:
+    """In the child process: what plain arguments mean; errors as those of `unpack`."""
+    return unpack(function, json.dumps(_bind(function, args, kwargs).arguments))
+
+
+def _stored(function: Callable[..., Any], text: str) -> dict[str, Any]:
+    try:
+        stored = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ArgumentError(f"{_name(function)}: stored arguments can't be read: {cause(error)}") from None
+    if not isinstance(stored, dict):
+        raise ArgumentError(f"{_name(function)}: stored arguments {show(stored)}: must be a mapping")
+    return stored
 
 
 def _bind(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> inspect.BoundArguments:
     try:
-        return inspect.signature(function).bind(*args, **kwargs)
+        return _shape(function).signature.bind(*args, **kwargs)
     except TypeError as error:
         raise ArgumentError(f"{_name(function)}: {error}") from None
 
 
-def _hints(function: Callable[..., Any]) -> dict[str, Any]:
-    try:
-        return get_type_hints(function)
-    except (NameError, TypeError):  # an annotation that only a type checker can follow
-        return {}
+@lru_cache(maxsize=1024)
+def _shape(function: Callable[..., Any]) -> _Shape:
+    signature, names = inspect.signature(function), _globals(function)
+    hints: dict[str, Any] = {}
+    unread: dict[str, str] = {}
+    for name, parameter in signature.parameters.items():
+        hint = Any if parameter.annotation is parameter.empty else parameter.annotation
+        try:
+            # One by one: a name that only a type checker can follow spoils none but its own.
+            said = types.SimpleNamespace(__annotations__={"hint": hint})
+            hint = get_type_hints(said, globalns=names)["hint"]
+        except Exception:  # noqa: BLE001 - an annotation is the user's own expression
+            unread[name], hint = str(hint), Any
+        hints[name] = _of_all(parameter, hint)
+    return _Shape(signature, hints, unread)
 
 
-def _annotation(parameter: inspect.Parameter, hints: Mapping[str, Any]) -> Any:
+def _globals(function: Any) -> dict[str, Any]:
+    """The names that a function's annotations may use."""
+    while isinstance(function, partial):
+        function = function.func
+    function = inspect.unwrap(function)
+    called = function if hasattr(function, "__globals__") else getattr(type(function), "__call__", None)  # noqa: B004 - what it is
+    return getattr(called, "__globals__", {})
+
+
+def _of_all(parameter: inspect.Parameter, hint: Any) -> Any:
     """The annotation of what is stored for a parameter: of `*args` a tuple, of `**kwargs` a mapping."""
-    hint = hints.get(parameter.name, Any)
     if parameter.kind is parameter.VAR_POSITIONAL:
         return tuple[hint, ...]
     if parameter.kind is parameter.VAR_KEYWORD:
-        return dict[str, hint]  # type: ignore[valid-type]
+        return dict[str, hint]
     return hint
 
 
-def _plain(function: Callable[..., Any], name: str, value: object) -> Any:
+def _json(function: Callable[..., Any], name: str, value: object) -> str:
+    """One argument as JSON, if it comes back from that as it was."""
     try:
-        plain = _to_json(value)
-        json.dumps(plain, allow_nan=False)
-    except (TypeError, ValueError, RecursionError):
-        raise ArgumentError(_misfit(function, name, value)) from None
-    return plain
+        stored = _to_json(value)
+        text = json.dumps(stored, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text.encode()  # half of a surrogate pair can't be
+        came_back = _same(value, _meant(stored, _shape(function).hints[name]))
+    except Exception:  # noqa: BLE001 - what a dataclass or an Enum of the user's raises
+        came_back = False
+    if not came_back:
+        raise ArgumentError(_misfit(function, name, value))
+    return text
 
 
 def _to_json(value: Any) -> Any:
-    if isinstance(value, Enum):
-        return _to_json(value.value)
-    if isinstance(value, tuple(AS_TEXT)):
-        return value.isoformat() if isinstance(value, date | time) else str(value)
-    if isinstance(value, timedelta):
-        return value / timedelta(microseconds=1)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, dict):
-        if not all(isinstance(key, str) for key in value):
-            raise TypeError
+    """A value in the types of JSON; `TypeError` if it is of a type, or a subclass, that is not known to come back."""
+    kind = type(value)
+    if kind in PLAIN:
+        return value
+    if kind in CODECS or isinstance(value, Enum):
+        return CODECS[kind][0](value) if kind in CODECS else _to_json(value.value)
+    if kind is dict and all(type(key) is str for key in value):
         return {key: _to_json(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
+    if kind in LISTS:
         return [_to_json(item) for item in value]
-    return value
+    if is_dataclass(kind):
+        return {one.name: _to_json(getattr(value, one.name)) for one in fields(kind) if one.init}
+    raise TypeError
 
 
 def _meant(value: Any, hint: Any) -> Any:
     """What a stored value means where this annotation stands."""
-    origin, parts = get_origin(hint), get_args(hint)
+    hint = getattr(hint, "__supertype__", getattr(hint, "__value__", hint))  # a NewType, a type alias
+    origin, parts = get_origin(hint) or hint, get_args(hint)
+    origin = ABSTRACT.get(origin, origin) if origin.__hash__ else origin
     if origin in {Union, types.UnionType}:
         return _first(value, parts)
-    if origin in {tuple, list, set, frozenset, Sequence} and isinstance(value, list):
+    if origin in LISTS and isinstance(value, list):
         return _several(value, origin, parts)
-    if origin in {dict, Mapping} and isinstance(value, dict) and parts:
+    if origin is dict and isinstance(value, dict) and parts:
         return {key: _meant(item, parts[1]) for key, item in value.items()}
-    if not isinstance(hint, type):
-        return value
-    return _instance(value, hint)
+    return _instance(value, hint) if isinstance(hint, type) else value
 
 
 def _first(value: Any, hints: Sequence[Any]) -> Any:
     """What it means by the first annotation of a union that fits."""
-    if value is None and type(None) in hints:
+    if value is None and types.NoneType in hints:
         return None
     for hint in hints:
         try:
             meant = _meant(value, hint)
-        except (TypeError, ValueError, ArithmeticError, LookupError):
+        except Exception:  # noqa: BLE001, S112 - then it was meant otherwise
             continue
-        if not isinstance(hint, type) or isinstance(meant, hint):
+        kind = get_origin(hint) or hint
+        if not isinstance(kind, type) or isinstance(meant, kind):
             return meant
     return value
 
 
 def _several(value: list[Any], kind: Any, parts: Sequence[Any]) -> Any:
-    kind = list if kind is Sequence else kind
     if kind is tuple and parts and parts[-1] is not Ellipsis:
         return tuple(_meant(item, part) for item, part in zip(value, parts, strict=True))
     return kind(_meant(item, parts[0] if parts else Any) for item in value)
 
 
 def _instance(value: Any, kind: type) -> Any:
-    if kind in AS_TEXT and isinstance(value, str):
-        return AS_TEXT[kind](value)
-    if kind is timedelta:
-        return timedelta(microseconds=value)
+    if kind in CODECS:
+        return CODECS[kind][1](value)
     if issubclass(kind, Enum):
         return kind(value)
-    if dataclasses.is_dataclass(kind) and isinstance(value, dict):
+    if is_dataclass(kind) and isinstance(value, dict):
         hints = _hints(kind)
         return kind(**{name: _meant(item, hints.get(name, Any)) for name, item in value.items()})
-    if kind in {tuple, set, frozenset} and isinstance(value, list):
-        return kind(value)
     return value
 
 
-def _same(before: object, after: object) -> bool:
-    return type(before) is type(after) and before == after
+@lru_cache(maxsize=1024)
+def _hints(kind: type) -> Mapping[str, Any]:
+    return get_type_hints(kind)
+
+
+def _same(before: Any, after: Any) -> bool:
+    """Whether both are equal, and of the same types all the way down."""
+    kind = type(before)
+    if kind is not type(after):
+        return False
+    if kind in CODECS:
+        # In the hour that is repeated, two datetimes of different zones are never equal; no NaN is.
+        return bool(_to_json(before) == _to_json(after))
+    if kind is dict:
+        return _same(list(before.items()), list(after.items()))
+    if kind in {list, tuple}:
+        return len(before) == len(after) and all(map(_same, before, after))
+    if is_dataclass(kind):
+        return all(_same(getattr(before, one.name), getattr(after, one.name)) for one in fields(kind))
+    return bool(before == after)
 
 
 def _misfit(function: Callable[..., Any], name: str, value: object) -> str:
-    kind = type(value).__name__
-    return (
-        f"{_name(function)}: argument {name!r}: {show(value)}: a {kind} can't be stored and come back as it is, "
-        "annotate the parameter with its type or hand over text, numbers, lists and mappings"
+    unread = _shape(function).unread.get(name)
+    mend = (
+        f"its annotation {unread!r} can't be followed at run time, import what it names outside of TYPE_CHECKING"
+        if unread
+        else "annotate the parameter with its type, or hand over text, numbers, lists and mappings"
     )
+    trouble = f"of type {type(value).__name__}, would not come back from the store as it is"
+    return f"{_name(function)}: argument {name!r}: {show(value)}: {trouble}, {mend}"
 
 
 def _name(function: Callable[..., Any]) -> str:

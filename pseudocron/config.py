@@ -132,8 +132,8 @@ class FileSource(Source):
 
 
 def _checked(crons: Crons) -> Crons:
-    """The same crons, all read once, so that what is wrong is said now."""
-    _ = crons.settings, tuple(crons)
+    """The same crons, all read once, and their tasks, so that what is wrong is said now."""
+    _ = crons.settings, tuple(crons), crons.tasks
     return crons
 
 

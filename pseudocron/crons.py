@@ -1,87 +1,34 @@
-"""What runs, and when: a cron, and the collection that code, mappings and config files fill."""
+"""What runs: the collection of crons and tasks that code, mappings and config files fill."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
+from pseudocron.cron import Cron
+from pseudocron.deferring import Deferring
 from pseudocron.entries import Entry, check_parcel, in_process, read_entry, read_options, spell_every
 from pseudocron.errors import ConfigError, PseudoCronError, UnknownCronError, did_you_mean, show
-from pseudocron.schedule import Interval, Schedule, parse
+from pseudocron.schedule import Interval, parse
 from pseudocron.settings import Settings, gather
 from pseudocron.targets import describe, resolve
+from pseudocron.tasks import undecorated
 from pseudocron.values import cron_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from datetime import datetime
 
     from pseudocron.entries import Options
-    from pseudocron.targets import Target
+
+__all__ = ["Cron", "Crons"]
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cron:
-    """A recurring entry, checked and ready to run.
-
-    Args:
-        name: Its identity in the store, in logs and for people.
-        target: What runs.
-        schedule: When. The phase of an interval is `last_run` if given, else the Unix epoch.
-        last_run: When it last ran before the store knew of it, aware UTC.
-        timeout: Seconds after which a run is ended; None for never.
-        coalesce: Of several missed slots run only the latest; otherwise each, up to the last 100.
-        misfire_grace_time: Seconds after which a slot is too late to run; None for never.
-        max_instances: How many runs of it may go on at once.
-        jitter: Seconds by which a run may start later than its slot.
-        retries: How often a failed run is tried again within its slot.
-        recover: Run a slot again whose run was lost: at least once, instead of at most once.
-        process: Run the function in a child process. A script always does.
-        enabled: False skips its slots.
-        args: Arguments by position.
-        kwargs: Arguments by name.
-    """
-
-    name: str
-    target: Target
-    schedule: Schedule
-    last_run: datetime | None = None
-    timeout: float | None = 1000.0
-    coalesce: bool = True
-    misfire_grace_time: float | None = None
-    max_instances: int = 1
-    jitter: float = 0.0
-    retries: int = 0
-    recover: bool = False
-    process: bool = False
-    enabled: bool = True
-    args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
-
-    def first_mark(self, now: datetime) -> datetime:
-        """The mark of this cron in a store that has never seen it, aware UTC, never later than `now`.
-
-        That is `last_run` if given. Otherwise an interval is due now, for the latest slot of its phase, and a
-        clock-time schedule waits for its first slot: a nightly report must not run at deployment.
-        """
-        if self.last_run is not None:
-            return min(self.last_run, now)
-        if not isinstance(self.schedule, Interval):
-            return now
-        try:
-            # Exactly one slot lies in a stretch as long as the interval.
-            latest = self.schedule.latest(now - self.schedule.every, now)
-            return latest - self.schedule.every if latest else now
-        except OverflowError:  # an interval of millennia
-            return now
-
-
-class Crons:
-    """The crons of an application, in order of definition, and its settings.
+class Crons(Deferring):
+    """The crons and tasks of an application, in order of definition, and its settings.
 
     A setting that is not given here comes from the environment, else from the config file, else it is the
     default; `Settings` says what each means.
@@ -105,6 +52,7 @@ class Crons:
         lease: float | None = None,
         history: int | None = None,
     ) -> None:
+        super().__init__()
         self._given: dict[str, object] = {
             "backend": backend,
             "app": app,
@@ -229,7 +177,7 @@ class Crons:
         """
         with self._naming(name):
             checked = read_options({**options, "tz": tz})
-            self._define(name, Entry(target=target, schedule=schedule, options=checked))
+            self._define(name, Entry(target=undecorated(target), schedule=schedule, options=checked))
 
     def _decorator(self, name: str | None, schedule: object, tz: str | None, options: Options) -> Callable[[F], F]:
         def decorate(function: F) -> F:

@@ -104,18 +104,21 @@ def _from_mapping(value: Mapping[object, object]) -> Entry:
     return Entry(target=value[named[0]], schedule=value["schedule"], script="script" in named, options=entry)
 
 
-def read_options(options: Mapping[Any, object], *, also: tuple[str, ...] = ()) -> dict[str, Any]:
+def read_options(
+    options: Mapping[Any, object], *, also: tuple[str, ...] = (), known: Mapping[str, Check] = OPTIONS
+) -> dict[str, Any]:
     """Options by name, checked; `ConfigError` for one that is unknown or wrong.
 
     Args:
         options: What was written.
         also: Further names that a misspelt one may have meant.
+        known: The options that there are.
     """
     for key in options:
-        if key not in OPTIONS:
-            mend = did_you_mean(str(key), (*OPTIONS, *also))
+        if key not in known:
+            mend = did_you_mean(str(key), (*known, *also))
             raise ConfigError(f"unknown option {show(key)}{mend}")
-    return {key: checked(OPTIONS[key], value, key) for key, value in options.items()}
+    return {key: checked(known[key], value, key) for key, value in options.items()}
 
 
 def in_process(executor: str | None, target: Target) -> bool:

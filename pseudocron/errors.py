@@ -46,6 +46,10 @@ class JobConflictError(PseudoCronError, KeyError):
         return str(self.args[0])
 
 
+class EventLoopError(PseudoCronError, RuntimeError):
+    """What blocks was called on a running event loop."""
+
+
 class BackendError(PseudoCronError, OSError):
     """The store can't be reached, read or written; nothing was changed."""
 

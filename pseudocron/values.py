@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pseudocron.errors import did_you_mean
@@ -24,7 +24,7 @@ MOST = 1_000_000
 """The highest count; every store keeps it exactly."""
 
 LONGEST_NAME = 200
-"""Characters in the name of a cron."""
+"""Characters in the name of a cron or a task, and in the key of a job."""
 
 _UNSEEN = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Unicode categories that would tear a line of log, or can't be encoded."""
@@ -41,6 +41,14 @@ def above_zero(value: object) -> float:
 def from_zero(value: object) -> float:
     """Seconds, 0 or more."""
     return _seconds(value, "of 0 or more", lambda seconds: seconds >= 0)
+
+
+def span(value: object) -> timedelta:
+    """A time span of 0 or more, from seconds or a `timedelta`."""
+    try:
+        return timedelta(seconds=from_zero(value / timedelta(seconds=1) if isinstance(value, timedelta) else value))
+    except ValueError as error:
+        raise ValueError(f"{error}, or a timedelta") from None
 
 
 def _seconds(value: object, words: str, fits: Callable[[float], bool]) -> float:
@@ -107,6 +115,15 @@ def cron_name(value: object) -> str:
     return value
 
 
+def job_key(value: object) -> str:
+    """The key of a job: it is unique among the pending jobs of its task."""
+    if not isinstance(value, str) or not 0 < len(value) <= LONGEST_NAME:
+        raise ValueError(f"must be text of 1 to {LONGEST_NAME} characters")
+    if _is_unsafe(value):
+        raise ValueError("must hold no control characters")
+    return value
+
+
 def _is_unsafe(text: str) -> bool:
     return any(unicodedata.category(c) in _UNSEEN or unicodedata.bidirectional(c) in _TURNS for c in text)
 
@@ -131,6 +148,16 @@ def instant(value: object) -> datetime:
     raise ValueError("must say its offset from UTC, such as '2024-05-01T08:00:00+08:00'")
 
 
+def aware(value: object) -> datetime:
+    """An aware `datetime`, in UTC."""
+    if not isinstance(value, datetime) or value.utcoffset() is None:
+        raise ValueError("must be an aware datetime, such as datetime(2024, 5, 1, 8, tzinfo=UTC)")
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must lie in the years 1 to 9999 of UTC") from None
+
+
 def _moment(value: object) -> datetime:
     if isinstance(value, datetime):
         return value
@@ -153,6 +180,14 @@ def keywords(value: object) -> dict[str, Any]:
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise ValueError("must be a mapping whose keys are text")
     return dict(value)
+
+
+def error_types(value: object) -> tuple[type[BaseException], ...]:
+    """The types of exceptions, one or a tuple of them."""
+    types = value if isinstance(value, tuple) else (value,)
+    if not all(isinstance(one, type) and issubclass(one, BaseException) for one in types):
+        raise ValueError("must be a type of exceptions, or a tuple of them")
+    return types
 
 
 def one_of(*words: str) -> Check:

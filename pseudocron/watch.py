@@ -7,9 +7,8 @@ import os
 from functools import cached_property
 from math import inf
 from typing import TYPE_CHECKING
-from weakref import WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
-from pseudocron.backends import connect
 from pseudocron.host import Host
 from pseudocron.runtime import Runtime
 
@@ -37,10 +36,10 @@ class Watch:
     def __init__(self, ref: object, host: Host | None = None) -> None:
         self.deadline = -inf
         self._ref = ref
+        self._given_host = host
         self._host = host or Host()
         self._backend: Backend | None = None
         self._runtimes: dict[asyncio.AbstractEventLoop, Runtime] = {}
-        self._connected: set[Runtime] = set()
 
     @cached_property
     def source(self) -> Source:
@@ -60,31 +59,36 @@ class Watch:
             # Each event loop has a thread of its own: the others may come and go meanwhile.
             for closed in [other for other in list(self._runtimes) if other.is_closed()]:
                 gone = self._runtimes.pop(closed, None)
-                if gone is not None:
-                    self._connected.discard(gone)
+                if gone is not None and self._backend is not None:
+                    _users(self._backend).discard(gone)
             self._runtimes[loop] = Runtime(self, self._host)
         return self._runtimes[loop]
 
     async def connect(self, runtime: Runtime, crons: Crons) -> Backend:
         """The store that the configuration names, open, and the same object for the life of the process."""
         if self._backend is None:
-            settings = crons.settings
-            self._backend = connect(
-                settings.backend,
-                app=settings.app,
-                folder=settings.folder,
-                keep=settings.history,
-                host=self._host,
-            )
+            # That of `defer` in this process; crons that are read again name the same store until a restart.
+            self._backend = crons.connect(self._given_host)
         await self._backend.open()
-        self._connected.add(runtime)
+        _users(self._backend).add(runtime)
         return self._backend
 
     async def disconnect(self, runtime: Runtime) -> None:
         """Let go of the store, if no other event loop needs it; it may be opened again."""
-        self._connected.discard(runtime)
-        if self._backend is not None and not self._connected:
+        if self._backend is None:
+            return
+        users = _users(self._backend)
+        users.discard(runtime)
+        if not users:
             await self._backend.close()
+
+
+_using: WeakKeyDictionary[Backend, WeakSet[Runtime]] = WeakKeyDictionary()
+
+
+def _users(backend: Backend) -> WeakSet[Runtime]:
+    """Who needs a store to be open: two watches of the same crons have the same."""
+    return _using.setdefault(backend, WeakSet())
 
 
 _watches: WeakValueDictionary[Hashable, Watch] = WeakValueDictionary()

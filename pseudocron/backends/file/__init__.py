@@ -48,7 +48,8 @@ class File(Backend):
 
     async def open(self) -> None:
         """See `Backend.open`."""
-        await self._host.hop(self._open)
+        if not self._store.is_open:  # each `defer` asks, and a hop costs as much as a transaction
+            await self._host.hop(self._open)
 
     def _open(self) -> None:
         self._store.open()

@@ -49,6 +49,11 @@ class Store:
         self._db: sqlite3.Connection | None = None
         self._file: os.stat_result | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it was opened and not closed since; does not block."""
+        return self in _open
+
     def open(self) -> None:
         """Connect, making what is missing."""
         _open.add(self)

@@ -1,0 +1,71 @@
+"""A cron: what runs, when, and how it may."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pseudocron.schedule import Interval
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from pseudocron.schedule import Schedule
+    from pseudocron.targets import Target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cron:
+    """A recurring entry, checked and ready to run.
+
+    Args:
+        name: Its identity in the store, in logs and for people.
+        target: What runs.
+        schedule: When. The phase of an interval is `last_run` if given, else the Unix epoch.
+        last_run: When it last ran before the store knew of it, aware UTC.
+        timeout: Seconds after which a run is ended; None for never.
+        coalesce: Of several missed slots run only the latest; otherwise each, up to the last 100.
+        misfire_grace_time: Seconds after which a slot is too late to run; None for never.
+        max_instances: How many runs of it may go on at once.
+        jitter: Seconds by which a run may start later than its slot.
+        retries: How often a failed run is tried again within its slot.
+        recover: Run a slot again whose run was lost: at least once, instead of at most once.
+        process: Run the function in a child process. A script always does.
+        enabled: False skips its slots.
+        args: Arguments by position.
+        kwargs: Arguments by name.
+    """
+
+    name: str
+    target: Target
+    schedule: Schedule
+    last_run: datetime | None = None
+    timeout: float | None = 1000.0
+    coalesce: bool = True
+    misfire_grace_time: float | None = None
+    max_instances: int = 1
+    jitter: float = 0.0
+    retries: int = 0
+    recover: bool = False
+    process: bool = False
+    enabled: bool = True
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+    def first_mark(self, now: datetime) -> datetime:
+        """The mark of this cron in a store that has never seen it, aware UTC, never later than `now`.
+
+        That is `last_run` if given. Otherwise an interval is due now, for the latest slot of its phase, and a
+        clock-time schedule waits for its first slot: a nightly report must not run at deployment.
+        """
+        if self.last_run is not None:
+            return min(self.last_run, now)
+        if not isinstance(self.schedule, Interval):
+            return now
+        try:
+            # Exactly one slot lies in a stretch as long as the interval.
+            latest = self.schedule.latest(now - self.schedule.every, now)
+            return latest - self.schedule.every if latest else now
+        except OverflowError:  # an interval of millennia
+            return now

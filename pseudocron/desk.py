@@ -1,0 +1,141 @@
+"""Where the jobs of one `Crons` are handed in: its store, who is told of a job, and a mode for tests."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from contextlib import contextmanager
+from inspect import ismethod
+from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakMethod
+
+from pseudocron.backends import connect
+from pseudocron.errors import EventLoopError, PseudoCronError
+from pseudocron.host import Host
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
+    from datetime import datetime
+
+    from pseudocron.backends.base import Backend
+    from pseudocron.backends.jobs import Job, NewJob
+    from pseudocron.settings import Settings
+
+T = TypeVar("T")
+Listener = "Callable[[datetime], None]"
+
+logger = logging.getLogger("pseudocron")
+
+_held: set[asyncio.Task[Any]] = set()  # an event loop holds its tasks only weakly
+
+
+class Desk:
+    """What a process needs to defer jobs, and to ask for them; from any thread and any event loop.
+
+    Args:
+        settings: The settings of the `Crons`, as they are now.
+    """
+
+    def __init__(self, settings: Callable[[], Settings]) -> None:
+        self.host = Host()
+        self.inline = 0
+        """Above 0, deferred calls are run instead of being stored."""
+        self._settings = settings
+        self._making = threading.Lock()
+        self._backend: Backend | None = None
+        self._made_of: tuple[object, ...] = ()
+        self._listeners: list[Callable[[], Callable[[datetime], None] | None]] = []
+
+    def connect(self, host: Host | None = None) -> Backend:
+        """The store that the settings name, one object as long as they name the same; not opened yet.
+
+        Args:
+            host: Time, sleep, chance and threads from now on; None leaves them as they are.
+        """
+        settings = self._settings()
+        with self._making:
+            self.host = host or self.host
+            made_of = (settings.backend, settings.app, settings.folder, settings.history, self.host)
+            if self._backend is None or self._made_of != made_of:
+                url, app, folder, keep, _ = self._made_of = made_of
+                self._backend = connect(url, app=app, folder=folder, keep=keep, host=self.host)
+            return self._backend
+
+    async def open(self) -> Backend:
+        """The store, open."""
+        # The first time it reads the environment and imports a module.
+        backend = await self.host.hop(self.connect) if self._backend is None else self.connect()
+        await backend.open()
+        return backend
+
+    async def store(self, jobs: Sequence[NewJob]) -> Sequence[str]:
+        """Store jobs, all of them or none, and tell who should know; their ids."""
+        backend = await self.open()
+        task = asyncio.create_task(self._store(backend, jobs))
+        _held.add(task)
+        task.add_done_callback(_held.discard)
+        # Shielded: a job that is stored while its caller is cancelled must not be one that the gate knows nothing of.
+        return await asyncio.shield(task)
+
+    async def _store(self, backend: Backend, jobs: Sequence[NewJob]) -> Sequence[str]:
+        ids = await backend.defer(jobs)
+        due = min(job.due for job in jobs)
+        try:
+            await backend.lower(due, self._settings().cron_max_time)
+        except PseudoCronError as error:
+            logger.warning("a job is stored, but may start late, as its gate could not be lowered: %s", error)
+        self._tell(due)
+        return ids
+
+    async def job(self, job_id: str) -> Job | None:
+        """One job, None if there is none of this id (any more)."""
+        return await (await self.open()).job(job_id)
+
+    async def cancel(self, *, job_id: str | None = None, task: str | None = None, key: str | None = None) -> bool:
+        """See `Queue.cancel`."""
+        return await (await self.open()).cancel(job_id=job_id, task=task, key=key)
+
+    def on_deferred(self, callback: Callable[[datetime], None]) -> None:
+        """Call back after each defer, in whatever thread that was, with when its first job is due (aware UTC).
+
+        A bound method is held weakly: its object may go, and is then told no more.
+        """
+        self._listeners.append(WeakMethod(callback) if ismethod(callback) else lambda: callback)
+
+    def _tell(self, due: datetime) -> None:
+        for listener in list(self._listeners):
+            callback = listener()
+            if callback is None:
+                self._listeners.remove(listener)
+                continue
+            try:
+                callback(due)
+            except Exception:
+                logger.exception("a job is stored, but one who should have been told could not be")
+
+    @contextmanager
+    def immediate(self) -> Iterator[None]:
+        """Run deferred calls instead of storing them."""
+        self.inline += 1
+        try:
+            yield
+        finally:
+            self.inline -= 1
+
+
+def blocking(work: Callable[[], Coroutine[Any, Any, T]], *, instead: str) -> T:
+    """What a coroutine returns, on an event loop of its own; blocks.
+
+    Args:
+        work: Makes the coroutine.
+        instead: What to write where an event loop is running, for the message.
+
+    Raises:
+        EventLoopError: One is running in this thread, and would stand still.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work())
+    raise EventLoopError(f"an event loop is running in this thread: write `{instead}` instead")

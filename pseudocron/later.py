@@ -1,0 +1,170 @@
+"""A task bound to its terms, which stores calls of it, and the handle of a job."""
+
+from __future__ import annotations
+
+import inspect
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec
+
+from pseudocron.arguments import pack, unpack
+from pseudocron.backends.jobs import JobState
+from pseudocron.context import CurrentRun, running
+from pseudocron.desk import blocking
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
+
+    from pseudocron.backends.jobs import NewJob
+    from pseudocron.desk import Desk
+    from pseudocron.tasks import Task
+    from pseudocron.terms import Terms
+
+    Call = tuple[Sequence[Any], Mapping[str, Any]]
+
+P = ParamSpec("P")
+
+FEW = 20
+"""So many calls are checked and packed on the event loop; more would hold it up, and go to a thread."""
+
+
+class Deferrable(Generic[P]):
+    """What a task can do, and a task that is bound to its terms."""
+
+    def _later(self) -> Later[P]:
+        raise NotImplementedError
+
+    async def defer(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
+        """Store a call, which whichever process is alive then makes; durable when this returns.
+
+        Raises:
+            ArgumentError: The arguments do not fit the function, or can't be stored.
+            JobConflictError: The key is taken, and `on_conflict="raise"` says so.
+            BackendError: The store can't be used. Whatever the error, nothing was stored.
+        """
+        return (await self._later().hand_in([(args, kwargs)]))[0]
+
+    def defer_sync(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
+        """The same where no event loop is running: a sync view, a thread, a script. Blocks.
+
+        Raises:
+            EventLoopError: One is running in this thread; and as `defer` does.
+        """
+        return self._later().hand_in_sync([(args, kwargs)], instead="defer(...)")[0]
+
+    async def defer_many(self, calls: Iterable[Mapping[str, Any]]) -> list[JobHandle]:
+        """Store many calls at once, all of them or none: `await send.defer_many([{"user": 1}, {"user": 2}])`.
+
+        Args:
+            calls: The arguments of each call, by name.
+
+        Raises:
+            ArgumentError, JobConflictError, BackendError: As `defer` does.
+        """
+        return await self._later().hand_in([((), call) for call in calls])
+
+    def defer_many_sync(self, calls: Iterable[Mapping[str, Any]]) -> list[JobHandle]:
+        """The same where no event loop is running; errors as those of `defer_sync`. Blocks."""
+        return self._later().hand_in_sync([((), call) for call in calls], instead="defer_many(...)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Later(Deferrable[P]):
+    """A task bound to its terms. Immutable, and may be used again and again."""
+
+    task: Task[P, Any]
+    terms: Terms
+
+    def _later(self) -> Later[P]:
+        return self
+
+    async def hand_in(self, calls: Sequence[Call]) -> list[JobHandle]:
+        """Store calls, or in `Crons.immediate()` make them; what `defer_many` says."""
+        if self.task.desk.inline:
+            return [await self._run(job) for job in self._jobs(calls)]
+        few = len(calls) <= FEW
+        jobs = self._jobs(calls) if few else await self.task.desk.host.hop(self._jobs, calls)
+        ids = await self.task.desk.store(jobs) if jobs else []
+        return [self._handle(job_id) for job_id in ids]
+
+    def hand_in_sync(self, calls: Sequence[Call], *, instead: str) -> list[JobHandle]:
+        """The same, blocking."""
+        instead = f"await {self.task.name}.{instead}"
+        if self.task.desk.inline:
+            return [self._run_sync(job, instead) for job in self._jobs(calls)]
+        return blocking(lambda: self.hand_in(calls), instead=instead)
+
+    def _jobs(self, calls: Sequence[Call]) -> list[NewJob]:
+        _ = self.task.process  # what no child process can run is said here, and not when it is due
+        task, now = self.task, self.task.desk.host.now()
+        packed = (pack(task.function, args, kwargs) for args, kwargs in calls)
+        return [self.terms.job(task=task.name, arguments=text, now=now) for text in packed]
+
+    async def _run(self, job: NewJob) -> JobHandle:
+        with _inside(job):
+            value = self._call(job)
+            if inspect.isawaitable(value):
+                await value
+        return self._handle(job.job_id, ended=JobState.SUCCEEDED)
+
+    def _run_sync(self, job: NewJob, instead: str) -> JobHandle:
+        with _inside(job):
+            value = self._call(job)
+            if inspect.isawaitable(value):
+                blocking(lambda: _awaited(value), instead=instead)
+        return self._handle(job.job_id, ended=JobState.SUCCEEDED)
+
+    def _call(self, job: NewJob) -> Any:
+        # By way of JSON, as it will be.
+        bound = unpack(self.task.function, job.arguments)
+        return self.task.function(*bound.args, **bound.kwargs)
+
+    def _handle(self, job_id: str, ended: JobState | None = None) -> JobHandle:
+        return JobHandle(id=job_id, task=self.task.name, key=self.terms.key, desk=self.task.desk, ended=ended)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobHandle:
+    """A job that was deferred.
+
+    Attributes:
+        id: By which `Crons.job` finds it; with `on_conflict="keep"` it may be that of an older job.
+        task: The task's name.
+        key: Its key, if it has one.
+    """
+
+    id: str
+    task: str
+    key: str | None
+    desk: Desk = field(repr=False, compare=False)
+    ended: JobState | None = field(default=None, repr=False, compare=False)
+
+    async def state(self) -> JobState | None:
+        """Where the job stands; None if it ended so long ago that it is forgotten."""
+        if self.ended is not None:
+            return self.ended
+        job = await self.desk.job(self.id)
+        return job.state if job else None
+
+    async def cancel(self) -> bool:
+        """Cancel it; True if it was still pending. One that is running is not stopped, but not tried again."""
+        return self.ended is None and await self.desk.cancel(job_id=self.id)
+
+    def cancel_sync(self) -> bool:
+        """The same where no event loop is running. Blocks."""
+        return blocking(self.cancel, instead="await job.cancel()")
+
+
+@contextmanager
+def _inside(job: NewJob) -> Iterator[None]:
+    """What `current_run()` says in a call that is made at once."""
+    run = CurrentRun(name=job.task, slot=job.due, fence=1, attempt=1, run_id=job.job_id)
+    token = running.set(run)
+    try:
+        yield
+    finally:
+        running.reset(token)
+
+
+async def _awaited(value: Awaitable[Any]) -> None:
+    await value

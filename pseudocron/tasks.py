@@ -1,0 +1,176 @@
+"""Functions that may be deferred, and what may be said of them."""
+
+from __future__ import annotations
+
+from functools import cached_property, update_wrapper
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypedDict, TypeVar
+
+from pseudocron.arguments import plain, revive, unpack
+from pseudocron.backends.jobs import Conflict
+from pseudocron.desk import blocking
+from pseudocron.entries import in_process
+from pseudocron.later import Deferrable, Later
+from pseudocron.settings import checked
+from pseudocron.targets import Function, resolve
+from pseudocron.terms import Terms, read_terms
+from pseudocron.values import above_zero, error_types, job_key, one_of, optional, span, whole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime, timedelta
+    from inspect import BoundArguments
+
+    from pseudocron.desk import Desk
+    from pseudocron.values import Check
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Retry(Exception):  # noqa: N818 - it is a wish, and no error
+    """Raised by a task that wants to be tried again, whatever its `retry_for` says; it counts as an attempt.
+
+    Args:
+        after: Seconds to wait, or a `timedelta`; None for the usual pause, which grows from attempt to attempt.
+
+    Raises:
+        ConfigError: `after` is none of these.
+    """
+
+    def __init__(self, after: float | timedelta | None = None) -> None:
+        self.after: timedelta | None = checked(optional(span), after, "Retry: after")
+        super().__init__(f"again after {self.after}" if self.after is not None else "again")
+
+
+class TaskOptions(TypedDict, total=False):
+    """What may be said of a task.
+
+    `retries` is how often a failed job is tried again, `timeout` the seconds after which an attempt is ended (None
+    for never), `retry_for` the exceptions after which it is tried again at all, `max_instances` how many jobs of
+    the task may run at once, in all processes (None for any number), `executor` as for crons.
+    """
+
+    retries: int
+    timeout: float | None
+    retry_for: type[BaseException] | tuple[type[BaseException], ...]
+    max_instances: int | None
+    executor: Literal["async", "thread", "process"] | None
+
+
+TASK_OPTIONS: Mapping[str, Check] = {
+    "retries": whole(0),
+    "timeout": optional(above_zero),
+    "retry_for": error_types,
+    "max_instances": optional(whole(1)),
+    "executor": optional(one_of("async", "thread", "process")),
+}
+
+
+class Task(Deferrable[P], Generic[P, T]):
+    """A registered function: it is called as ever, and may be deferred.
+
+    Attributes:
+        name: By which it is known in the store, in logs and to people.
+        function: What was decorated.
+        target: The same, as runs know it.
+        retries: How often a failed job is tried again.
+        timeout: Seconds after which an attempt is ended; None for never.
+        retry_for: The exceptions after which a job is tried again.
+        max_instances: How many of its jobs may run at once, in all processes; None for any number.
+    """
+
+    def __init__(self, name: str, function: Callable[P, T], options: Mapping[str, Any], desk: Desk) -> None:
+        update_wrapper(self, function)  # so that a child process that imports this finds the function in it
+        target = resolve(function, folder=Path())
+        assert isinstance(target, Function)  # noqa: S101 - a callable is never a script
+        self.name = name
+        self.function = function
+        self.target = target
+        self.retries: int = options.get("retries", 3)
+        self.timeout: float | None = options.get("timeout", 1000.0)
+        self.retry_for: tuple[type[BaseException], ...] = options.get("retry_for", (Exception,))
+        self.max_instances: int | None = options.get("max_instances")
+        self.desk = desk
+        self._executor: str | None = options.get("executor")
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name}>"
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call the function, here and now."""
+        return self.function(*args, **kwargs)
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether `process` has been found out."""
+        return "process" in vars(self)
+
+    @cached_property
+    def process(self) -> bool:
+        """Whether it runs in a child process; `ConfigError` if the executor can't run it.
+
+        Asked for late: a module's functions can be imported only when it has been imported to its end.
+        """
+        return in_process(self._executor, self.target)
+
+    def unpack(self, text: str) -> BoundArguments:
+        """Stored arguments as a run of this task takes them; `ArgumentError` if they do not fit any more."""
+        bound = unpack(self.function, text)
+        return plain(self.function, text) if self.process else bound
+
+    def call_plain(self, *args: Any, **kwargs: Any) -> T:
+        """In the child process: call the function with what these plain arguments mean."""
+        bound = revive(self.function, args, kwargs)
+        return self.function(*bound.args, **bound.kwargs)
+
+    def options(
+        self,
+        *,
+        at: datetime | None = None,
+        delay: float | timedelta | None = None,
+        key: str | None = None,
+        on_conflict: Conflict | Literal["replace", "keep", "raise"] = Conflict.REPLACE,
+        priority: int = 0,
+        expires: datetime | float | timedelta | None = None,
+    ) -> Later[P]:
+        """The same task on other terms; the result never changes, and may be used again.
+
+        Args:
+            at: Not before this instant, an aware `datetime`; one that has passed means now.
+            delay: Not before so many seconds, or a `timedelta`, after the call of `defer`.
+            key: Of 1 to 200 characters, unique among the pending jobs of the task.
+            on_conflict: What becomes of a pending job with the same key: the new one replaces it ("replace"), the
+                old one stays and the new one is not stored ("keep"), or `defer` raises `JobConflictError` ("raise").
+            priority: Of the jobs that are due, the one with the highest starts first; then the one due the longest.
+            expires: Not after this instant, an aware `datetime`, or so many seconds, or a `timedelta`, after the
+                call of `defer`.
+
+        Raises:
+            ConfigError: One of them is wrong, or both `at` and `delay` are given.
+        """
+        given = {"at": at, "delay": delay, "key": key, "priority": priority, "expires": expires}
+        return Later(task=self, terms=read_terms(self.name, {**given, "on_conflict": on_conflict}))
+
+    async def cancel(self, *, key: str) -> bool:
+        """Cancel the job with this key; True if it was still pending, so that it never starts.
+
+        One that is running is not stopped, but not tried again either.
+
+        Raises:
+            ConfigError: `key` is not one.
+            BackendError: The store can't be used.
+        """
+        return await self.desk.cancel(task=self.name, key=checked(job_key, key, f"{self.name}: key"))
+
+    def cancel_sync(self, *, key: str) -> bool:
+        """The same where no event loop is running. Blocks."""
+        return blocking(lambda: self.cancel(key=key), instead=f"await {self.name}.cancel(...)")
+
+    def _later(self) -> Later[P]:
+        return Later(task=self, terms=Terms())
+
+
+def undecorated(function: Any) -> Any:
+    """The function of a task; anything else as it is."""
+    return function.function if isinstance(function, Task) else function
