@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from backends.desk import Desk
 from backends.worlds import STORES, World
 
 if TYPE_CHECKING:
@@ -23,3 +24,8 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
         yield made
         for backend in made.backends:
             made.do(backend.close())
+
+
+@pytest.fixture
+def desk(world: World) -> Desk:
+    return Desk(world)
