@@ -7,20 +7,19 @@ import json
 import types
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping, MutableMapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
 
 from pseudocron.errors import ArgumentError, cause, show
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-K = TypeVar("K")
+    from collections.abc import Callable, Iterator
 
 LIMIT = 256 * 1024
 """Bytes of JSON that the arguments of one job may take."""
@@ -135,6 +134,7 @@ def _shape(function: Callable[..., Any]) -> _Shape:
             # One by one: a name that only a type checker can follow spoils none but its own.
             said = types.SimpleNamespace(__annotations__={"hint": hint})
             hint = get_type_hints(said, globalns=names)["hint"]
+            hash(hint)
         except Exception:  # noqa: BLE001 - an annotation is the user's own expression
             unread[name], hint = str(hint), Any
         hints[name] = _of_all(parameter, hint)
@@ -193,10 +193,10 @@ def _meant(value: Any, hint: Any) -> Any:
     """What a stored value means where this annotation stands."""
     hint = getattr(hint, "__supertype__", getattr(hint, "__value__", hint))  # a NewType, a type alias
     origin, parts = get_origin(hint) or hint, get_args(hint)
-    origin = ABSTRACT.get(origin, origin) if origin.__hash__ else origin
+    origin = ABSTRACT.get(origin, origin)
     if origin in {Union, types.UnionType}:
         return _first(value, parts)
-    if origin in LISTS and isinstance(value, list):
+    if origin in LISTS and isinstance(value, list | tuple):
         return _several(value, origin, parts)
     if origin is dict and isinstance(value, dict) and parts:
         return {key: _meant(item, parts[1]) for key, item in value.items()}
@@ -204,21 +204,23 @@ def _meant(value: Any, hint: Any) -> Any:
 
 
 def _first(value: Any, hints: Sequence[Any]) -> Any:
-    """What it means by the first annotation of a union that fits."""
+    """What it means by the annotation of a union that fits best: that which would be stored just so, else the first."""
     if value is None and types.NoneType in hints:
         return None
+    fitting = list(_fitting(value, hints))
+    return next((meant for meant in fitting if _to_json(meant) == value), fitting[0] if fitting else value)
+
+
+def _fitting(value: Any, hints: Sequence[Any]) -> Iterator[Any]:
     for hint in hints:
-        try:
-            meant = _meant(value, hint)
-        except Exception:  # noqa: BLE001, S112 - then it was meant otherwise
-            continue
         kind = get_origin(hint) or hint
-        if not isinstance(kind, type) or isinstance(meant, kind):
-            return meant
-    return value
+        with suppress(Exception):  # then it is meant otherwise
+            meant = _meant(value, hint)
+            if not isinstance(kind, type) or isinstance(meant, kind):
+                yield meant
 
 
-def _several(value: list[Any], kind: Any, parts: Sequence[Any]) -> Any:
+def _several(value: Sequence[Any], kind: Any, parts: Sequence[Any]) -> Any:
     if kind is tuple and parts and parts[-1] is not Ellipsis:
         return tuple(_meant(item, part) for item, part in zip(value, parts, strict=True))
     return kind(_meant(item, parts[0] if parts else Any) for item in value)

@@ -100,6 +100,7 @@ class Crons(Deferring):
         """Say which file, mapping or import string this is: its name for messages, folder and settings."""
         self._where, self._folder, self._file = where, folder, file
         self._settings = None
+        self._desk.settled = False
         self._crons.clear()
 
     def pin(self, *, backend: str, app: str) -> None:

@@ -112,7 +112,7 @@ class Deferring:
 
     @property
     def backend(self) -> Backend:
-        """The same, by name."""
+        """The store of these crons; blocks when it is first asked for."""
         return self.connect()
 
     async def job(self, job_id: str) -> Job | None:

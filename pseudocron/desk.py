@@ -41,6 +41,8 @@ class Desk:
         self.host = Host()
         self.inline = 0
         """Above 0, deferred calls are run instead of being stored."""
+        self.settled = False
+        """Whether the settings have been asked for since they may have changed; to ask for them blocks."""
         self._settings = settings
         self._making = threading.Lock()
         self._backend: Backend | None = None
@@ -60,12 +62,12 @@ class Desk:
             if self._backend is None or self._made_of != made_of:
                 url, app, folder, keep, _ = self._made_of = made_of
                 self._backend = connect(url, app=app, folder=folder, keep=keep, host=self.host)
+            self.settled = True
             return self._backend
 
     async def open(self) -> Backend:
         """The store, open."""
-        # The first time it reads the environment and imports a module.
-        backend = await self.host.hop(self.connect) if self._backend is None else self.connect()
+        backend = self.connect() if self.settled else await self.host.hop(self.connect)
         await backend.open()
         return backend
 

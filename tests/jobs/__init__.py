@@ -1,0 +1,1 @@
+"""The user's side of jobs: what is deferred, and how."""

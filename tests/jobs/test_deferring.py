@@ -1,0 +1,553 @@
+"""What has been deferred is in the store, from wherever that was; keys, handles, listeners, and calls made at once."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from support import START, Clock, http, until, visit
+
+from pseudocron.backends import connect
+from pseudocron.backends.jobs import JobState
+from pseudocron.backends.memory import Memory
+from pseudocron.context import current_run
+from pseudocron.crons import Crons
+from pseudocron.errors import ArgumentError, BackendError, EventLoopError, JobConflictError, NoRunError
+from pseudocron.watch import Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from starlette.requests import Request
+
+    from pseudocron.backends.jobs import Job, NewJob
+    from pseudocron.tasks import Task
+
+
+@pytest.fixture
+def crons() -> Crons:
+    crons = Crons(backend="memory:")
+    crons.connect()
+    return crons
+
+
+@pytest.fixture
+def filed(tmp_path: Path) -> Crons:
+    return Crons(backend=f"file:{tmp_path / 'store'}")
+
+
+def restoring(crons: Crons) -> Task[[str], None]:
+    @crons.task
+    def restore(classroom: str) -> None: ...
+
+    return restore
+
+
+async def jobs_of(url: str, folder: Path) -> list[Job]:
+    """What another connection finds."""
+    backend = connect(url, folder=folder)
+    await backend.open()
+    try:
+        return list(await backend.jobs(limit=1000))
+    finally:
+        await backend.close()
+
+
+def all_jobs(crons: Crons) -> list[Job]:
+    return asyncio.run(jobs_of(crons.settings.backend, crons.settings.folder))
+
+
+def close(crons: Crons) -> None:
+    asyncio.run(crons.backend.close())
+
+
+# Durable before it returns, from wherever
+
+
+def test_a_job_whose_defer_returned_is_in_the_store_of_another_connection(filed: Crons) -> None:
+    restore = restoring(filed)
+
+    async def main() -> None:
+        handle = await restore.options(delay=60, key="teacher:7").defer("B-204")
+        (job,) = await jobs_of(filed.settings.backend, filed.settings.folder)
+        assert (job.job_id, job.task, job.arguments) == (handle.id, "restore", '{"classroom":"B-204"}')
+        assert (handle.task, handle.key, job.key) == ("restore", "teacher:7", "teacher:7")
+        assert await filed.job(handle.id) == job
+        await filed.backend.close()
+
+    asyncio.run(main())
+
+
+def test_a_thread_and_several_event_loops_defer_into_one_store(filed: Crons) -> None:
+    restore = restoring(filed)
+
+    def work(name: str) -> None:
+        for _ in range(5):
+            restore.defer_sync(name)
+            asyncio.run(restore.defer(name))
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in "ABC"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(all_jobs(filed)) == 30
+    close(filed)
+
+
+def test_a_sync_view_defers_and_an_async_one_does(crons: Crons) -> None:
+    restore = restoring(crons)
+
+    def sync(request: Request) -> PlainTextResponse:
+        return PlainTextResponse(restore.defer_sync("B").id)
+
+    async def plain(request: Request) -> PlainTextResponse:
+        return PlainTextResponse((await restore.defer("B")).id)
+
+    app = Starlette(routes=[Route("/sync", sync), Route("/async", plain)])
+
+    async def main() -> None:
+        for path in ("/sync", "/async"):
+            start, body = await visit(app, http(path))
+            assert start["status"] == 200
+            job = await crons.job(body["body"].decode())
+            assert job is not None
+
+    asyncio.run(main())
+
+
+SCRIPT = """
+import sys
+from pseudocron import Crons
+
+crons = Crons(backend=sys.argv[1])
+
+@crons.task
+def restore(classroom: str) -> None: ...
+
+for _ in range(20):
+    print(restore.defer_sync(sys.argv[2]).id)
+"""
+
+
+def test_two_processes_defer_into_one_store_and_end_without_a_warning(filed: Crons) -> None:
+    argv = [sys.executable, "-W", "always", "-c", SCRIPT, filed.settings.backend]
+    children = [
+        subprocess.Popen([*argv, name], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for name in "AB"
+    ]
+    said = [child.communicate(timeout=60)[0] for child in children]
+    printed = {line for text in said for line in text.splitlines()}
+    assert printed == {job.job_id for job in all_jobs(filed)}
+    assert len(printed) == 40
+
+
+def test_on_a_running_event_loop_what_blocks_is_refused_and_says_what_to_write(crons: Crons) -> None:
+    restore = restoring(crons)
+
+    async def main() -> None:
+        handle = await restore.options(key="a").defer("B")
+        for call, mend in (
+            (partial(restore.defer_sync, "B"), "await restore.defer(...)"),
+            (partial(restore.options(key="a").defer_sync, "B"), "await restore.defer(...)"),
+            (partial(restore.defer_many_sync, [{"classroom": "B"}]), "await restore.defer_many(...)"),
+            (partial(restore.cancel_sync, key="a"), "await restore.cancel(...)"),
+            (handle.cancel_sync, "await job.cancel()"),
+            (partial(crons.cancel_sync, handle.id), "await crons.cancel(...)"),
+        ):
+            with pytest.raises(EventLoopError) as caught:
+                call()
+            assert str(caught.value) == f"an event loop is running in this thread: write `{mend}` instead"
+            assert isinstance(caught.value, RuntimeError)
+        assert len(await crons.backend.jobs()) == 1
+
+    asyncio.run(main())
+
+
+def test_what_can_not_be_stored_is_said_at_defer_and_leaves_nothing(crons: Crons) -> None:
+    restore = restoring(crons)
+
+    async def main() -> None:
+        with pytest.raises(ArgumentError, match=r"restore\(\): missing a required argument: 'classroom'"):
+            await restore.defer()  # type: ignore[call-arg]
+        with pytest.raises(ArgumentError, match="argument 'classroom'"):
+            await restore.defer_many([{"classroom": "B"}, {"classroom": object()}])
+        assert not await crons.backend.jobs()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("count", [0, 3, 200])
+def test_many_calls_are_stored_at_once_in_their_order(filed: Crons, count: int) -> None:
+    restore = restoring(filed)
+    calls = [{"classroom": f"B-{number}"} for number in range(count)]
+
+    async def main() -> None:
+        handles = await restore.options(delay=60).defer_many(calls)
+        jobs = {job.job_id: job.arguments for job in await filed.backend.jobs(limit=1000)} if count else {}
+        assert [jobs[one.id] for one in handles] == [f'{{"classroom":"B-{number}"}}' for number in range(count)]
+        if count:
+            await filed.backend.close()
+
+    asyncio.run(main())
+
+
+def test_many_calls_from_a_thread_are_stored_too(crons: Crons) -> None:
+    assert len(restoring(crons).defer_many_sync([{"classroom": "B"}] * 3)) == 3
+
+
+# Keys and handles
+
+
+def test_of_two_jobs_with_a_key_the_newer_stands(crons: Crons) -> None:
+    later = restoring(crons).options(delay=60, key="teacher:7")
+
+    async def main() -> None:
+        old, new = await later.defer("A"), await later.defer("B")
+        assert (await old.state(), await new.state()) == (JobState.REPLACED, JobState.PENDING)
+
+    asyncio.run(main())
+
+
+def test_with_keep_the_handle_is_that_of_the_older_job(crons: Crons) -> None:
+    restore = restoring(crons)
+
+    async def main() -> None:
+        old = await restore.options(key="a").defer("A")
+        assert await restore.options(key="a", on_conflict="keep").defer("B") == old
+
+    asyncio.run(main())
+
+
+def test_with_raise_a_taken_key_is_an_error_and_stores_nothing(crons: Crons) -> None:
+    restore = restoring(crons)
+    restore.options(key="a").defer_sync("A")
+    with pytest.raises(JobConflictError, match="restore"):
+        restore.options(key="a", on_conflict="raise").defer_sync("B")
+    assert len(asyncio.run(_all(crons))) == 1
+
+
+async def _all(crons: Crons) -> list[Job]:
+    return list(await crons.backend.jobs())
+
+
+def test_a_pending_job_is_cancelled_once_by_its_key_its_id_or_its_handle(crons: Crons) -> None:
+    restore = restoring(crons)
+    other = crons.task("other")(lambda classroom: None)
+
+    async def main() -> None:
+        untouched = await other.options(key="a").defer("A")
+        for cancel in (
+            lambda _: restore.cancel(key="a"),
+            lambda handle: crons.cancel(handle.id),
+            lambda handle: handle.cancel(),
+        ):
+            handle = await restore.options(key="a").defer("A")
+            assert await cancel(handle) is True
+            assert await handle.state() is JobState.CANCELLED
+            assert await cancel(handle) is False
+        assert await untouched.state() is JobState.PENDING
+
+    asyncio.run(main())
+
+
+def test_a_job_is_cancelled_from_a_thread_too(crons: Crons) -> None:
+    restore = restoring(crons)
+    later = restore.options(key="a")
+    later.defer_sync("A")
+    assert [restore.cancel_sync(key="a"), restore.cancel_sync(key="a")] == [True, False]
+    handle = later.defer_sync("A")
+    assert [crons.cancel_sync(handle.id), handle.cancel_sync()] == [True, False]
+
+
+def test_of_a_job_that_is_forgotten_nothing_is_known() -> None:
+    crons, clock = Crons(backend="memory:"), Clock()
+    backend = crons.connect(clock.host)
+    handle = restoring(crons).defer_sync("A")
+
+    async def main() -> None:
+        assert await handle.cancel()
+        clock.forward(1)
+        assert await backend.purge({JobState.CANCELLED: timedelta(0)}) == 1
+        assert await handle.state() is None
+        assert await crons.job(handle.id) is None
+        assert not await handle.cancel()
+
+    asyncio.run(main())
+
+
+# One store for all of a process
+
+
+def test_the_watch_of_the_crons_and_those_who_defer_have_the_same_store(crons: Crons) -> None:
+    restore = restoring(crons)
+
+    async def main() -> None:
+        runtime = Watch(crons).runtime()
+        handle = await restore.options(delay=60).defer("A")
+        async with runtime.store() as (_, backend):
+            assert backend is crons.backend
+            assert await backend.job(handle.id) is not None
+
+    asyncio.run(main())
+
+
+def test_a_store_is_open_as_long_as_one_watch_needs_it_and_opened_again_to_defer(filed: Crons) -> None:
+    restore = restoring(filed)
+
+    async def main() -> None:
+        server, page = Watch(filed).runtime(), Watch(filed).runtime()
+        async with server.store() as (_, backend):
+            async with page.store() as (_, same):
+                assert same is backend
+            await backend.next_job([])  # the page has not closed it
+        with pytest.raises(BackendError, match="is closed"):
+            await backend.next_job([])
+        await restore.defer("A")
+        assert len(await backend.jobs()) == 1
+        await backend.close()
+
+    asyncio.run(main())
+
+
+def test_crons_that_turn_out_to_have_other_settings_defer_into_the_store_of_these(tmp_path: Path) -> None:
+    crons = Crons()
+    first = crons.connect()
+    assert crons.connect() is crons.backend is first
+    crons.locate("crons.py", folder=tmp_path, file={"BACKEND": "memory:"})
+    assert isinstance(crons.backend, Memory)
+
+
+def test_threads_that_ask_at_once_get_one_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    crons, all_here, two_in_there = Crons(backend="memory:"), threading.Barrier(4), threading.Barrier(2)
+    made: list[Memory] = []
+    found: list[object] = []
+
+    def make(*_: object, **options: object) -> Memory:
+        made.append(Memory())
+        with suppress(threading.BrokenBarrierError):
+            two_in_there.wait(timeout=0.2)
+        return made[-1]
+
+    def ask() -> None:
+        all_here.wait()
+        found.append(crons.backend)
+
+    monkeypatch.setattr("pseudocron.desk.connect", make)
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 1
+    assert found == made * 4
+
+
+# Who is told
+
+
+def test_who_listens_is_told_after_the_job_is_stored_and_when_the_first_is_due() -> None:
+    crons, clock = Crons(backend="memory:"), Clock()
+    crons.connect(clock.host)
+    happened: list[object] = []
+
+    class Telling(Memory):
+        async def defer(self, jobs: Sequence[NewJob]) -> Sequence[str]:
+            ids = await super().defer(jobs)
+            happened.append("stored")
+            return ids
+
+        async def lower(self, due: datetime, max_age: float) -> None:
+            await super().lower(due, max_age)
+            happened.append("lowered")
+
+    crons._desk._backend = Telling()
+    crons.on_deferred(happened.append)
+    restoring(crons).options(delay=60).defer_many_sync([{"classroom": "A"}] * 2)
+    assert happened == ["stored", "lowered", START + timedelta(seconds=60)]
+
+
+def test_a_method_that_listens_does_not_keep_its_object() -> None:
+    crons, told = Crons(backend="memory:"), []
+
+    class Ear:
+        def hear(self, due: datetime) -> None:
+            told.append(due)
+
+    ear = Ear()
+    crons.on_deferred(ear.hear)
+    restore = restoring(crons)
+    restore.defer_sync("A")
+    del ear
+    gc.collect()
+    restore.defer_sync("A")
+    assert len(told) == 1
+
+
+def test_a_listener_that_raises_harms_neither_the_job_nor_the_next_listener(
+    crons: Crons, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[datetime] = []
+    crons.on_deferred(lambda _: 1 / 0)  # type: ignore[arg-type]
+    crons.on_deferred(told.append)
+    handle = restoring(crons).defer_sync("A")
+    assert asyncio.run(handle.state()) is JobState.PENDING
+    assert len(told) == 1
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_the_gate_is_lowered_to_when_the_job_is_due() -> None:
+    crons, clock = Crons(backend="memory:", cron_max_time=60), Clock()
+    backend = crons.connect(clock.host)
+    restore = restoring(crons)
+
+    async def main() -> None:
+        assert await backend.enter(60)
+        await restore.options(delay=20).defer("A")
+        assert await backend.fresh_for(60) == 20
+        await restore.defer("A")
+        assert await backend.fresh_for(60) == 0
+
+    asyncio.run(main())
+
+
+def test_a_gate_that_can_not_be_lowered_is_logged_and_the_job_stands(
+    filed: Crons, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    restore = restoring(filed)
+    restore.defer_sync("A")
+    lock = tmp_path / "store" / "cron.lock"
+    lock.unlink(missing_ok=True)
+    lock.mkdir()
+    with caplog.at_level(logging.WARNING):
+        restore.defer_sync("B")
+    assert len(all_jobs_left(filed, lock)) == 2
+    assert "a job is stored, but may start late" in caplog.text
+
+
+def all_jobs_left(crons: Crons, lock: Path) -> list[Job]:
+    lock.rmdir()
+    close(crons)
+    return all_jobs(crons)
+
+
+def test_who_is_cancelled_while_a_job_is_stored_leaves_a_job_that_the_gate_knows_of(crons: Crons) -> None:
+    told: list[datetime] = []
+    crons.on_deferred(told.append)
+    go = threading.Event()
+
+    async def main() -> None:
+        stored = asyncio.Event()
+
+        class Slow(Memory):
+            async def defer(self, jobs: Sequence[NewJob]) -> Sequence[str]:
+                stored.set()
+                await asyncio.to_thread(go.wait)
+                return await super().defer(jobs)
+
+        crons._desk._backend = Slow()
+        caller = asyncio.ensure_future(restoring(crons).defer("A"))
+        await stored.wait()
+        caller.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+        go.set()
+        await until(lambda: told)
+        assert len(await crons.backend.jobs()) == 1
+
+    asyncio.run(main())
+
+
+# Calls made at once, for tests
+
+
+def test_immediate_calls_are_made_with_what_comes_out_of_json_and_are_not_stored(crons: Crons) -> None:
+    seen: list[Any] = []
+
+    @crons.task(retries=5)
+    async def later(when: timedelta) -> None:
+        await asyncio.sleep(0)
+        seen.append((when, current_run().name, current_run().attempt))
+
+    @crons.task
+    def sync(*names: str) -> None:
+        seen.append(names)
+
+    async def main() -> None:
+        with crons.immediate():
+            first = await later.options(delay=3600, key="a").defer(timedelta(1))
+            assert seen == [(timedelta(1), "later", 1)]
+            second = await sync.defer("A", "B")
+            await sync.defer_many([{}, {}])
+            assert [await first.state(), await second.state(), await first.cancel()] == [
+                JobState.SUCCEEDED,
+                JobState.SUCCEEDED,
+                False,
+            ]
+        assert not await crons.backend.jobs()
+        assert seen[1:] == [("A", "B"), (), ()]
+        await sync.defer("C")
+        assert len(await crons.backend.jobs()) == 1
+
+    asyncio.run(main())
+    with pytest.raises(NoRunError):
+        current_run()
+
+
+def test_immediate_calls_of_a_thread_are_made_there(crons: Crons) -> None:
+    threads: list[int] = []
+
+    @crons.task
+    def sync() -> None:
+        threads.append(threading.get_ident())
+
+    @crons.task
+    async def later() -> None:
+        threads.append(threading.get_ident())
+        sync.defer_sync()  # a function that does not wait needs no event loop
+
+    with crons.immediate():
+        handles = [sync.defer_sync(), later.defer_sync()]
+    assert threads == [threading.get_ident()] * 3
+    assert not any(handle.cancel_sync() for handle in handles)
+
+
+@pytest.mark.parametrize("defer", [lambda task: task.defer_sync(), lambda task: asyncio.run(task.defer())])
+def test_what_an_immediate_call_raises_defer_raises(crons: Crons, defer: Callable[[Any], Any]) -> None:
+    @crons.task
+    async def broken() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), crons.immediate():
+        defer(broken)
+    defer(broken)
+    assert len(asyncio.run(_all(crons))) == 1
+
+
+def test_immediate_calls_are_checked_like_any_other(crons: Crons) -> None:
+    with crons.immediate(), pytest.raises(ArgumentError):
+        restoring(crons).defer_sync(object())  # type: ignore[arg-type]
+
+
+def test_a_request_that_defers_from_a_pool_thread_needs_nothing_more(crons: Crons) -> None:
+    restore = restoring(crons)
+
+    async def main() -> None:
+        handle = await run_in_threadpool(restore.defer_sync, "A")
+        assert await handle.state() is JobState.PENDING
+
+    asyncio.run(main())
