@@ -55,11 +55,13 @@ class Ended:
     """The end of a run.
 
     `lingering` is given where a run is over but its code is not (a thread can't be killed, a coroutine may
-    resist its cancellation), and is done when the code has ended as well.
+    resist its cancellation), and is done when the code has ended as well. `raised` is what it raised, where that
+    is known: not of a child process.
     """
 
     result: Result
     lingering: asyncio.Future[None] | None = None
+    raised: BaseException | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +189,7 @@ async def _ended(error: BaseException | None) -> Ended:
     if error is None:
         return Ended(result=Result(outcome=Outcome.SUCCEEDED))
     # Off the loop: a traceback reads source files.
-    return Ended(result=Result(outcome=Outcome.FAILED, error=await hop(trace, error)))
+    return Ended(result=Result(outcome=Outcome.FAILED, error=await hop(trace, error)), raised=error)
 
 
 async def _cancel(task: asyncio.Task[Any], grace: float) -> None:

@@ -4,58 +4,60 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pseudocron.errors import PseudoCronError
 
 if TYPE_CHECKING:
-    from pseudocron.backends.base import Backend, Claim
+    from collections.abc import Callable, Collection, Sequence
 
 logger = logging.getLogger("pseudocron")
 
+C = TypeVar("C")
 
-class Keeper:
+
+class Keeper(Generic[C]):
     """Renews every held claim at a third of the lease.
 
     The thread lives while something is held. What a lease can't promise: a process that is stopped for
     longer than its lease, and then goes on, runs beside its successor. The fence is for that.
 
     Args:
-        backend: Where the leases are.
+        renew: Lets leases end so many seconds from now, and gives the identities of those still living; blocks.
         lease: Their length in seconds.
+        identity: What `renew` calls a claim.
     """
 
-    def __init__(self, backend: Backend, lease: float) -> None:
-        self._backend = backend
+    def __init__(
+        self, renew: Callable[[Sequence[C], float], Collection[str]], lease: float, identity: Callable[[C], str]
+    ) -> None:
+        self._renew = renew
         self._lease = lease
-        self._held: dict[str, Claim] = {}
+        self._identity = identity
+        self._held: dict[str, C] = {}
         self._ending: set[str] = set()
         self._lock = threading.Lock()
         self._idle = threading.Event()
 
-    def hold(self, claim: Claim) -> None:
+    def hold(self, claim: C) -> None:
         """Renew this claim from now on."""
         with self._lock:
             first = not self._held
-            self._held[claim.run_id] = claim
+            self._held[self._identity(claim)] = claim
         if first:
             self._start()
 
-    def end(self, claim: Claim) -> None:
+    def end(self, claim: C) -> None:
         """Its result is being recorded: renew it until it is dropped, but that its lease is over is no loss."""
-        self._ending.add(claim.run_id)
+        self._ending.add(self._identity(claim))
 
-    def drop(self, claim: Claim) -> None:
+    def drop(self, claim: C) -> None:
         """Renew this claim no more."""
-        with self._lock:
-            self._held.pop(claim.run_id, None)
-            self._ending.discard(claim.run_id)
-            if not self._held:
-                self._idle.set()
+        self._drop(self._identity(claim))
 
-    def holds(self, claim: Claim) -> bool:
+    def holds(self, claim: C) -> bool:
         """Whether the lease was still ours when it was last renewed."""
-        return claim.run_id in self._held
+        return self._identity(claim) in self._held
 
     def close(self) -> None:
         """Renew nothing more; what is still held is left to its end."""
@@ -67,12 +69,19 @@ class Keeper:
     def renew(self) -> None:
         """Renew all that is held, now; blocks. `BackendError` if the store can't be reached."""
         with self._lock:
-            claims = list(self._held.values())
-        living = self._backend.renew(claims, self._lease) if claims else ()
-        for claim in claims:
-            if claim.run_id not in living and claim.run_id not in self._ending and self.holds(claim):
-                logger.warning("%s: the lease of slot %s is lost", claim.name, claim.slot.isoformat())
-                self.drop(claim)
+            held = dict(self._held)
+        living = self._renew(list(held.values()), self._lease) if held else ()
+        for identity in held.keys() - set(living) - self._ending:
+            if identity in self._held:
+                logger.warning("the lease of run %s is lost", identity)
+                self._drop(identity)
+
+    def _drop(self, identity: str) -> None:
+        with self._lock:
+            self._held.pop(identity, None)
+            self._ending.discard(identity)
+            if not self._held:
+                self._idle.set()
 
     def _start(self) -> None:
         self._idle = idle = threading.Event()

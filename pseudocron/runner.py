@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from pseudocron.backends.base import Claim, Proposal, Reason
 from pseudocron.hints import Hints
-from pseudocron.pool import Pool
+from pseudocron.job_runs import NO_JOBS, JobRuns
+from pseudocron.pool import Kind, Pool
 from pseudocron.runs import Runs
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from pseudocron.backends.base import Backend, Refusal, Result, Run, Skip
+    from pseudocron.backends.jobs import JobState
     from pseudocron.crons import Cron, Crons
     from pseudocron.due import Due
     from pseudocron.host import Host
@@ -41,6 +43,7 @@ class Looked:
     started: Sequence[Started]
     next: datetime | None
     crowded: bool
+    jobs: Sequence[asyncio.Task[JobState | None]] = ()
 
 
 class Runner:
@@ -72,6 +75,7 @@ class Runner:
         self._hints = Hints()
         self._pool = Pool(concurrency)
         self._runs = Runs(self._pool, backend, host=host, lease=lease, state=state)
+        self._jobs = JobRuns(self._pool, backend, host=host, worker=worker, lease=lease, state=state)
 
     @property
     def runs(self) -> frozenset[asyncio.Task[Any]]:
@@ -96,12 +100,14 @@ class Runner:
             _warn_of_the_clock(skips)
         wanted = deque(_wanted(plans, [run for run in orphans if run.name in crons and crons[run.name].enabled]))
         started: list[Started] = []
-        while wanted and not self.full:
+        while wanted and self._pool.room_for(Kind.CRON, beside=crons.tasks):
             slot, name, orphan = wanted.popleft()
             started += await self._start(crons[name], slot, orphan)
-        upcoming = (*(plan.next for plan in plans), self._hints.next(crons))
+        jobs = await self._jobs.look(crons.tasks, beside=len(crons)) if crons.tasks else NO_JOBS
+        upcoming = (*(plan.next for plan in plans), self._hints.next(crons), jobs.next)
         soonest = min((instant for instant in upcoming if instant is not None), default=None)
-        return Looked(started, soonest, crowded=bool(wanted) or any(plan.waiting for plan in plans))
+        waiting = bool(wanted) or jobs.crowded or any(plan.waiting for plan in plans)
+        return Looked(started, soonest, crowded=waiting, jobs=jobs.started)
 
     async def run_once(self, cron: Cron) -> Started | Refusal:
         """Start a run by hand, outside of the schedule but recorded like any other; or why that is refused."""
@@ -112,6 +118,7 @@ class Runner:
         """Wait for the runs that go on; those that outlast the seconds are cancelled and recorded `interrupted`."""
         await self._pool.drain(seconds)
         self._runs.keeper.close()
+        self._jobs.keeper.close()
 
     async def _reap(self) -> Sequence[Run]:
         """Tell what was lost; the runs whose slots are to be claimed anew."""

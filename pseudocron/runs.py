@@ -7,6 +7,7 @@ import logging
 from contextlib import suppress
 from datetime import timedelta
 from itertools import count
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from pseudocron.backends.base import Outcome, Result
@@ -14,7 +15,7 @@ from pseudocron.context import CurrentRun
 from pseudocron.errors import PseudoCronError
 from pseudocron.executors import Call, Ended, execute
 from pseudocron.leases import Keeper
-from pseudocron.pool import RECORD_WITHIN
+from pseudocron.pool import RECORD_WITHIN, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,12 +51,12 @@ class Runs:
         self._backend = backend
         self._host = host
         self._state = state
-        self.keeper = Keeper(backend, lease)
+        self.keeper = Keeper(backend.renew, lease, attrgetter("run_id"))
 
     def start(self, cron: Cron, claim: Claim) -> asyncio.Task[Result]:
         """Start a run; the task ends when its result is recorded."""
         self.keeper.hold(claim)
-        return self._pool.start(self._run(cron, claim))
+        return self._pool.start(self._run(cron, claim), Kind.CRON)
 
     async def _run(self, cron: Cron, claim: Claim) -> Result:
         """One run from its claim to its record; whatever happens, it ends here."""

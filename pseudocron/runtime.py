@@ -17,6 +17,7 @@ from pseudocron.scheduler import READ_AGAIN, Scheduler
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Mapping
+    from datetime import datetime
 
     from pseudocron.backends.base import Backend, Claim, Refusal, Result, State
     from pseudocron.crons import Crons
@@ -47,6 +48,8 @@ class Runtime:
         self._looking: asyncio.Task[None] | None = None
         self._following: asyncio.Task[None] | None = None
         self._ticker: asyncio.Task[None] | None = None
+        self._hurrying: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
         self._lifespans = 0
         self._closed = False
         self._complained = -inf
@@ -136,6 +139,16 @@ class Runtime:
             if self._scheduler is None:
                 await self._watch.disconnect(self)
 
+    def deferred(self, due: datetime) -> None:
+        """A job has been deferred in this process, from whatever thread: if it is due, look without a visitor."""
+        if due <= self._host.now():
+            with suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self._hurry)
+
+    def _hurry(self) -> None:
+        if self._hurrying is None or self._hurrying.done():
+            self._hurrying = _spawn(self._visit_anew())
+
     def complain(self, trouble: object, *, traceback: bool = False) -> None:
         """Log what keeps this process from looking, once a minute."""
         if self._host.monotonic() - self._complained >= COMPLAIN_AGAIN:
@@ -168,6 +181,7 @@ class Runtime:
             state=state,
         )
         self._watch.deadline = -inf
+        crons.on_deferred(self.deferred)
         return Scheduler(self._watch.source, backend, runner, host=self._host)
 
     async def _visit(self, *, ticker: bool) -> None:
@@ -193,10 +207,14 @@ class Runtime:
             self.complain(error)
             more = False
         self._following = None
+        if more:
+            await self._visit_anew()
+
+    async def _visit_anew(self) -> None:
+        """Look once more, though a look goes on: it may already have passed by what is due now."""
         if self._looking is not None:
             await asyncio.wait([self._looking])
-        if more:
-            self.visit()
+        self.visit()
 
     def _busy(self) -> set[asyncio.Task[Any]]:
         runs: set[asyncio.Task[Any]] = set(self._scheduler.runner.runs) if self._scheduler else set()

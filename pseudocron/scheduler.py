@@ -67,7 +67,9 @@ class Scheduler:
             looked = await self._look(crons)
             for started in looked.started:
                 yield started.claim, await asyncio.shield(started.task)
-            if not (looked.crowded and looked.started):
+            if looked.jobs:
+                await asyncio.wait(looked.jobs)
+            if not (looked.crowded and (looked.started or looked.jobs)):
                 break
 
     async def room(self) -> bool:

@@ -12,12 +12,17 @@ import pytest
 
 from pseudocron import PseudoCronMiddleware
 from pseudocron.backends.base import Outcome, Reason, Run
+from pseudocron.backends.jobs import JobState
 from pseudocron.cli import main
 from pseudocron.cli.running import EXIT
 from pseudocron.context import CurrentRun
 from pseudocron.entries import OPTIONS
 from pseudocron.report import CronStatus
 from pseudocron.settings import Settings
+from pseudocron.tasks import TaskOptions
+from pseudocron.terms import Terms
+from pseudocron.tasks import TASK_OPTIONS
+from pseudocron.terms import TERMS
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = (ROOT / "docs/reference/configuration.md").read_text(encoding="utf-8")
@@ -30,6 +35,9 @@ WORDS: dict[str, list[str]] = {
     "setting": [name for name in Settings.__dataclass_fields__ if name not in {"enabled", "folder"}],
     "variable": [f"PSEUDOCRON_{name.upper()}" for name in Settings.__dataclass_fields__ if name != "folder"],
     "part of a run": list(CurrentRun.__dataclass_fields__),
+    "option of a task": list(TASK_OPTIONS),
+    "term of a job": list(TERMS),
+    "state of a job": list(JobState),
     "outcome": list(Outcome),
     "reason": list(Reason),
 }
@@ -72,6 +80,14 @@ def test_the_keys_of_its_json_stand_in_the_reference_and_no_others(command: str,
 @pytest.mark.parametrize("outcome", EXIT)
 def test_the_exit_code_of_an_outcome_stands_in_the_reference(outcome: Outcome) -> None:
     assert f"\n| {EXIT[outcome]} | " in COMMANDS
+
+
+JOBS = (ROOT / "docs/reference/jobs.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("word", [*JobState, *TaskOptions.__annotations__, *Terms.__dataclass_fields__])
+def test_what_may_be_said_of_a_job_stands_in_the_reference_of_jobs(word: str) -> None:
+    assert f"`{word}`" in JOBS
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -89,7 +89,7 @@ class Server:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", module, *argv],
                 cwd=self.folder,
-                env={**os.environ, "PYTHONPATH": "."},
+                env={**os.environ, "PYTHONPATH": os.pathsep.join([".", *sys.path])},
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
