@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PORT ?= 8000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format clean
+.PHONY: help demo test test-wheel bench lint format clean
 
 help:  ## What there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -20,6 +20,17 @@ demo: $(VENV)/installed  ## The quickstart under uvicorn, 2 workers, http://127.
 
 test: $(VENV)/installed  ## The whole suite, with branch coverage
 	$(BIN)/python -m pytest --cov --cov-report=term-missing $(ARGS)
+
+test-wheel:  ## The suite against the built wheel, in a fresh environment without the source tree
+	set -e; away=$$(mktemp -d); chmod 755 "$$away"; trap 'rm -rf "$$away"' EXIT; \
+	$(PYTHON) -m venv "$$away/venv"; \
+	"$$away/venv/bin/python" -m pip wheel --quiet --no-deps --wheel-dir "$$away/dist" .; \
+	"$$away/venv/bin/python" -m pip install --quiet "$$(echo "$$away"/dist/*.whl)[test]"; \
+	cp -R tests examples docs benchmarks pyproject.toml LICENSE *.md "$$away"; \
+	cd "$$away"; venv/bin/python -m pytest $(ARGS)
+
+bench: $(VENV)/installed  ## What pseudocron costs: a table in seven minutes, kept in benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks $(ARGS)
 
 lint: $(VENV)/installed  ## ruff and mypy --strict
 	$(BIN)/ruff check .

@@ -132,15 +132,17 @@ def load(port: int, clients: int) -> Iterator[None]:
 
 
 def ask_for_ever(port: int, connections: int = 16) -> None:
-    """Keep as many requests under way as there are connections; they are spread over the server's processes."""
-    asking = [Connection(port) for _ in range(connections)]
-    for connection in asking:
-        connection.ask()
+    """Keep as many requests under way as there are connections, each of them new so that all processes get some."""
+    asking: set[Connection] = set()
     while True:
-        answered, _, _ = select.select(asking, [], [])
-        for connection in answered:
-            connection.answer()
+        while len(asking) < connections:
+            connection = Connection(port)
             connection.ask()
+            asking.add(connection)
+        for connection in select.select(asking, [], [])[0]:
+            connection.answer()
+            connection.close()
+            asking.remove(connection)
 
 
 def steadily(port: int, *, gap: float, seconds: float) -> list[tuple[float, float]]:

@@ -7,12 +7,12 @@ from copy import copy
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from cronsim import CronSim, CronSimError
-
 from pseudocron.errors import ScheduleError, did_you_mean
 
 if TYPE_CHECKING:
     from typing import NoReturn
+
+    from cronsim import CronSim
 
 ALIASES = {
     "@yearly": "0 0 1 1 *",
@@ -101,10 +101,16 @@ def _miscounted(fields: list[str]) -> str:
 
 
 def _simulate(fields: list[str]) -> CronSim:
+    return _parsed(fields) or _blame(fields)
+
+
+def _parsed(fields: list[str]) -> CronSim | None:
+    from cronsim import CronSim, CronSimError  # noqa: PLC0415  an application may know intervals only
+
     try:
         return CronSim(" ".join(_for_cronsim(fields)), _EPOCH)
     except CronSimError:
-        _blame(fields)
+        return None
 
 
 def _for_cronsim(fields: list[str]) -> list[str]:
@@ -121,16 +127,12 @@ def _blame(fields: list[str]) -> NoReturn:
     for place, field in enumerate(fields):
         alone = ["*"] * len(fields)
         alone[place] = field
-        try:
-            CronSim(" ".join(_for_cronsim(alone)), _EPOCH)
-        except CronSimError:
+        if not _parsed(alone):
             name, takes = _FIELDS[place]
-            raise ScheduleError(f"bad {name} {field[:40]!r}, it takes {takes}") from None
+            raise ScheduleError(f"bad {name} {field[:40]!r}, it takes {takes}")
     _never(fields)
 
 
 def _never(fields: list[str]) -> NoReturn:
     day, month, weekday = (field[:40] for field in fields[2:])
-    raise ScheduleError(
-        f"never comes: no day is day of month {day!r}, month {month!r}, day of week {weekday!r}"
-    ) from None
+    raise ScheduleError(f"never comes: no day is day of month {day!r}, month {month!r}, day of week {weekday!r}")

@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -13,7 +14,6 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from concurrent.futures import ThreadPoolExecutor
 
 T = TypeVar("T")
 
@@ -28,8 +28,6 @@ class Hop(Protocol):
 @cache
 def _threads() -> ThreadPoolExecutor:
     """Our own few threads: the application's pool may be busy with the application."""
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  when the first one is needed
-
     return ThreadPoolExecutor(max_workers=4, thread_name_prefix="pseudocron")
 
 

@@ -27,10 +27,10 @@ CRON_MAX_TIME = 60
 class Process:
     """A runner on a store that others may share, and what its looks ask about."""
 
-    def __init__(self, clock: Clock, store: Store | None = None) -> None:
+    def __init__(self, clock: Clock, store: Store | None = None, *, concurrency: int = 10) -> None:
         self.asked: list[Collection[str]] = []
         self.backend = Spied(self.asked, store=store or Store(), host=clock.host)
-        self.runner = Runner(self.backend, host=clock.host, worker="me", concurrency=10, lease=3600, state={})
+        self.runner = Runner(self.backend, host=clock.host, worker="me", concurrency=concurrency, lease=3600, state={})
 
     async def look(self, crons: Crons) -> tuple[set[str], datetime | None]:
         """The crons that the look started, and when the next one is due."""
@@ -140,6 +140,18 @@ def test_a_slot_that_another_process_has_taken_is_neither_run_again_nor_asked_ab
         assert (await process.look(crons))[0] == set()
         await process.look(crons)
         assert process.asked == [{"cron"}, set()]
+
+    asyncio.run(main())
+
+
+def test_a_slot_that_was_left_for_want_of_room_is_claimed_by_the_next_look() -> None:
+    clock, crons = Clock(), some(one=3600, other=3600)
+
+    async def main() -> None:
+        process = Process(clock, concurrency=1)
+        first, _ = await process.look(crons)
+        second, _ = await process.look(crons)
+        assert first | second == {"one", "other"}
 
     asyncio.run(main())
 
