@@ -170,7 +170,7 @@ class Jobs:
 
     def reap_jobs(self) -> Sequence[Job]:
         """See `Queue.reap_jobs`."""
-        over = self._all("lease <= ? ORDER BY id", micros(self._now))
+        over = self._all("lease <= ? ORDER BY lease", micros(self._now))
         reaped = [lost(kept.job, kept.mark, self._now) for kept in over]
         for job in reaped:
             self._stand(job)
