@@ -42,10 +42,18 @@ PURGED, PURGE_AGAIN = 1000, 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class LookedForJobs:
-    """What a look for jobs did: the runs it started, when the next job is due, and whether it had to leave some."""
+class StartedJob:
+    """An attempt that a look has started; the task ends when its end is recorded, and tells the state."""
 
-    started: Sequence[asyncio.Task[JobState | None]]
+    claim: JobClaim
+    task: asyncio.Task[JobState | None]
+
+
+@dataclass(frozen=True, slots=True)
+class LookedForJobs:
+    """What a look for jobs did: what it started, when the next job is due, and whether it had to leave some."""
+
+    started: Sequence[StartedJob]
     next: datetime | None
     crowded: bool
 
@@ -99,9 +107,9 @@ class JobRuns:
         purged = await self._backend.purge(KEEP, limit=PURGED)
         self._forget_again = self._host.monotonic() + (PURGE_AGAIN if purged < PURGED else 0)
 
-    def _start(self, task: Task[..., Any], claim: JobClaim) -> asyncio.Task[JobState | None]:
+    def _start(self, task: Task[..., Any], claim: JobClaim) -> StartedJob:
         self.keeper.hold(claim)
-        return self._pool.start(self._run(task, claim), Kind.JOB)
+        return StartedJob(claim, self._pool.start(self._run(task, claim), Kind.JOB))
 
     async def _run(self, task: Task[..., Any], claim: JobClaim) -> JobState | None:
         """One attempt from its claim to its record; whatever happens, it ends here."""

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from pseudocron.backends.base import Backend, Refusal, Result, Run, Skip
-    from pseudocron.backends.jobs import JobState
     from pseudocron.crons import Cron, Crons
     from pseudocron.due import Due
     from pseudocron.host import Host
+    from pseudocron.job_runs import StartedJob
 
 logger = logging.getLogger("pseudocron")
 
@@ -43,7 +43,7 @@ class Looked:
     started: Sequence[Started]
     next: datetime | None
     crowded: bool
-    jobs: Sequence[asyncio.Task[JobState | None]] = ()
+    jobs: Sequence[StartedJob] = ()
 
 
 class Runner:

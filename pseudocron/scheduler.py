@@ -68,7 +68,7 @@ class Scheduler:
             for started in looked.started:
                 yield started.claim, await asyncio.shield(started.task)
             if looked.jobs:
-                await asyncio.wait(looked.jobs)
+                await asyncio.wait([job.task for job in looked.jobs])
             if not (looked.crowded and (looked.started or looked.jobs)):
                 break
 

@@ -52,7 +52,7 @@ FLOORS = (
     ("scheduler",),
     ("runtime", "watch"),
     ("lifespan", "report"),
-    ("middleware", "cli"),
+    ("middleware", "testing", "cli"),
     ("", "__main__"),
 )
 

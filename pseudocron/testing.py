@@ -1,0 +1,87 @@
+"""Help for the tests of applications: crons and jobs in memory, with a clock that the test moves."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from pseudocron.host import Host
+from pseudocron.runner import Runner
+
+if TYPE_CHECKING:
+    from pseudocron.backends.base import Outcome
+    from pseudocron.backends.jobs import JobState
+    from pseudocron.crons import Crons
+
+START = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What fell due and was run.
+
+    Args:
+        name: The cron's, or the task's.
+        due: Its slot, or when the job was due, aware UTC.
+        outcome: How the run ended, or the state of the job then: `pending` if it is to be tried again.
+    """
+
+    name: str
+    due: datetime
+    outcome: Outcome | JobState | None
+
+
+class World:
+    """One process that runs the crons and jobs of a `Crons`, in memory, while the test moves the clock.
+
+    What the application defers lands in it as well.
+
+    Args:
+        crons: Its store and its clock are replaced.
+        start: The time at first, aware.
+    """
+
+    def __init__(self, crons: Crons, *, start: datetime = START) -> None:
+        self.now = start.astimezone(UTC)
+        host = Host(now=lambda: self.now, monotonic=self._seconds, sleep=self._pass_by, random=lambda: 1.0)
+        crons.pin(backend="memory:", app=crons.settings.app)
+        settings = crons.settings
+        self._crons = crons
+        self._runner = Runner(
+            crons.connect(host),
+            host=host,
+            worker="test",
+            concurrency=settings.concurrency,
+            lease=settings.lease,
+            state={},
+        )
+
+    async def advance(
+        self, *, weeks: float = 0, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0
+    ) -> list[Ran]:
+        """Move the clock, and run what falls due on the way, each at its time; what ran, in that order."""
+        end = self.now + timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
+        ran: list[Ran] = []
+        while (due := await self._run_due(ran)) is not None and due <= end:
+            self.now = max(self.now, due)
+        self.now = end
+        return ran
+
+    async def _run_due(self, ran: list[Ran]) -> datetime | None:
+        """Look until nothing is due any more; when the next is."""
+        while True:
+            looked = await self._runner.look(self._crons)
+            ran += [Ran(run.claim.name, run.claim.slot, (await run.task).outcome) for run in looked.started]
+            ran += [Ran(job.claim.task, job.claim.due, await job.task) for job in looked.jobs]
+            if not (looked.started or looked.jobs):
+                return looked.next
+
+    def _seconds(self) -> float:
+        return self.now.timestamp()
+
+    async def _pass_by(self, seconds: float) -> None:
+        """Sleeping takes no time, and lets it pass."""
+        self.now += timedelta(seconds=seconds)
+        await asyncio.sleep(0)
