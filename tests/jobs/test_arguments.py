@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, IntEnum, StrEnum
 from functools import partial, wraps
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, NewType, Optional
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -255,13 +256,16 @@ def test_256_kib_are_taken_and_a_byte_more_is_not() -> None:
 def test_a_wrapped_function_a_partial_and_an_object_are_known_by_their_annotations() -> None:
     def inner(when: datetime) -> None: ...
 
-    @wraps(inner)
-    def outer(*args: Any, **kwargs: Any) -> None: ...
+    def hollow(*args: Any, **kwargs: Any) -> None: ...
+
+    outer = wraps(inner)(hollow)
 
     class Sender:
         def __call__(self, when: datetime) -> None: ...
 
-    for function in (outer, partial(inner), Sender()):
+    # As if it came from a module that does not know what `datetime` is.
+    foreign = wraps(inner)(FunctionType(hollow.__code__, {}))
+    for function in (outer, foreign, partial(inner), Sender()):
         assert unpack(function, pack(function, (EIGHT,), {})).args == (EIGHT,)
 
 

@@ -9,9 +9,10 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from starlette.applications import Starlette
@@ -206,6 +207,27 @@ def test_many_calls_are_stored_at_once_in_their_order(filed: Crons, count: int) 
     asyncio.run(main())
 
 
+@pytest.mark.parametrize(("count", "off"), [(20, False), (21, True)])
+def test_many_calls_are_checked_off_the_event_loop(crons: Crons, count: int, *, off: bool) -> None:
+    @crons.task
+    def note(mark: Mark) -> None: ...
+
+    handles = asyncio.run(note.defer_many([{"mark": Mark(0)} for _ in range(count)]))
+    assert len(handles) == count
+    assert (Mark.made_in.pop() != threading.get_ident()) is off
+
+
+@dataclass
+class Mark:
+    """An argument that knows in which thread one of it was read last."""
+
+    number: int
+    made_in: ClassVar[list[int]] = []
+
+    def __post_init__(self) -> None:
+        self.made_in[:] = [threading.get_ident()]
+
+
 def test_many_calls_from_a_thread_are_stored_too(crons: Crons) -> None:
     assert len(restoring(crons).defer_many_sync([{"classroom": "B"}] * 3)) == 3
 
@@ -324,12 +346,14 @@ def test_a_store_is_open_as_long_as_one_watch_needs_it_and_opened_again_to_defer
     asyncio.run(main())
 
 
-def test_crons_that_turn_out_to_have_other_settings_defer_into_the_store_of_these(tmp_path: Path) -> None:
+def test_crons_that_turn_out_to_have_other_settings_defer_into_the_store_of_these() -> None:
     crons = Crons()
     first = crons.connect()
     assert crons.connect() is crons.backend is first
-    crons.locate("crons.py", folder=tmp_path, file={"BACKEND": "memory:"})
+    crons.locate("crons.py", file={"BACKEND": "memory:"})
+    handle = asyncio.run(restoring(crons).defer("A"))  # which reads the settings off the event loop
     assert isinstance(crons.backend, Memory)
+    assert asyncio.run(handle.state()) is JobState.PENDING
 
 
 def test_threads_that_ask_at_once_get_one_store(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -502,13 +526,14 @@ def test_immediate_calls_are_made_with_what_comes_out_of_json_and_are_not_stored
         assert seen[1:] == [("A", "B"), (), ()]
         await sync.defer("C")
         assert len(await crons.backend.jobs()) == 1
+        with pytest.raises(NoRunError):
+            current_run()
 
     asyncio.run(main())
-    with pytest.raises(NoRunError):
-        current_run()
 
 
-def test_immediate_calls_of_a_thread_are_made_there(crons: Crons) -> None:
+def test_immediate_calls_of_a_thread_are_made_there_and_need_no_store(tmp_path: Path) -> None:
+    crons = Crons(backend=f"file:{tmp_path / 'store'}")
     threads: list[int] = []
 
     @crons.task
@@ -524,6 +549,7 @@ def test_immediate_calls_of_a_thread_are_made_there(crons: Crons) -> None:
         handles = [sync.defer_sync(), later.defer_sync()]
     assert threads == [threading.get_ident()] * 3
     assert not any(handle.cancel_sync() for handle in handles)
+    assert not (tmp_path / "store").exists()
 
 
 @pytest.mark.parametrize("defer", [lambda task: task.defer_sync(), lambda task: asyncio.run(task.defer())])
