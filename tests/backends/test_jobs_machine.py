@@ -115,6 +115,14 @@ class Model(RuleBasedStateMachine):
         self.mark(task, key, JobState.REPLACED)
         self.all.append(Modelled(new.job_id, int(new.job_id[1:]), key=key, **options))
 
+    @rule(task=st.sampled_from(TASKS), terms=st.lists(st.tuples(st.integers(-3, 1), st.integers(-1, 1)), max_size=4))
+    def defer_some(self, task: str, terms: list[tuple[int, int]]) -> None:
+        """Without keys, so that more than one waits in a line."""
+        due = [(self.world.now + delay * SECOND, priority) for delay, priority in terms]
+        new = [self.desk.new(task=task, due=moment, priority=priority) for moment, priority in due]
+        assert self.desk.defer_all(*new) == [job.job_id for job in new]
+        self.all += [Modelled(job.job_id, int(job.job_id[1:]), task, None, job.due, job.priority, None) for job in new]
+
     def mark(self, task: str, key: str | None, state: JobState) -> None:
         for job in self.of(JobState.RUNNING, task, key) if key else []:
             job.mark = job.mark or state
