@@ -19,10 +19,8 @@ from pseudocron.context import CurrentRun
 from pseudocron.entries import OPTIONS
 from pseudocron.report import CronStatus
 from pseudocron.settings import Settings
-from pseudocron.tasks import TaskOptions
-from pseudocron.terms import Terms
-from pseudocron.tasks import TASK_OPTIONS
-from pseudocron.terms import TERMS
+from pseudocron.tasks import TASK_OPTIONS, TaskOptions
+from pseudocron.terms import TERMS, Terms
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = (ROOT / "docs/reference/configuration.md").read_text(encoding="utf-8")

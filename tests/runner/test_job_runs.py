@@ -99,7 +99,8 @@ def test_a_job_is_not_started_before_its_time_and_the_look_knows_when_that_is() 
 
 
 def test_a_failed_job_is_tried_again_later_and_later_and_then_has_failed() -> None:
-    crons, tries, world_ = Crons(), [], []
+    crons, tries = Crons(), []
+    world_: list[World] = []
 
     @crons.task(retries=2)
     async def broken() -> None:

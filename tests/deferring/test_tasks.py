@@ -124,7 +124,7 @@ def test_a_name_that_is_taken_is_said_with_both_functions() -> None:
     with pytest.raises(ConfigError) as caught:
         crons.task("mail")(agreet)
     assert str(caught.value) == (
-        "'mail': names both jobs.test_tasks:greet and jobs.test_tasks:agreet, give one of them another name"
+        "'mail': names both deferring.test_tasks:greet and deferring.test_tasks:agreet, give one of them another name"
     )
     assert crons.tasks["mail"].function is greet
 
