@@ -9,7 +9,7 @@ import socket
 from contextlib import asynccontextmanager, suppress
 from contextvars import Context
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pseudocron.errors import ConfigError, PseudoCronError
 from pseudocron.runner import Runner, Started
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from pseudocron.backends.base import Backend, Claim, Refusal, Result, State
+    from pseudocron.config import Source
     from pseudocron.crons import Crons
     from pseudocron.host import Host
-    from pseudocron.watch import Watch
 
 logger = logging.getLogger("pseudocron")
 
@@ -33,6 +33,25 @@ LOOK_WITHIN = 1.0
 """Seconds that a look has to end in at shutdown; the claim of one that is cut off ends with its lease."""
 
 
+class Process(Protocol):
+    """What a runtime needs of its process, which may have several; `Watch` is it."""
+
+    deadline: float
+
+    @property
+    def source(self) -> Source:
+        """Where the configuration comes from."""
+
+    def reload(self) -> Crons:
+        """The configuration as it is now. Blocks."""
+
+    async def connect(self, runtime: Runtime, crons: Crons) -> Backend:
+        """The store, open, and held open for this runtime."""
+
+    async def disconnect(self, runtime: Runtime) -> None:
+        """This runtime needs the store no more."""
+
+
 class Runtime:
     """The scheduling of one configuration, on the event loop that it was made on.
 
@@ -41,7 +60,7 @@ class Runtime:
         host: Time, sleep, chance and threads.
     """
 
-    def __init__(self, watch: Watch, host: Host) -> None:
+    def __init__(self, watch: Process, host: Host) -> None:
         self._watch = watch
         self._host = host
         self._scheduler: Scheduler | None = None
