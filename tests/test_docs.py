@@ -12,7 +12,7 @@ import pytest
 
 from pseudocron import PseudoCronMiddleware
 from pseudocron.backends.base import Outcome, Reason, Run
-from pseudocron.backends.jobs import JobState
+from pseudocron.backends.jobs import Job, JobState
 from pseudocron.cli import main
 from pseudocron.cli.running import EXIT
 from pseudocron.context import CurrentRun
@@ -46,19 +46,26 @@ def test_it_stands_in_the_reference(kind: str, word: str) -> None:
     assert f"`{word}`" in REFERENCE, f"{kind} {word}"
 
 
-@pytest.mark.parametrize("name", main.commands)
+def commands(group: click.Group, before: str = "") -> dict[str, click.Command]:
+    """The commands as they are typed, those of groups too."""
+    found = {f"{before}{name}": command for name, command in group.commands.items()}
+    inner = [commands(one, f"{name} ") for name, one in found.items() if isinstance(one, click.Group)]
+    return {name: command for some in (found, *inner) for name, command in some.items()}
+
+
+@pytest.mark.parametrize("name", commands(main))
 def test_a_command_and_each_of_its_options_stand_in_the_reference(name: str) -> None:
-    assert f"[`pseudocron {name}`](#pseudocron-{name})" in COMMANDS
+    assert f"[`pseudocron {name}`](#pseudocron-{name.replace(' ', '-')})" in COMMANDS
     before, heading, rest = COMMANDS.partition(f"\n## `pseudocron {name}`\n")
     section = rest.partition("\n## ")[0]
     assert heading
-    for option in main.commands[name].params:
+    for option in commands(main)[name].params:
         if option.name == "ref":
             assert "`--crons`" in before
         elif isinstance(option, click.Option):
             assert all(f"`{word}`" in section for word in option.opts), option
-        elif option.name == "name":
-            assert f"`pseudocron {name} NAME`" in section
+        elif option.name in {"name", "task", "job_id"}:
+            assert f"`pseudocron {name} {option.name.upper()}`" in section
 
 
 @pytest.mark.parametrize(
@@ -67,6 +74,7 @@ def test_a_command_and_each_of_its_options_stand_in_the_reference(name: str) -> 
         ("list", {key.name for key in fields(CronStatus)}),
         ("next", {"slot", "due"}),
         ("history", {key.name for key in fields(Run)} | {"lateness", "duration"}),
+        ("jobs", {key.name for key in fields(Job)}),
     ],
 )
 def test_the_keys_of_its_json_stand_in_the_reference_and_no_others(command: str, keys: set[str]) -> None:

@@ -9,6 +9,7 @@ import click
 
 from pseudocron.cli.completion import completion
 from pseudocron.cli.inspecting import check, history, list_, next_
+from pseudocron.cli.jobs import cancel, defer, jobs
 from pseudocron.cli.operating import pause, reset, resume
 from pseudocron.cli.running import run, tick, work
 from pseudocron.cli.shared import import_from_here
@@ -24,5 +25,5 @@ def main() -> None:
             stream.reconfigure(errors="replace")
 
 
-for command in (check, list_, next_, history, tick, run, work, pause, resume, reset, completion):
+for command in (check, list_, next_, history, tick, run, work, pause, resume, reset, defer, cancel, jobs, completion):
     main.add_command(command)

@@ -19,22 +19,31 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from pseudocron.backends.base import Backend
+    from pseudocron.crons import Crons
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Instant(click.ParamType[datetime]):
-    """An aware instant that has come already."""
+    """An aware instant."""
 
     name = "ISO"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         """The instant, in UTC."""
         try:
-            moment = instant(value)
+            return instant(value)
         except ValueError:
             example = "2024-05-01T08:00:00+08:00"
             self.fail(f"{value!r}: must be ISO text with its offset from UTC, such as {example}", param, ctx)
+
+
+class Past(Instant):
+    """One that has come already."""
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """The instant, in UTC."""
+        moment = super().convert(value, param, ctx)
         if not EPOCH <= moment <= utcnow():
             self.fail(f"{value!r}: must lie between 1970 and now; to keep a cron from running, pause it", param, ctx)
         return moment
@@ -67,7 +76,7 @@ def resume(ref: str, name: str) -> None:
 @click.command()
 @crons_option
 @name_argument
-@click.option("--to", type=Instant(), help="The new mark, such as 2024-05-01T08:00:00+08:00.  [default: now]")
+@click.option("--to", type=Past(), help="The new mark, such as 2024-05-01T08:00:00+08:00.  [default: now]")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def reset(ref: str, name: str, to: datetime | None, *, yes: bool) -> None:
     """Set the mark of a cron after a clock went wrong.
@@ -107,9 +116,16 @@ async def _mark(ref: str, name: str) -> datetime:
 @asynccontextmanager
 async def _changing(ref: str, name: str) -> AsyncIterator[Backend]:
     """The store; afterwards the gate is opened, so that every process soon sees what has changed."""
-    async with watch(ref).runtime().store() as (crons, backend):
+    async with durable(ref) as (crons, backend):
         _ = crons[name]
-        if not backend.durable:
-            raise BackendError(f"store {crons.settings.backend!r} ends with its process: there is nothing to change")
         yield backend
         await backend.lower(utcnow(), crons.settings.cron_max_time)
+
+
+@asynccontextmanager
+async def durable(ref: str) -> AsyncIterator[tuple[Crons, Backend]]:
+    """The crons and their store, if what is changed there outlives this process."""
+    async with watch(ref).runtime().store() as (crons, backend):
+        if not backend.durable:
+            raise BackendError(f"store {crons.settings.backend!r} ends with its process: there is nothing to change")
+        yield crons, backend

@@ -48,7 +48,7 @@ def print_table(columns: Sequence[Column[T]], items: Sequence[T]) -> None:
 
 def lines(columns: Sequence[Column[T]], items: Sequence[T], *, room: float) -> list[str]:
     """The lines of a table, none of them wider than `room` columns of a terminal."""
-    table = {column: [column.title, *(_plain(column.show(item)) for item in items)] for column in columns}
+    table = {column: [column.title, *(plain(column.show(item)) for item in items)] for column in columns}
     widths = {column: max(map(_width, cells)) for column, cells in table.items()}
     _leave_out(widths, room)
     _narrow(widths, room)
@@ -79,6 +79,11 @@ def span(seconds: float) -> str:
     return f"{hours}h{minute:02}m" if hours else f"{minutes}m{second:02}s"
 
 
+def plain(text: str) -> str:
+    """One line that does nothing to a terminal: what can't be printed, such as an escape, is a space."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
 def _leave_out(widths: dict[Column[T], int], room: float) -> None:
     """Drop extra columns, the last ones first, until the others can be read."""
     for column in [column for column in reversed(widths) if column.extra]:
@@ -96,11 +101,6 @@ def _narrow(widths: dict[Column[T], int], room: float) -> None:
 
 def _total(widths: Sequence[int]) -> int:
     return sum(widths) + len(GAP) * (len(widths) - 1)
-
-
-def _plain(text: str) -> str:
-    """One line that does nothing to a terminal: what can't be printed, such as an escape, is a space."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def _pad(text: str, width: int) -> str:
