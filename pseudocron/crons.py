@@ -20,6 +20,7 @@ from pseudocron.values import cron_name
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from pseudocron.backends import Durability
     from pseudocron.entries import Options
 
 __all__ = ["Cron", "Crons"]
@@ -44,6 +45,7 @@ class Crons(Deferring):
         self,
         *,
         backend: str | None = None,
+        durability: Durability | None = None,
         app: str | None = None,
         tz: str | None = None,
         cron_max_time: float | None = None,
@@ -55,6 +57,7 @@ class Crons(Deferring):
         super().__init__()
         self._given: dict[str, object] = {
             "backend": backend,
+            "durability": durability,
             "app": app,
             "tz": tz,
             "cron_max_time": cron_max_time,

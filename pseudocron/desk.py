@@ -58,10 +58,17 @@ class Desk:
         settings = self._settings()
         with self._making:
             self.host = host or self.host
-            made_of = (settings.backend, settings.app, settings.folder, settings.history, self.host)
+            made_of = (
+                settings.backend,
+                settings.app,
+                settings.folder,
+                settings.history,
+                settings.durability,
+                self.host,
+            )
             if self._backend is None or self._made_of != made_of:
-                url, app, folder, keep, _ = self._made_of = made_of
-                self._backend = connect(url, app=app, folder=folder, keep=keep, host=self.host)
+                url, app, folder, keep, durability, _ = self._made_of = made_of
+                self._backend = connect(url, app=app, folder=folder, keep=keep, durability=durability, host=self.host)
             self.settled = True
             return self._backend
 

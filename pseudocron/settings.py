@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
-from pseudocron.backends import wrong_with
+from pseudocron.backends import Durability, wrong_with
 from pseudocron.errors import ConfigError, show
-from pseudocron.values import Check, above_zero, application, flag, from_zero, text, whole, zone
+from pseudocron.values import Check, above_zero, application, flag, from_zero, one_of, text, whole, zone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +22,7 @@ class Settings:
     Args:
         cron_max_time: Seconds between two looks when nothing is due sooner.
         backend: The URL of the store; the folder of a relative `file:FOLDER` counts from `folder`.
+        durability: What a change outlives once it is stored: "power" a power cut, "process" any death of a process.
         app: The name under which everything in the store is kept.
         tz: The IANA time zone of the crons that name none.
         drain: Seconds that runs have to end in at shutdown.
@@ -34,6 +35,7 @@ class Settings:
 
     cron_max_time: float = 60
     backend: str = "file:.pseudocron"
+    durability: Durability = "power"
     app: str = "pseudocron"
     tz: str = "UTC"
     drain: float = 5
@@ -93,6 +95,7 @@ class _Setting:
 _SETTINGS = (
     _Setting(name="cron_max_time", check=above_zero, variables=("CRON_MAX_TIME",)),
     _Setting(name="backend", check=_store, read=str),
+    _Setting(name="durability", check=one_of(*get_args(Durability)), read=str),
     _Setting(name="app", check=application, read=str),
     _Setting(name="tz", check=zone, read=str),
     _Setting(name="drain", check=from_zero),

@@ -20,6 +20,6 @@ def no_blocking_on_the_event_loop() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("BACKEND", "APP", "TZ", "DRAIN", "CONCURRENCY", "LEASE", "HISTORY", "ENABLED", "CRONS"):
+    for name in ("BACKEND", "DURABILITY", "APP", "TZ", "DRAIN", "CONCURRENCY", "LEASE", "HISTORY", "ENABLED", "CRONS"):
         monkeypatch.delenv(f"PSEUDOCRON_{name}", raising=False)
     monkeypatch.delenv("CRON_MAX_TIME", raising=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pseudocron.errors import ConfigError, did_you_mean
 from pseudocron.host import Host
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pseudocron.backends.base import Backend
+
+Durability = Literal["power", "process"]
+"""What a change outlives once it is stored: a power cut, or any death of a process but not that of the machine."""
 
 DEFAULT_APP = "pseudocron"
 APP = re.compile(r"\w[\w.-]*", re.ASCII)
@@ -24,6 +27,7 @@ def connect(
     app: str = DEFAULT_APP,
     folder: Path,
     keep: int = 20,
+    durability: Durability = "power",
     host: Host = Host(),  # noqa: B008  frozen
 ) -> Backend:
     """The backend that `url` names; nothing is opened yet.
@@ -33,6 +37,7 @@ def connect(
         app: The name under which everything is stored. Any but the default has a folder of its own in FOLDER.
         folder: What a relative FOLDER counts from.
         keep: How many runs, and how many skips, are kept of each cron.
+        durability: What a change outlives; `memory:` outlives nothing.
         host: Where the clock, the chance and the threads come from.
 
     Raises:
@@ -43,7 +48,8 @@ def connect(
     scheme, _, rest = url.partition(":")
     if not APP.fullmatch(app):
         raise ConfigError(f"app {app!r} is not a name of letters, digits, '_', '-' and '.'")
-    return SCHEMES[scheme](rest, app, folder, keep, host)
+    root = folder / rest if app == DEFAULT_APP else folder / rest / app
+    return SCHEMES[scheme](root, keep, durability, host)
 
 
 def wrong_with(url: str) -> str | None:
@@ -59,17 +65,16 @@ def wrong_with(url: str) -> str | None:
     return None
 
 
-def _memory(_rest: str, _app: str, _folder: Path, keep: int, host: Host) -> Backend:
+def _memory(_root: Path, keep: int, _durability: Durability, host: Host) -> Backend:
     from pseudocron.backends.memory import Memory  # noqa: PLC0415  only when named
 
     return Memory(keep=keep, host=host)
 
 
-def _file(rest: str, app: str, folder: Path, keep: int, host: Host) -> Backend:
+def _file(root: Path, keep: int, durability: Durability, host: Host) -> Backend:
     from pseudocron.backends.file import File  # noqa: PLC0415  only when named
 
-    root = folder / rest
-    return File(root if app == DEFAULT_APP else root / app, keep=keep, host=host)
+    return File(root, keep=keep, durability=durability, host=host)
 
 
-SCHEMES: dict[str, Callable[[str, str, Path, int, Host], Backend]] = {"file": _file, "memory": _memory}
+SCHEMES: dict[str, Callable[[Path, int, Durability, Host], Backend]] = {"file": _file, "memory": _memory}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pseudocron.backends import connect
+from pseudocron.backends.file import File
+from pseudocron.crons import Crons
 from pseudocron.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -53,6 +56,30 @@ def test_two_applications_in_a_folder_know_nothing_of_each_other(tmp_path: Path)
     assert not asyncio.run(paused(connect("file:store", app="blog", folder=tmp_path), "mail"))
     assert asyncio.run(paused(connect("file:store", app="shop", folder=tmp_path), "mail"))
     assert (tmp_path / "store" / "shop" / "crons.db").is_file()
+
+
+def asked(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA synchronous").fetchone()[0])
+
+
+@pytest.mark.parametrize(("said", "synchronous"), [(None, 2), ("power", 2), ("process", 1)])
+def test_a_commit_waits_for_the_disk_unless_outliving_a_process_is_enough(
+    tmp_path: Path, said: Any, synchronous: int
+) -> None:
+    backend = Crons(backend=f"file:{tmp_path}/store", durability=said).connect()
+    assert isinstance(backend, File)
+
+    async def main() -> int:
+        await backend.open()
+        found = await asyncio.to_thread(backend._store.transact, asked)
+        await backend.close()
+        return found
+
+    assert asyncio.run(main()) == synchronous
+
+
+def test_a_store_in_memory_may_be_told_what_it_shall_outlive() -> None:
+    asyncio.run(pause(Crons(backend="memory:", durability="process").connect(), "mail"))
 
 
 def test_memory_is_new_with_every_call(tmp_path: Path) -> None:

@@ -299,6 +299,7 @@ def test_a_bad_reference_is_refused_when_it_is_loaded(shop: Path, ref: object, m
         ("backend", "", "Crons: backend: '': must be text that is not empty"),
         ("backend", 5, "Crons: backend: 5: must be text that is not empty"),
         ("app", "", "Crons: app: '': must be 1 to 64 of the characters A-Z a-z 0-9 _ -"),
+        ("durability", "pwoer", "Crons: durability: 'pwoer': must be 'power' or 'process', did you mean 'power'?"),
         ("tz", "Asia", "Crons: tz: 'Asia': is unknown"),
         ("lease", "30", f"Crons: lease: '30': {SECONDS}"),
         ("drain", True, "Crons: drain: True: must be a number of seconds of 0 or more"),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FILE = 'CRON_MAX_TIME = 7\nBACKEND = "file:f"\nAPP = "f"\nTZ = "Asia/Tokyo"\nDRAIN = 7\n'
-FILE += "CONCURRENCY = 7\nLEASE = 7\nHISTORY = 7\n"
+FILE += "CONCURRENCY = 7\nLEASE = 7\nHISTORY = 7\nDURABILITY = 'process'\n"
 ENVIRON = {
     "CRON_MAX_TIME": "8.5",
     "PSEUDOCRON_BACKEND": "file:e",
@@ -24,6 +24,7 @@ ENVIRON = {
     "PSEUDOCRON_CONCURRENCY": "8",
     "PSEUDOCRON_LEASE": " 8 ",
     "PSEUDOCRON_HISTORY": "8",
+    "PSEUDOCRON_DURABILITY": "process",
 }
 GIVEN: dict[str, Any] = {
     "cron_max_time": 9,
@@ -34,6 +35,7 @@ GIVEN: dict[str, Any] = {
     "concurrency": 9,
     "lease": 9,
     "history": 9,
+    "durability": "process",
 }
 
 
@@ -47,6 +49,7 @@ def test_the_defaults_are_those_of_the_design(shop: Path) -> None:
         concurrency=10,
         lease=30,
         history=20,
+        durability="power",
         enabled=True,
         folder=shop,
     )
@@ -65,6 +68,7 @@ def test_a_file_is_more_than_the_default(shop: Path, suffix: str) -> None:
         concurrency=7,
         lease=7,
         history=7,
+        durability="process",
         folder=shop / "jobs",
     )
 
@@ -92,6 +96,7 @@ def test_the_environment_is_more_than_the_file(shop: Path, monkeypatch: pytest.M
         concurrency=8,
         lease=8,
         history=8,
+        durability="process",
         folder=shop,
     )
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
     from pathlib import Path
 
+    from pseudocron.backends import Durability
     from pseudocron.backends.base import Claim, Proposal, Reaped, Refusal, Result, Run, Skip, State
     from pseudocron.backends.jobs import Job, JobClaim, JobEnd, JobState, NewJob
 
@@ -34,15 +35,23 @@ class File(Backend):
     Args:
         folder: Where the files are; made when opened, for this user alone. It must be on a local disk.
         keep: How many runs, and how many skips, are kept of each cron.
+        durability: What a change outlives.
         host: Where the clock, the chance and the threads come from.
     """
 
     durable: ClassVar[bool] = True
 
-    def __init__(self, folder: Path, *, keep: int = 20, host: Host = Host()) -> None:  # noqa: B008  frozen
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        keep: int = 20,
+        durability: Durability = "power",
+        host: Host = Host(),  # noqa: B008  frozen
+    ) -> None:
         self._keep = keep
         self._host = host
-        self._store = Store(folder / "crons.db", random=host.random)
+        self._store = Store(folder / "crons.db", durability=durability, random=host.random)
         # The clock's microseconds, so that the gate and the memory tell the same time.
         self._gate = LockFile(folder / "cron.lock", now_ns=lambda: micros(host.now()) * NANOS)
 

@@ -10,7 +10,10 @@ from pseudocron.backends.file.folder import named, prepare
 from pseudocron.errors import BackendError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
+
+    from pseudocron.backends import Durability
 
 # Instants are microseconds since the Unix epoch. A line of `runs` without `outcome` is running; one with
 # a `lease` (when it ends) is living; one that `waits` is an orphan. `claims` counts them, and is the fence.
@@ -82,8 +85,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
 )
 
+SYNCHRONOUS: Mapping[Durability, str] = {"power": "FULL", "process": "NORMAL"}
+"""How far a commit gets before it returns: to the disk, or to the system, which writes it when it likes."""
 
-def connect(path: Path) -> sqlite3.Connection:
+
+def connect(path: Path, durability: Durability) -> sqlite3.Connection:
     """A connection to the store at `path`, which is made and migrated as needed.
 
     Raises:
@@ -95,7 +101,7 @@ def connect(path: Path) -> sqlite3.Connection:
     _make_file(path)
     db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
     try:
-        _prepare(db, path)
+        _prepare(db, path, SYNCHRONOUS[durability])
     except BaseException:
         db.close()
         raise
@@ -112,14 +118,14 @@ def _make_file(path: Path) -> None:
     os.close(fd)
 
 
-def _prepare(db: sqlite3.Connection, path: Path) -> None:
+def _prepare(db: sqlite3.Connection, path: Path, synchronous: str) -> None:
     db.row_factory = sqlite3.Row
     version = _version(db)
     if version > len(MIGRATIONS):
         raise BackendError(
             f"{named(path)} has version {version}, this pseudocron knows {len(MIGRATIONS)}: upgrade pseudocron"
         )
-    db.execute("PRAGMA synchronous = FULL")  # a power cut must not reopen a slot
+    db.execute(f"PRAGMA synchronous = {synchronous}")  # by default a power cut must not reopen a slot
     if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
         raise BackendError(f"{named(path)} is on a file system without shared memory: name a local folder")
     if version < len(MIGRATIONS):

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from pseudocron.backends import Durability
+
 T = TypeVar("T")
 
 PATIENCE = 5.0
@@ -39,11 +41,13 @@ class Store:
 
     Args:
         path: The file; it and its folder are made when the store is opened.
+        durability: What a change outlives.
         random: A number in [0, 1), so that those who wait do not wait in step.
     """
 
-    def __init__(self, path: Path, *, random: Callable[[], float]) -> None:
+    def __init__(self, path: Path, *, durability: Durability, random: Callable[[], float]) -> None:
         self._path = path
+        self._durability = durability
         self._random = random
         self._turn = threading.Lock()
         self._db: sqlite3.Connection | None = None
@@ -100,7 +104,7 @@ class Store:
         if self._db is not None and not self._is_at_path():
             self._disconnect()
         if self._db is None:
-            self._db = connect(self._path)
+            self._db = connect(self._path, self._durability)
             self._file = self._path.stat()
         return self._db
 
