@@ -195,7 +195,7 @@ def _meant(value: Any, hint: Any) -> Any:
     origin, parts = get_origin(hint) or hint, get_args(hint)
     origin = ABSTRACT.get(origin, origin)
     if origin in {Union, types.UnionType}:
-        return _first(value, parts)
+        return _first(value, hint)
     if origin in LISTS and isinstance(value, list | tuple):
         return _several(value, origin, parts)
     if origin is dict and isinstance(value, dict) and parts:
@@ -203,21 +203,28 @@ def _meant(value: Any, hint: Any) -> Any:
     return _instance(value, hint) if isinstance(hint, type) else value
 
 
-def _first(value: Any, hints: Sequence[Any]) -> Any:
-    """What it means by the annotation of a union that fits best: that which would be stored just so, else the first."""
-    if value is None and types.NoneType in hints:
-        return None
-    fitting = list(_fitting(value, hints))
-    return next((meant for meant in fitting if _to_json(meant) == value), fitting[0] if fitting else value)
+def _first(value: Any, union: Any) -> Any:
+    """What it means by the part of a union that fits best: that which would be stored just so, else the first."""
+    fitting = list(_fitting(value, get_args(union)))
+    if not fitting:
+        raise TypeError(f"must be {inspect.formatannotation(union)}")
+    return next((meant for meant in fitting if _to_json(meant) == value), fitting[0])
 
 
 def _fitting(value: Any, hints: Sequence[Any]) -> Iterator[Any]:
     for hint in hints:
-        kind = get_origin(hint) or hint
         with suppress(Exception):  # then it is meant otherwise
             meant = _meant(value, hint)
-            if not isinstance(kind, type) or isinstance(meant, kind):
+            if _is_a(meant, get_origin(hint) or hint):
                 yield meant
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    """Whether it is what a type says; of what can't be asked for, such as a protocol or `Any`, everything is."""
+    try:
+        return isinstance(value, (float, int) if kind is float else kind)  # as for type checkers, an int is a float
+    except TypeError:
+        return True
 
 
 def _several(value: Sequence[Any], kind: Any, parts: Sequence[Any]) -> Any:
@@ -261,11 +268,13 @@ def _same(before: Any, after: Any) -> bool:
 
 def _misfit(function: Callable[..., Any], name: str, value: object) -> str:
     unread = _shape(function).unread.get(name)
-    mend = (
-        f"its annotation {unread!r} can't be followed at run time, import what it names outside of TYPE_CHECKING"
-        if unread
-        else "annotate the parameter with its type, or hand over text, numbers, lists and mappings"
-    )
+    hint = _shape(function).hints[name]
+    if unread:
+        mend = f"its annotation {unread!r} can't be followed at run time, import what it names outside of TYPE_CHECKING"
+    elif hint is Any:
+        mend = "annotate the parameter with its type, or hand over text, numbers, lists and mappings"
+    else:
+        mend = f"hand over what its annotation says: {inspect.formatannotation(hint)}"
     trouble = f"of type {type(value).__name__}, would not come back from the store as it is"
     return f"{_name(function)}: argument {name!r}: {show(value)}: {trouble}, {mend}"
 

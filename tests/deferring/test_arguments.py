@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, IntEnum, StrEnum
 from functools import partial, wraps
+from inspect import formatannotation
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, NewType, Optional
+from typing import TYPE_CHECKING, Any, Literal, NewType, Optional
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -98,6 +99,11 @@ def through(annotation: Any, value: object) -> Any:
         (Mapping[str, list[UUID]], {"all": [ID]}),
         (list[Price | None], [None, Price(Decimal(3))]),
         (Room, "B-204"),
+        (float | None, 1),
+        (Any | None, "text"),
+        (Sized | UUID, "text"),
+        (Literal["a"] | None, "a"),
+        (list[datetime] | None, [EIGHT]),
         (Any, {"plain": [1, 1.5, True, None, "text"]}),
         (str, "Ünïcödé \u2028 \0 😀"),
         (int, 2**70),
@@ -171,6 +177,12 @@ def test_a_time_in_the_repeated_hour_of_a_zone_comes_back_as_the_same_instant() 
         (Any, "half of a pair \ud800", "str"),
         (Any, type("Loud", (str,), {})("x"), "Loud"),
         (datetime, "2024-05-01", "str"),
+        (datetime | None, "soon", "str"),
+        (UUID | Decimal, "B-204", "str"),
+        (int | str, 1.5, "float"),
+        (list[datetime] | None, ["soon"], "list"),
+        (Colour | Price | None, {"cost": 1}, "dict"),
+        (UUID | datetime, None, "NoneType"),
         (date, EIGHT, "datetime"),
         (list[int], (1, 2), "tuple"),
         (tuple[int, int], (1, 2, 3), "tuple"),
@@ -187,7 +199,8 @@ def test_what_would_not_come_back_is_refused_with_the_name_of_the_argument(
     line = str(caught.value)
     assert line.startswith("task(): argument 'value': ")
     assert f": of type {kind}, would not come back" in line
-    assert line.endswith("annotate the parameter with its type, or hand over text, numbers, lists and mappings")
+    mend = "annotate the parameter with its type, or hand over text, numbers, lists and mappings"
+    assert line.endswith(mend if annotation is Any else f"what its annotation says: {formatannotation(annotation)}")
     assert "\n" not in line
 
 
@@ -282,13 +295,16 @@ def test_a_wrapped_function_a_partial_and_an_object_are_known_by_their_annotatio
             {"number": str(ID), "colour": "green"},
             "argument 'colour': 'green': ValueError: 'green' is not a valid Colour",
         ),
+        ({"number": str(ID), "until": "soon"}, "argument 'until': 'soon': TypeError: must be datetime.datetime | None"),
         ({"number": str(ID), "price": {"cost": 1}}, "argument 'price': {'cost': 1}: TypeError: "),
         ({"number": str(ID), "rest": 5}, "stored arguments do not fit: TypeError: "),
         ([1], r"stored arguments [1]: must be a mapping"),
     ],
 )
 def test_stored_arguments_that_do_not_fit_any_more_are_named(stored: object, words: str) -> None:
-    def pay(number: UUID, *rest: int, colour: Colour = Colour.RED, price: Price | Any = None) -> None: ...
+    def pay(
+        number: UUID, *rest: int, colour: Colour = Colour.RED, until: datetime | None = None, price: Any = None
+    ) -> None: ...
 
     pay.__annotations__["price"] = "Price"
     with pytest.raises(ArgumentError) as caught:
