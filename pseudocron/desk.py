@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakMethod
 
 from pseudocron.backends import connect
-from pseudocron.errors import EventLoopError, PseudoCronError
+from pseudocron.errors import EventLoopError
 from pseudocron.host import Host
 
 if TYPE_CHECKING:
@@ -88,13 +88,8 @@ class Desk:
         return await asyncio.shield(task)
 
     async def _store(self, backend: Backend, jobs: Sequence[NewJob]) -> Sequence[str]:
-        ids = await backend.defer(jobs)
-        due = min(job.due for job in jobs)
-        try:
-            await backend.lower(due, self._settings().cron_max_time)
-        except PseudoCronError as error:
-            logger.warning("a job is stored, but may start late, as its gate could not be lowered: %s", error)
-        self._tell(due)
+        ids = await backend.defer(jobs, max_age=self._settings().cron_max_time)
+        self._tell(min(job.due for job in jobs))
         return ids
 
     async def job(self, job_id: str) -> Job | None:

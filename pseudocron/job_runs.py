@@ -178,7 +178,7 @@ class JobRuns:
     async def _record_at_last(self, claim: JobClaim, end: JobEnd) -> JobState | None:
         for failures in count():
             try:
-                return await self._backend.finish_job(claim, end)
+                return (await self._backend.finish_jobs([(claim, end)]))[0]
             except PseudoCronError as error:
                 if not failures:
                     logger.warning("%s: the result could not be recorded yet: %s", claim.task, error)

@@ -87,10 +87,20 @@ class LockFile:
         target = due_ns - round(max_age * NANO)
         deadline = time.monotonic() + PATIENCE
         with self._named():
-            while not self._lowered(target):
+            # One that is stale by then needs no lock: who enters it from now on has yet to look.
+            while self._is_above(target) and not self._lowered(target):
                 if time.monotonic() > deadline:
                     raise TimeoutError(0, f"locked by another process for over {PATIENCE:g} s")
                 time.sleep(PAUSE)
+
+    def _is_above(self, target: int) -> bool:
+        try:
+            status = self.path.stat()
+        except FileNotFoundError:
+            return False
+        _demand_file(status)
+        # A date in the future is stale already, and an older one would make it fresh.
+        return target < status.st_mtime_ns <= self.now_ns()
 
     def _lowered(self, target: int) -> bool:
         """Whether the lock could be had, or the file is missing and so is stale as it is."""
@@ -98,9 +108,7 @@ class LockFile:
             with self._locked(make=False) as fd:
                 if fd is None:
                     return False
-                mtime = os.fstat(fd).st_mtime_ns
-                # A date in the future is stale already, and an older one would make it fresh.
-                if target < mtime <= self.now_ns():
+                if target < os.fstat(fd).st_mtime_ns <= self.now_ns():
                     os.utime(fd, ns=(target, target))
                 return True
         except FileNotFoundError:

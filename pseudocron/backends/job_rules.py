@@ -143,7 +143,7 @@ def claim_of(job: Job, started: datetime) -> JobClaim:
 
 
 def finished(job: Job, end: JobEnd, mark: JobState | None, now: datetime) -> Job:
-    """A running job whose attempt ended; `Queue.finish_job` is the source of the rules."""
+    """A running job whose attempt ended; `Queue.finish_jobs` is the source of the rules."""
     job = replace(job, ended=now, attempts=job.attempts - (not end.counts), error=kept(end.error) or job.error)
     if mark is not None and end.state is not JobState.SUCCEEDED:
         return dropped(job, mark, now)

@@ -132,8 +132,11 @@ class Queue(ABC):
     """A job that was lost so often has killed its workers, and is `failed` instead of pending again."""
 
     @abstractmethod
-    async def defer(self, jobs: Sequence[NewJob]) -> Sequence[str]:
+    async def defer(self, jobs: Sequence[NewJob], *, max_age: float) -> Sequence[str]:
         """Store jobs, all of them or none; for each the id of the job that stands for it now.
+
+        Then let the gate turn stale when the first of them is due, as `Backend.lower` does with `max_age`. Jobs
+        that are stored stay so if that fails: it is logged, not raised.
 
         That is its own, or with `Conflict.KEEP` that of the pending job with its key. A job whose id is stored
         already, in whatever state, is not stored again. Of two jobs of one call with the same key the later is the
@@ -187,8 +190,8 @@ class Queue(ABC):
         """
 
     @abstractmethod
-    async def finish_job(self, claim: JobClaim, end: JobEnd) -> JobState | None:
-        """Record how an attempt ended; the state the job is in then, None if it was no longer the claim's own.
+    async def finish_jobs(self, ends: Sequence[tuple[JobClaim, JobEnd]]) -> Sequence[JobState | None]:
+        """Record how attempts ended; for each the state its job is in then, None if it was no longer the claim's own.
 
         It is the claim's own until it is reaped or finished, even if its lease is over. One that was marked by
         `defer` or `cancel` and did not succeed ends as `replaced` or `cancelled`.
@@ -201,6 +204,10 @@ class Queue(ABC):
         Marked jobs end as `replaced` or `cancelled`; one lost for the `lost_at_most`-th time is `failed`. Returns
         what was reaped, in its new state.
         """
+
+    @abstractmethod
+    async def waiting_tasks(self) -> Collection[str]:
+        """The names of the tasks of which jobs are pending. The cost does not grow with how many jobs."""
 
     @abstractmethod
     async def job(self, job_id: str) -> Job | None:

@@ -44,7 +44,7 @@ class Desk:
         return job_id
 
     def defer_all(self, *jobs: NewJob) -> Sequence[str]:
-        return self.world.do(self.world.backend.defer(jobs))
+        return self.world.do(self.world.backend.defer(jobs, max_age=60))
 
     def claims(self, limit: int = 100, **tasks: int | None) -> Sequence[JobClaim]:
         """What a claim of these tasks gets; of `mail`, if none is named."""
@@ -59,7 +59,11 @@ class Desk:
         return [claim.job_id for claim in self.claims(limit, **tasks)]
 
     def end(self, claim: JobClaim, state: JobState = JobState.SUCCEEDED, **options: Any) -> JobState | None:
-        return self.world.do(self.world.backend.finish_job(claim, JobEnd(state=state, **options)))
+        (ended,) = self.end_all((claim, JobEnd(state=state, **options)))
+        return ended
+
+    def end_all(self, *ends: tuple[JobClaim, JobEnd]) -> Sequence[JobState | None]:
+        return self.world.do(self.world.backend.finish_jobs(ends))
 
     def cancel(self, job_id: str | None = None, **named: str) -> bool:
         return self.world.do(self.world.backend.cancel(job_id=job_id, **named))
@@ -83,6 +87,9 @@ class Desk:
     def next(self, *tasks: str) -> datetime | None:
         return self.world.do(self.world.backend.next_job(tasks or ("mail",)))
 
+    def waiting(self) -> set[str]:
+        return set(self.world.do(self.world.backend.waiting_tasks()))
+
     def retry(self, job_id: str) -> bool:
         return self.world.do(self.world.backend.retry(job_id))
 
@@ -91,7 +98,8 @@ async def defer(folder: Path) -> None:
     backend = File(folder)
     await backend.open()
     for n in count():
-        (job_id,) = await backend.defer([NewJob(job_id=f"job-{n}", task="mail", arguments="[]", due=NOON)])
+        new = NewJob(job_id=f"job-{n}", task="mail", arguments="[]", due=NOON)
+        (job_id,) = await backend.defer([new], max_age=60)
         print(job_id, flush=True)  # noqa: T201  its output
 
 
@@ -101,7 +109,8 @@ async def drain(folder: Path, limit: int) -> None:
     await backend.open()
     while claims := await backend.claim_jobs({"mail": None}, limit=limit, worker=str(os.getpid()), lease=300):
         for claim in claims:
-            assert await backend.finish_job(claim, JobEnd(state=JobState.SUCCEEDED)) is JobState.SUCCEEDED
+            (state,) = await backend.finish_jobs([(claim, JobEnd(state=JobState.SUCCEEDED))])
+            assert state is JobState.SUCCEEDED
             print(claim.job_id)  # noqa: T201  its output
     await backend.close()
 

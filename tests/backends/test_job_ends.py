@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backends.worlds import LEASE, NOON
-from pseudocron.backends.jobs import JobState
+from pseudocron.backends.jobs import JobEnd, JobState
 from pseudocron.capture import LIMIT
 
 if TYPE_CHECKING:
@@ -33,6 +33,19 @@ def test_a_job_that_succeeded_is_over(desk: Desk) -> None:
     desk.world.forward(2 * LEASE)
     assert not desk.lose()
     assert desk.started() == []
+
+
+def test_of_several_that_are_finished_together_each_one_s_state_is_told(desk: Desk) -> None:
+    desk.defer_all(*(desk.new() for _ in range(3)))
+    first, second, third = desk.claims()
+    assert desk.end(second) is JobState.SUCCEEDED
+    ended = desk.end_all(
+        (first, JobEnd(state=JobState.FAILED)),
+        (second, JobEnd(state=JobState.FAILED)),
+        (third, JobEnd(state=JobState.PENDING)),
+    )
+    assert list(ended) == [JobState.FAILED, None, JobState.PENDING]
+    assert desk.end_all() == []
 
 
 def test_a_job_that_failed_for_good_says_why(desk: Desk) -> None:

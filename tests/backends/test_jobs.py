@@ -321,3 +321,26 @@ def test_what_runs_or_has_ended_is_not_next(desk: Desk) -> None:
     assert desk.next() is None
     desk.end(claim)
     assert desk.next() is None
+
+
+# The gate, and what waits
+
+
+def test_deferring_lets_the_gate_turn_stale_when_the_first_job_is_due(desk: Desk) -> None:
+    world = desk.world
+    assert world.do(world.backend.enter(60))
+    desk.defer_all(desk.new(due=NOON + 20 * SECOND), desk.new(due=NOON + 40 * SECOND))
+    assert world.do(world.backends[1].fresh_for(60)) == 20
+    desk.defer(due=NOON + 30 * SECOND)
+    assert world.do(world.backend.fresh_for(60)) == 20
+    desk.defer()
+    assert world.do(world.backend.fresh_for(60)) == 0
+
+
+def test_the_tasks_of_pending_jobs_are_named_each_once(desk: Desk) -> None:
+    assert desk.waiting() == set()
+    desk.defer_all(*(desk.new(task=task, due=NOON + n * SECOND) for task in ("mail", "sms", "fax") for n in (0, 1)))
+    assert desk.waiting() == {"mail", "sms", "fax"}
+    desk.world.forward(1)
+    assert len(desk.started(mail=None)) == 2
+    assert desk.waiting() == {"sms", "fax"}

@@ -39,7 +39,8 @@ async def stored(folder: Path, states: Sequence[JobState]) -> Sequence[Job]:
 async def fill(folder: Path, jobs: int) -> None:
     backend = File(folder)
     await backend.open()
-    await backend.defer([NewJob(job_id=f"job-{n}", task="mail", arguments="[]", due=NOON) for n in range(jobs)])
+    many = [NewJob(job_id=f"job-{n}", task="mail", arguments="[]", due=NOON) for n in range(jobs)]
+    await backend.defer(many, max_age=60)
     await backend.close()
 
 

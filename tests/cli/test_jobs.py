@@ -69,7 +69,7 @@ def claimed(folder: Path, end: JobEnd | None = None) -> None:
         await store.open()
         (claim,) = await store.claim_jobs({"broken": None}, limit=1, worker="other:1", lease=60)
         if end is not None:
-            await store.finish_job(claim, end)
+            await store.finish_jobs([(claim, end)])
         await store.close()
 
     asyncio.run(work())

@@ -390,19 +390,15 @@ def test_who_listens_is_told_after_the_job_is_stored_and_when_the_first_is_due()
     happened: list[object] = []
 
     class Telling(Memory):
-        async def defer(self, jobs: Sequence[NewJob]) -> Sequence[str]:
-            ids = await super().defer(jobs)
+        async def defer(self, jobs: Sequence[NewJob], *, max_age: float) -> Sequence[str]:
+            ids = await super().defer(jobs, max_age=max_age)
             happened.append("stored")
             return ids
-
-        async def lower(self, due: datetime, max_age: float) -> None:
-            await super().lower(due, max_age)
-            happened.append("lowered")
 
     crons._desk._backend = Telling()
     crons.on_deferred(happened.append)
     restoring(crons).options(delay=60).defer_many_sync([{"classroom": "A"}] * 2)
-    assert happened == ["stored", "lowered", START + timedelta(seconds=60)]
+    assert happened == ["stored", START + timedelta(seconds=60)]
 
 
 def test_a_method_that_listens_does_not_keep_its_object() -> None:
@@ -478,10 +474,10 @@ def test_who_is_cancelled_while_a_job_is_stored_leaves_a_job_that_the_gate_knows
         stored = asyncio.Event()
 
         class Slow(Memory):
-            async def defer(self, jobs: Sequence[NewJob]) -> Sequence[str]:
+            async def defer(self, jobs: Sequence[NewJob], *, max_age: float) -> Sequence[str]:
                 stored.set()
                 await asyncio.to_thread(go.wait)
-                return await super().defer(jobs)
+                return await super().defer(jobs, max_age=max_age)
 
         crons._desk._backend = Slow()
         caller = asyncio.ensure_future(restoring(crons).defer("A"))

@@ -39,7 +39,8 @@ class World:
     async def defer(self, task: str, *, delay: float = 0, **arguments: Any) -> str:
         job_id = uuid4().hex
         due = self.clock.now + timedelta(seconds=delay)
-        await self.backend.defer([NewJob(job_id=job_id, task=task, arguments=json.dumps(arguments), due=due)])
+        new = NewJob(job_id=job_id, task=task, arguments=json.dumps(arguments), due=due)
+        await self.backend.defer([new], max_age=60)
         return job_id
 
     async def look(self) -> bool:

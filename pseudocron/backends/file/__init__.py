@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Concatenate, ParamSpec, TypeVar
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from pseudocron.backends import Durability
     from pseudocron.backends.base import Claim, Proposal, Reaped, Refusal, Result, Run, Skip, State
     from pseudocron.backends.jobs import Job, JobClaim, JobEnd, JobState, NewJob
+
+logger = logging.getLogger("pseudocron")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -82,7 +85,10 @@ class File(Backend):
 
     async def lower(self, due: datetime, max_age: float) -> None:
         """See `Backend.lower`."""
-        await self._host.hop(self._gate.lower, micros(due) * NANOS, max_age)
+        await self._host.hop(self._lower, due, max_age)
+
+    def _lower(self, due: datetime, max_age: float) -> None:
+        self._gate.lower(micros(due) * NANOS, max_age)
 
     async def states(self, marks: Mapping[str, datetime]) -> Mapping[str, State]:
         """See `Backend.states`."""
@@ -128,9 +134,18 @@ class File(Backend):
         """See `Backend.reset`."""
         await self._hop(Ledger.reset, name, mark)
 
-    async def defer(self, jobs: Sequence[NewJob]) -> Sequence[str]:
+    async def defer(self, jobs: Sequence[NewJob], *, max_age: float) -> Sequence[str]:
         """See `Queue.defer`."""
-        return await self._on_queue(lambda queue: queue.defer(jobs))
+        return await self._host.hop(self._defer, jobs, max_age)
+
+    def _defer(self, jobs: Sequence[NewJob], max_age: float) -> Sequence[str]:
+        ids = self._transact_jobs(lambda queue: queue.defer(jobs))
+        try:
+            if jobs:
+                self._lower(min(job.due for job in jobs), max_age)
+        except BackendError as error:
+            logger.warning("a job is stored, but may start late, as its gate could not be lowered: %s", error)
+        return ids
 
     async def cancel(self, *, job_id: str | None = None, task: str | None = None, key: str | None = None) -> bool:
         """See `Queue.cancel`."""
@@ -152,13 +167,17 @@ class File(Backend):
         """See `Queue.renew_jobs`."""
         return self._transact_jobs(lambda queue: queue.renew_jobs(claims, lease))
 
-    async def finish_job(self, claim: JobClaim, end: JobEnd) -> JobState | None:
-        """See `Queue.finish_job`."""
-        return await self._on_queue(lambda queue: queue.finish_job(claim, end))
+    async def finish_jobs(self, ends: Sequence[tuple[JobClaim, JobEnd]]) -> Sequence[JobState | None]:
+        """See `Queue.finish_jobs`."""
+        return await self._on_queue(lambda queue: queue.finish_jobs(ends))
 
     async def reap_jobs(self) -> Sequence[Job]:
         """See `Queue.reap_jobs`."""
         return await self._on_queue(Jobs.reap_jobs)
+
+    async def waiting_tasks(self) -> Collection[str]:
+        """See `Queue.waiting_tasks`."""
+        return await self._on_queue(Jobs.waiting_tasks)
 
     async def job(self, job_id: str) -> Job | None:
         """See `Queue.job`."""

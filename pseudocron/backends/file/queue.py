@@ -43,6 +43,16 @@ START = """
     WHERE id = ?"""
 FIRST_READY = f"SELECT due FROM jobs WHERE {READY} AND task = ? ORDER BY priority DESC, due LIMIT 1"  # noqa: S608
 FIRST_SCHEDULED = f"SELECT due FROM jobs WHERE {SCHEDULED} AND task = ? ORDER BY due LIMIT 1"  # noqa: S608
+# From one task to the next through the index, past all of its jobs.
+WAITING_TASKS = """
+    WITH RECURSIVE waiting (task) AS (
+        SELECT min(task) FROM jobs WHERE state = 'pending' AND ready = ?1
+        UNION ALL
+        SELECT (SELECT min(jobs.task) FROM jobs
+            WHERE state = 'pending' AND ready = ?1 AND jobs.task > waiting.task)
+        FROM waiting WHERE waiting.task IS NOT NULL
+    )
+    SELECT task FROM waiting WHERE task IS NOT NULL"""
 RENEW = "UPDATE jobs SET lease = ? WHERE job_id = ? AND fence = ? AND lease IS NOT NULL"
 STAND = """
     UPDATE jobs SET state = :state, due = :due, ready = :due <= :now, expires = :expires, attempts = :attempts,
@@ -159,8 +169,11 @@ class Jobs:
         renewed = (self._db.execute(RENEW, (until, claim.job_id, claim.fence)).rowcount for claim in claims)
         return {claim.job_id for claim, living in zip(claims, renewed, strict=True) if living}
 
-    def finish_job(self, claim: JobClaim, end: JobEnd) -> JobState | None:
-        """See `Queue.finish_job`."""
+    def finish_jobs(self, ends: Sequence[tuple[JobClaim, JobEnd]]) -> Sequence[JobState | None]:
+        """See `Queue.finish_jobs`."""
+        return [self._finish(claim, end) for claim, end in ends]
+
+    def _finish(self, claim: JobClaim, end: JobEnd) -> JobState | None:
         own = self._one("job_id = ? AND fence = ? AND lease IS NOT NULL", claim.job_id, claim.fence)
         if own is None:
             return None
@@ -175,6 +188,10 @@ class Jobs:
         for job in reaped:
             self._stand(job)
         return reaped
+
+    def waiting_tasks(self) -> Collection[str]:
+        """See `Queue.waiting_tasks`."""
+        return {row["task"] for ready in (0, 1) for row in self._db.execute(WAITING_TASKS, (ready,))}
 
     def job(self, job_id: str) -> Job | None:
         """See `Queue.job`."""

@@ -21,4 +21,4 @@ class Memory(Jobs, Slots):
     def __init__(self, *, store: Store | None = None, keep: int = 20, host: Host = Host()) -> None:  # noqa: B008
         shared = store or Store()
         Slots.__init__(self, shared, keep=keep, now=host.now)
-        Jobs.__init__(self, shared.lock, shared.shelf, host.now)
+        Jobs.__init__(self, shared.lock, shared.shelf, host.now, self.lower)

@@ -11,7 +11,7 @@ from pseudocron.backends.job_rules import claim_of, claimed, dropped, finished, 
 from pseudocron.backends.jobs import Conflict, JobState, Queue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
     from datetime import datetime
     from threading import Lock
 
@@ -26,18 +26,29 @@ class Jobs(Queue):
         lock: Held by one verb at a time.
         shelf: The jobs.
         now: The clock.
+        lower: Lowers the gate.
     """
 
-    def __init__(self, lock: Lock, shelf: Shelf, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        lock: Lock,
+        shelf: Shelf,
+        now: Callable[[], datetime],
+        lower: Callable[[datetime, float], Awaitable[None]],
+    ) -> None:
         self._lock = lock
         self._shelf = shelf
         self._clock = now
+        self._lower = lower
 
-    async def defer(self, jobs: Sequence[NewJob]) -> Sequence[str]:
+    async def defer(self, jobs: Sequence[NewJob], *, max_age: float) -> Sequence[str]:
         """See `Queue.defer`."""
         with self._lock:
             self._refuse(jobs)
-            return [self._defer(new) for new in jobs]
+            ids = [self._defer(new) for new in jobs]
+        if jobs:
+            await self._lower(min(new.due for new in jobs), max_age)
+        return ids
 
     def _refuse(self, jobs: Sequence[NewJob]) -> None:
         """Raise before anything is stored."""
@@ -115,14 +126,18 @@ class Jobs(Queue):
         own = kept and kept.job.state is JobState.RUNNING and kept.job.fence == claim.fence
         return kept if own else None
 
-    async def finish_job(self, claim: JobClaim, end: JobEnd) -> JobState | None:
-        """See `Queue.finish_job`."""
+    async def finish_jobs(self, ends: Sequence[tuple[JobClaim, JobEnd]]) -> Sequence[JobState | None]:
+        """See `Queue.finish_jobs`."""
         with self._lock:
-            now, kept = self._clock(), self._own(claim)
-            if kept is None:
-                return None
-            self._shelf.put(kept, finished(kept.job, end, kept.mark, now), now)
-            return kept.job.state
+            now = self._clock()
+            return [self._finish(claim, end, now) for claim, end in ends]
+
+    def _finish(self, claim: JobClaim, end: JobEnd, now: datetime) -> JobState | None:
+        kept = self._own(claim)
+        if kept is None:
+            return None
+        self._shelf.put(kept, finished(kept.job, end, kept.mark, now), now)
+        return kept.job.state
 
     async def reap_jobs(self) -> Sequence[Job]:
         """See `Queue.reap_jobs`."""
@@ -132,6 +147,13 @@ class Jobs(Queue):
             for kept in over:
                 self._shelf.put(kept, lost(kept.job, kept.mark, now), now)
             return [kept.job for kept in over]
+
+    async def waiting_tasks(self) -> Collection[str]:
+        """See `Queue.waiting_tasks`."""
+        with self._lock:
+            shelf = self._shelf
+            lines = (line for of_tasks in (shelf.scheduled, shelf.ready) for line in of_tasks.items())
+            return {task for task, line in lines if line.first}
 
     async def job(self, job_id: str) -> Job | None:
         """See `Queue.job`."""
