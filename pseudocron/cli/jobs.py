@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from pseudocron.arguments import revive
-from pseudocron.backends.jobs import JobState
+from pseudocron.backends.jobs import Conflict, JobState
 from pseudocron.cli.inspecting import MOST as MOST_LINES
 from pseudocron.cli.operating import Instant, durable
 from pseudocron.cli.shared import crons_option, fail, json_option, perform, print_json
@@ -79,7 +79,14 @@ def _json(text: str) -> Any:
 @click.argument("task")
 @click.option("--at", type=Instant(), help="Not before this instant, such as 2024-05-01T08:00:00+08:00.")
 @click.option("--delay", type=Span(), help="Not before so much later: seconds, or such as 90s or 1h30m.")
-@click.option("--key", help="Replaces the pending job of the task that has this key.")
+@click.option("--key", help="Unique among the pending jobs of the task.")
+@click.option(
+    "--on-conflict",
+    type=click.Choice([*map(str, Conflict)]),
+    default=str(Conflict.REPLACE),
+    show_default=True,
+    help="What becomes of a pending job with the key: it is replaced, it is kept, or that is an error.",
+)
 @click.option(
     "--priority", type=click.IntRange(-MOST, MOST), default=0, help="Of what is due the highest starts first."
 )
@@ -88,7 +95,7 @@ def _json(text: str) -> Any:
 def defer(ref: str, task: str, arguments: dict[str, Any], **terms: Any) -> None:
     """Store a call of a task, and print the job's id.
 
-    When the id is printed, the job is committed.
+    When the id is printed, the job is committed. With `--on-conflict keep` it may be that of the older job.
     """
     click.echo(perform(_defer(ref, task, arguments, terms)))
 
@@ -129,7 +136,7 @@ def jobs(ctx: click.Context, /, ref: str, states: Sequence[str], *, as_json: boo
         return
     found = perform(_jobs(ref, [JobState(state) for state in states], **only))
     if as_json:
-        print_json([asdict(job) | {"arguments": _json(job.arguments)} for job in found])
+        print_json([_plain(job) for job in found])
     else:
         print_table(_JOBS, found)
 
@@ -137,11 +144,15 @@ def jobs(ctx: click.Context, /, ref: str, states: Sequence[str], *, as_json: boo
 @jobs.command()
 @crons_option
 @click.argument("job_id")
-def show(ref: str, job_id: str) -> None:
+@json_option
+def show(ref: str, job_id: str, *, as_json: bool) -> None:
     """Show all that is known of a job."""
     job = perform(_job(ref, job_id))
     if job is None:
         fail(_stands(job_id, job))
+    if as_json:
+        print_json(_plain(job))
+        return
     for name, value in asdict(job).items():
         if value is not None and name != "error":
             click.echo(f"{name:<9}  {plain(str(value) if isinstance(value, str | int) else local(value))}")
@@ -239,6 +250,11 @@ def _stands(job_id: str, job: Job | None) -> str:
     if job is None:
         return f"there is no job {shown(job_id)} (any more)"
     return f"job {job_id} is {job.state}"
+
+
+def _plain(job: Job) -> dict[str, Any]:
+    """A job for JSON, whose arguments are JSON and no text."""
+    return asdict(job) | {"arguments": _json(job.arguments)}
 
 
 def _why(job: Job) -> str:

@@ -112,6 +112,17 @@ def test_a_delay_and_an_expiry_may_be_said_from_now(tasks: Path) -> None:
     assert expires - due == timedelta(minutes=30)
 
 
+def test_the_newer_job_of_a_key_replaces_the_older_unless_something_else_is_said(tasks: Path) -> None:
+    argv = ["restore", *LATER, "--key", "k"]
+    first = deferred(tasks, *argv)
+    assert deferred(tasks, *argv, "--on-conflict", "keep") == first
+    refused = said(tasks, "defer", *argv, "--on-conflict", "raise")
+    assert (refused.exit_code, refused.stdout, refused.stderr.count("\n")) == (1, "", 1)
+    assert "'k'" in refused.stderr
+    second = deferred(tasks, *argv)
+    assert [(job["job_id"], job["state"]) for job in listed(tasks)] == [(second, "pending"), (first, "replaced")]
+
+
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
@@ -138,6 +149,7 @@ def test_what_does_not_fit_the_task_is_one_line_and_nothing_is_stored(argv: list
         ["defer", "broken", "--delay=-1"],
         ["defer", "broken", "--delay", "9" * 400],
         ["defer", "broken", "--expires", "never"],
+        ["defer", "broken", "--on-conflict", "merge"],
         ["defer", "broken", "--priority", "1.5"],
         ["defer", "broken", "--arg", "a"],
         ["defer", "broken", "--arg", "a=1", "--arg", "a=2"],
@@ -221,6 +233,7 @@ def test_show_tells_all_that_is_known_with_the_whole_error(tasks: Path) -> None:
     assert (shown["job_id"], shown["state"], shown["worker"]) == (job_id, "failed", "other:1")
     assert shown["arguments"] == '{"why":{"a":"学"}}'
     assert (begin, end) == ("  Traceback", "  ValueError:  [2J")
+    assert json.loads(said(tasks, "jobs", "show", job_id, "--json").stdout) == listed(tasks)[0]
 
 
 def test_a_retried_job_is_looked_at_at_once(tasks: Path) -> None:
