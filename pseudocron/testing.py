@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from pseudocron.host import Host
 from pseudocron.runner import Runner
+from pseudocron.settings import checked
+from pseudocron.values import aware
 
 if TYPE_CHECKING:
     from pseudocron.backends.base import Outcome
@@ -36,18 +38,22 @@ class Ran:
 class World:
     """One process that runs the crons and jobs of a `Crons`, in memory, while the test moves the clock.
 
-    What the application defers lands in it as well.
+    What the application defers lands in it as well. `with World(crons) as world:` gives the `Crons` its own store and
+    clock back in the end.
 
     Args:
         crons: Its store and its clock are replaced.
         start: The time at first, aware.
+
+    Raises:
+        ConfigError: `start` is not aware.
     """
 
     def __init__(self, crons: Crons, *, start: datetime = START) -> None:
-        self.now = start.astimezone(UTC)
+        self.now: datetime = checked(aware, start, "World: start")
         host = Host(now=lambda: self.now, monotonic=self._seconds, sleep=self._pass_by, random=lambda: 1.0)
-        crons.pin(backend="memory:", app=crons.settings.app)
-        settings = crons.settings
+        settings = self._before = crons.settings
+        crons.pin(backend="memory:", app=settings.app)
         self._crons = crons
         self._runner = Runner(
             crons.connect(host),
@@ -57,6 +63,13 @@ class World:
             lease=settings.lease,
             state={},
         )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._crons.pin(backend=self._before.backend, app=self._before.app)
+        self._crons.connect(Host())
 
     async def advance(
         self, *, weeks: float = 0, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0

@@ -52,7 +52,7 @@ FLOORS = (
     ("scheduler",),
     ("runtime", "watch"),
     ("lifespan", "report"),
-    ("middleware", "testing", "cli"),
+    ("middleware", "testing", "pytest_plugin", "cli"),
     ("", "__main__"),
 )
 
