@@ -48,7 +48,7 @@ FLOORS = (
         "child",
         "called",
     ),
-    ("pool", "runs", "job_runs", "due", "hints", "leases", "runner"),
+    ("pool", "runs", "job_runs", "due", "hints", "leases", "strangers", "runner"),
     ("scheduler",),
     ("runtime", "watch"),
     ("lifespan", "report"),

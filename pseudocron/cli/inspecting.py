@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from pseudocron.cli.shared import complete_name, crons_option, json_option, name_argument, one_line, perform, print_json
-from pseudocron.cli.tables import Column, brief, local, print_table, span
+from pseudocron.cli.tables import Column, brief, local, plain, print_table, span
 from pseudocron.config import open_source
 from pseudocron.host import utcnow
 from pseudocron.report import CronStatus, cron_status
 from pseudocron.schedule import jittered
+from pseudocron.strangers import complaint, strangers
 from pseudocron.watch import Watch, watch
 
 if TYPE_CHECKING:
@@ -32,21 +33,25 @@ MOST = 10_000
 def check(ref: str) -> None:
     """Validate the configuration, show it, and open the store.
 
-    Shows the settings, each schedule in words and its next three runs. Exits with 1, and one line, if anything
-    is wrong.
+    Shows the settings, each schedule in words and its next three runs, the tasks, and those of which jobs are pending
+    though they are not registered any more. Exits with 1, and one line, if anything is wrong.
     """
     seen = watch(ref)
     with one_line():
         crons = seen.source.load()
-    click.echo(f"{ref}: {len(crons)} crons")
+    click.echo(f"{ref}: {len(crons)} crons, {len(crons.tasks)} tasks")
     for name, value in asdict(crons.settings).items():
         click.echo(f"  {name:<13}  {value}")
     for cron in crons:
         click.echo(f"\n{cron.name}: {cron.schedule.words}{'' if cron.enabled else ' (disabled)'}")
         click.echo(f"  runs {cron.target}")
         click.echo(f"  next {', '.join(local(slot) for slot in _upcoming(cron, 3)) or 'never'}")
-    perform(_open(seen))
+    for task in crons.tasks.values():
+        click.echo(f"\n{task.name}: a task, retries={task.retries}\n  runs {task.target}")
+    forsaken = perform(_open(seen))
     click.echo(f"\nThe store {crons.settings.backend} can be opened.")
+    for name in forsaken:
+        click.echo(f"\nWarning: {plain(complaint(name))}")
 
 
 @click.command(name="list")
@@ -106,9 +111,10 @@ def history(ref: str, name: str | None, limit: int, *, as_json: bool) -> None:
         print_table(_HISTORY, runs)
 
 
-async def _open(seen: Watch) -> None:
-    async with seen.runtime().store():
-        """That it can be opened is all."""
+async def _open(seen: Watch) -> Sequence[str]:
+    """The tasks that have left the code, but not the store."""
+    async with seen.runtime().store() as (crons, backend):
+        return await strangers(backend, crons.tasks)
 
 
 async def _status(ref: str) -> list[CronStatus]:

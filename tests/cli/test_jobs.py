@@ -201,6 +201,18 @@ def test_the_jobs_of_a_task_that_has_left_the_code_can_be_seen_and_cancelled(tas
     assert said(tasks, "cancel", "--task", "restore", "--key", "k").exit_code == 0
 
 
+def test_check_shows_the_tasks_and_names_those_that_have_left_jobs_behind(tasks: Path) -> None:
+    deferred(tasks, "restore", *LATER)
+    assert "Warning" not in said(tasks, "check").stdout
+    (tasks / "crons.py").write_text(TASKS.replace("def restore", "def restore_now"))
+    done = pseudocron(tasks, "check")
+    assert "restore_now: a task, retries=3" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith(
+        "Warning: task 'restore' is not registered here, but jobs of it are "
+    )
+    assert done.returncode == 0, "the configuration is right"
+
+
 def test_jobs_can_be_asked_for_by_state_task_key_and_number(tasks: Path) -> None:
     one, two = deferred(tasks, "restore", *LATER), deferred(tasks, "restore", *LATER, "--key", "k")
     three = deferred(tasks, "broken")
