@@ -71,13 +71,25 @@ def _text(path: Path, where: str) -> str:
 
 
 def _python(text: str, path: Path, where: str) -> Contents:
-    names = _execute(text, path, where)
+    names = _imported(path)
+    if names is None:
+        executed = _execute(text, path, where)
+        names = _imported(path) or executed  # what it imports may import it
     if "crons" not in names:
         raise ConfigError(f"{where}: holds no 'crons'{did_you_mean('crons', names)}")
     crons = names["crons"]
     if not isinstance(crons, Mapping | Crons):
         raise ConfigError(f"{where}: crons: {show(crons)}: must be a mapping or a Crons")
     return Contents(crons=crons, settings={name: names[name] for name in IN_FILES & names.keys()})
+
+
+def _imported(path: Path) -> dict[str, Any] | None:
+    """The names of the module that views have imported from this file, if it has a `Crons`: its tasks are theirs."""
+    for module in list(sys.modules.values()):
+        names: dict[str, Any] = getattr(module, "__dict__", {})
+        if isinstance(names.get("crons"), Crons) and holds(path.samefile, Path(names.get("__file__") or "")):
+            return names
+    return None
 
 
 def _execute(text: str, path: Path, where: str) -> dict[str, Any]:

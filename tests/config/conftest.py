@@ -40,5 +40,5 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path
-    for module in ("shop", "broken", "leaver"):
+    for module in ("shop", "broken", "leaver", "tasks_of_views", "round", "about"):
         sys.modules.pop(module, None)

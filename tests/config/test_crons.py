@@ -6,6 +6,7 @@ import functools
 import json
 import sys
 from datetime import UTC, datetime, timedelta, timezone
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +16,7 @@ from pseudocron.crons import Cron, Crons
 from pseudocron.entries import OPTIONS, Options
 from pseudocron.errors import ConfigError, ScheduleError, TargetError, UnknownCronError
 from pseudocron.schedule import Interval, Schedule, parse
+from pseudocron.settings import Settings
 from pseudocron.targets import Function, Script
 
 if TYPE_CHECKING:
@@ -424,6 +426,30 @@ def test_the_config_file_is_executed_apart_from_all_modules(shop: Path) -> None:
     assert (name, file) == ("<json.py>", str(shop / "json.py"))
     assert path != str(shop / "jobs")
     assert "crons" not in vars(json)
+
+
+FILED = """
+from pseudocron.crons import Crons
+BACKEND = "file:elsewhere"
+crons = Crons()
+@crons.task
+def restore() -> None: ...
+"""
+
+
+def test_crons_in_a_file_that_views_have_imported_are_those_of_the_views(shop: Path) -> None:
+    (shop / "tasks_of_views.py").write_text(FILED)
+    views = import_module("tasks_of_views")
+    crons = open_source("tasks_of_views.py").load()
+    assert crons is views.crons
+    assert views.restore.desk.connect() is crons.backend
+    assert crons.settings == Settings(backend="file:elsewhere", folder=shop), "the file's settings are theirs too"
+
+
+def test_crons_that_their_own_file_imports_by_way_of_others_are_not_made_twice(shop: Path) -> None:
+    (shop / "round.py").write_text(f"{FILED}import about\n")
+    (shop / "about.py").write_text("from round import crons\n@crons.task\ndef more() -> None: ...\n")
+    assert set(open_source("round.py").load().tasks) == {"restore", "more"}
 
 
 def test_what_is_added_after_the_crons_were_read_is_checked_at_once_and_harms_no_other(shop: Path) -> None:
