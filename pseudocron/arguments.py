@@ -59,6 +59,8 @@ def pack(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str,
     Raises:
         ArgumentError: They do not fit the function, are too long, or one of them can't be stored; names it.
     """
+    if not isinstance(kwargs, Mapping):
+        raise ArgumentError(f"{_name(function)}: arguments {show(kwargs)}: must be a mapping of names to values")
     bound = _bind(function, args, kwargs)
     stored = {name: _json(function, name, value) for name, value in bound.arguments.items()}
     text = "{" + ",".join(f"{json.dumps(name, ensure_ascii=False)}:{value}" for name, value in stored.items()) + "}"

@@ -39,6 +39,7 @@ class Deferrable(Generic[P]):
 
         Raises:
             ArgumentError: The arguments do not fit the function, or can't be stored.
+            ConfigError: It expires before it is due.
             JobConflictError: The key is taken, and `on_conflict="raise"` says so.
             BackendError: The store can't be used. Whatever the error, nothing was stored.
         """
@@ -59,7 +60,7 @@ class Deferrable(Generic[P]):
             calls: The arguments of each call, by name.
 
         Raises:
-            ArgumentError, JobConflictError, BackendError: As `defer` does.
+            ArgumentError, ConfigError, JobConflictError, BackendError: As `defer` does.
         """
         return await self._later().hand_in([((), call) for call in calls])
 

@@ -37,9 +37,11 @@ class Terms:
     expires: datetime | timedelta | None = None
 
     def job(self, *, task: str, arguments: str, now: datetime) -> NewJob:
-        """What is to be stored, in UTC."""
+        """What is to be stored, in UTC; `ConfigError` if it could never start, however soon that is looked at."""
         due = now + self.delay if self.delay is not None else max(self.at or now, now)
         expires = now + self.expires if isinstance(self.expires, timedelta) else self.expires
+        if expires is not None and now < due > expires:
+            raise ConfigError(_too_soon(task))
         return NewJob(
             job_id=_new_id(now),
             task=task,
@@ -84,8 +86,12 @@ def read_terms(where: str, options: Mapping[str, object]) -> Terms:
     soonest, latest = (terms.at, terms.expires) if terms.delay is None else (terms.delay, terms.expires)
     # Only what is of the same kind can be compared before it is known when this will be deferred.
     if isinstance(latest, type(soonest)) and soonest is not None and latest < soonest:  # type: ignore[operator]
-        raise ConfigError(f"{where}: expires: is before it is due, must be later")
+        raise ConfigError(_too_soon(where))
     return terms
+
+
+def _too_soon(where: str) -> str:
+    return f"{where}: expires: is before it is due, must be later"
 
 
 def _new_id(now: datetime) -> str:

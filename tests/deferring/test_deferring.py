@@ -187,6 +187,10 @@ def test_what_can_not_be_stored_is_said_at_defer_and_leaves_nothing(crons: Crons
             await restore.defer()  # type: ignore[call-arg]
         with pytest.raises(ArgumentError, match="argument 'classroom'"):
             await restore.defer_many([{"classroom": "B"}, {"classroom": object()}])
+        with pytest.raises(
+            ArgumentError, match=r"^restore\(\): arguments \('B',\): must be a mapping of names to values$"
+        ):
+            await restore.defer_many([("B",)])  # type: ignore[list-item]
         assert not await crons.backend.jobs()
 
     asyncio.run(main())

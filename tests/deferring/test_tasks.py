@@ -236,6 +236,20 @@ def test_a_job_expires_at_an_instant_or_a_time_from_its_defer(expires: Any) -> N
     assert (job.expires, job.priority, job.key) == (LESSON_END, -5, "Ü")
 
 
+@pytest.mark.parametrize(
+    "terms",
+    [{"at": LESSON_END, "expires": 60}, {"delay": 3600, "expires": START}, {"at": LESSON_END, "expires": START}],
+)
+def test_a_job_that_could_never_start_is_refused_at_the_latest_at_its_defer(terms: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^greet: expires: is before it is due, must be later$"):
+        stored(crons_of(Clock()).task(greet), **terms)
+
+
+def test_a_job_that_comes_too_late_is_stored_and_expires() -> None:
+    past = START - timedelta(hours=1)
+    assert stored(crons_of(Clock()).task(greet), at=past, expires=past).expires == past
+
+
 def test_a_bound_task_never_changes_and_counts_its_delay_from_each_defer() -> None:
     clock = Clock()
     task = crons_of(clock).task(greet)
