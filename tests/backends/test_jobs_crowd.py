@@ -58,7 +58,7 @@ def test_a_process_killed_amid_its_deferring_loses_none_that_it_was_told_of(tmp_
 
 
 def test_a_crowd_of_processes_drains_a_queue_and_each_job_succeeds_once(tmp_path: Path) -> None:
-    jobs = 4000
+    jobs = 10_000
     asyncio.run(fill(tmp_path / "store", jobs))
     crowd = [desk("drain", tmp_path / "store", 10) for _ in range(8)]
     ended = [drainer.communicate(timeout=100)[0].split() for drainer in crowd]
