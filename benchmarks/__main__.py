@@ -18,6 +18,10 @@ ALL = (
     "entering_and_claiming",
     "look_over_many",
     "importing",
+    "deferring",
+    "draining",
+    "claiming_jobs",
+    "memory_of_jobs",
 )
 HERE = Path(__file__).parent
 RESULTS = """# Results

@@ -1,0 +1,84 @@
+"""What it costs to claim 100 due jobs beside few and many others, whether those are not due yet or all are."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack
+from datetime import timedelta
+from statistics import median
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from benchmarks.measuring import Row, ratios, show, side_by_side, spread
+from benchmarks.pending import HAVE_COME_DUE, MAX_AGE, MILLION, NOW, TASK, YESTERDAY, Pending, full, job
+from pseudocron.backends.file import File
+from pseudocron.backends.jobs import JobEnd, JobState
+from pseudocron.host import Host
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TOMORROW = NOW + timedelta(days=1)
+STORES = (
+    Pending(what="1,000 pending", number=1000, stored=NOW, due=TOMORROW),
+    Pending(what="100,000 pending", number=100_000, stored=NOW, due=TOMORROW),
+    Pending(what="1,000,000 pending", number=MILLION, stored=NOW, due=TOMORROW),
+    Pending(what="1,000,000 due, at mixed priorities", number=MILLION, stored=NOW, due=YESTERDAY, mixed=True),
+    HAVE_COME_DUE,
+)
+CLAIMED = 100
+ROUNDS = 20
+GOAL = 1.5
+"""Times what it costs in the first store."""
+
+
+async def _claim(backend: File, pending: Pending) -> float:
+    """Milliseconds of one claim; what is claimed is stored before it, if it is not there, and recorded behind it."""
+    if pending.due > NOW:
+        await backend.defer([job(number, NOW) for number in range(CLAIMED)], max_age=MAX_AGE)
+    began = perf_counter()
+    claims = await backend.claim_jobs({TASK: None}, limit=CLAIMED, worker="bench", lease=30)
+    taken = perf_counter() - began
+    assert len(claims) == CLAIMED
+    await backend.finish_jobs([(claim, JobEnd(state=JobState.SUCCEEDED)) for claim in claims])
+    return taken * 1e3
+
+
+def _claims() -> dict[str, list[float]]:
+    """Milliseconds that the claims took in each store, in turns."""
+    with ExitStack() as stack:
+        runner = stack.enter_context(asyncio.Runner())
+
+        def arm(pending: Pending) -> Callable[[], float]:
+            backend = File(full(pending), host=Host(now=lambda: NOW))
+            runner.run(backend.open())
+            stack.callback(lambda: runner.run(backend.close()))
+            return lambda: runner.run(_claim(backend, pending))
+
+        arms = {pending.what: arm(pending) for pending in STORES}
+        side_by_side(arms, rounds=1)
+        return side_by_side(arms, rounds=ROUNDS)
+
+
+def measure() -> list[Row]:
+    """The rows of this benchmark."""
+    figures = _claims()
+    first, *others = figures
+    rows = [
+        Row(what=f"claiming {CLAIMED} due jobs; {first}", goal="none", measured=spread(figures[first], " ms"), met=None)
+    ]
+    for what in others:
+        against = ratios(figures[what], figures[first])
+        rows.append(
+            Row(
+                what=f"claiming {CLAIMED} due jobs; {what}",
+                goal=f"{GOAL} times the first",
+                measured=f"{spread(against)}: {median(figures[what]):.2f} ms",
+                met=median(against) <= GOAL,
+            )
+        )
+    return rows
+
+
+if __name__ == "__main__":
+    show(measure())

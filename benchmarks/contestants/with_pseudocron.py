@@ -1,0 +1,153 @@
+"""Defers and drains jobs with pseudocron, in the default store of the working folder."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.contestants.taking_part import (
+    LOOK_AGAIN,
+    PATIENCE,
+    SYNCHRONOUS,
+    note,
+    noted,
+    ready,
+    serve,
+)
+from pseudocron import Crons, PseudoCronMiddleware
+from pseudocron.backends.file import File
+from pseudocron.backends.jobs import JobState
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from starlette.types import Message, Receive, Scope, Send
+
+crons = Crons()
+
+
+@crons.task
+async def job(number: int) -> None:
+    """What is deferred."""
+    note(number)
+
+
+@crons.task
+def plain(number: int) -> None:
+    """The same, in a thread of its own."""
+    note(number)
+
+
+async def _open() -> Mapping[str, object]:
+    """Open the store, which the first `defer` would else do; its durability, as its connection tells it."""
+    assert await crons.job("none") is None
+    backend = crons.backend
+    assert isinstance(backend, File)
+    store = backend._store  # noqa: SLF001 - a pragma is told by the connection that it is of
+    pragmas = ("journal_mode", "synchronous")
+    journal, synchronous = store.transact(lambda db: [db.execute(f"PRAGMA {name}").fetchone()[0] for name in pragmas])
+    return {"store": f"{journal}, {SYNCHRONOUS[synchronous]}"}
+
+
+async def _stored(state: JobState, number: int) -> None:
+    assert len(await crons.backend.jobs(states={state}, limit=number + 1)) == number
+
+
+async def _defer(number: int) -> Mapping[str, object]:
+    about = await _open()
+    began = time.monotonic()
+    for one in range(number):
+        await job.defer(one)
+    taken = time.monotonic() - began
+    await _stored(JobState.PENDING, number)
+    return {"seconds": taken, **about}
+
+
+def _defer_sync(number: int) -> Mapping[str, object]:
+    about = asyncio.run(_open())
+    began = time.monotonic()
+    for one in range(number):
+        job.defer_sync(one)
+    taken = time.monotonic() - began
+    asyncio.run(_stored(JobState.PENDING, number))
+    return {"seconds": taken, **about}
+
+
+async def _defer_many(number: int) -> Mapping[str, object]:
+    about = await _open()
+    began = time.monotonic()
+    await job.defer_many({"number": one} for one in range(number))
+    taken = time.monotonic() - began
+    await _stored(JobState.PENDING, number)
+    return {"seconds": taken, **about}
+
+
+async def _fill_plain(number: int) -> Mapping[str, object]:
+    await plain.defer_many({"number": one} for one in range(number))
+    await crons.backend.close()
+    return {}
+
+
+async def _silent(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    raise NotImplementedError("an application that has no lifespan")
+
+
+@asynccontextmanager
+async def _serving() -> AsyncIterator[None]:
+    """What a web server has open from its start to its end: the middleware, with its ticker on."""
+    heard: asyncio.Queue[Message] = asyncio.Queue()
+    said: asyncio.Queue[Message] = asyncio.Queue()
+    middleware = PseudoCronMiddleware(_silent, crons=crons, ticker=True)
+    heard.put_nowait({"type": "lifespan.startup"})
+    lifespan = asyncio.ensure_future(middleware({"type": "lifespan"}, heard.get, said.put))
+    message = await said.get()
+    assert message["type"] == "lifespan.startup.complete", message
+    yield
+    heard.put_nowait({"type": "lifespan.shutdown"})
+    await lifespan
+
+
+async def _serve(number: int) -> Mapping[str, object]:
+    """Serve until so many runs are noted, by whatever processes; the most memory that this one has used until then."""
+    async with asyncio.timeout(PATIENCE), _serving():
+        while noted() < number:  # noqa: ASYNC110 - a file that other processes write to has no event
+            await asyncio.sleep(LOOK_AGAIN)
+        return {"megabytes": _most_resident()}
+
+
+def _most_resident() -> float:
+    """MB. What `getrusage` tells is not less than what the parent had."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1e3
+
+
+async def _drain(number: int) -> Mapping[str, object]:
+    """Serve until all have run, and what ran here is recorded."""
+    ready()
+    await _serve(number)
+    ended = time.monotonic()
+    return {"ended": ended, **await _open()}
+
+
+async def _succeeded(number: int) -> Mapping[str, object]:
+    """Assert that the store knows of so many that have succeeded."""
+    await _open()
+    await _stored(JobState.SUCCEEDED, number)
+    return {}
+
+
+if __name__ == "__main__":
+    serve(
+        {
+            "defer": lambda number: asyncio.run(_defer(number)),
+            "defer_sync": _defer_sync,
+            "defer_many": lambda number: asyncio.run(_defer_many(number)),
+            "fill_plain": lambda number: asyncio.run(_fill_plain(number)),
+            "serve": lambda number: asyncio.run(_serve(number)),
+            "drain": lambda number: asyncio.run(_drain(number)),
+            "succeeded": lambda number: asyncio.run(_succeeded(number)),
+        }
+    )

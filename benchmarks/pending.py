@@ -1,0 +1,88 @@
+"""Stores that are full of pending jobs, filled through the backend's own verb by a clock that stands still."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import secrets
+import shutil
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+
+from pseudocron.backends.file import File
+from pseudocron.backends.jobs import NewJob
+from pseudocron.host import Host
+
+FOLDER, TASK = ".pseudocron", "job"
+"""As the contestant with pseudocron has them."""
+MILLION = 1_000_000
+PRIORITIES = 10
+AT_ONCE = 100_000
+"""How many are stored in one transaction, so that a million soon are."""
+APART = timedelta(milliseconds=1)
+MAX_AGE = 60.0
+NOW = datetime(2024, 1, 2, tzinfo=UTC)
+YESTERDAY = NOW - timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pending:
+    """What is pending in a store.
+
+    Args:
+        what: In words, for the table.
+        number: How many jobs.
+        stored: When they were stored.
+        due: When the first of them is due; each of the others a millisecond later.
+        mixed: Whether their priorities differ.
+    """
+
+    what: str
+    number: int
+    stored: datetime
+    due: datetime
+    mixed: bool = False
+
+    def job(self, number: int) -> NewJob:
+        """One of them."""
+        priority = number % PRIORITIES if self.mixed else 0
+        return job(number, self.due + number * APART, priority=priority)
+
+    def fill(self, folder: Path) -> None:
+        """Store them in a folder."""
+        asyncio.run(self._fill(File(folder, host=Host(now=lambda: self.stored))))
+
+    async def _fill(self, backend: File) -> None:
+        await backend.open()
+        for first in range(0, self.number, AT_ONCE):
+            numbers = range(first, min(first + AT_ONCE, self.number))
+            await backend.defer([self.job(number) for number in numbers], max_age=MAX_AGE)
+        await backend.close()
+
+
+HAVE_COME_DUE = Pending(
+    what="1,000,000 that have come due since anybody looked, at mixed priorities",
+    number=MILLION,
+    stored=YESTERDAY,
+    due=YESTERDAY,
+    mixed=True,
+)
+
+
+def job(number: int, due: datetime, *, priority: int = 0) -> NewJob:
+    """A job of the contestant with pseudocron; like those that `defer` makes, its id is higher than earlier ones."""
+    job_id = f"{number:012x}{secrets.token_hex(10)}"
+    return NewJob(job_id=job_id, task=TASK, arguments=f'{{"number":{number}}}', due=due, priority=priority)
+
+
+@cache
+def full(pending: Pending) -> Path:
+    """The folder of such a store, which is filled once and gone when this process ends."""
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder)
+    store = Path(folder) / FOLDER
+    pending.fill(store)
+    return store
