@@ -22,4 +22,5 @@ def no_blocking_on_the_event_loop() -> Iterator[None]:
 def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("BACKEND", "DURABILITY", "APP", "TZ", "DRAIN", "CONCURRENCY", "LEASE", "HISTORY", "ENABLED", "CRONS"):
         monkeypatch.delenv(f"PSEUDOCRON_{name}", raising=False)
-    monkeypatch.delenv("CRON_MAX_TIME", raising=False)
+    for name in ("CRON_MAX_TIME", "COLUMNS"):  # the width too, which a shell may export
+        monkeypatch.delenv(name, raising=False)

@@ -26,13 +26,16 @@ crons = {
 """
 
 NOTES = """
-import os
+import os, time
+from pathlib import Path
 from pseudocron import current_run
 
-def note():
+def note():  # stays until the other process has noted something: who is full leaves it room
     file = os.open("notes.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(file, f"{os.getpid()} {current_run().slot.isoformat()}\\n".encode())
     os.close(file)
+    while len({line.split()[0] for line in Path("notes.txt").read_text().splitlines()}) < 2:
+        time.sleep(0.005)
 """
 
 
@@ -131,7 +134,9 @@ def test_work_that_is_told_to_stop_cuts_off_what_outlasts_the_drain_and_records_
 
 def test_two_that_work_share_the_slots_and_each_runs_once(runs: Path) -> None:
     (runs / "jobs.py").write_text(NOTES)
-    (runs / "crons.py").write_text('crons = {f"cron{n}": ("jobs:note", 0.1 + n / 1000) for n in range(4)}')
+    (runs / "crons.py").write_text(
+        'crons = {f"cron{n}": ("jobs:note", 0.1 + n / 1000) for n in range(4)}\nCONCURRENCY = 2'
+    )
 
     def notes() -> list[list[str]]:
         try:

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -35,10 +36,12 @@ def open_classroom(folder: Path) -> Server:
 def test_only_the_last_request_of_a_teacher_counts_and_no_visitor_is_needed(tmp_path: Path) -> None:
     off = tmp_path / "switched-off" / "B-204"
     with open_classroom(tmp_path) as server:
-        assert post(server.port, "/anna/B-204/off?minutes=0.001") == 303
-        assert post(server.port, "/anna/B-204/off?minutes=0.05") == 303
+        assert post(server.port, "/anna/B-204/off?minutes=0.02") == 303
+        asked = time.monotonic()
+        assert post(server.port, "/anna/B-204/off?minutes=0.03") == 303
         assert off.exists()
         wait_until(lambda: not off.exists())
+        assert time.monotonic() - asked >= 0.03 * 60, "the first one counted"
         server.stop()
     assert server.log.count("restore_network: job") == 1
 

@@ -144,7 +144,7 @@ def test_an_edit_of_the_config_is_taken_over_by_every_worker_without_a_restart(t
         Visitors(server),
     ):
         wait_until(lambda: server.notes("before"))
-        (tmp_path / "crons.py").write_text('crons = {"after": ("jobs:on_the_loop", 0.2)}')
+        (tmp_path / "crons.py").write_text('crons = {"after": ("jobs:on_the_loop", 0.05)}')
         wait_until(lambda: len(server.notes("after")) > 10)
         wait_until(lambda: len({run.worker for run in history(tmp_path) if run.name == "after"}) == 2, 60)
 
