@@ -20,6 +20,7 @@ demo: $(VENV)/installed  ## The quickstart under uvicorn, 2 workers, http://127.
 	cd examples/quickstart && $(abspath $(BIN))/uvicorn app:app --workers 2 --host 127.0.0.1 --port $(PORT)
 
 test: $(VENV)/installed  ## The whole suite, with branch coverage
+	$(BIN)/python -m compileall -q pseudocron  # once, not in each child where PYTHONDONTWRITEBYTECODE is set
 	$(BIN)/python -m pytest --cov --cov-report=term-missing $(ARGS)
 
 test-wheel:  ## The suite against the built wheel, in a fresh environment without the source tree

@@ -24,7 +24,7 @@ from pseudocron.host import Host
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-STEP = 20_000
+STEP = 10_000
 """Microseconds from slot to slot."""
 PATIENCE = 80
 """Seconds after which a rush that does not get there is given up."""

@@ -29,7 +29,7 @@ YEARS = {
     "Pacific/Chatham": (2023, 2024),
     "UTC": (),
 }
-EXPRESSIONS = 1000  # in each of the 12 zones
+EXPRESSIONS = 500  # in each of the 12 zones
 SPAN = timedelta(hours=40)
 
 
