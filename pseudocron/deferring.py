@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import isfunction
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
@@ -64,8 +65,8 @@ class Deferring:
                 `max_instances=None` and `executor=None` if not given.
 
         Raises:
-            ConfigError: An option is wrong, or the name is taken.
-            TargetError: It is no function, or one that yields.
+            ConfigError: An option is wrong, the name is taken, or it is no function, or a method.
+            TargetError: It yields.
         """
         if callable(name):
             return self._task(name, None, options)
@@ -80,6 +81,8 @@ class Deferring:
                 raise ConfigError(str(error)) from None
             if not callable(function):
                 raise ConfigError(f"{show(function)}: must be a function")
+            if isfunction(function) and function.__code__.co_varnames[:1] in {("self",), ("cls",)}:
+                raise ConfigError(f"{describe(function)} is a method, must be a function: a job has no object to call")
             if said in self._tasks:
                 taken, other = describe(self._tasks[said].function), describe(function)
                 raise ConfigError(f"names both {taken} and {other}, give one of them another name")

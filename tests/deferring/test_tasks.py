@@ -130,11 +130,20 @@ def test_a_name_that_is_taken_is_said_with_both_functions() -> None:
     assert crons.tasks["mail"].function is greet
 
 
-@pytest.mark.parametrize("thing", [generate, 5])
+class Mailer:
+    def send(self, name: str) -> str:
+        return f"hello {name}"
+
+
+@pytest.mark.parametrize("thing", [generate, 5, Mailer.send])
 def test_what_is_no_function_or_yields_is_no_task(thing: Any) -> None:
-    with pytest.raises(PseudoCronError, match=r"must not yield|must be a function") as caught:
+    with pytest.raises(PseudoCronError, match=r"^'thing': .*(must not yield|must be a function)") as caught:
         Crons().task("thing")(thing)
     assert isinstance(caught.value, TargetError | ConfigError)
+
+
+def test_a_method_of_an_object_is_a_task() -> None:
+    assert stored(crons_of(Clock()).task("send")(Mailer().send)).arguments == '{"name":"Ada"}'
 
 
 def test_a_partial_has_no_name_of_its_own_and_takes_one() -> None:
