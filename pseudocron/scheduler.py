@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pseudocron.backends.base import Reason
 from pseudocron.errors import BackendError, PseudoCronError
@@ -45,6 +45,8 @@ class Scheduler:
         self._missed = Reason.NO_TRAFFIC
         self.crowded = False
         """Whether the last look left slots for want of room."""
+        self._filling: frozenset[asyncio.Task[Any]] = frozenset()
+        """The runs of this process that the last look has found or started; they may be over by now."""
 
     async def pass_gate(self) -> float:
         """Look if the gate is stale and we are the one who enters; seconds until it should be read again.
@@ -73,10 +75,11 @@ class Scheduler:
                 break
 
     async def room(self) -> bool:
-        """Wait for a run of this process to end, and open the gate for the next look; False if nothing runs here."""
-        if not self.runner.runs:
+        """Wait for a run of this process to end, and open the gate for the next look; False if there was none."""
+        runs, self._filling = self._filling | self.runner.runs, frozenset()
+        if not runs:
             return False
-        await asyncio.wait(self.runner.runs, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(runs, return_when=asyncio.FIRST_COMPLETED)
         await self._backend.lower(self._host.now(), self._source.load().settings.cron_max_time)
         return True
 
@@ -100,6 +103,7 @@ class Scheduler:
         """Let the runner look; whatever comes of it, the gate then says when somebody should look again."""
         soon = self._host.now() + timedelta(seconds=READ_AGAIN)
         max_age = crons.settings.cron_max_time
+        found = self.runner.runs
         try:
             looked = await self.runner.look(crons, missed=self._missed)
         except Exception:
@@ -108,6 +112,7 @@ class Scheduler:
             raise
         self._missed = Reason.NO_TRAFFIC
         self.crowded = looked.crowded
+        self._filling = found | {run.task for run in looked.started} | {job.task for job in looked.jobs}
         due = soon if looked.crowded else looked.next
         if due is not None:
             await self._backend.lower(due, max_age)
