@@ -17,11 +17,12 @@ import pytest
 from backends.worlds import LEASE, NOON
 from pseudocron.backends.base import Claim, Proposal, Refusal
 from pseudocron.backends.file import File, schema, store
+from pseudocron.backends.jobs import NewJob
 from pseudocron.errors import BackendError
 from pseudocron.host import Host
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from pseudocron.backends.base import Run
 
@@ -187,6 +188,43 @@ def test_an_older_store_migrates_forward_and_keeps_what_it_has(folder: Path, mon
     assert db.execute("PRAGMA user_version").fetchone() == (len(schema.MIGRATIONS),)
     assert db.execute("SELECT name, colour FROM crons").fetchall() == [("mail", None)]
     db.close()
+
+
+def test_a_store_from_before_there_were_jobs_takes_jobs_and_keeps_what_it_has(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def claim() -> None:
+        older = File(folder)
+        await older.open()
+        await older.claim(MAIL)
+        await older.close()
+
+    async def use() -> tuple[list[Run], Collection[str]]:
+        backend = File(folder)
+        await backend.open()
+        await backend.defer([NewJob(job_id="j1", task="mail", arguments="[]", due=NOON)], max_age=60)
+        kept = list(await backend.history()), await backend.waiting_tasks()
+        await backend.close()
+        return kept
+
+    with monkeypatch.context() as before:
+        before.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:2])
+        asyncio.run(claim())
+    (line,), tasks = asyncio.run(use())
+    assert (line.slot, tasks) == (NOON, {"mail"})
+
+
+def test_who_only_reads_does_not_wait_for_who_writes(folder: Path, backend: File, runner: asyncio.Runner) -> None:
+    async def read() -> list[object]:
+        states = await backend.states({"mail": NOON})
+        jobs = await backend.jobs(), await backend.job("j1"), await backend.next_job(["mail"])
+        return [states["mail"].mark, *jobs, await backend.waiting_tasks(), len(await backend.history())]
+
+    runner.run(backend.claim(MAIL))
+    neighbour = sqlite3.connect(folder / "crons.db", isolation_level=None)
+    neighbour.execute("BEGIN IMMEDIATE")
+    assert runner.run(read()) == [NOON, [], None, None, set(), 1]
+    neighbour.close()
 
 
 def test_a_claim_waits_for_a_busy_store(folder: Path, backend: File, runner: asyncio.Runner) -> None:

@@ -48,6 +48,39 @@ def test_of_several_that_are_finished_together_each_one_s_state_is_told(desk: De
     assert desk.end_all() == []
 
 
+def test_a_batch_ends_each_of_its_jobs_as_if_it_were_alone(desk: Desk) -> None:
+    names = ("reaped", "plain", "replaced", "cancelled", "again")
+    desk.defer_all(*(desk.new(key=name, job_id=name) for name in names))
+    (late,) = desk.claims(1)
+    desk.lose()
+    claims = {claim.job_id: claim for claim in desk.claims()}
+    desk.defer("replaced")
+    for name in ("cancelled", "plain"):
+        assert not desk.cancel(name)
+    ended = desk.end_all(
+        (late, JobEnd(state=JobState.SUCCEEDED)),
+        (claims["plain"], JobEnd(state=JobState.SUCCEEDED)),
+        (claims["replaced"], JobEnd(state=JobState.FAILED)),
+        (claims["cancelled"], JobEnd(state=JobState.PENDING)),
+        (claims["again"], JobEnd(state=JobState.SUCCEEDED, error="but", counts=False)),
+        (claims["reaped"], JobEnd(state=JobState.SUCCEEDED, reason="at last", counts=False)),
+    )
+    assert list(ended) == [None, "succeeded", "replaced", "cancelled", "succeeded", "succeeded"]
+    assert [desk.state(name) for name in names] == ["succeeded", "succeeded", "replaced", "cancelled", "succeeded"]
+    again, reaped = desk.job("again"), desk.job("reaped")
+    assert (again.attempts, again.error) == (0, "but")
+    assert (reaped.attempts, reaped.fence, reaped.lost, reaped.reason) == (1, 2, 1, "at last")
+    assert (reaped.worker, reaped.started, reaped.ended) == ("host:1", desk.world.now, desk.world.now)
+
+
+def test_of_two_ends_of_one_claim_in_a_batch_the_first_counts(desk: Desk) -> None:
+    job_id = desk.defer()
+    claim = desk.claim()
+    ends = [(claim, JobEnd(state=state)) for state in (JobState.SUCCEEDED, JobState.FAILED, JobState.SUCCEEDED)]
+    assert list(desk.end_all(*ends)) == [JobState.SUCCEEDED, None, None]
+    assert desk.state(job_id) is JobState.SUCCEEDED
+
+
 def test_a_job_that_failed_for_good_says_why(desk: Desk) -> None:
     job_id = desk.defer()
     assert desk.end(desk.claim(), JobState.FAILED, error="boom", reason="timed_out") is JobState.FAILED
@@ -305,6 +338,19 @@ def test_jobs_are_listed_the_latest_stored_first_and_page_by_page(desk: Desk) ->
     assert desk.listed(limit=2, before=ids[3]) == [ids[2], ids[1]]
     assert desk.listed(limit=2, before=ids[1]) == [ids[0]]
     assert desk.listed(before=ids[0]) == desk.listed(before="none") == []
+
+
+def test_a_list_of_several_states_is_in_the_order_of_their_storing(desk: Desk) -> None:
+    desk.defer_all(*(desk.new() for _ in range(6)))  # j1 to j6
+    ends = (JobState.SUCCEEDED, JobState.FAILED, JobState.SUCCEEDED, JobState.PENDING)
+    for claim, state in zip(desk.claims(5), ends, strict=False):
+        desk.end(claim, state)
+    assert desk.listed() == ["j6", "j5", "j4", "j3", "j2", "j1"]
+    assert desk.listed(states=[JobState.RUNNING]) == ["j5"]
+    assert desk.listed(states=[JobState.PENDING]) == ["j6", "j4"]
+    assert desk.listed(states=[JobState.PENDING, JobState.FAILED, JobState.RUNNING], limit=3) == ["j6", "j5", "j4"]
+    assert desk.listed(states=[JobState.SUCCEEDED, JobState.FAILED], before="j3") == ["j2", "j1"]
+    assert desk.listed(states=[JobState.FAILED, JobState.FAILED]) == ["j2"]
 
 
 def test_a_list_holds_what_is_asked_for(desk: Desk) -> None:

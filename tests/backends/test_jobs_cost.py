@@ -11,7 +11,7 @@ import pytest
 from backends.desk import Desk
 from backends.worlds import NOON, World, file
 from pseudocron.backends.file import File
-from pseudocron.backends.jobs import JobState, NewJob
+from pseudocron.backends.jobs import JobEnd, JobState, NewJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -109,6 +109,52 @@ def test_a_claim_amid_a_crowd_that_comes_due_costs_no_more_than_its_batch(desks:
         desk.defer_all(*(desk.new(due=NOON + SECOND, priority=n % 13) for n in range(size)))
         desk.world.forward(2)
     assert steps(many, claim) <= 1.2 * steps(few, claim)
+
+
+def list_what_is_rare(desk: Desk) -> None:
+    assert desk.listed(states=[JobState.FAILED], limit=5) == ["j1"]
+    assert len(desk.listed(states=[JobState.RUNNING, JobState.FAILED], limit=2)) == 2
+    assert len(desk.listed(states=[JobState.PENDING], limit=5)) == 5
+    assert len(desk.listed(limit=5)) == 5
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_list_of_a_rare_state_costs_no_more_than_its_page(desks: tuple[Desk, Desk], order: int) -> None:
+    few, many = desks
+    for desk, size in zip(desks, (FEW, MANY), strict=True):
+        desk.defer(due=NOON - 2 * SECOND)
+        desk.end(desk.claim(), JobState.FAILED)
+        for crowd in (due, scheduled)[::order]:
+            desk.defer_all(*(crowd(desk, n) for n in range(size)))
+        ends = [(claim, JobEnd(state=JobState.SUCCEEDED)) for claim in desk.claims(size)]
+        desk.end_all(*ends[:-1])
+    assert steps(many, list_what_is_rare) <= 1.2 * steps(few, list_what_is_rare) + 200
+
+
+def test_an_end_costs_the_same_with_few_jobs_and_with_many(desks: tuple[Desk, Desk]) -> None:
+    few, many = desks
+    for desk, size in zip(desks, (FEW, MANY), strict=True):
+        desk.defer_all(*(due(desk, n) for n in range(size)))
+
+    def end(desk: Desk) -> None:
+        ended = desk.end_all(*((claim, JobEnd(state=JobState.SUCCEEDED)) for claim in claims[desk.world.make]))
+        assert set(ended) == {JobState.SUCCEEDED}
+
+    claims = {desk.world.make: desk.claims(100) for desk in desks}
+    assert steps(many, end) <= 1.2 * steps(few, end) + 200
+
+
+def test_a_look_for_lost_runs_costs_no_more_with_a_long_history(desks: tuple[Desk, Desk]) -> None:
+    few, many = desks
+    for desk, names in zip(desks, (1, 50), strict=True):
+        for name in range(names):
+            for _ in range(3):
+                desk.world.run(f"cron-{name}")
+
+    def reap(desk: Desk) -> None:
+        assert not desk.world.do(desk.world.backend.reap()).lost
+
+    assert steps(many, reap) <= steps(few, reap) + STEPS
 
 
 def test_forgetting_costs_no_more_than_its_limit(desks: tuple[Desk, Desk]) -> None:

@@ -15,6 +15,7 @@ from pseudocron.host import Host
 from pseudocron.lockfile import LockFile
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Callable, Collection, Mapping, Sequence
     from datetime import datetime, timedelta
     from pathlib import Path
@@ -92,7 +93,11 @@ class File(Backend):
 
     async def states(self, marks: Mapping[str, datetime]) -> Mapping[str, State]:
         """See `Backend.states`."""
-        return await self._hop(Ledger.states, marks)
+        return await self._host.hop(self._states, marks)
+
+    def _states(self, marks: Mapping[str, datetime]) -> Mapping[str, State]:
+        known = self._store.read(lambda db: self._ledger(db).known(marks))
+        return known if len(known) == len(marks) else self._transact(Ledger.states, marks)
 
     async def claim(self, proposal: Proposal) -> Claim | Refusal:
         """See `Backend.claim`."""
@@ -128,7 +133,7 @@ class File(Backend):
 
     async def history(self, name: str | None = None, *, limit: int = 20) -> Sequence[Run]:
         """See `Backend.history`."""
-        return await self._hop(Ledger.history, name, limit)
+        return await self._host.hop(self._store.read, lambda db: self._ledger(db).history(name, limit))
 
     async def reset(self, name: str, mark: datetime) -> None:
         """See `Backend.reset`."""
@@ -161,7 +166,7 @@ class File(Backend):
 
     async def next_job(self, tasks: Collection[str]) -> datetime | None:
         """See `Queue.next_job`."""
-        return await self._on_queue(lambda queue: queue.next_job(tasks))
+        return await self._from_queue(lambda queue: queue.next_job(tasks))
 
     def renew_jobs(self, claims: Sequence[JobClaim], lease: float) -> Collection[str]:
         """See `Queue.renew_jobs`."""
@@ -177,11 +182,11 @@ class File(Backend):
 
     async def waiting_tasks(self) -> Collection[str]:
         """See `Queue.waiting_tasks`."""
-        return await self._on_queue(Jobs.waiting_tasks)
+        return await self._from_queue(Jobs.waiting_tasks)
 
     async def job(self, job_id: str) -> Job | None:
         """See `Queue.job`."""
-        return await self._on_queue(lambda queue: queue.job(job_id))
+        return await self._from_queue(lambda queue: queue.job(job_id))
 
     async def jobs(
         self,
@@ -193,7 +198,7 @@ class File(Backend):
         before: str | None = None,
     ) -> Sequence[Job]:
         """See `Queue.jobs`."""
-        return await self._on_queue(
+        return await self._from_queue(
             lambda queue: queue.jobs(states=states, task=task, key=key, limit=limit, before=before)
         )
 
@@ -209,14 +214,22 @@ class File(Backend):
         return await self._host.hop(self._transact_jobs, verb)
 
     def _transact_jobs(self, verb: Callable[[Jobs], T]) -> T:
-        """As `_transact`."""
-        return self._store.transact(lambda db: verb(Jobs(db, now=self._host.now())))
+        return self._store.transact(lambda db: verb(self._queue(db)))
+
+    async def _from_queue(self, verb: Callable[[Jobs], T]) -> T:
+        """What a verb tells that changes nothing."""
+        return await self._host.hop(self._store.read, lambda db: verb(self._queue(db)))
 
     async def _hop(self, verb: Callable[Concatenate[Ledger, P], T], *args: P.args, **options: P.kwargs) -> T:
         return await self._host.hop(partial(self._transact, verb, *args, **options))
 
     def _transact(self, verb: Callable[Concatenate[Ledger, P], T], *args: P.args, **options: P.kwargs) -> T:
-        """The clock is read in the transaction, so that the times of the verbs are in the order of the verbs."""
-        return self._store.transact(
-            lambda db: verb(Ledger(db, now=self._host.now(), keep=self._keep), *args, **options)
-        )
+        return self._store.transact(lambda db: verb(self._ledger(db), *args, **options))
+
+    # The clock is read in the transaction, so that the times of the verbs are in the order of the verbs.
+
+    def _ledger(self, db: sqlite3.Connection) -> Ledger:
+        return Ledger(db, now=self._host.now(), keep=self._keep)
+
+    def _queue(self, db: sqlite3.Connection) -> Jobs:
+        return Jobs(db, now=self._host.now())

@@ -58,11 +58,16 @@ class Ledger:
     def states(self, marks: Mapping[str, datetime]) -> Mapping[str, State]:
         """See `Backend.states`."""
         self._db.executemany(FIRST_MARK, [(name, micros(mark)) for name, mark in marks.items()])
-        return {name: self._state(name) for name in marks}
+        return self.known(marks)
 
-    def _state(self, name: str) -> State:
-        cron = self._db.execute("SELECT * FROM crons WHERE name = ?", (name,)).fetchone()
-        return State(
+    def known(self, names: Collection[str]) -> Mapping[str, State]:
+        """The states of those that have a mark; reads only."""
+        states = {name: self._state(name) for name in names}
+        return {name: state for name, state in states.items() if state}
+
+    def _state(self, name: str) -> State | None:
+        cron = self._db.execute("SELECT * FROM crons WHERE name = ? AND mark IS NOT NULL", (name,)).fetchone()
+        return cron and State(
             name=name,
             mark=instant(cron["mark"]),
             back=None if cron["back"] is None else instant(cron["back"]),
@@ -150,7 +155,7 @@ class Ledger:
 
     def reap(self) -> Reaped:
         """See `Backend.reap`."""
-        over = self._runs("lease <= ? ORDER BY id", micros(self._now))
+        over = self._runs("lease <= ? ORDER BY +id", micros(self._now))  # the plus: by the index on leases, then sorted
         lost = [run for run in over if run.outcome is None]
         self._db.execute("UPDATE runs SET lease = NULL WHERE lease <= ?", (micros(self._now),))
         for run in lost:

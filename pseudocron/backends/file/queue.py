@@ -2,73 +2,67 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from dataclasses import asdict, fields
 from datetime import timedelta
-from itertools import chain, groupby
-from typing import TYPE_CHECKING, NamedTuple
+from heapq import merge
+from itertools import chain, groupby, islice
+from operator import attrgetter
+from typing import TYPE_CHECKING
 
 from pseudocron.backends.file.ledger import instant, micros
+from pseudocron.backends.file.rows import INSERT, SELECT, UPDATE, Kept, claim_of, inserted, kept, stands, updated
 from pseudocron.backends.job_rules import BATCH, Candidate, dropped, finished, lost, pick, revived, rooms, taken
-from pseudocron.backends.jobs import Conflict, Job, JobClaim, JobState
+from pseudocron.backends.jobs import Conflict, JobState
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Collection, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from pseudocron.backends.jobs import JobEnd, NewJob
+    from pseudocron.backends.jobs import Job, JobClaim, JobEnd, NewJob
 
-JOB = tuple(column.name for column in fields(Job))
-INSTANTS = ("due", "created", "expires", "started", "ended")
-
-# The indexes are partial: a query finds them by the very words of their WHERE.
-SELECT = f"SELECT id, mark, {', '.join(JOB)} FROM jobs WHERE "  # noqa: S608  our own names
-SCHEDULED = "state = 'pending' AND NOT ready"
-READY = "state = 'pending' AND ready"
-INSERT = """
-    INSERT INTO jobs (job_id, task, arguments, state, due, created, key, priority, expires, ready)
-    VALUES (?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?) ON CONFLICT (job_id) DO NOTHING"""
-MARK = "UPDATE jobs SET mark = ifnull(mark, ?) WHERE lease IS NOT NULL AND "
+WAIT = """
+    INSERT INTO waiting (task, ready, rank, due, id, priority, key, expires)
+    SELECT task, due <= ?1, -priority * (due <= ?1), due, id, priority, key, expires FROM jobs WHERE """
+WAIT_NO_MORE = """
+    DELETE FROM waiting WHERE task = ? AND (ready, rank) IN (VALUES (0, 0), (1, ?)) AND due = ? AND id = ?"""
+SCHEDULED = "task = ? AND ready = 0 AND rank = 0"
+READY = "task = ? AND ready = 1"
 MAKE_READY = f"""
-    UPDATE jobs SET ready = 1 WHERE id IN (
-        SELECT id FROM jobs WHERE {SCHEDULED} AND task = ? AND due <= ? ORDER BY due LIMIT {BATCH}
+    UPDATE waiting SET ready = 1, rank = -priority WHERE (task, ready, rank, due, id) IN (
+        SELECT task, ready, rank, due, id FROM waiting WHERE {SCHEDULED} AND due <= ? ORDER BY due, id LIMIT {BATCH}
     )"""  # noqa: S608
 IN_LINE = f"""
-    SELECT id, job_id, task, arguments, key, priority, due, expires, fence, attempts
-    FROM jobs WHERE {READY} AND task = ? ORDER BY priority DESC, due, id"""  # noqa: S608
+    SELECT rank, waiting.due, waiting.id, waiting.task, waiting.key, waiting.expires, job_id, arguments, fence, attempts
+    FROM waiting CROSS JOIN jobs ON jobs.id = waiting.id
+    WHERE waiting.{READY} ORDER BY rank, waiting.due, waiting.id"""  # noqa: S608
+LEAVE_LINE = "DELETE FROM waiting WHERE rank = ? AND due = ? AND id = ? AND task = ? AND ready = 1"
 START = """
-    UPDATE jobs SET state = 'running', attempts = attempts + 1, fence = fence + 1,
-        worker = ?, started = ?, ended = NULL, lease = ?
-    WHERE id = ?"""
-FIRST_READY = f"SELECT due FROM jobs WHERE {READY} AND task = ? ORDER BY priority DESC, due LIMIT 1"  # noqa: S608
-FIRST_SCHEDULED = f"SELECT due FROM jobs WHERE {SCHEDULED} AND task = ? ORDER BY due LIMIT 1"  # noqa: S608
-# From one task to the next through the index, past all of its jobs.
+    INSERT INTO running (job_id, id, task, key, fence, worker, started, lease) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
+FIRST_READY = f"SELECT due FROM waiting WHERE {READY} ORDER BY rank, due LIMIT 1"  # noqa: S608
+FIRST_SCHEDULED = f"SELECT due FROM waiting WHERE {SCHEDULED} ORDER BY due LIMIT 1"  # noqa: S608
+# From one task to the next, past all of its jobs.
 WAITING_TASKS = """
-    WITH RECURSIVE waiting (task) AS (
-        SELECT min(task) FROM jobs WHERE state = 'pending' AND ready = ?1
+    WITH RECURSIVE tasks (task) AS (
+        SELECT min(task) FROM waiting
         UNION ALL
-        SELECT (SELECT min(jobs.task) FROM jobs
-            WHERE state = 'pending' AND ready = ?1 AND jobs.task > waiting.task)
-        FROM waiting WHERE waiting.task IS NOT NULL
+        SELECT (SELECT min(waiting.task) FROM waiting WHERE waiting.task > tasks.task) FROM tasks WHERE task IS NOT NULL
     )
-    SELECT task FROM waiting WHERE task IS NOT NULL"""
-RENEW = "UPDATE jobs SET lease = ? WHERE job_id = ? AND fence = ? AND lease IS NOT NULL"
-STAND = """
-    UPDATE jobs SET state = :state, due = :due, ready = :due <= :now, expires = :expires, attempts = :attempts,
-        lost = :lost, ended = :ended, error = :error, reason = :reason, lease = NULL, mark = NULL
-    WHERE job_id = :job_id"""
+    SELECT task FROM tasks WHERE task IS NOT NULL"""
+MARK = "UPDATE running SET mark = ifnull(mark, ?) WHERE "
+RENEW = "UPDATE running SET lease = ? WHERE job_id = ? AND fence = ?"
+RUNNING = """
+    SELECT fence, worker, started, id, job_id FROM running WHERE job_id IN (SELECT value FROM json_each(?))"""
+SUCCEED = """
+    UPDATE jobs SET state = 'succeeded', reason = ?1, ended = ?2, attempts = attempts + ?3,
+        fence = ?4, worker = ?5, started = ?6
+    WHERE id = ?7"""
+STOP = "DELETE FROM running WHERE job_id = ?"
 PURGE = """
     DELETE FROM jobs WHERE id IN (
-        SELECT id FROM jobs WHERE state = ? AND ended < ? ORDER BY ended LIMIT ?
+        SELECT id FROM jobs WHERE state = ? AND state <> 'pending' AND ended < ? ORDER BY ended LIMIT ?
     )"""
-
-
-class Kept(NamedTuple):
-    """A job, and what it is to end as unless it succeeds."""
-
-    job: Job
-    mark: JobState | None
 
 
 class Jobs:
@@ -91,26 +85,27 @@ class Jobs:
         )
 
     def _insert(self, jobs: Sequence[NewJob]) -> Sequence[str]:
-        now = micros(self._now)
-        self._db.executemany(INSERT, [_new(new, now) for new in jobs])
+        (newest,) = self._db.execute("SELECT ifnull(max(id), 0) FROM jobs").fetchone()
+        self._db.executemany(INSERT, [inserted(new, self._now) for new in jobs])
+        self._db.execute(f"{WAIT} id > ?2", (micros(self._now), newest))
         return [new.job_id for new in jobs]
 
     def _defer(self, new: NewJob) -> str:
         """Store one that has a key."""
         if self._one("job_id = ?", new.job_id):
             return new.job_id
-        if other := self._pending(new.task, new.key):
+        if other := self._waiting(new.task, new.key):
             if new.on_conflict is Conflict.KEEP:
                 return other.job.job_id
             if new.on_conflict is Conflict.RAISE:
                 raise taken(new, other.job.job_id)
-            self._stand(dropped(other.job, JobState.REPLACED, self._now))
+            self._stand(other, dropped(other.job, JobState.REPLACED, self._now))
         self._mark_running(new.task, new.key, JobState.REPLACED)
         self._insert([new])
         return new.job_id
 
-    def _pending(self, task: str | None, key: str | None) -> Kept | None:
-        return self._one("state = 'pending' AND key IS NOT NULL AND task = ? AND key = ?", task, key)
+    def _waiting(self, task: str | None, key: str | None) -> Kept | None:
+        return self._one("id = (SELECT id FROM waiting WHERE task = ? AND key = ?)", task, key)
 
     def _mark_running(self, task: str | None, key: str | None, state: JobState) -> None:
         self._db.execute(f"{MARK} task = ? AND key = ?", (state, task, key))
@@ -119,13 +114,13 @@ class Jobs:
         """See `Queue.cancel`."""
         if job_id is None:
             self._mark_running(task, key, JobState.CANCELLED)
-            pending = self._pending(task, key)
+            pending = self._waiting(task, key)
         else:
             self._db.execute(f"{MARK} job_id = ?", (JobState.CANCELLED, job_id))
             pending = self._one("job_id = ? AND state = 'pending'", job_id)
         if pending is None:
             return False
-        self._stand(dropped(pending.job, JobState.CANCELLED, self._now))
+        self._stand(pending, dropped(pending.job, JobState.CANCELLED, self._now))
         return True
 
     def claim_jobs(
@@ -133,7 +128,7 @@ class Jobs:
     ) -> Sequence[JobClaim]:
         """See `Queue.claim_jobs`."""
         now, until = micros(self._now), micros(self._now + timedelta(seconds=lease))
-        running = self._db.execute("SELECT task, key FROM jobs WHERE lease IS NOT NULL").fetchall()
+        running = self._db.execute("SELECT task, key FROM running").fetchall()
         room = rooms(tasks, Counter(task for task, _ in running))
         self._db.executemany(MAKE_READY, [(task, now) for task in room])
         read: dict[int, sqlite3.Row] = {}
@@ -141,19 +136,28 @@ class Jobs:
         busy = {(task, key) for task, key in running if key is not None}
         picked = pick(lines, room, busy, limit=limit, now=now)
         for one in picked.expired:
-            self._expire(read[one.place]["job_id"])
-        self._db.executemany(START, [(worker, now, until, one.place) for one in picked.due])
-        return [_claim(read[one.place], self._now) for one in picked.due]
+            self._expire(one.place)
+        claims = [claim_of(read[one.place], self._now) for one in picked.due]
+        self._db.executemany(LEAVE_LINE, [one[:4] for one in picked.due])
+        self._db.executemany(
+            START,
+            [
+                (claim.job_id, one.place, one.task, one.key, claim.fence, worker, now, until)
+                for one, claim in zip(picked.due, claims, strict=True)
+            ],
+        )
+        return claims
 
     def _line(self, task: str, read: dict[int, sqlite3.Row]) -> Iterator[Candidate[int]]:
         for row in self._db.execute(IN_LINE, (task,)):
-            read[row["id"]] = row
-            yield Candidate(-row["priority"], row["due"], row["id"], row["task"], row["key"], row["expires"])
+            candidate = Candidate(*row[:6])
+            read[candidate.place] = row
+            yield candidate
 
-    def _expire(self, job_id: str) -> None:
-        kept = self._one("job_id = ?", job_id)
-        if kept:
-            self._stand(dropped(kept.job, JobState.EXPIRED, self._now))
+    def _expire(self, place: int) -> None:
+        found = self._one("id = ?", place)
+        if found:
+            self._stand(found, dropped(found.job, JobState.EXPIRED, self._now))
 
     def next_job(self, tasks: Collection[str]) -> datetime | None:
         """See `Queue.next_job`."""
@@ -171,55 +175,69 @@ class Jobs:
 
     def finish_jobs(self, ends: Sequence[tuple[JobClaim, JobEnd]]) -> Sequence[JobState | None]:
         """See `Queue.finish_jobs`."""
-        return [self._finish(claim, end) for claim, end in ends]
+        own = self._own([claim.job_id for claim, _ in ends])
+        # Of two ends of one claim the first counts.
+        ended = [(own.pop((claim.job_id, claim.fence), None), end) for claim, end in ends]
+        self._succeed([(run, end) for run, end in ended if run and _is_plain(end)])
+        return [None if run is None else self._finish(run, end) for run, end in ended]
 
-    def _finish(self, claim: JobClaim, end: JobEnd) -> JobState | None:
-        own = self._one("job_id = ? AND fence = ? AND lease IS NOT NULL", claim.job_id, claim.fence)
-        if own is None:
-            return None
-        job = finished(own.job, end, own.mark, self._now)
-        self._stand(job)
+    def _own(self, job_ids: Sequence[str]) -> dict[tuple[str, int], sqlite3.Row]:
+        """What runs of these jobs, by job and fence."""
+        return {(run["job_id"], run["fence"]): run for run in self._db.execute(RUNNING, (json.dumps(job_ids),))}
+
+    def _succeed(self, ends: Sequence[tuple[sqlite3.Row, JobEnd]]) -> None:
+        """Nearly all jobs end so, and whatever their mark is."""
+        now = micros(self._now)
+        self._db.executemany(SUCCEED, [(end.reason, now, end.counts, *run[:4]) for run, end in ends])
+        self._db.executemany(STOP, [(run["job_id"],) for run, _ in ends])
+
+    def _finish(self, run: sqlite3.Row, end: JobEnd) -> JobState:
+        if _is_plain(end):
+            return end.state
+        (found,) = self._all("id = ?", run["id"])
+        job = finished(found.job, end, found.mark, self._now)
+        self._stand(found, job)
         return job.state
 
     def reap_jobs(self) -> Sequence[Job]:
         """See `Queue.reap_jobs`."""
-        over = self._all("lease <= ? ORDER BY lease", micros(self._now))
-        reaped = [lost(kept.job, kept.mark, self._now) for kept in over]
-        for job in reaped:
-            self._stand(job)
+        over = list(self._all("id IN (SELECT id FROM running WHERE lease <= ?) ORDER BY lease", micros(self._now)))
+        reaped = [lost(found.job, found.mark, self._now) for found in over]
+        for found, job in zip(over, reaped, strict=True):
+            self._stand(found, job)
         return reaped
 
     def waiting_tasks(self) -> Collection[str]:
         """See `Queue.waiting_tasks`."""
-        return {row["task"] for ready in (0, 1) for row in self._db.execute(WAITING_TASKS, (ready,))}
+        return {row["task"] for row in self._db.execute(WAITING_TASKS)}
 
     def job(self, job_id: str) -> Job | None:
         """See `Queue.job`."""
-        kept = self._one("job_id = ?", job_id)
-        return kept.job if kept else None
+        found = self._one("job_id = ?", job_id)
+        return found.job if found else None
 
     def jobs(
         self, *, states: Collection[JobState], task: str | None, key: str | None, limit: int, before: str | None
     ) -> Sequence[Job]:
         """See `Queue.jobs`."""
         asked = {
-            f"state IN ({', '.join('?' * len(states))})": tuple(states),
             "task = ?": (task,) * (task is not None),
             "key = ?": (key,) * (key is not None),
             "id < (SELECT id FROM jobs WHERE job_id = ?)": (before,) * (before is not None),
         }
         filters = {where: values for where, values in asked.items() if values}
-        where = " AND ".join(filters) or "TRUE"
-        found = self._all(f"{where} ORDER BY id DESC LIMIT ?", *chain.from_iterable(filters.values()), limit)
-        return [kept.job for kept in found]
+        values = (*chain.from_iterable(filters.values()), limit)
+        wheres = (" AND ".join((stands, *filters)) for stands in map(stands, set(states) or (None,)))
+        pages = (self._all(f"{where} ORDER BY id DESC LIMIT ?", *values) for where in wheres)
+        return [found.job for found in islice(merge(*pages, key=attrgetter("place"), reverse=True), limit)]
 
     def retry(self, job_id: str) -> bool:
         """See `Queue.retry`."""
-        kept = self._one("job_id = ? AND state = 'failed'", job_id)
-        if kept is None or self._pending(kept.job.task, kept.job.key):
+        found = self._one("job_id = ? AND state = 'failed'", job_id)
+        if found is None or self._waiting(found.job.task, found.job.key):
             return False
-        self._mark_running(kept.job.task, kept.job.key, JobState.REPLACED)
-        self._stand(revived(kept.job, self._now))
+        self._mark_running(found.job.task, found.job.key, JobState.REPLACED)
+        self._stand(found, revived(found.job, self._now))
         return True
 
     def purge(self, keep: Mapping[JobState, timedelta], *, limit: int) -> int:
@@ -229,43 +247,23 @@ class Jobs:
             left -= self._db.execute(PURGE, (state, micros(self._now - age), left)).rowcount
         return limit - left
 
-    def _stand(self, job: Job) -> None:
+    def _stand(self, was: Kept, job: Job) -> None:
         """Let a job that does not run be as it is now, and stand where it belongs."""
-        self._db.execute(STAND, asdict(job) | _instants(job) | {"now": micros(self._now)})
+        if was.job.state is JobState.RUNNING:
+            self._db.execute(STOP, (job.job_id,))
+        elif was.job.state is JobState.PENDING:
+            self._db.execute(WAIT_NO_MORE, (job.task, -job.priority, micros(was.job.due), was.place))
+        self._db.execute(UPDATE, updated(was.place, job))
+        if job.state is JobState.PENDING:
+            self._db.execute(f"{WAIT} id = ?2", (micros(self._now), was.place))
 
-    def _all(self, where: str, *values: object) -> list[Kept]:
-        return [_kept(row) for row in self._db.execute(SELECT + where, values)]
+    def _all(self, where: str, *values: object) -> Iterator[Kept]:
+        return map(kept, self._db.execute(SELECT + where, values))
 
     def _one(self, where: str, *values: object) -> Kept | None:
         row = self._db.execute(SELECT + where, values).fetchone()
-        return _kept(row) if row else None
+        return kept(row) if row else None
 
 
-def _new(new: NewJob, now: int) -> tuple[object, ...]:
-    due, expires = micros(new.due), None if new.expires is None else micros(new.expires)
-    return (new.job_id, new.task, new.arguments, due, now, new.key, new.priority, expires, due <= now)
-
-
-def _claim(row: sqlite3.Row, started: datetime) -> JobClaim:
-    return JobClaim(
-        job_id=row["job_id"],
-        task=row["task"],
-        arguments=row["arguments"],
-        key=row["key"],
-        due=instant(row["due"]),
-        fence=row["fence"] + 1,
-        attempt=row["attempts"] + 1,
-        started=started,
-    )
-
-
-def _instants(job: Job) -> dict[str, int | None]:
-    moments = ((name, getattr(job, name)) for name in INSTANTS)
-    return {name: None if moment is None else micros(moment) for name, moment in moments}
-
-
-def _kept(row: sqlite3.Row) -> Kept:
-    read = {name: row[name] for name in JOB}
-    moments = {name: None if read[name] is None else instant(read[name]) for name in INSTANTS}
-    mark = row["mark"]
-    return Kept(Job(**read | moments | {"state": JobState(read["state"])}), None if mark is None else JobState(mark))
+def _is_plain(end: JobEnd) -> bool:
+    return end.state is JobState.SUCCEEDED and end.error is None

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 
 # Instants are microseconds since the Unix epoch. A line of `runs` without `outcome` is running; one with
 # a `lease` (when it ends) is living; one that `waits` is an orphan. `claims` counts them, and is the fence.
-# A job runs if and only if it has a `lease`; a pending one is `ready` once a claim has seen that it is due. The
-# long texts come last, so that a search passes them over.
+# A job that is not over has the state `pending` in `jobs`; whether it waits or runs is where it has another row. To
+# start it so changes two small tables in which neighbours stand side by side, and not the big one, page after page.
+# In `waiting` a job is `ready` once a claim has seen that it is due, and then has its `rank`, its priority negated;
+# those that are not have none, and stand in the order in which they come due. `told_jobs` tells jobs as they are.
+# The long texts come last, so that a search passes them over.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         """CREATE TABLE crons (
@@ -60,7 +63,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             task TEXT NOT NULL,
             key TEXT,
             state TEXT NOT NULL,
-            ready INTEGER NOT NULL,
             priority INTEGER NOT NULL,
             due INTEGER NOT NULL,
             created INTEGER NOT NULL,
@@ -71,17 +73,46 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             worker TEXT,
             started INTEGER,
             ended INTEGER,
-            lease INTEGER,
-            mark TEXT,
             reason TEXT,
             error TEXT,
             arguments TEXT NOT NULL
         )""",
-        "CREATE UNIQUE INDEX keys_of_pending_jobs ON jobs (task, key) WHERE state = 'pending' AND key IS NOT NULL",
-        "CREATE INDEX scheduled_jobs ON jobs (task, due) WHERE state = 'pending' AND NOT ready",
-        "CREATE INDEX ready_jobs ON jobs (task, priority DESC, due) WHERE state = 'pending' AND ready",
-        "CREATE INDEX running_jobs ON jobs (lease, task, key) WHERE lease IS NOT NULL",
-        "CREATE INDEX ended_jobs ON jobs (state, ended) WHERE ended IS NOT NULL",
+        "CREATE INDEX jobs_of_state ON jobs (state)",
+        "CREATE INDEX ended_jobs ON jobs (state, ended) WHERE state <> 'pending'",
+        """CREATE TABLE waiting (
+            task TEXT NOT NULL,
+            ready INTEGER NOT NULL,
+            rank INTEGER NOT NULL,
+            due INTEGER NOT NULL,
+            id INTEGER NOT NULL,
+            priority INTEGER NOT NULL,
+            key TEXT,
+            expires INTEGER,
+            PRIMARY KEY (task, ready, rank, due, id)
+        ) WITHOUT ROWID""",
+        "CREATE UNIQUE INDEX waiting_keys ON waiting (task, key) WHERE key IS NOT NULL",
+        """CREATE TABLE running (
+            job_id TEXT PRIMARY KEY,
+            id INTEGER NOT NULL,
+            task TEXT NOT NULL,
+            key TEXT,
+            fence INTEGER NOT NULL,
+            worker TEXT NOT NULL,
+            started INTEGER NOT NULL,
+            lease INTEGER NOT NULL,
+            mark TEXT
+        ) WITHOUT ROWID""",
+        """CREATE VIEW told_jobs AS SELECT
+            jobs.id, jobs.job_id, jobs.task, jobs.key, priority, due, created, expires, lost, reason, error, arguments,
+            jobs.state AS kept_as,
+            CASE WHEN lease IS NULL THEN state ELSE 'running' END AS state,
+            attempts + (lease IS NOT NULL) AS attempts,
+            ifnull(running.fence, jobs.fence) AS fence,
+            ifnull(running.worker, jobs.worker) AS worker,
+            ifnull(running.started, jobs.started) AS started,
+            CASE WHEN lease IS NULL THEN ended END AS ended,
+            lease, mark
+        FROM jobs LEFT JOIN running ON running.job_id = jobs.job_id""",
     ),
 )
 

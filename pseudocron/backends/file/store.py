@@ -75,20 +75,27 @@ class Store:
 
     def transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """What `work` returns, after its changes are stored: all of them, or on any error none."""
+        return self._patiently(work, "BEGIN IMMEDIATE")
+
+    def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """What `work` returns, which changes nothing: it reads one moment of the store, and waits for no writer."""
+        return self._patiently(work, "BEGIN")
+
+    def _patiently(self, work: Callable[[sqlite3.Connection], T], begin: str) -> T:
         deadline = time.monotonic() + PATIENCE
         with self._named():
             while True:
                 try:
                     with self._turn:
-                        return self._attempt(work)
+                        return self._attempt(work, begin)
                 except sqlite3.Error as error:
                     if _code(error) not in BUSY or time.monotonic() > deadline:
                         raise
                 time.sleep(SHORTEST + (LONGEST - SHORTEST) * self._random())
 
-    def _attempt(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def _attempt(self, work: Callable[[sqlite3.Connection], T], begin: str) -> T:
         db = self._connected()
-        db.execute("BEGIN IMMEDIATE")
+        db.execute(begin)
         try:
             result = work(db)
             db.execute("COMMIT")

@@ -1,0 +1,79 @@
+"""How a job stands in the rows of the store, and is read from them."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import TYPE_CHECKING, NamedTuple
+
+from pseudocron.backends.file.ledger import instant, micros
+from pseudocron.backends.jobs import Job, JobClaim, JobState
+
+if TYPE_CHECKING:
+    import sqlite3
+    from datetime import datetime
+
+    from pseudocron.backends.jobs import NewJob
+
+JOB = tuple(column.name for column in fields(Job))
+INSTANTS = ("due", "created", "expires", "started", "ended")
+
+SELECT = f"SELECT id, mark, {', '.join(JOB)} FROM told_jobs WHERE "  # noqa: S608  our own names
+INSERT = """
+    INSERT INTO jobs (job_id, task, arguments, state, due, created, key, priority, expires)
+    VALUES (?, ?, ?, 'pending', ?, ?, ?, ?, ?) ON CONFLICT (job_id) DO NOTHING"""
+UPDATE = """
+    UPDATE jobs SET state = :state, due = :due, expires = :expires, attempts = :attempts, lost = :lost, fence = :fence,
+        worker = :worker, started = :started, ended = :ended, error = :error, reason = :reason
+    WHERE id = :id"""
+
+
+class Kept(NamedTuple):
+    """A job, its place in the order in which jobs were stored, and what it is to end as unless it succeeds."""
+
+    place: int
+    job: Job
+    mark: JobState | None
+
+
+def stands(state: JobState | None) -> str:
+    """The words of a `SELECT` for the jobs in a state (None: in any), such that an index finds them."""
+    if state is None:
+        return "TRUE"
+    if state is JobState.RUNNING:
+        return "id IN (SELECT id FROM running)"
+    return f"kept_as = '{state}' AND lease IS NULL"
+
+
+def kept(row: sqlite3.Row) -> Kept:
+    """What a `SELECT` has read."""
+    read = {name: row[name] for name in JOB}
+    moments = {name: None if read[name] is None else instant(read[name]) for name in INSTANTS}
+    job = Job(**read | moments | {"state": JobState(read["state"])})
+    return Kept(row["id"], job, None if row["mark"] is None else JobState(row["mark"]))
+
+
+def inserted(new: NewJob, now: datetime) -> tuple[object, ...]:
+    """What an `INSERT` is given."""
+    expires = None if new.expires is None else micros(new.expires)
+    return (new.job_id, new.task, new.arguments, micros(new.due), micros(now), new.key, new.priority, expires)
+
+
+def updated(place: int, job: Job) -> dict[str, object]:
+    """What an `UPDATE` is given."""
+    moments = ((name, getattr(job, name)) for name in INSTANTS)
+    told = {name: getattr(job, name) for name in JOB}
+    return told | {name: None if moment is None else micros(moment) for name, moment in moments} | {"id": place}
+
+
+def claim_of(row: sqlite3.Row, started: datetime) -> JobClaim:
+    """The claim of a job that waited, and is now started."""
+    return JobClaim(
+        job_id=row["job_id"],
+        task=row["task"],
+        arguments=row["arguments"],
+        key=row["key"],
+        due=instant(row["due"]),
+        fence=row["fence"] + 1,
+        attempt=row["attempts"] + 1,
+        started=started,
+    )
