@@ -108,7 +108,7 @@ def test_a_run_is_recorded_from_its_start_to_its_end(world: World) -> None:
     world.do(world.backend.finish(claim, Result(outcome=Outcome.FAILED, error="Trace\0\ud800", output="spam")))
     (ended,) = world.lines()
     assert (ended.outcome, ended.ended, ended.output) == (Outcome.FAILED, NOON + 5 * SECOND, "spam")
-    assert (ended.slot, ended.fence, ended.attempt) == (NOON - SECOND, 1, 1)
+    assert (ended.slot, ended.fence, ended.attempt) == (NOON - SECOND, claim.fence, 1)
     assert ended.error == "Trace\0\\ud800"
 
 

@@ -1,0 +1,53 @@
+"""The backend on a Redis server: one gate, one memory and one queue for all hosts that reach it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pseudocron.backends.redis.queue import Jobs
+from pseudocron.backends.redis.slots import Slots
+from pseudocron.backends.redis.wire import Wire
+from pseudocron.host import Host
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pseudocron.backends.redis.wire import Client
+
+
+class Redis(Jobs, Slots):
+    """A backend for many hosts. Every verb is one script on the server, whose clock decides.
+
+    Args:
+        make: Makes a `redis.asyncio` client. A new one each time: it connects on the event loop of a thread of our own.
+        name: What to call the server in errors; without a password.
+        app: The hash tag of all keys.
+        keep: How many runs, and how many skips, are kept of each cron.
+        host: Where the threads come from.
+        clock: The time in microseconds since the epoch, where a simulation owns it; None for the server's own.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], Client],
+        *,
+        name: str,
+        app: str,
+        keep: int = 20,
+        host: Host = Host(),  # noqa: B008  frozen
+        clock: Callable[[], int] | None = None,
+    ) -> None:
+        self._host = host
+        wire = Wire(make, name=name, prefix=f"{{{app}}}", clock=clock)
+        Slots.__init__(self, wire, keep=keep)
+        Jobs.__init__(self, wire)
+
+    async def open(self) -> None:
+        """See `Backend.open`."""
+        if not self._wire.is_open:
+            await self._host.hop(self._wire.open)
+
+    async def close(self) -> None:
+        """See `Backend.close`."""
+        if self._wire.is_open:
+            await self._host.hop(self._wire.close)

@@ -1,0 +1,91 @@
+"""Between what scripts answer, hashes of text, and the dataclasses of the contract."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from pseudocron.backends.base import Outcome, Reason, Run, State
+from pseudocron.backends.jobs import Job, JobState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+
+
+def micros(moment: datetime) -> int:
+    """Whole microseconds since the Unix epoch."""
+    return (moment - EPOCH) // MICROSECOND
+
+
+def instant(since_epoch: str) -> datetime:
+    """The aware UTC instant so many microseconds after the Unix epoch."""
+    return EPOCH + int(since_epoch) * MICROSECOND
+
+
+def micros_of(seconds: float) -> int:
+    """Whole microseconds."""
+    return round(seconds * 1_000_000)
+
+
+def run_of(line: Mapping[str, str]) -> Run:
+    """A line of the history."""
+    return Run(**_read(line, RUN))
+
+
+def state_of(name: str, kept: Mapping[str, Any]) -> State:
+    """What is known of a cron; what was never counted is left out of it."""
+    return State(
+        name=name,
+        mark=instant(kept["mark"]),
+        back=instant(kept["back"]) if "back" in kept else None,
+        paused="paused" in kept,
+        runs=int(kept.get("claims", 0)),
+        failures=int(kept.get("failures", 0)),
+        missed=int(kept.get("missed", 0)),
+        running=int(kept["running"]),
+        last=run_of(kept["last"]) if "last" in kept else None,
+    )
+
+
+def job_of(kept: Mapping[str, str]) -> Job:
+    """A stored job."""
+    return Job(**_read(kept, JOB))
+
+
+def _read(kept: Mapping[str, str], kinds: Mapping[str, Callable[[str], Any]]) -> dict[str, Any]:
+    return {name: kind(kept[name]) for name, kind in kinds.items() if name in kept}
+
+
+def _kinds(record: type, **others: Callable[[str], Any]) -> dict[str, Callable[[str], Any]]:
+    """How each field of a dataclass is read; as text, unless it is one of the others."""
+    return {field.name: others.get(field.name, str) for field in fields(record)}
+
+
+RUN = _kinds(
+    Run,
+    slot=instant,
+    fence=int,
+    attempt=int,
+    started=instant,
+    ended=instant,
+    outcome=Outcome,
+    reason=Reason,
+    slots=int,
+)
+JOB = _kinds(
+    Job,
+    state=JobState,
+    due=instant,
+    created=instant,
+    priority=int,
+    expires=instant,
+    attempts=int,
+    lost=int,
+    fence=int,
+    started=instant,
+    ended=instant,
+)

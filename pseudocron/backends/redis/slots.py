@@ -1,0 +1,138 @@
+"""The verbs of the gate and of the slots, each one call of `lua/slots.lua`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+from uuid import uuid4
+
+from pseudocron.backends.base import Backend, Claim, Reaped, Refusal
+from pseudocron.backends.redis.records import micros, micros_of, run_of, state_of
+from pseudocron.backends.rules import claim_of, grows
+from pseudocron.capture import kept
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from datetime import datetime
+
+    from pseudocron.backends.base import Proposal, Result, Run, Skip, State
+    from pseudocron.backends.redis.wire import Wire
+
+SECOND = 1_000_000
+"""Microseconds."""
+
+AT_ONCE = 1000
+"""How many crons are asked about in one call: while a script runs, the server does nothing else."""
+
+
+class Slots(Backend):
+    """The verbs of the gate and of the slots.
+
+    Args:
+        wire: The way to the server.
+        keep: How many runs, and how many skips, are kept of each cron.
+    """
+
+    durable: ClassVar[bool] = True
+
+    def __init__(self, wire: Wire, *, keep: int) -> None:
+        self._wire = wire
+        self._keep = keep
+
+    async def _ask(self, verb: str, **arguments: object) -> Any:
+        return await self._wire.ask("slots", verb, keep=self._keep, **arguments)
+
+    async def fresh_for(self, max_age: float) -> float:
+        """See `Backend.fresh_for`."""
+        return int(await self._ask("fresh_for", max_age=micros_of(max_age))) / SECOND
+
+    async def enter(self, max_age: float) -> bool:
+        """See `Backend.enter`."""
+        return bool(await self._ask("enter", max_age=micros_of(max_age)))
+
+    async def lower(self, due: datetime, max_age: float) -> None:
+        """See `Backend.lower`."""
+        await self._ask("lower", due=micros(due), max_age=micros_of(max_age))
+
+    async def states(self, marks: Mapping[str, datetime]) -> Mapping[str, State]:
+        """See `Backend.states`; of many crons some at a time, as they don't concern each other."""
+        known = [{"name": name, "mark": micros(mark)} for name, mark in marks.items()]
+        parts = [known[start : start + AT_ONCE] for start in range(0, len(known), AT_ONCE)]
+        states = [state for part in parts for state in await self._ask("states", marks=part)]
+        return {name: state_of(name, state) for name, state in zip(marks, states, strict=True)}
+
+    async def claim(self, proposal: Proposal) -> Claim | Refusal:
+        """See `Backend.claim`."""
+        answer = await self._ask(
+            "claim",
+            name=proposal.name,
+            slot=micros(proposal.slot),
+            worker=proposal.worker,
+            lease=micros_of(proposal.lease),
+            max_instances=proposal.max_instances,
+            recover=proposal.recover,
+            recovers=proposal.recovers,
+            manual=proposal.manual,
+        )
+        return Refusal(answer) if isinstance(answer, str) else claim_of(run_of(answer))
+
+    async def skip(self, skips: Sequence[Skip]) -> None:
+        """See `Backend.skip`."""
+        lines = [
+            {
+                "run_id": uuid4().hex,
+                "name": skip.name,
+                "slot": micros(skip.slot),
+                "reason": skip.reason,
+                "slots": skip.slots,
+                "grows": grows(skip),
+            }
+            for skip in skips
+        ]
+        if lines:
+            await self._ask("skip", skips=lines)
+
+    def renew(self, claims: Sequence[Claim], lease: float) -> Collection[str]:
+        """See `Backend.renew`."""
+        if not claims:
+            return set()
+        own = [{"run_id": claim.run_id, "fence": claim.fence} for claim in claims]
+        return set(self._wire.ask_blocking("slots", "renew", keep=self._keep, claims=own, lease=micros_of(lease)))
+
+    async def finish(self, claim: Claim, result: Result, *, keep_lease: bool = False) -> bool:
+        """See `Backend.finish`."""
+        return bool(
+            await self._ask(
+                "finish",
+                run_id=claim.run_id,
+                fence=claim.fence,
+                outcome=result.outcome,
+                error=kept(result.error),
+                output=kept(result.output),
+                keep_lease=keep_lease,
+            )
+        )
+
+    async def release(self, claim: Claim) -> None:
+        """See `Backend.release`."""
+        await self._ask("release", run_id=claim.run_id, fence=claim.fence)
+
+    async def reap(self) -> Reaped:
+        """See `Backend.reap`."""
+        lost, orphans = await self._ask("reap")
+        return Reaped(lost=[run_of(line) for line in lost], orphans=[run_of(line) for line in orphans])
+
+    async def pause(self, name: str) -> None:
+        """See `Backend.pause`."""
+        await self._ask("pause", name=name)
+
+    async def resume(self, name: str) -> None:
+        """See `Backend.resume`."""
+        await self._ask("resume", name=name)
+
+    async def history(self, name: str | None = None, *, limit: int = 20) -> Sequence[Run]:
+        """See `Backend.history`."""
+        return [run_of(line) for line in await self._ask("history", name=name, limit=limit)]
+
+    async def reset(self, name: str, mark: datetime) -> None:
+        """See `Backend.reset`."""
+        await self._ask("reset", name=name, mark=micros(mark))

@@ -1,0 +1,118 @@
+"""The way to a Redis server: a client in a thread of its own, and scripts by their digests."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TypeAlias
+from uuid import uuid4
+
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisClusterException, RedisError
+
+from pseudocron.backends.redis.scripts import SCRIPTS
+from pseudocron.backends.redis.thread import LoopThread
+from pseudocron.backends.redis.trouble import PATIENCE, complaint
+from pseudocron.errors import BackendError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+Client: TypeAlias = Any
+"""A `redis.asyncio.Redis` or `RedisCluster`, which have no type in common."""
+
+TROUBLE = (RedisError, RedisClusterException, OSError, TimeoutError)
+
+
+class Wire:
+    """One process's client, and what it asks of the server.
+
+    Args:
+        make: Makes a client, which will connect on the loop of a thread of our own, and is closed with the wire.
+        name: What to call the server in errors; without a password.
+        prefix: Of all keys; its hash tag keeps them on one node.
+        clock: The time in microseconds since the epoch, where a simulation owns it; None for the server's own.
+    """
+
+    def __init__(
+        self, make: Callable[[], Client], *, name: str, prefix: str, clock: Callable[[], int] | None = None
+    ) -> None:
+        self.name = name
+        self.prefix = prefix
+        self._make = make
+        self._clock = clock
+        self._thread = LoopThread()
+        self._client: Client | None = None
+        self._opening = threading.Lock()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it was opened and not closed since, by this process; does not block."""
+        return self._thread.alive
+
+    def open(self) -> None:
+        """Make a client, if there is none; blocks, but does not connect yet."""
+        with self._opening:
+            if not self._thread.alive:
+                self._client = self._make()
+                self._thread.start()
+
+    def close(self) -> None:
+        """Disconnect; blocks."""
+        with self._opening:
+            client, self._client = self._client, None
+            if self._thread.alive:
+                with suppress(*TROUBLE):
+                    self._thread.block(client.aclose())
+                self._thread.stop()
+
+    async def ask(self, part: str, verb: str, **arguments: object) -> Any:
+        """What a verb of a script answers; `BackendError` if it does not."""
+        return await self._live().run(self._ask(part, verb, arguments))
+
+    def ask_blocking(self, part: str, verb: str, **arguments: object) -> Any:
+        """The same, for a thread that may wait."""
+        return self._live().block(self._ask(part, verb, arguments))
+
+    async def command(self, *words: str | int) -> Any:
+        """What a plain command answers."""
+        return await self._live().run(self._patiently(lambda client: client.execute_command(*words)))
+
+    def _live(self) -> LoopThread:
+        if not self._thread.alive:
+            raise BackendError(f"{self.name} is closed: open the backend first")
+        return self._thread
+
+    async def _ask(self, part: str, verb: str, arguments: Mapping[str, object]) -> Any:
+        given = {name: value for name, value in arguments.items() if value is not None}
+        now = "" if self._clock is None else str(self._clock())
+        # The client repeats a call whose reply was lost; the token tells the server that it is the same one.
+        words = (verb, now, arguments.get("token") or uuid4().hex, json.dumps(given, ensure_ascii=False))
+        return json.loads(await self._patiently(lambda client: self._evaluate(client, part, words)))
+
+    async def _evaluate(self, client: Client, part: str, words: tuple[str, ...]) -> Any:
+        code = SCRIPTS[part]
+        try:
+            return await client.evalsha(code.digest, 1, self.prefix, *words)
+        except NoScriptError:  # the server is new, or was restarted
+            return await client.eval(code.body, 1, self.prefix, *words)
+
+    async def _patiently(self, question: Callable[[Client], Any]) -> Any:
+        with self._named():
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    return await question(self._client)
+            except ReadOnlyError:
+                # The primary has become a replica: what connects anew may find the new one.
+                with suppress(*TROUBLE, AttributeError):
+                    await self._client.connection_pool.disconnect()
+                raise
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Name the server in whatever goes wrong with it."""
+        try:
+            yield
+        except TROUBLE as error:
+            raise BackendError(f"{self.name} {complaint(error)}") from error
