@@ -20,7 +20,7 @@ from pseudocron.values import cron_name
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from pseudocron.backends import Durability
+    from pseudocron.backends import Durability, MakeClient
     from pseudocron.entries import Options
 
 __all__ = ["Cron", "Crons"]
@@ -44,7 +44,7 @@ class Crons(Deferring):
     def __init__(
         self,
         *,
-        backend: str | None = None,
+        backend: str | MakeClient | None = None,
         durability: Durability | None = None,
         app: str | None = None,
         tz: str | None = None,
@@ -106,7 +106,7 @@ class Crons(Deferring):
         self._desk.settled = False
         self._crons.clear()
 
-    def pin(self, *, backend: str, app: str) -> None:
+    def pin(self, *, backend: str | MakeClient, app: str) -> None:
         """Stay with a store, whatever the settings say of it."""
         self._settings = replace(self.settings, backend=backend, app=app)
 

@@ -5,10 +5,14 @@ Every message is one line that names the file, the entry, the value and the mend
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+_PASSWORD = re.compile(r"(?<=:)(//)?\S*(?=@)|(?<=[?&]password=)[^&\s]*")
+"""The user and password before the host of a URL, or a password in its query."""
 
 
 class PseudoCronError(Exception):
@@ -67,11 +71,16 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def show(value: object, most: int = 80) -> str:
-    """A value for a one-line message: its `repr`, cut to `most` characters."""
+    """A value for a one-line message: its `repr` without passwords, cut to `most` characters."""
     try:
-        return _line(repr(value[:most] if isinstance(value, str) else value), most)
+        return _line(repr(unspoken(value)[:most] if isinstance(value, str) else value), most)
     except Exception:  # noqa: BLE001 - a repr may raise anything; that of an int of 5000 digits does
         return f"<{type(value).__name__}>"
+
+
+def unspoken(url: str) -> str:
+    """A URL without the password in it; other text as it is, but for what looks like one."""
+    return _PASSWORD.sub(lambda found: f"{found[1] or ''}***", url)
 
 
 def cause(error: BaseException) -> str:

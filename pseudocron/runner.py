@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any
 
+from pseudocron.advice import Adviser
 from pseudocron.backends.base import Claim, Proposal, Reason
 from pseudocron.hints import Hints
 from pseudocron.job_runs import NO_JOBS, JobRuns
 from pseudocron.pool import Kind, Pool
 from pseudocron.runs import Runs
-from pseudocron.strangers import Strangers
 
 if TYPE_CHECKING:
     import asyncio
@@ -76,7 +76,7 @@ class Runner:
         self._hints = Hints()
         self._pool = Pool(concurrency)
         self._runs = Runs(self._pool, backend, host=host, lease=lease, state=state)
-        self._strangers = Strangers(backend, host)
+        self._adviser = Adviser(backend, host)
         self._jobs = JobRuns(self._pool, backend, host=host, worker=worker, lease=lease, state=state)
 
     @property
@@ -105,7 +105,7 @@ class Runner:
         while wanted and self._pool.room_for(Kind.CRON, beside=crons.tasks):
             slot, name, orphan = wanted.popleft()
             started += await self._start(crons[name], slot, orphan)
-        await self._strangers.tell(crons.tasks)
+        await self._adviser.tell(crons.tasks)
         jobs = await self._jobs.look(crons.tasks, beside=len(crons)) if crons.tasks else NO_JOBS
         upcoming = (*(plan.next for plan in plans), self._hints.next(crons), jobs.next)
         soonest = min((instant for instant in upcoming if instant is not None), default=None)

@@ -30,6 +30,7 @@ FLOORS = (
     (
         "backends.memory",
         "backends.file",
+        "backends.redis",
         "backends",
         "settings",
         "cron",
@@ -48,7 +49,7 @@ FLOORS = (
         "child",
         "called",
     ),
-    ("pool", "runs", "job_runs", "due", "hints", "leases", "strangers", "runner"),
+    ("pool", "runs", "job_runs", "due", "hints", "leases", "advice", "runner"),
     ("scheduler",),
     ("runtime", "watch"),
     ("lifespan", "report"),

@@ -193,14 +193,17 @@ class Backend(Queue):
     async def close(self) -> None:
         """Let go of the store. Closing what is closed does nothing."""
 
+    async def advice(self) -> Sequence[str]:
+        """What in how the store is kept endangers these promises, a line each, with the mend."""
+        return ()
+
     # The gate
 
     @abstractmethod
     async def fresh_for(self, max_age: float) -> float:
         """Seconds until the gate turns stale; 0 when it is stale.
 
-        It is stale when it was never entered, is dated `max_age` seconds ago or longer, or is dated in the
-        future.
+        It is so when it was never entered, or is dated `max_age` seconds ago or longer, or in the future.
         """
 
     @abstractmethod
@@ -209,10 +212,7 @@ class Backend(Queue):
 
     @abstractmethod
     async def lower(self, due: datetime, max_age: float) -> None:
-        """Let the gate turn stale at `due`, if that is sooner than it would be; never later.
-
-        A gate that is stale stays so.
-        """
+        """Let the gate turn stale at `due`, if that is sooner than it would be; one that is stale stays so."""
 
     # The memory of slots
 

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pseudocron.advice import advice
+from pseudocron.backends import named
 from pseudocron.cli.shared import complete_name, crons_option, json_option, name_argument, one_line, perform, print_json
 from pseudocron.cli.tables import Column, brief, local, plain, print_table, span
 from pseudocron.config import open_source
 from pseudocron.host import utcnow
 from pseudocron.report import CronStatus, cron_status
 from pseudocron.schedule import jittered
-from pseudocron.strangers import complaint, strangers
 from pseudocron.watch import Watch, watch
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def check(ref: str) -> None:
     with one_line():
         crons = seen.source.load()
     click.echo(f"{ref}: {len(crons)} crons, {len(crons.tasks)} tasks")
-    for name, value in asdict(crons.settings).items():
+    for name, value in (asdict(crons.settings) | {"backend": named(crons.settings.backend)}).items():
         click.echo(f"  {name:<13}  {value}")
     for cron in crons:
         click.echo(f"\n{cron.name}: {cron.schedule.words}{'' if cron.enabled else ' (disabled)'}")
@@ -48,10 +49,10 @@ def check(ref: str) -> None:
         click.echo(f"  next {', '.join(local(slot) for slot in _upcoming(cron, 3)) or 'never'}")
     for task in crons.tasks.values():
         click.echo(f"\n{task.name}: a task, retries={task.retries}\n  runs {task.target}")
-    forsaken = perform(_open(seen))
-    click.echo(f"\nThe store {crons.settings.backend} can be opened.")
-    for name in forsaken:
-        click.echo(f"\nWarning: {plain(complaint(name))}")
+    advised = perform(_open(seen))
+    click.echo(f"\nThe store {named(crons.settings.backend)} can be opened.")
+    for line in advised:
+        click.echo(f"\nWarning: {plain(line)}")
 
 
 @click.command(name="list")
@@ -114,7 +115,7 @@ def history(ref: str, name: str | None, limit: int, *, as_json: bool) -> None:
 async def _open(seen: Watch) -> Sequence[str]:
     """The tasks that have left the code, but not the store."""
     async with seen.runtime().store() as (crons, backend):
-        return await strangers(backend, crons.tasks)
+        return await advice(backend, crons.tasks)
 
 
 async def _status(ref: str) -> list[CronStatus]:

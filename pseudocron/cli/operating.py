@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pseudocron.backends import named
 from pseudocron.cli.shared import crons_option, name_argument, perform
 from pseudocron.cli.tables import local
 from pseudocron.errors import BackendError
@@ -127,5 +128,7 @@ async def durable(ref: str) -> AsyncIterator[tuple[Crons, Backend]]:
     """The crons and their store, if what is changed there outlives this process."""
     async with watch(ref).runtime().store() as (crons, backend):
         if not backend.durable:
-            raise BackendError(f"store {crons.settings.backend!r} ends with its process: there is nothing to change")
+            raise BackendError(
+                f"store {named(crons.settings.backend)!r} ends with its process: there is nothing to change"
+            )
         yield crons, backend

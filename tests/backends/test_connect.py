@@ -90,8 +90,11 @@ def test_memory_is_new_with_every_call(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("fiel:x", r"backend 'fiel:x': is unknown, must begin with 'file:' or 'memory:', did you mean 'file'\?"),
-        ("crons", "backend 'crons': is unknown, must begin with 'file:' or 'memory:'"),
+        (
+            "fiel:x",
+            r"backend 'fiel:x': is unknown, must begin with 'file:', 'memory:' or 'redis://', did you mean 'file'\?",
+        ),
+        ("crons", "backend 'crons': is unknown, must begin with 'file:', 'memory:' or 'redis://'"),
         ("file", r"backend 'file': is unknown, must begin with .*"),
         ("file:", r"backend 'file:': names no folder, did you mean 'file:\.pseudocron'\?"),
         ("memory:x", r"backend 'memory:x': takes nothing behind the colon, did you mean 'file:x'\?"),

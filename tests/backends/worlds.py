@@ -7,13 +7,14 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
+from redis_server import shared
+
 from pseudocron.backends.base import Claim, Outcome, Proposal, Reason, Result, Skip
 from pseudocron.backends.file import File
 from pseudocron.backends.memory import Memory, Store
 from pseudocron.backends.redis import Redis
 from pseudocron.backends.redis.records import micros
 from pseudocron.host import Host
-from redis_server import shared
 
 if TYPE_CHECKING:
     import asyncio
@@ -95,7 +96,9 @@ def file(folder: Path) -> Callable[[Host], Backend]:
 
 def redis(_folder: Path) -> Callable[[Host], Backend]:
     app, server = uuid4().hex, shared()
-    return lambda host: Redis(server.client, name="redis", app=app, keep=KEEP, host=host, clock=lambda: micros(host.now()))
+    return lambda host: Redis(
+        server.client, name="redis", app=app, keep=KEEP, host=host, clock=lambda: micros(host.now())
+    )
 
 
 STORES = {"memory": memory, "file": file, "redis": redis}

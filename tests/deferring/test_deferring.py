@@ -21,7 +21,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from support import START, Clock, http, until, visit
 
-from pseudocron.backends import connect
+from pseudocron.backends import MakeClient, connect
 from pseudocron.backends.jobs import JobState
 from pseudocron.backends.memory import Memory
 from pseudocron.context import current_run
@@ -59,7 +59,7 @@ def restoring(crons: Crons) -> Task[[str], None]:
     return restore
 
 
-async def jobs_of(url: str, folder: Path) -> list[Job]:
+async def jobs_of(url: str | MakeClient, folder: Path) -> list[Job]:
     """What another connection finds."""
     backend = connect(url, folder=folder)
     await backend.open()
@@ -147,7 +147,7 @@ for _ in range(20):
 
 
 def test_two_processes_defer_into_one_store_and_end_without_a_warning(filed: Crons) -> None:
-    argv = [sys.executable, "-W", "always", "-c", SCRIPT, filed.settings.backend]
+    argv = [sys.executable, "-W", "always", "-c", SCRIPT, str(filed.settings.backend)]
     children = [
         subprocess.Popen([*argv, name], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for name in "AB"
     ]

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pseudocron.backends.redis.queue import Jobs
+from pseudocron.backends.redis.server import threats, trust
 from pseudocron.backends.redis.slots import Slots
 from pseudocron.backends.redis.wire import Wire
+from pseudocron.errors import BackendError
 from pseudocron.host import Host
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from pseudocron.backends.redis.wire import Client
 
@@ -44,8 +46,18 @@ class Redis(Jobs, Slots):
 
     async def open(self) -> None:
         """See `Backend.open`."""
-        if not self._wire.is_open:
-            await self._host.hop(self._wire.open)
+        if self._wire.is_open:
+            return
+        await self._host.hop(self._wire.open)
+        try:
+            await trust(self._wire)
+        except BackendError:
+            await self.close()
+            raise
+
+    async def advice(self) -> Sequence[str]:
+        """See `Backend.advice`."""
+        return await threats(self._wire)
 
     async def close(self) -> None:
         """See `Backend.close`."""

@@ -43,7 +43,7 @@ class Wire:
         self._make = make
         self._clock = clock
         self._thread = LoopThread()
-        self._client: Client | None = None
+        self._client: Client = None
         self._opening = threading.Lock()
 
     @property
@@ -75,9 +75,18 @@ class Wire:
         """The same, for a thread that may wait."""
         return self._live().block(self._ask(part, verb, arguments))
 
-    async def command(self, *words: str | int) -> Any:
-        """What a plain command answers."""
-        return await self._live().run(self._patiently(lambda client: client.execute_command(*words)))
+    async def info(self, section: str) -> Mapping[str, Any]:
+        """What the server, or one of a cluster, tells of itself."""
+        told = await self._live().run(self._patiently(lambda client: client.info(section)))
+        return next(iter(told.values())) if told and all(isinstance(of, dict) for of in told.values()) else told
+
+    async def saves(self) -> str | None:
+        """When the server takes snapshots; None if it does not tell, as those that are rented often don't."""
+        try:
+            told = await self._live().run(self._patiently(lambda client: client.config_get("save")))
+        except BackendError:
+            return None
+        return str(told["save"]) if "save" in told else None
 
     def _live(self) -> LoopThread:
         if not self._thread.alive:
@@ -88,7 +97,7 @@ class Wire:
         given = {name: value for name, value in arguments.items() if value is not None}
         now = "" if self._clock is None else str(self._clock())
         # The client repeats a call whose reply was lost; the token tells the server that it is the same one.
-        words = (verb, now, arguments.get("token") or uuid4().hex, json.dumps(given, ensure_ascii=False))
+        words = (verb, now, uuid4().hex, json.dumps(given, ensure_ascii=False))
         return json.loads(await self._patiently(lambda client: self._evaluate(client, part, words)))
 
     async def _evaluate(self, client: Client, part: str, words: tuple[str, ...]) -> Any:

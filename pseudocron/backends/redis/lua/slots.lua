@@ -104,6 +104,12 @@ end
 
 -- The verbs
 
+-- The version of what is stored, which is that of the first who came.
+function reads.version()
+  call('SETNX', key('version'), arguments.version)
+  return call('GET', key('version'))
+end
+
 function reads.fresh_for()
   return digits(left(arguments.max_age))
 end

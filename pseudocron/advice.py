@@ -1,4 +1,4 @@
-"""Tasks of which jobs are pending though nobody registers them, as a deployment has removed them: named to people."""
+"""What people should know though nothing has failed: a store that may forget, jobs of tasks that are gone."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger("pseudocron")
 
 ASK_AGAIN = 60.0
-"""Seconds between two questions: a deployment is rare, and each costs a look a transaction."""
+"""Seconds between two questions: what there is to say changes rarely, and to ask costs a look a few transactions."""
 
 _told: WeakKeyDictionary[Backend, set[str]] = WeakKeyDictionary()  # for all event loops of a process
 
 
-class Strangers:
-    """Logs each such task once in a process.
+class Adviser:
+    """Logs each advice once in a process.
 
     Args:
-        backend: The queue.
+        backend: What it is about.
         host: Where the clock comes from.
     """
 
@@ -38,24 +38,25 @@ class Strangers:
         self._ask_again = -inf
 
     async def tell(self, tasks: Collection[str]) -> None:
-        """Name those that are not among the registered tasks, and have not been named yet."""
+        """Say what has not been said yet, now and then; `tasks` are the registered ones."""
         if self._host.monotonic() < self._ask_again:
             return
         self._ask_again = self._host.monotonic() + ASK_AGAIN
         told = _told.setdefault(self._backend, set())
-        for name in await strangers(self._backend, tasks):
-            if name not in told:
-                told.add(name)
-                logger.warning("%s", complaint(name))
+        for line in await advice(self._backend, tasks):
+            if line not in told:
+                told.add(line)
+                logger.warning("%s", line)
 
 
-async def strangers(backend: Backend, tasks: Collection[str]) -> Sequence[str]:
-    """The names of tasks of which jobs are pending, but that are not among the registered ones."""
-    return sorted(set(await backend.waiting_tasks()).difference(tasks))
+async def advice(backend: Backend, tasks: Collection[str]) -> Sequence[str]:
+    """What people should know, a line each, with the mend; `tasks` are the registered ones."""
+    strangers = sorted(set(await backend.waiting_tasks()).difference(tasks))
+    return [*await backend.advice(), *map(_stranger, strangers)]
 
 
-def complaint(name: str) -> str:
-    """What is wrong with such a task, and the mend."""
+def _stranger(name: str) -> str:
+    """Of a task of which jobs are pending though nobody registers it, as a deployment has removed it."""
     return (
         f"task {show(name)} is not registered here, but jobs of it are pending: they run when it is registered again, "
         f"or cancel them, see: pseudocron jobs --state pending --task {quote(name)}"

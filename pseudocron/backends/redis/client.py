@@ -1,0 +1,29 @@
+"""The client of a Redis server that is named by its URL."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ANSWER = 2.0
+"""Seconds for one attempt: a connection that has gone silent is given up, and the call repeated on another."""
+
+ATTEMPTS, SHORTEST, LONGEST = 3, 0.05, 0.5
+"""How often a call is repeated, and the seconds between."""
+
+
+def from_url(url: str) -> Callable[[], Redis]:
+    """What makes a client of the server at `url`; options in its query string win over ours."""
+    return lambda: Redis.from_url(
+        url,
+        socket_timeout=ANSWER,
+        socket_connect_timeout=ANSWER,
+        socket_keepalive=True,
+        retry=Retry(ExponentialBackoff(cap=LONGEST, base=SHORTEST), ATTEMPTS),
+    )
