@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pseudocron.backends.jobs import JobEnd, NewJob
 
-BATCH = 1000
+BATCH = 100
 """How many jobs of a task become ready, and how many expire, in one claim at most."""
 
 UNFINISHED = frozenset({JobState.PENDING, JobState.RUNNING})

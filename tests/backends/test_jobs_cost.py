@@ -11,6 +11,7 @@ import pytest
 from backends.desk import Desk
 from backends.worlds import NOON, World, file
 from pseudocron.backends.file import File
+from pseudocron.backends.job_rules import BATCH
 from pseudocron.backends.jobs import JobEnd, JobState, NewJob
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ def test_forgetting_costs_no_more_than_its_limit(desks: tuple[Desk, Desk]) -> No
     few, many = desks
     for desk, size in zip(desks, (FEW, 1500), strict=True):
         desk.defer_all(*(desk.new(expires=NOON - SECOND) for _ in range(size)))
-        for _ in range(1 + size // 1000):
+        for _ in range(1 + size // BATCH):
             desk.claims()
         assert len(desk.listed(states=[JobState.EXPIRED], limit=MANY)) == size
         desk.world.forward(2)
