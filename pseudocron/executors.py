@@ -72,6 +72,9 @@ class _Done:
     error: BaseException | None = None
 
 
+_SUCCEEDED = Ended(result=Result(outcome=Outcome.SUCCEEDED))
+
+
 async def execute(call: Call, run: CurrentRun) -> Ended:
     """Run a call to its end, its timeout or its cancellation; raises nothing but `CancelledError`.
 
@@ -140,9 +143,8 @@ class _Execution:
     async def _on_loop(self, work: Callable[[], Awaitable[Any]]) -> Ended:
         # Created inside of the context, the task copies it; not every task factory can be given one.
         task = self._context.run(asyncio.create_task, _done(work))
-        _hold(task)
         try:
-            await asyncio.wait({task}, timeout=self._left())
+            await _wait(task, self._left())
         except asyncio.CancelledError:
             await _cancel(task, _CANCEL_GRACE)
             raise
@@ -187,12 +189,31 @@ def _attempt(work: Callable[[], Any]) -> _Done:
 
 async def _ended(error: BaseException | None) -> Ended:
     if error is None:
-        return Ended(result=Result(outcome=Outcome.SUCCEEDED))
+        return _SUCCEEDED
     # Off the loop: a traceback reads source files.
     return Ended(result=Result(outcome=Outcome.FAILED, error=await hop(trace, error)), raised=error)
 
 
+async def _wait(work: asyncio.Future[Any], seconds: float | None) -> None:
+    """Wait until it is done or the seconds are over: `asyncio.wait` for one, which is half of what a run costs."""
+    waiter = work.get_loop().create_future()
+
+    def wake(_: object = None) -> None:
+        if not waiter.done():
+            waiter.set_result(None)
+
+    timer = None if seconds is None else work.get_loop().call_later(seconds, wake)
+    work.add_done_callback(wake)
+    try:
+        await waiter
+    finally:
+        work.remove_done_callback(wake)
+        if timer:
+            timer.cancel()
+
+
 async def _cancel(task: asyncio.Task[Any], grace: float) -> None:
+    _hold(task)  # it may resist, and then nobody waits for it any more
     task.cancel()
     await asyncio.wait({task}, timeout=grace)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import count
 from math import inf
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -14,16 +14,18 @@ from typing import TYPE_CHECKING, Any
 from pseudocron.backends.base import Outcome, Result
 from pseudocron.backends.jobs import JobClaim, JobEnd, JobState
 from pseudocron.context import CurrentRun
-from pseudocron.errors import ArgumentError, PseudoCronError
+from pseudocron.errors import ArgumentError
 from pseudocron.executors import Call, Ended, execute
 from pseudocron.leases import Keeper
 from pseudocron.pool import RECORD_WITHIN, Kind
-from pseudocron.runs import RECORD_AGAIN, RETRY_CAP, RETRY_FIRST
+from pseudocron.recording import Clerk
+from pseudocron.runs import RETRY_CAP, RETRY_FIRST
 from pseudocron.tasks import Retry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
+    from inspect import BoundArguments
 
     from pseudocron.backends.base import Backend
     from pseudocron.host import Host
@@ -36,6 +38,12 @@ logger = logging.getLogger("pseudocron")
 _FOR_A_WEEK = (JobState.SUCCEEDED, JobState.CANCELLED, JobState.REPLACED, JobState.EXPIRED)
 KEEP = {**dict.fromkeys(_FOR_A_WEEK, timedelta(days=7)), JobState.FAILED: timedelta(days=30)}
 """How long jobs are kept after their end."""
+
+REFILL_FOR = 1.0
+"""Seconds after a look in which jobs that end are followed by others at once; then the next whole look is due."""
+
+UNPACKED_AT_ONCE = 4096
+"""Characters of stored arguments that are unpacked on the event loop, as that takes less than a hop to a thread."""
 
 PURGED, PURGE_AGAIN = 1000, 60.0
 """How many are forgotten in one look, and the seconds until there may be more."""
@@ -58,6 +66,7 @@ class LookedForJobs:
     crowded: bool
 
 
+DONE = JobEnd(state=JobState.SUCCEEDED)
 NO_JOBS = LookedForJobs((), None, crowded=False)
 
 
@@ -71,10 +80,19 @@ class JobRuns:
         worker: Who this process is, for people to read.
         lease: Seconds for which a claim holds unless renewed.
         state: The application's lifespan state, for `current_run()`.
+        on_end: Told of each attempt whose end is recorded, and of the state its job is in then.
     """
 
     def __init__(
-        self, pool: Pool, backend: Backend, *, host: Host, worker: str, lease: float, state: Mapping[str, Any]
+        self,
+        pool: Pool,
+        backend: Backend,
+        *,
+        host: Host,
+        worker: str,
+        lease: float,
+        state: Mapping[str, Any],
+        on_end: Callable[[JobClaim, JobState | None], None] = lambda *_: None,
     ) -> None:
         self._pool = pool
         self._backend = backend
@@ -82,23 +100,73 @@ class JobRuns:
         self._worker = worker
         self._lease = lease
         self._state = state
+        self._on_end = on_end
+        self._clerk = Clerk(backend, host=host, pool=pool, refill=self._refill)
+        self._tasks: Mapping[str, Task[..., Any]] = {}
+        self._beside: object = None
+        self._refill_until = -inf
+        self._refilled = asyncio.Event()
         self._forget_again = -inf
         self.keeper = Keeper(backend.renew_jobs, lease, attrgetter("job_id"))
 
-    async def look(self, tasks: Mapping[str, Task[..., Any]], *, beside: object) -> LookedForJobs:
-        """Claim at most as many due jobs as there is room for, beside the crons, and start them."""
+    async def look(self, tasks: Mapping[str, Task[..., Any]], *, beside: object, refill: bool) -> LookedForJobs:
+        """Claim at most as many due jobs as there is room for, beside the crons, and start them.
+
+        Args:
+            tasks: Those whose jobs may be claimed.
+            beside: The crons, which must not starve.
+            refill: Whether jobs that end may be followed by others for `REFILL_FOR`, without a further look.
+        """
+        self._tasks, self._beside = tasks, beside
         await self._host.hop(self.keeper.renew)
         for job in await self._backend.reap_jobs():
             logger.error("%s: job %s of %s is lost, and now %s", job.task, job.job_id, job.worker, job.state)
         await self._forget()
-        limits = {task.name: task.max_instances for task in tasks.values()}
-        room = self._pool.room_for(Kind.JOB, beside=beside)
-        claims = await self._backend.claim_jobs(limits, limit=room, worker=self._worker, lease=self._lease)
-        started = [self._start(tasks[claim.task], claim) for claim in claims]
-        upcoming = await self._backend.next_job(limits)
+        started = await self._claim()
+        upcoming = await self._backend.next_job(tasks)
         # What is due and was not claimed waits for room, or for a job of its task or key: a run that ends tells.
         due = upcoming is not None and upcoming <= self._host.now()
+        self._refill_until = self._host.monotonic() + REFILL_FOR if due and refill else -inf
+        self._refilled.clear()
+        await self._fill()  # what has ended meanwhile has found that a look went on
         return LookedForJobs(started, None if due else upcoming, crowded=due)
+
+    async def refilled(self) -> None:
+        """Wait until jobs are claimed without a look no more."""
+        while (left := self._refill_until - self._host.monotonic()) > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._refilled.wait()
+
+    async def _refill(self) -> None:
+        """Jobs have ended: claim others into their places, unless a look goes on, which does."""
+        if self._pool.claiming.locked():
+            return
+        async with self._pool.claiming:
+            try:
+                await self._fill()
+            except Exception as error:  # noqa: BLE001 - the next look will say so, if it is to be said
+                logger.debug("no job could be claimed into the place of another: %r", error)
+                self._look_next()
+
+    async def _fill(self) -> None:
+        """Claim into free places, until nothing more is due or the time for that is over."""
+        over = self._host.monotonic() >= self._refill_until
+        if over or (self._room() and not await self._claim()):
+            self._look_next()
+
+    def _look_next(self) -> None:
+        """Claim nothing more without a look."""
+        self._refill_until = -inf
+        self._refilled.set()
+
+    def _room(self) -> int:
+        return self._pool.room_for(Kind.JOB, beside=self._beside)
+
+    async def _claim(self) -> list[StartedJob]:
+        limits = {task.name: task.max_instances for task in self._tasks.values()}
+        claims = await self._backend.claim_jobs(limits, limit=self._room(), worker=self._worker, lease=self._lease)
+        return [self._start(self._tasks[claim.task], claim) for claim in claims]
 
     async def _forget(self) -> None:
         """Now and then purge jobs that ended long ago; as many as may stand still at once, so that nothing stalls."""
@@ -123,11 +191,12 @@ class JobRuns:
         state = await self._record(claim, end, within=None if ended else RECORD_WITHIN)
         self.keeper.drop(claim)
         _report(claim, state, end, self._host.monotonic() - began)
+        self._on_end(claim, state)
         return state
 
     async def _attempt(self, task: Task[..., Any], claim: JobClaim) -> Ended:
         try:
-            arguments = await self._host.hop(task.unpack, claim.arguments)
+            arguments = await self._unpack(task, claim.arguments)
         except ArgumentError as error:
             return Ended(result=Result(outcome=Outcome.FAILED, error=str(error)), raised=error)
         call = Call(
@@ -149,12 +218,17 @@ class JobRuns:
         )
         return await execute(call, run)
 
+    async def _unpack(self, task: Task[..., Any], arguments: str) -> BoundArguments:
+        if task.is_checked and len(arguments) <= UNPACKED_AT_ONCE:
+            return task.unpack(arguments)
+        return await self._host.hop(task.unpack, arguments)
+
     def _verdict(self, task: Task[..., Any], claim: JobClaim, ended: Ended | None) -> JobEnd:
         """What becomes of the job: done, tried again later, given up, or handed back by a shutdown."""
         if ended is None:
             return JobEnd(state=JobState.PENDING, due=self._host.now(), counts=False)
         if ended.result.outcome is Outcome.SUCCEEDED:
-            return JobEnd(state=JobState.SUCCEEDED)
+            return DONE
         error = ended.result.error
         if claim.attempt > task.retries or not _is_wanted_again(task, ended):
             return JobEnd(state=JobState.FAILED, error=error, reason=str(ended.result.outcome))
@@ -168,21 +242,13 @@ class JobRuns:
         return timedelta(seconds=self._host.random() * most)
 
     async def _record(self, claim: JobClaim, end: JobEnd, *, within: float | None) -> JobState | None:
-        """Record an end, again and again while the store is away; what outlasts its lease is refused there."""
-        try:
+        run = asyncio.current_task()
+        assert run is not None  # noqa: S101 - a coroutine of a pool's
+        if within is None:
+            return await self._clerk.record(run, claim, end)
+        with suppress(TimeoutError):  # then its lease ends, and the job is found lost
             async with asyncio.timeout(within):
-                return await self._record_at_last(claim, end)
-        except TimeoutError:  # then its lease ends, and the job is found lost
-            return None
-
-    async def _record_at_last(self, claim: JobClaim, end: JobEnd) -> JobState | None:
-        for failures in count():
-            try:
-                return (await self._backend.finish_jobs([(claim, end)]))[0]
-            except PseudoCronError as error:
-                if not failures:
-                    logger.warning("%s: the result could not be recorded yet: %s", claim.task, error)
-                await self._host.sleep(RECORD_AGAIN)
+                return await self._clerk.record(run, claim, end)
         return None
 
 
@@ -195,15 +261,12 @@ def _is_wanted_again(task: Task[..., Any], ended: Ended) -> bool:
 
 def _report(claim: JobClaim, state: JobState | None, end: JobEnd, duration: float) -> None:
     """One line for each attempt, and the traceback of one that failed."""
-    late = (claim.started - claim.due).total_seconds()
-    logger.info(
-        "%s: job %s, attempt %d, %.3f s late, took %.3f s: %s",
-        claim.task,
-        claim.job_id,
-        claim.attempt,
-        late,
-        duration,
-        state or "its result came after its lease",
-    )
+    if logger.isEnabledFor(logging.INFO):  # or else that is a good part of what a short job costs
+        late = (claim.started - claim.due).total_seconds()
+        said = state or "its result came after its lease"
+        logger.info(
+            "%s: job %s, attempt %d, %.3f s late, took %.3f s: %s",
+            *(claim.task, claim.job_id, claim.attempt, late, duration, said),
+        )
     if end.error:
         logger.error("%s: job %s\n%s", claim.task, claim.job_id, end.error)

@@ -19,7 +19,8 @@ C = TypeVar("C")
 class Keeper(Generic[C]):
     """Renews every held claim at a third of the lease.
 
-    The thread lives while something is held. What a lease can't promise: a process that is stopped for
+    The thread lives while something is held, and until it has found nothing to renew: those who hold one claim after
+    another need no thread for each. What a lease can't promise: a process that is stopped for
     longer than its lease, and then goes on, runs beside its successor. The fence is for that.
 
     Args:
@@ -37,15 +38,14 @@ class Keeper(Generic[C]):
         self._held: dict[str, C] = {}
         self._ending: set[str] = set()
         self._lock = threading.Lock()
-        self._idle = threading.Event()
+        self._closed: threading.Event | None = None  # of the thread that lives
 
     def hold(self, claim: C) -> None:
         """Renew this claim from now on."""
         with self._lock:
-            first = not self._held
             self._held[self._identity(claim)] = claim
-        if first:
-            self._start()
+            if self._closed is None:
+                self._closed = self._start()
 
     def end(self, claim: C) -> None:
         """Its result is being recorded: renew it until it is dropped, but that its lease is over is no loss."""
@@ -64,7 +64,9 @@ class Keeper(Generic[C]):
         with self._lock:
             self._held.clear()
             self._ending.clear()
-            self._idle.set()
+            if self._closed:
+                self._closed.set()
+            self._closed = None
 
     def renew(self) -> None:
         """Renew all that is held, now; blocks. `BackendError` if the store can't be reached."""
@@ -80,17 +82,23 @@ class Keeper(Generic[C]):
         with self._lock:
             self._held.pop(identity, None)
             self._ending.discard(identity)
-            if not self._held:
-                self._idle.set()
 
-    def _start(self) -> None:
-        self._idle = idle = threading.Event()
-        threading.Thread(target=self._keep, args=(idle,), name="pseudocron-leases", daemon=True).start()
+    def _start(self) -> threading.Event:
+        closed = threading.Event()
+        threading.Thread(target=self._keep, args=(closed,), name="pseudocron-leases", daemon=True).start()
+        return closed
 
-    def _keep(self, idle: threading.Event) -> None:
-        while not idle.wait(self._lease / 3):
+    def _keep(self, closed: threading.Event) -> None:
+        while not closed.wait(self._lease / 3) and not self._is_idle(closed):
             try:
                 self.renew()
             except PseudoCronError as error:
-                if not idle.is_set():
+                if self._held and not closed.is_set():
                     logger.warning("leases could not be renewed, trying again: %s", error)
+
+    def _is_idle(self, closed: threading.Event) -> bool:
+        """Whether nothing is held, so that the thread ends and the next claim needs another."""
+        with self._lock:
+            if not self._held and self._closed is closed:
+                self._closed = None
+            return self._closed is not closed

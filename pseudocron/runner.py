@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
 from dataclasses import dataclass
@@ -16,15 +17,15 @@ from pseudocron.pool import Kind, Pool
 from pseudocron.runs import Runs
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from pseudocron.backends.base import Backend, Refusal, Result, Run, Skip
+    from pseudocron.backends.jobs import JobClaim, JobState
     from pseudocron.crons import Cron, Crons
     from pseudocron.due import Due
     from pseudocron.host import Host
-    from pseudocron.job_runs import StartedJob
+    from pseudocron.job_runs import LookedForJobs, StartedJob
 
 logger = logging.getLogger("pseudocron")
 
@@ -57,6 +58,7 @@ class Runner:
         concurrency: How many runs this process has at once.
         lease: Seconds for which a claim holds unless renewed.
         state: The application's lifespan state, for `current_run()`.
+        on_job_end: Told of each attempt of a job that has ended, and of the state the job is in then.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Runner:
         concurrency: int,
         lease: float,
         state: Mapping[str, Any],
+        on_job_end: Callable[[JobClaim, JobState | None], None] = lambda *_: None,
     ) -> None:
         self._backend = backend
         self._host = host
@@ -77,11 +80,14 @@ class Runner:
         self._pool = Pool(concurrency)
         self._runs = Runs(self._pool, backend, host=host, lease=lease, state=state)
         self._adviser = Adviser(backend, host)
-        self._jobs = JobRuns(self._pool, backend, host=host, worker=worker, lease=lease, state=state)
+        self._jobs = JobRuns(self._pool, backend, host=host, worker=worker, lease=lease, state=state, on_end=on_job_end)
+
+        self._filling: frozenset[asyncio.Task[Any]] = frozenset()
+        """The runs that the last look has found or started; they may be over by now."""
 
     @property
     def runs(self) -> frozenset[asyncio.Task[Any]]:
-        """The runs that go on in this process."""
+        """The runs that go on in this process, and who attends to them."""
         return self._pool.runs
 
     @property
@@ -91,6 +97,13 @@ class Runner:
 
     async def look(self, crons: Crons, *, missed: Reason = Reason.NO_TRAFFIC) -> Looked:
         """Ask what is due, claim at most what this process has room for, and start it."""
+        async with self._pool.claiming:
+            found = self.runs
+            looked = await self._look(crons, missed)
+            self._filling = found | {run.task for run in looked.started} | {job.task for job in looked.jobs}
+            return looked
+
+    async def _look(self, crons: Crons, missed: Reason) -> Looked:
         orphans = await self._reap()
         now = self._host.now()
         states = await self._backend.states(await self._host.hop(self._hints.ask, crons, now))
@@ -106,11 +119,33 @@ class Runner:
             slot, name, orphan = wanted.popleft()
             started += await self._start(crons[name], slot, orphan)
         await self._adviser.tell(crons.tasks)
-        jobs = await self._jobs.look(crons.tasks, beside=len(crons)) if crons.tasks else NO_JOBS
+        jobs = await self._look_for_jobs(crons, refill=not wanted)
         upcoming = (*(plan.next for plan in plans), self._hints.next(crons), jobs.next)
         soonest = min((instant for instant in upcoming if instant is not None), default=None)
         waiting = bool(wanted) or jobs.crowded or any(plan.waiting for plan in plans)
         return Looked(started, soonest, crowded=waiting, jobs=jobs.started)
+
+    async def _look_for_jobs(self, crons: Crons, *, refill: bool) -> LookedForJobs:
+        if not crons.tasks:
+            return NO_JOBS
+        return await self._jobs.look(crons.tasks, beside=len(crons), refill=refill)
+
+    async def room(self) -> bool:
+        """Wait until another look may start what the last one left; False if nothing has run here since.
+
+        That is when a run has ended, and no further job is claimed into its place.
+        """
+        runs, self._filling = self._filling | self.runs, frozenset()
+        if not runs:
+            return False
+        await asyncio.wait(runs, return_when=asyncio.FIRST_COMPLETED)
+        await self._jobs.refilled()
+        return True
+
+    async def idle(self) -> None:
+        """Wait until nothing runs here."""
+        while runs := self.runs:
+            await asyncio.wait(runs)
 
     async def run_once(self, cron: Cron) -> Started | Refusal:
         """Start a run by hand, outside of the schedule but recorded like any other; or why that is refused."""

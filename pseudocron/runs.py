@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from pseudocron.backends.base import Outcome, Result
 from pseudocron.context import CurrentRun
-from pseudocron.errors import PseudoCronError
 from pseudocron.executors import Call, Ended, execute
 from pseudocron.leases import Keeper
 from pseudocron.pool import RECORD_WITHIN, Kind
+from pseudocron.recording import at_last
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,9 +30,6 @@ logger = logging.getLogger("pseudocron")
 RETRY_FIRST = 1.0
 RETRY_CAP = 300.0
 """Seconds: the n-th retry waits a random part of `RETRY_FIRST * 2**n`, at most of `RETRY_CAP` (full jitter)."""
-
-RECORD_AGAIN = 1.0
-"""Seconds between attempts to record a result while the store is away."""
 
 
 class Runs:
@@ -103,16 +100,9 @@ class Runs:
         return await execute(_call(cron), run)
 
     async def _record(self, claim: Claim, result: Result, *, keep_lease: bool = False) -> None:
-        """Record a result, again and again while the store is away; what outlasts its lease is refused there."""
-        for failures in count():
-            try:
-                own = await self._backend.finish(claim, result, keep_lease=keep_lease)
-            except PseudoCronError as error:
-                if not failures:
-                    logger.warning("%s: the result could not be recorded yet: %s", claim.name, error)
-                await self._host.sleep(RECORD_AGAIN)
-            else:
-                break
+        own = await at_last(
+            lambda: self._backend.finish(claim, result, keep_lease=keep_lease), self._host, whose=claim.name
+        )
         if not own:
             logger.warning("%s: the result of slot %s came after its lease", claim.name, claim.slot.isoformat())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pseudocron.backends.base import Reason
 from pseudocron.errors import BackendError, PseudoCronError
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pseudocron.config import Source
     from pseudocron.crons import Crons
     from pseudocron.host import Host
-    from pseudocron.runner import Looked, Runner
+    from pseudocron.runner import Looked, Runner, Started
 
 READ_AGAIN = 1.0
 """Seconds after which a fresh gate is read again: another process may have pulled it forward."""
@@ -45,8 +45,6 @@ class Scheduler:
         self._missed = Reason.NO_TRAFFIC
         self.crowded = False
         """Whether the last look left slots for want of room."""
-        self._filling: frozenset[asyncio.Task[Any]] = frozenset()
-        """The runs of this process that the last look has found or started; they may be over by now."""
 
     async def pass_gate(self) -> float:
         """Look if the gate is stale and we are the one who enters; seconds until it should be read again.
@@ -65,21 +63,21 @@ class Scheduler:
         """Look, whatever the gate says, until nothing is due any more; each run as it is over."""
         crons = await self._host.hop(self._source.reload)
         await self._backend.enter(crons.settings.cron_max_time)
-        while True:
+        started: list[Started] = []
+        again = True
+        while again:
             looked = await self._look(crons)
-            for started in looked.started:
-                yield started.claim, await asyncio.shield(started.task)
-            if looked.jobs:
-                await asyncio.wait([job.task for job in looked.jobs])
-            if not (looked.crowded and (looked.started or looked.jobs)):
-                break
+            started += looked.started
+            again = looked.crowded and await self.runner.room()
+            for run in [run for run in started if run.task.done() or not again]:
+                yield run.claim, await asyncio.shield(run.task)
+                started.remove(run)
+        await self.runner.idle()
 
     async def room(self) -> bool:
-        """Wait for a run of this process to end, and open the gate for the next look; False if there was none."""
-        runs, self._filling = self._filling | self.runner.runs, frozenset()
-        if not runs:
+        """Wait for room for what the last look left, and open the gate for the next; False if there is none."""
+        if not await self.runner.room():
             return False
-        await asyncio.wait(runs, return_when=asyncio.FIRST_COMPLETED)
         await self._backend.lower(self._host.now(), self._source.load().settings.cron_max_time)
         return True
 
@@ -103,7 +101,6 @@ class Scheduler:
         """Let the runner look; whatever comes of it, the gate then says when somebody should look again."""
         soon = self._host.now() + timedelta(seconds=READ_AGAIN)
         max_age = crons.settings.cron_max_time
-        found = self.runner.runs
         try:
             looked = await self.runner.look(crons, missed=self._missed)
         except Exception:
@@ -112,8 +109,7 @@ class Scheduler:
             raise
         self._missed = Reason.NO_TRAFFIC
         self.crowded = looked.crowded
-        self._filling = found | {run.task for run in looked.started} | {job.task for job in looked.jobs}
-        due = soon if looked.crowded else looked.next
-        if due is not None:
-            await self._backend.lower(due, max_age)
+        dues = [due for due in (looked.next, soon if looked.crowded else None) if due is not None]
+        if dues:
+            await self._backend.lower(min(dues), max_age)
         return looked

@@ -14,7 +14,7 @@ from pseudocron.values import aware
 
 if TYPE_CHECKING:
     from pseudocron.backends.base import Outcome
-    from pseudocron.backends.jobs import JobState
+    from pseudocron.backends.jobs import JobClaim, JobState
     from pseudocron.crons import Crons
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -62,7 +62,9 @@ class World:
             concurrency=settings.concurrency,
             lease=settings.lease,
             state={},
+            on_job_end=self._note,
         )
+        self._jobs: list[Ran] = []
 
     def __enter__(self) -> Self:
         return self
@@ -87,9 +89,14 @@ class World:
         while True:
             looked = await self._runner.look(self._crons)
             ran += [Ran(run.claim.name, run.claim.slot, (await run.task).outcome) for run in looked.started]
-            ran += [Ran(job.claim.task, job.claim.due, await job.task) for job in looked.jobs]
+            await self._runner.idle()
+            ran += self._jobs
+            self._jobs = []
             if not (looked.started or looked.jobs):
                 return looked.next
+
+    def _note(self, claim: JobClaim, state: JobState | None) -> None:
+        self._jobs.append(Ran(claim.task, claim.due, state))
 
     def _seconds(self) -> float:
         return self.now.timestamp()

@@ -49,7 +49,7 @@ FLOORS = (
         "child",
         "called",
     ),
-    ("pool", "runs", "job_runs", "due", "hints", "leases", "advice", "runner"),
+    ("pool", "recording", "runs", "job_runs", "due", "hints", "leases", "advice", "runner"),
     ("scheduler",),
     ("runtime", "watch"),
     ("lifespan", "report"),

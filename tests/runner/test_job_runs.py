@@ -3,60 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
 from datetime import timedelta
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from typing import TYPE_CHECKING
 
-from support import Clock, until
+from support import until
 
-from pseudocron.backends.jobs import JobState, NewJob
-from pseudocron.backends.memory import Memory
+from pseudocron.backends.jobs import JobState
 from pseudocron.crons import Crons
-from pseudocron.runner import Runner
 from pseudocron.tasks import Retry
+from runner.world import World
 
 if TYPE_CHECKING:
     import pytest
 
     from pseudocron.backends.jobs import Job
-
-
-class World:
-    """A store, a clock that stands still, and a process that runs what is due."""
-
-    def __init__(self, crons: Crons, *, concurrency: int = 10) -> None:
-        self.crons = crons
-        self.clock = Clock()
-        self.backend = Memory(host=self.clock.host)
-        self.runner = Runner(
-            self.backend, host=self.clock.host, worker="me", concurrency=concurrency, lease=30, state={}
-        )
-        assert [*crons, *crons.tasks] != []
-
-    async def defer(self, task: str, *, delay: float = 0, **arguments: Any) -> str:
-        job_id = uuid4().hex
-        due = self.clock.now + timedelta(seconds=delay)
-        new = NewJob(job_id=job_id, task=task, arguments=json.dumps(arguments), due=due)
-        await self.backend.defer([new], max_age=60)
-        return job_id
-
-    async def look(self) -> bool:
-        """Look, and wait for what that started; whether something was left."""
-        looked = await self.runner.look(self.crons)
-        await self.settle()
-        return looked.crowded
-
-    async def settle(self) -> None:
-        while self.runner.runs:
-            await asyncio.wait(self.runner.runs)
-
-    async def job(self, job_id: str) -> Job:
-        job = await self.backend.job(job_id)
-        assert job is not None
-        return job
 
 
 def test_a_due_job_runs_once_with_its_arguments() -> None:

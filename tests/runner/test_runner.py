@@ -518,7 +518,7 @@ def test_a_run_that_is_interrupted_while_the_store_is_away_gives_up_in_time(
         runner = a_runner(Gone(host=clock.host), clock)
         await runner.look(crons)
         (run,) = runner.runs
-        await until(lambda: runner._pool._executions)
+        await until(lambda: runner._pool._executing)
         run.cancel()
         await asyncio.wait_for(run, 5)
 
