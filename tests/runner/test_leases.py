@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from support import Clock
+from support import Clock, wait_until
 
 from pseudocron.backends.memory import Memory
 from pseudocron.crons import Crons
+from pseudocron.leases import Keeper
 from pseudocron.runner import Runner
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pseudocron.backends.base import Claim, Result
 
 
@@ -42,3 +47,23 @@ def test_a_renewal_between_the_record_of_a_run_and_its_end_finds_no_lease_lost(
     assert len(renewed) == 1
     assert "is lost" not in caplog.text
     assert not runner._runs.keeper._ending
+
+
+def test_the_thread_ends_when_nothing_is_held_any_more_and_the_next_claim_is_renewed_too() -> None:
+    renewed: list[str] = []
+
+    def renew(claims: Sequence[str], _: float) -> Sequence[str]:
+        renewed.extend(claims)
+        return claims
+
+    def threads() -> int:
+        return sum(thread.name == "pseudocron-leases" for thread in threading.enumerate())
+
+    before = threads()
+    keeper = Keeper(renew, 0.03, str)
+    for claim in ("first", "second"):
+        keeper.hold(claim)
+        wait_until(partial(renewed.__contains__, claim))
+        assert threads() == before + 1
+        keeper.drop(claim)
+        wait_until(lambda: threads() == before)

@@ -60,6 +60,23 @@ def test_a_job_that_fails_is_seen_to_be_tried_again() -> None:
     assert asyncio.run(main()) == ["pending", "failed"]
 
 
+def test_a_backlog_is_run_to_its_end_and_each_job_returned() -> None:
+    crons = Crons(concurrency=2)
+
+    @crons.task
+    async def slow(number: int) -> None:
+        for _ in range(50):
+            await asyncio.sleep(0)
+
+    world = World(crons)
+
+    async def main() -> list[str]:
+        await slow.defer_many([{"number": number} for number in range(20)])
+        return [ran.name for ran in await world.advance(seconds=1)]
+
+    assert asyncio.run(main()) == ["slow"] * 20
+
+
 def test_afterwards_the_crons_have_their_own_store_and_clock_again(tmp_path: Path) -> None:
     crons = Crons(backend=f"file:{tmp_path}/store", app="shop")
 
