@@ -42,11 +42,15 @@ ABSTRACT: Mapping[Any, type] = {Sequence: list, Collection: list, Iterable: list
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """A function's parameters, and what their annotations mean; `unread` are those that can't be followed."""
+    """A function's parameters, and what their annotations mean; `unread` are those that can't be followed.
+
+    `needed` are those without a default, None if some can't be given by name.
+    """
 
     signature: inspect.Signature
     hints: Mapping[str, Any]
     unread: Mapping[str, str]
+    needed: frozenset[str] | None
 
 
 def pack(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
@@ -91,11 +95,14 @@ def unpack(function: Callable[..., Any], text: str) -> inspect.BoundArguments:
 
 def plain(function: Callable[..., Any], text: str) -> inspect.BoundArguments:
     """The same, but as it stands in the JSON, for a child process; errors likewise."""
-    signature, stored = _shape(function).signature, _stored(function, text)
+    shape, stored = _shape(function), _stored(function, text)
+    signature = shape.signature
     unknown = stored.keys() - signature.parameters.keys()
     if unknown:
         raise ArgumentError(f"{_name(function)}: has no parameter {show(min(unknown))} any more")
     bound = inspect.BoundArguments(signature, OrderedDict(stored))
+    if shape.needed is not None and shape.needed <= stored.keys():
+        return bound  # as nearly every job does; to bind anew takes longer than all else that is done here
     try:
         args, kwargs = bound.args, bound.kwargs
     except TypeError as error:  # somebody has stored for `*args` what is no list
@@ -140,7 +147,14 @@ def _shape(function: Callable[..., Any]) -> _Shape:
         except Exception:  # noqa: BLE001 - an annotation is the user's own expression
             unread[name], hint = str(hint), Any
         hints[name] = _of_all(parameter, hint)
-    return _Shape(signature, hints, unread)
+    return _Shape(signature, hints, unread, _needed(signature))
+
+
+def _needed(signature: inspect.Signature) -> frozenset[str] | None:
+    parameters = signature.parameters.values()
+    if any(one.kind not in {one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY} for one in parameters):
+        return None
+    return frozenset(one.name for one in parameters if one.default is one.empty)
 
 
 def _globals(function: Any) -> dict[str, Any]:
