@@ -34,26 +34,37 @@ class Hints:
 
     def __init__(self) -> None:
         self._hints: dict[str, Hint] = {}
+        self._marks: dict[str, datetime] = {}
         self._asked = self._asked_all = _NEVER
 
     def ask(self, crons: Crons, now: datetime) -> dict[str, datetime]:
-        """The crons to ask about, each with the mark that it gets if the store has never seen it."""
+        """The crons to ask about, each with the mark that it gets if the store has never seen it, or has lost it."""
         if not self._asked <= now < self._asked_all + _max_age(crons):  # a clock that steps back voids all hints
-            return {cron.name: cron.first_mark(now) for cron in crons}
+            return {cron.name: self._mark(cron, now) for cron in crons}
         hints = self._hints
         asked = []
         for cron in crons:
             hint = hints.get(cron.name)
             if hint is None or hint.cron is not cron or hint.next <= now:
                 asked.append(cron)
-        return {cron.name: cron.first_mark(now) for cron in asked}
+        return {cron.name: self._mark(cron, now) for cron in asked}
+
+    def _mark(self, cron: Cron, now: datetime) -> datetime:
+        # The higher one: others may have claimed more than this process has heard of, and no slot is to run twice.
+        return max(cron.first_mark(now), self._marks.get(cron.name, _NEVER))
+
+    def grew(self, name: str, slot: datetime) -> None:
+        """The mark of a cron has grown to a slot, or is above it."""
+        self._marks[name] = max(slot, self._marks.get(name, _NEVER))
 
     def plan(self, crons: Crons, states: Mapping[str, State], now: datetime, missed: Reason) -> list[Due]:
         """What is due of the crons that were asked about."""
         self._asked = now
+        self._marks |= {name: state.mark for name, state in states.items()}
         if len(states) == len(crons):
             self._asked_all = now
             self._hints = {name: hint for name, hint in self._hints.items() if name in crons}
+            self._marks = {name: mark for name, mark in self._marks.items() if name in crons}
         return [plan for name, state in states.items() if (plan := self._plan(crons[name], state, now, missed))]
 
     def _plan(self, cron: Cron, state: State, now: datetime, missed: Reason) -> Due | None:

@@ -10,7 +10,7 @@ from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any
 
 from pseudocron.advice import Adviser
-from pseudocron.backends.base import Claim, Proposal, Reason
+from pseudocron.backends.base import Claim, Proposal, Reason, Refusal
 from pseudocron.hints import Hints
 from pseudocron.job_runs import NO_JOBS, JobRuns
 from pseudocron.pool import Kind, Pool
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from pseudocron.backends.base import Backend, Refusal, Result, Run, Skip
+    from pseudocron.backends.base import Backend, Result, Run, Skip
     from pseudocron.backends.jobs import JobClaim, JobState
     from pseudocron.crons import Cron, Crons
     from pseudocron.due import Due
@@ -112,6 +112,7 @@ class Runner:
         skips = [skip for plan in plans for skip in plan.skips]
         if skips:
             await self._backend.skip(skips)
+            self._remember(skips)
             _warn_of_the_clock(skips)
         wanted = deque(_wanted(plans, [run for run in orphans if run.name in crons and crons[run.name].enabled]))
         started: list[Started] = []
@@ -147,6 +148,11 @@ class Runner:
         while runs := self.runs:
             await asyncio.wait(runs)
 
+    def _remember(self, skips: Iterable[Skip]) -> None:
+        for skip in skips:
+            if skip.reason is not Reason.CLOCK_BACK:
+                self._hints.grew(skip.name, skip.slot)
+
     async def run_once(self, cron: Cron) -> Started | Refusal:
         """Start a run by hand, outside of the schedule but recorded like any other; or why that is refused."""
         await self._reap()
@@ -170,6 +176,8 @@ class Runner:
     async def _start(self, cron: Cron, slot: datetime, orphan: Run | None) -> list[Started]:
         recovers = orphan.run_id if orphan else None
         started = await self._claim(cron, slot, recover=cron.recover, recovers=recovers)
+        if started is not Refusal.EARLY:
+            self._hints.grew(cron.name, slot)
         if isinstance(started, Started):
             return [started]
         logger.debug("%s: slot %s is not ours: %s", cron.name, slot.isoformat(), started)

@@ -68,7 +68,8 @@ class Watch:
         """The store that the configuration names, open, and the same object for the life of the process."""
         if self._backend is None:
             # That of `defer` in this process; crons that are read again name the same store until a restart.
-            self._backend = crons.connect(self._given_host)
+            # Off the loop: the kind of store that is named is imported now.
+            self._backend = await self._host.hop(crons.connect, self._given_host)
         await self._backend.open()
         _users(self._backend).add(runtime)
         return self._backend

@@ -200,3 +200,53 @@ def test_a_store_that_fails_while_everything_is_asked_about_is_asked_about_every
         assert process.asked == [{"often", "rarely"}]
 
     asyncio.run(main())
+
+
+def test_a_store_that_has_lost_everything_is_told_the_marks_that_this_process_remembers() -> None:
+    clock, crons = Clock(), some(cron=3600)
+
+    async def main() -> None:
+        process = Process(clock)
+        assert (await process.look(crons))[0] == {"cron"}
+        forget(process)
+        assert (await process.look(crons))[0] == set()
+        clock.forward(3600)
+        assert (await process.look(crons))[0] == {"cron"}
+
+    asyncio.run(main())
+
+
+def test_a_slot_that_was_skipped_is_remembered_as_one_that_was_claimed() -> None:
+    clock, crons = Clock(), Crons(cron_max_time=CRON_MAX_TIME)
+    crons.add("cron", int, 3600, misfire_grace_time=60)
+    assert list(crons)
+
+    async def main() -> None:
+        process = Process(clock)
+        await process.look(crons)
+        clock.forward(7000)
+        await process.look(crons)
+        mark = process.runner._hints._marks["cron"]
+        forget(process)
+        assert (await process.backend.states(process.runner._hints.ask(crons, clock.now)))["cron"].mark == mark
+        assert mark == (clock.now - timedelta(seconds=7000) + timedelta(hours=1)).replace(minute=0, second=0)
+
+    asyncio.run(main())
+
+
+def test_a_mark_that_a_person_has_set_back_is_remembered_as_it_is_now() -> None:
+    clock, crons = Clock(), some(cron=3600)
+
+    async def main() -> None:
+        process = Process(clock)
+        await process.look(crons)
+        await process.backend.reset("cron", clock.now - timedelta(hours=3))
+        await process.look(crons)
+        assert process.runner._hints._marks["cron"] == clock.now
+
+    asyncio.run(main())
+
+
+def forget(process: Process) -> None:
+    process.backend._store = Store()
+    process.runner._hints._asked_all = process.runner._hints._asked - timedelta(days=1)

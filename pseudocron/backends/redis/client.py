@@ -6,16 +6,13 @@ from typing import TYPE_CHECKING
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialBackoff
+from redis.backoff import NoBackoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 ANSWER = 2.0
 """Seconds for one attempt: a connection that has gone silent is given up, and the call repeated on another."""
-
-ATTEMPTS, SHORTEST, LONGEST = 3, 0.05, 0.5
-"""How often a call is repeated, and the seconds between."""
 
 
 def from_url(url: str) -> Callable[[], Redis]:
@@ -25,5 +22,5 @@ def from_url(url: str) -> Callable[[], Redis]:
         socket_timeout=ANSWER,
         socket_connect_timeout=ANSWER,
         socket_keepalive=True,
-        retry=Retry(ExponentialBackoff(cap=LONGEST, base=SHORTEST), ATTEMPTS),
+        retry=Retry(NoBackoff(), 0),  # the wire repeats
     )

@@ -25,15 +25,25 @@ MENDS: dict[type[Exception], str] = {
     TimeoutError: f"does not answer within {PATIENCE:g} s",
     NoConnection: "can't be reached: {}; is it running, and is the URL right?",
 }
+READ_ONLY = "READONLY"
+"""In what a replica says; before Redis 7 an error inside of a script is of no type of its own."""
+
 SAYINGS = {
     "NOAUTH": "does not let us in without a password: put it into the URL, redis://:PASSWORD@HOST",
     "WRONGPASS": "does not let us in: mend the user or the password of its URL",
     "WRONGTYPE": "holds keys of another type where ours would be: give the application another name with app=",
     "DB index": "has no database of that number: mend the end of its URL",
-    "READONLY": MENDS[ReadOnlyError],
+    READ_ONLY: MENDS[ReadOnlyError],
     "OOM command": MENDS[OutOfMemoryError],
     "unknown command": "does not know a command we need: it must be Redis 6.2 or newer, or Valkey",
 }
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether the same call may go well in a moment."""
+    if isinstance(error, AuthenticationError):
+        return False
+    return isinstance(error, NoConnection | NoAnswer | OSError) or READ_ONLY in str(error)
 
 
 def complaint(error: Exception) -> str:

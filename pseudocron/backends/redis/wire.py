@@ -9,11 +9,11 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import uuid4
 
-from redis.exceptions import NoScriptError, ReadOnlyError, RedisClusterException, RedisError
+from redis.exceptions import NoScriptError, RedisClusterException, RedisError
 
 from pseudocron.backends.redis.scripts import SCRIPTS
 from pseudocron.backends.redis.thread import LoopThread
-from pseudocron.backends.redis.trouble import PATIENCE, complaint
+from pseudocron.backends.redis.trouble import PATIENCE, READ_ONLY, complaint, may_pass
 from pseudocron.errors import BackendError
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 Client: TypeAlias = Any
 """A `redis.asyncio.Redis` or `RedisCluster`, which have no type in common."""
+
+PAUSES = (0.05, 0.2, 0.5)
+"""Seconds between the attempts of one call."""
 
 TROUBLE = (RedisError, RedisClusterException, OSError, TimeoutError)
 
@@ -90,8 +93,11 @@ class Wire:
 
     def _live(self) -> LoopThread:
         if not self._thread.alive:
-            raise BackendError(f"{self.name} is closed: open the backend first")
+            raise self._closed()
         return self._thread
+
+    def _closed(self) -> BackendError:
+        return BackendError(f"{self.name} is closed: open the backend first")
 
     async def _ask(self, part: str, verb: str, arguments: Mapping[str, object]) -> Any:
         given = {name: value for name, value in arguments.items() if value is not None}
@@ -111,12 +117,24 @@ class Wire:
         with self._named():
             try:
                 async with asyncio.timeout(PATIENCE):
-                    return await question(self._client)
-            except ReadOnlyError:
-                # The primary has become a replica: what connects anew may find the new one.
-                with suppress(*TROUBLE, AttributeError):
-                    await self._client.connection_pool.disconnect()
-                raise
+                    return await self._insistently(question)
+            except asyncio.CancelledError:  # by nobody but the end of the thread
+                raise self._closed() from None
+
+    async def _insistently(self, question: Callable[[Client], Any]) -> Any:
+        """Ask again after what may pass; not every client does, and the calls that change something bear it."""
+        for pause in PAUSES:
+            try:
+                return await question(self._client)
+            except TROUBLE as error:
+                if not may_pass(error):
+                    raise
+                if READ_ONLY in str(error):
+                    # The primary has become a replica: what connects anew may find the new one.
+                    with suppress(*TROUBLE, AttributeError):
+                        await self._client.connection_pool.disconnect()
+            await asyncio.sleep(pause)
+        return await question(self._client)
 
     @contextmanager
     def _named(self) -> Iterator[None]:
