@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
-from weakref import WeakSet
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
     from concurrent.futures import Future
 
 T = TypeVar("T")
@@ -20,27 +18,32 @@ class LoopThread:
 
     An application's loop may be blocked by its own code while leases are to be renewed, comes and goes with test
     clients, and is there for one call only where a synchronous program defers.
+
+    Args:
+        over: The error for those who ask when it does not live.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, over: Callable[[], Exception]) -> None:
+        self._over = over
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        _all.add(self)
+        self._turn = threading.Lock()
 
     @property
     def alive(self) -> bool:
         """Whether it was started and not stopped since."""
         return self._loop is not None
 
-    def start(self) -> None:
-        """Start the thread."""
+    def start(self, farewell: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Start the thread; what `farewell` makes is the last that it runs."""
         self._loop = loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=_run, args=(loop,), name="pseudocron-redis", daemon=True)
+        self._thread = threading.Thread(target=_run, args=(loop, farewell), name="pseudocron-redis", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop the thread; blocks until it has ended."""
-        loop, self._loop = self._loop, None
+        """Stop the thread; blocks until it has ended. What it was asked for is cancelled."""
+        with self._turn:  # what is asked for after the end would never be answered
+            loop, self._loop = self._loop, None
         thread, self._thread = self._thread, None
         if loop is not None and thread is not None:
             loop.call_soon_threadsafe(loop.stop)
@@ -55,19 +58,19 @@ class LoopThread:
         return self._submit(coroutine).result()
 
     def _submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
-        assert self._loop is not None  # noqa: S101  whoever asks has seen that it is alive
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        with self._turn:
+            if self._loop is None:
+                coroutine.close()
+                raise self._over()
+            return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
-    def forsake(self) -> None:
-        """In a forked child the thread is gone, and what it held belongs to the parent."""
-        self._loop = self._thread = None
 
-
-def _run(loop: asyncio.AbstractEventLoop) -> None:
+def _run(loop: asyncio.AbstractEventLoop, farewell: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.set_event_loop(loop)
     try:
         loop.run_forever()
         loop.run_until_complete(_end_tasks())
+        loop.run_until_complete(farewell())
     finally:
         loop.close()
 
@@ -77,14 +80,3 @@ async def _end_tasks() -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-_all: WeakSet[LoopThread] = WeakSet()
-
-
-def _forsake_all() -> None:
-    for thread in _all:
-        thread.forsake()
-
-
-os.register_at_fork(after_in_child=_forsake_all)

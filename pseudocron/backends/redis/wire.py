@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import ctypes
 import json
+import os
 import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
 
 Client: TypeAlias = Any
 """A `redis.asyncio.Redis` or `RedisCluster`, which have no type in common."""
+
+CLOSE_WITHIN = 1.0
+"""Seconds that a server has to say farewell in."""
 
 PAUSES = (0.05, 0.2, 0.5)
 """Seconds between the attempts of one call."""
@@ -45,7 +51,7 @@ class Wire:
         self.prefix = prefix
         self._make = make
         self._clock = clock
-        self._thread = LoopThread()
+        self._thread = LoopThread(self._closed)
         self._client: Client = None
         self._opening = threading.Lock()
 
@@ -59,42 +65,50 @@ class Wire:
         with self._opening:
             if not self._thread.alive:
                 self._client = self._make()
-                self._thread.start()
+                self._thread.start(self._part)
+                _open.add(self)
 
     def close(self) -> None:
         """Disconnect; blocks."""
         with self._opening:
-            client, self._client = self._client, None
-            if self._thread.alive:
-                with suppress(*TROUBLE):
-                    self._thread.block(client.aclose())
-                self._thread.stop()
+            _open.discard(self)
+            self._thread.stop()
+
+    async def _part(self) -> None:
+        with suppress(*TROUBLE):
+            async with asyncio.timeout(CLOSE_WITHIN):
+                await self._client.aclose()
+
+    def forsake(self) -> None:
+        """In a forked child: begin anew, and never touch what is the parent's.
+
+        Nor may it be freed: a connection that is closed here would be taken from the selector that both share, and
+        the parent would wait for its answers in vain.
+        """
+        for inherited in (self._client, self._thread):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(inherited))
+        self._client, self._thread, self._opening = None, LoopThread(self._closed), threading.Lock()
 
     async def ask(self, part: str, verb: str, **arguments: object) -> Any:
         """What a verb of a script answers; `BackendError` if it does not."""
-        return await self._live().run(self._ask(part, verb, arguments))
+        return await self._thread.run(self._ask(part, verb, arguments))
 
     def ask_blocking(self, part: str, verb: str, **arguments: object) -> Any:
         """The same, for a thread that may wait."""
-        return self._live().block(self._ask(part, verb, arguments))
+        return self._thread.block(self._ask(part, verb, arguments))
 
     async def info(self, section: str) -> Mapping[str, Any]:
         """What the server, or one of a cluster, tells of itself."""
-        told = await self._live().run(self._patiently(lambda client: client.info(section)))
+        told = await self._thread.run(self._patiently(lambda client: client.info(section)))
         return next(iter(told.values())) if told and all(isinstance(of, dict) for of in told.values()) else told
 
     async def saves(self) -> str | None:
         """When the server takes snapshots; None if it does not tell, as those that are rented often don't."""
         try:
-            told = await self._live().run(self._patiently(lambda client: client.config_get("save")))
+            told = await self._thread.run(self._patiently(lambda client: client.config_get("save")))
         except BackendError:
             return None
         return str(told["save"]) if "save" in told else None
-
-    def _live(self) -> LoopThread:
-        if not self._thread.alive:
-            raise self._closed()
-        return self._thread
 
     def _closed(self) -> BackendError:
         return BackendError(f"{self.name} is closed: open the backend first")
@@ -114,12 +128,12 @@ class Wire:
             return await client.eval(code.body, 1, self.prefix, *words)
 
     async def _patiently(self, question: Callable[[Client], Any]) -> Any:
-        with self._named():
-            try:
+        try:
+            with self._named():
                 async with asyncio.timeout(PATIENCE):
                     return await self._insistently(question)
-            except asyncio.CancelledError:  # by nobody but the end of the thread
-                raise self._closed() from None
+        except asyncio.CancelledError:  # by nobody but the end of the thread
+            raise self._closed() from None
 
     async def _insistently(self, question: Callable[[Client], Any]) -> Any:
         """Ask again after what may pass; not every client does, and the calls that change something bear it."""
@@ -143,3 +157,22 @@ class Wire:
             yield
         except TROUBLE as error:
             raise BackendError(f"{self.name} {complaint(error)}") from error
+
+
+_open: set[Wire] = set()  # held until they are closed, for nobody else may free their connections
+
+
+def _close_all() -> None:
+    """At the end of a process that has closed nothing."""
+    for wire in tuple(_open):
+        wire.close()
+
+
+def _forsake_all() -> None:
+    for wire in _open:
+        wire.forsake()
+    _open.clear()
+
+
+atexit.register(_close_all)
+os.register_at_fork(after_in_child=_forsake_all)
