@@ -11,7 +11,24 @@ from typing import TYPE_CHECKING, Any
 from pseudocron.errors import NoRunError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """Whether a run has lost its claim; may be asked in a coroutine and in a thread. Once set it stays set.
+
+    Args:
+        asked: What knows.
+    """
+
+    asked: Callable[[], bool] = lambda: False
+
+    def is_set(self) -> bool:
+        """Whether it is."""
+        return self.asked()
+
+    __bool__ = is_set
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +44,8 @@ class CurrentRun:
         run_id: The identity of the run in the history.
         deadline: When the timeout is over, aware UTC; None without a timeout.
         state: The application's lifespan state (`scope["state"]`), empty in a child process.
+        cancelled: Set when the lease of this run could not be renewed in time, so that its slot or job may run
+            elsewhere: stop, and write nothing more. A child process can't see it: it has its fence and its deadline.
     """
 
     name: str
@@ -36,6 +55,7 @@ class CurrentRun:
     run_id: str
     deadline: datetime | None = None
     state: Mapping[str, Any] = field(default_factory=dict)
+    cancelled: Flag = field(default=Flag(), compare=False, repr=False)
 
     def environ(self) -> dict[str, str]:
         """The same for a child process, as environment variables."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pseudocron.backends.base import Outcome, Result
 from pseudocron.backends.jobs import JobClaim, JobEnd, JobState
-from pseudocron.context import CurrentRun
+from pseudocron.context import CurrentRun, Flag
 from pseudocron.errors import ArgumentError
 from pseudocron.executors import Call, Ended, execute
 from pseudocron.leases import Keeper
@@ -165,8 +165,9 @@ class JobRuns:
 
     async def _claim(self) -> list[StartedJob]:
         limits = {task.name: task.max_instances for task in self._tasks.values()}
+        asked = self.keeper.asked()
         claims = await self._backend.claim_jobs(limits, limit=self._room(), worker=self._worker, lease=self._lease)
-        return [self._start(self._tasks[claim.task], claim) for claim in claims]
+        return [self._start(self._tasks[claim.task], claim, asked) for claim in claims]
 
     async def _forget(self) -> None:
         """Now and then purge jobs that ended long ago; as many as may stand still at once, so that nothing stalls."""
@@ -175,8 +176,8 @@ class JobRuns:
         purged = await self._backend.purge(KEEP, limit=PURGED)
         self._forget_again = self._host.monotonic() + (PURGE_AGAIN if purged < PURGED else 0)
 
-    def _start(self, task: Task[..., Any], claim: JobClaim) -> StartedJob:
-        self.keeper.hold(claim)
+    def _start(self, task: Task[..., Any], claim: JobClaim, asked: float) -> StartedJob:
+        self.keeper.hold(claim, asked)
         return StartedJob(claim, self._pool.start(self._run(task, claim), Kind.JOB))
 
     async def _run(self, task: Task[..., Any], claim: JobClaim) -> JobState | None:
@@ -215,6 +216,7 @@ class JobRuns:
             run_id=claim.job_id,
             deadline=deadline,
             state=self._state,
+            cancelled=Flag(lambda: not self.keeper.holds(claim)),
         )
         return await execute(call, run)
 

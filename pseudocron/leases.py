@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pseudocron.errors import PseudoCronError
@@ -16,34 +18,64 @@ logger = logging.getLogger("pseudocron")
 C = TypeVar("C")
 
 
+TRUSTED = 0.9
+"""The part of a lease for which its holder trusts it: the rest is for clocks that do not run at the same pace."""
+
+
+@dataclass(slots=True)
+class _Held(Generic[C]):
+    """A claim, until when its lease is trusted by the monotonic clock, and whether it ever was not."""
+
+    claim: C
+    until: float
+    lost: bool = False
+
+
 class Keeper(Generic[C]):
     """Renews every held claim at a third of the lease.
 
     The thread lives while something is held, and until it has found nothing to renew: those who hold one claim after
-    another need no thread for each. What a lease can't promise: a process that is stopped for
-    longer than its lease, and then goes on, runs beside its successor. The fence is for that.
+    another need no thread for each. A lease that could not be renewed in time is trusted no more, though what became
+    of it is not known: the run is told by its flag (`current_run().cancelled`). It is renewed on, so that the result
+    is recorded unless the store has given the claim up meanwhile.
+
+    What a lease can't promise: that nobody else runs the same. A process that is stopped for longer than its lease,
+    and then goes on, runs beside its successor, and so does code that does not heed the flag. What such a run writes
+    to the store is refused by its fence. What it does elsewhere is up to its code: hand on the slot as an idempotency
+    key, or the fence to a store that refuses a lower one.
 
     Args:
         renew: Lets leases end so many seconds from now, and gives the identities of those still living; blocks.
         lease: Their length in seconds.
         identity: What `renew` calls a claim.
+        monotonic: This process's own clock: a simulation that owns the time renews nothing.
     """
 
     def __init__(
-        self, renew: Callable[[Sequence[C], float], Collection[str]], lease: float, identity: Callable[[C], str]
+        self,
+        renew: Callable[[Sequence[C], float], Collection[str]],
+        lease: float,
+        identity: Callable[[C], str],
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._renew = renew
         self._lease = lease
         self._identity = identity
-        self._held: dict[str, C] = {}
+        self._monotonic = monotonic
+        self._held: dict[str, _Held[C]] = {}
         self._ending: set[str] = set()
         self._lock = threading.Lock()
         self._closed: threading.Event | None = None  # of the thread that lives
 
-    def hold(self, claim: C) -> None:
-        """Renew this claim from now on."""
+    def asked(self) -> float:
+        """The moment in which a claim is asked for, after which its lease begins."""
+        return self._monotonic()
+
+    def hold(self, claim: C, asked: float) -> None:
+        """Renew this claim, that was asked for then, from now on."""
         with self._lock:
-            self._held[self._identity(claim)] = claim
+            self._held[self._identity(claim)] = _Held(claim, asked + TRUSTED * self._lease)
             if self._closed is None:
                 self._closed = self._start()
 
@@ -56,8 +88,16 @@ class Keeper(Generic[C]):
         self._drop(self._identity(claim))
 
     def holds(self, claim: C) -> bool:
-        """Whether the lease was still ours when it was last renewed."""
-        return self._identity(claim) in self._held
+        """Whether the lease is still ours, and always was; what is not known for sure is not."""
+        held = self._held.get(self._identity(claim))
+        return held is not None and self._trusts(held)
+
+    def _trusts(self, held: _Held[C]) -> bool:
+        if not held.lost and self._monotonic() > held.until:
+            held.lost = True
+            run = self._identity(held.claim)
+            logger.warning("the lease of run %s could not be renewed in time: it is told to stop", run)
+        return not held.lost
 
     def close(self) -> None:
         """Renew nothing more; what is still held is left to its end."""
@@ -72,8 +112,13 @@ class Keeper(Generic[C]):
         """Renew all that is held, now; blocks. `BackendError` if the store can't be reached."""
         with self._lock:
             held = dict(self._held)
-        living = self._renew(list(held.values()), self._lease) if held else ()
-        for identity in held.keys() - set(living) - self._ending:
+        asked = self._monotonic()
+        for identity in held.keys() - self._ending:
+            self._trusts(held[identity])
+        living = set(self._renew([one.claim for one in held.values()], self._lease) if held else ())
+        for identity in living & held.keys():
+            held[identity].until = asked + TRUSTED * self._lease
+        for identity in held.keys() - living - self._ending:
             if identity in self._held:
                 logger.warning("the lease of run %s is lost", identity)
                 self._drop(identity)

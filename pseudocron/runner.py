@@ -186,6 +186,7 @@ class Runner:
     async def _claim(
         self, cron: Cron, slot: datetime, *, recover: bool = False, recovers: str | None = None, manual: bool = False
     ) -> Started | Refusal:
+        asked = self._runs.keeper.asked()
         claim = await self._backend.claim(
             Proposal(
                 name=cron.name,
@@ -200,7 +201,7 @@ class Runner:
         )
         if not isinstance(claim, Claim):
             return claim
-        return Started(claim, self._runs.start(cron, claim))
+        return Started(claim, self._runs.start(cron, claim, asked))
 
 
 def _wanted(plans: Iterable[Due], orphans: Iterable[Run]) -> list[tuple[datetime, str, Run | None]]:

@@ -11,7 +11,8 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from pseudocron.backends.base import Outcome, Result
-from pseudocron.context import CurrentRun
+from pseudocron.context import CurrentRun, Flag
+from pseudocron.errors import PseudoCronError
 from pseudocron.executors import Call, Ended, execute
 from pseudocron.leases import Keeper
 from pseudocron.pool import RECORD_WITHIN, Kind
@@ -50,9 +51,9 @@ class Runs:
         self._state = state
         self.keeper = Keeper(backend.renew, lease, attrgetter("run_id"))
 
-    def start(self, cron: Cron, claim: Claim) -> asyncio.Task[Result]:
-        """Start a run; the task ends when its result is recorded."""
-        self.keeper.hold(claim)
+    def start(self, cron: Cron, claim: Claim, asked: float) -> asyncio.Task[Result]:
+        """Start a run whose claim was asked for then; the task ends when its result is recorded."""
+        self.keeper.hold(claim, asked)
         return self._pool.start(self._run(cron, claim), Kind.CRON)
 
     async def _run(self, cron: Cron, claim: Claim) -> Result:
@@ -96,6 +97,7 @@ class Runs:
             run_id=claim.run_id,
             deadline=deadline,
             state=self._state,
+            cancelled=Flag(lambda: not self.keeper.holds(claim)),
         )
         return await execute(_call(cron), run)
 
@@ -111,7 +113,8 @@ class Runs:
         logger.warning("%s: still running after its timeout; a thread can't be stopped", claim.name)
         await asyncio.wait([thread])
         self.keeper.drop(claim)
-        await self._backend.release(claim)
+        with suppress(PseudoCronError):  # then the lease ends by itself
+            await self._backend.release(claim)
 
 
 def _call(cron: Cron) -> Call:

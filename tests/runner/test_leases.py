@@ -8,15 +8,17 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from support import Clock, wait_until
+from support import START, Clock, wait_until
 
 from pseudocron.backends.memory import Memory
+from pseudocron.context import CurrentRun, current_run
 from pseudocron.crons import Crons
+from pseudocron.errors import BackendError
 from pseudocron.leases import Keeper
 from pseudocron.runner import Runner
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from pseudocron.backends.base import Claim, Result
 
@@ -62,8 +64,57 @@ def test_the_thread_ends_when_nothing_is_held_any_more_and_the_next_claim_is_ren
     before = threads()
     keeper = Keeper(renew, 0.03, str)
     for claim in ("first", "second"):
-        keeper.hold(claim)
+        keeper.hold(claim, keeper.asked())
         wait_until(partial(renewed.__contains__, claim))
         assert threads() == before + 1
         keeper.drop(claim)
         wait_until(lambda: threads() == before)
+
+
+def test_a_lease_that_can_not_be_renewed_is_trusted_for_nine_tenths_of_it_and_never_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    away = BackendError("away")
+    clock, trouble = [100.0], [away]
+
+    def renew(claims: Sequence[str], _: float) -> Collection[str]:
+        if trouble:
+            raise trouble[0]
+        return claims
+
+    keeper = Keeper(renew, 30, str, monotonic=lambda: clock[0])
+    keeper.hold("a", 98)
+    clock[0] = 98 + 27
+    with pytest.raises(BackendError):
+        keeper.renew()
+    assert keeper.holds("a")
+    trouble.clear()
+    keeper.renew()
+    clock[0] += 27
+    assert keeper.holds("a")
+    clock[0] += 0.1
+    assert not keeper.holds("a")
+    keeper.renew()
+    keeper.renew()
+    assert not keeper.holds("a")
+    assert caplog.messages == ["the lease of run a could not be renewed in time: it is told to stop"]
+    keeper.close()
+
+
+def test_a_run_that_is_being_recorded_needs_to_be_told_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    clock = [0.0]
+    keeper = Keeper(lambda claims, _: claims, 30, str, monotonic=lambda: clock[0])
+    keeper.hold("a", 0)
+    keeper.end("a")
+    clock[0] = 31
+    keeper.renew()
+    assert not caplog.messages
+    keeper.close()
+
+
+def test_outside_of_a_process_that_keeps_its_lease_nothing_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = CurrentRun(name="cron", slot=START, fence=1, attempt=1, run_id="a")
+    for name, value in run.environ().items():
+        monkeypatch.setenv(name, value)
+    assert not current_run().cancelled
+    assert not current_run().cancelled.is_set()
