@@ -70,6 +70,8 @@ class Runtime:
         self._hurrying: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._lifespans = 0
+        self._guests = 0
+        self._door = asyncio.Lock()
         self._closed = False
         self._complained = -inf
 
@@ -136,11 +138,15 @@ class Runtime:
             UnknownCronError: There is no such cron.
             ConfigError: `PSEUDOCRON_ENABLED` says that nothing is run.
         """
+        started = await self.start_once(name)
+        return await asyncio.shield(started.task) if isinstance(started, Started) else started
+
+    async def start_once(self, name: str) -> Started | Refusal:
+        """The same, without waiting for the run."""
         scheduler = await self._open()
         if scheduler is None:
             raise ConfigError("$PSEUDOCRON_ENABLED: False: everything is switched off")
-        started = await scheduler.runner.run_once(self._watch.source.load()[name])
-        return await asyncio.shield(started.task) if isinstance(started, Started) else started
+        return await scheduler.runner.run_once(self._watch.source.load()[name])
 
     async def states(self) -> tuple[Crons, Mapping[str, State]]:
         """The crons as they are now, and what the store knows of them; nothing is run."""
@@ -151,11 +157,23 @@ class Runtime:
     async def store(self) -> AsyncIterator[tuple[Crons, Backend]]:
         """The crons as they are now, and their store, open; nothing is run."""
         crons = await self._host.hop(self._watch.reload)
-        backend = await self._watch.connect(self, crons)
+        backend = await self._enter(crons)
         try:
             yield crons, backend
         finally:
-            if self._scheduler is None:
+            await asyncio.shield(asyncio.ensure_future(self._leave()))
+
+    async def _enter(self, crons: Crons) -> Backend:
+        # One at a time: what one is closing, another must not take for open.
+        async with self._door:
+            backend = await self._watch.connect(self, crons)
+            self._guests += 1
+            return backend
+
+    async def _leave(self) -> None:
+        async with self._door:
+            self._guests -= 1
+            if not self._guests and self._scheduler is None:
                 await self._watch.disconnect(self)
 
     def deferred(self, due: datetime) -> None:
@@ -190,7 +208,8 @@ class Runtime:
         if not settings.enabled:
             logger.info("switched off by PSEUDOCRON_ENABLED")
             return None
-        backend = await self._watch.connect(self, crons)
+        async with self._door:
+            backend = await self._watch.connect(self, crons)
         runner = Runner(
             backend,
             host=self._host,

@@ -296,5 +296,9 @@ class Backend(Queue):
         """
 
     @abstractmethod
+    async def timelines(self, names: Collection[str], *, limit: int = 20) -> Mapping[str, Sequence[Run]]:
+        """The newest lines of the history of each of these crons, newest first, without their errors and output."""
+
+    @abstractmethod
     async def reset(self, name: str, mark: datetime) -> None:
         """Set a cron's mark, up or down, and that of its last `clock_back` with it. The fence goes on growing."""

@@ -210,6 +210,10 @@ class Queue(ABC):
         """The names of the tasks of which jobs are pending. The cost does not grow with how many jobs."""
 
     @abstractmethod
+    async def count_jobs(self, *, at_most: int = 10_000) -> Mapping[JobState, int]:
+        """How many jobs are in each of all states; none is counted beyond `at_most`, so that the cost is bounded."""
+
+    @abstractmethod
     async def job(self, job_id: str) -> Job | None:
         """One job, None if there is none of this id (any more)."""
 

@@ -90,6 +90,9 @@ class Desk:
     def waiting(self) -> set[str]:
         return set(self.world.do(self.world.backend.waiting_tasks()))
 
+    def count(self, **options: Any) -> dict[JobState, int]:
+        return dict(self.world.do(self.world.backend.count_jobs(**options)))
+
     def retry(self, job_id: str) -> bool:
         return self.world.do(self.world.backend.retry(job_id))
 

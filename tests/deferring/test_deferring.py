@@ -350,6 +350,20 @@ def test_a_store_is_open_as_long_as_one_watch_needs_it_and_opened_again_to_defer
     asyncio.run(main())
 
 
+def test_of_many_who_look_into_a_store_at_once_none_closes_it_under_another(filed: Crons) -> None:
+    async def main() -> None:
+        runtime = Watch(filed).runtime()
+
+        async def look(number: int) -> None:
+            for _ in range(20):
+                async with runtime.store() as (_, backend):
+                    await backend.next_job([str(number)])
+
+        await asyncio.gather(*map(look, range(6)))
+
+    asyncio.run(main())
+
+
 def test_crons_that_turn_out_to_have_other_settings_defer_into_the_store_of_these() -> None:
     crons = Crons()
     first = crons.connect()

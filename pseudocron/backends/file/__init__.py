@@ -135,6 +135,10 @@ class File(Backend):
         """See `Backend.history`."""
         return await self._host.hop(self._store.read, lambda db: self._ledger(db).history(name, limit))
 
+    async def timelines(self, names: Collection[str], *, limit: int = 20) -> Mapping[str, Sequence[Run]]:
+        """See `Backend.timelines`."""
+        return await self._host.hop(self._store.read, lambda db: self._ledger(db).timelines(names, limit))
+
     async def reset(self, name: str, mark: datetime) -> None:
         """See `Backend.reset`."""
         await self._hop(Ledger.reset, name, mark)
@@ -183,6 +187,10 @@ class File(Backend):
     async def waiting_tasks(self) -> Collection[str]:
         """See `Queue.waiting_tasks`."""
         return await self._from_queue(Jobs.waiting_tasks)
+
+    async def count_jobs(self, *, at_most: int = 10_000) -> Mapping[JobState, int]:
+        """See `Queue.count_jobs`."""
+        return await self._from_queue(lambda queue: queue.count_jobs(at_most))
 
     async def job(self, job_id: str) -> Job | None:
         """See `Queue.job`."""

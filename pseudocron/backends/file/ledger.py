@@ -18,6 +18,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
 RUN = tuple(column.name for column in fields(Run))
+BRIEF = tuple(column for column in RUN if column not in {"error", "output"})
 
 KNOW = "INSERT INTO crons (name) VALUES (?) ON CONFLICT (name) DO NOTHING"
 FIRST_MARK = """
@@ -180,6 +181,11 @@ class Ledger:
             return self._runs("TRUE ORDER BY id DESC LIMIT ?", limit)
         return self._runs("name = ? ORDER BY id DESC LIMIT ?", name, limit)
 
+    def timelines(self, names: Collection[str], limit: int) -> Mapping[str, Sequence[Run]]:
+        """See `Backend.timelines`."""
+        newest = "name = ? ORDER BY id DESC LIMIT ?"
+        return {name: self._runs(newest, name, limit, columns=BRIEF) for name in names}
+
     def reset(self, name: str, mark: datetime) -> None:
         """See `Backend.reset`."""
         self._db.execute(KNOW, (name,))
@@ -206,8 +212,8 @@ class Ledger:
         instants = {"slot": micros(run.slot), "started": micros(run.started), "ended": run.ended and micros(run.ended)}
         self._db.execute(INSERT, line | instants | {"lease": lease, "recover": recover})
 
-    def _runs(self, where: str, *values: object) -> list[Run]:
-        lines = self._db.execute(f"SELECT {', '.join(RUN)} FROM runs WHERE {where}", values)  # noqa: S608  our own
+    def _runs(self, where: str, *values: object, columns: Sequence[str] = RUN) -> list[Run]:
+        lines = self._db.execute(f"SELECT {', '.join(columns)} FROM runs WHERE {where}", values)  # noqa: S608  our own
         return [_run(line) for line in lines]
 
     def _run(self, where: str, *values: object) -> Run | None:

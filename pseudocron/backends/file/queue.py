@@ -50,6 +50,9 @@ WAITING_TASKS = """
         SELECT (SELECT min(waiting.task) FROM waiting WHERE waiting.task > tasks.task) FROM tasks WHERE task IS NOT NULL
     )
     SELECT task FROM tasks WHERE task IS NOT NULL"""
+ROWS = {state: f"jobs WHERE state = '{state}'" for state in JobState}
+ROWS |= {JobState.PENDING: "waiting", JobState.RUNNING: "running"}
+COUNT = {state: f"SELECT count(*) FROM (SELECT 1 FROM {rows} LIMIT ?)" for state, rows in ROWS.items()}  # noqa: S608
 MARK = "UPDATE running SET mark = ifnull(mark, ?) WHERE "
 RENEW = "UPDATE running SET lease = ? WHERE job_id = ? AND fence = ?"
 RUNNING = """
@@ -210,6 +213,10 @@ class Jobs:
     def waiting_tasks(self) -> Collection[str]:
         """See `Queue.waiting_tasks`."""
         return {row["task"] for row in self._db.execute(WAITING_TASKS)}
+
+    def count_jobs(self, at_most: int) -> Mapping[JobState, int]:
+        """See `Queue.count_jobs`."""
+        return {state: self._db.execute(count, (at_most,)).fetchone()[0] for state, count in COUNT.items()}
 
     def job(self, job_id: str) -> Job | None:
         """See `Queue.job`."""

@@ -78,6 +78,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             arguments TEXT NOT NULL
         )""",
         "CREATE INDEX jobs_of_state ON jobs (state)",
+        "CREATE INDEX jobs_of_key ON jobs (key) WHERE key IS NOT NULL",
         "CREATE INDEX ended_jobs ON jobs (state, ended) WHERE state <> 'pending'",
         """CREATE TABLE waiting (
             task TEXT NOT NULL,

@@ -37,6 +37,11 @@ class Line(Generic[Item]):
             self._left.clear()
 
     @property
+    def size(self) -> int:
+        """How many wait."""
+        return len(self._heap) - len(self._left)
+
+    @property
     def first(self) -> Item | None:
         """The first in the line, None if nobody waits."""
         while self._heap and self._heap[0] in self._left:

@@ -155,6 +155,11 @@ class Jobs(Queue):
             lines = (line for of_tasks in (shelf.scheduled, shelf.ready) for line in of_tasks.items())
             return {task for task, line in lines if line.first}
 
+    async def count_jobs(self, *, at_most: int = 10_000) -> Mapping[JobState, int]:
+        """See `Queue.count_jobs`."""
+        with self._lock:
+            return {state: min(self._shelf.count(state), at_most) for state in JobState}
+
     async def job(self, job_id: str) -> Job | None:
         """See `Queue.job`."""
         with self._lock:

@@ -99,6 +99,14 @@ class Shelf:
             if name[1] is not None and kept.name == name:
                 kept.mark = kept.mark or state
 
+    def count(self, state: JobState) -> int:
+        """How many jobs are in a state."""
+        if state is JobState.RUNNING:
+            return len(self.running)
+        if state is JobState.PENDING:
+            return sum(line.size for lines in (self.scheduled, self.ready) for line in lines.values())
+        return self.ended[state].size
+
     def make_ready(self, task: str, now: datetime) -> None:
         """Move what has come due from the line of the scheduled to that of the ready."""
         line = self.scheduled[task]

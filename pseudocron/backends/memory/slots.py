@@ -276,6 +276,15 @@ class Slots(Backend):
             lines = self._store.lines if name is None else self._store.of(name)
             return [line.run for line in reversed(lines)][:limit]
 
+    async def timelines(self, names: Collection[str], *, limit: int = 20) -> Mapping[str, Sequence[Run]]:
+        """See `Backend.timelines`."""
+        with self._store.lock:
+            found: dict[str, list[Run]] = {name: [] for name in names}
+            for run in (line.run for line in reversed(self._store.lines)):
+                if len(found.get(run.name, self._store.lines)) < limit:
+                    found[run.name].append(replace(run, error=None, output=None))
+            return found
+
     async def reset(self, name: str, mark: datetime) -> None:
         """See `Backend.reset`."""
         with self._store.lock:

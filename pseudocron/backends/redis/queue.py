@@ -80,6 +80,11 @@ class Jobs(Queue):
         """See `Queue.waiting_tasks`."""
         return set(await self._ask_queue("waiting_tasks"))
 
+    async def count_jobs(self, *, at_most: int = 10_000) -> Mapping[JobState, int]:
+        """See `Queue.count_jobs`."""
+        counts = await self._ask_queue("count_jobs", states=list(JobState))
+        return {state: min(count, at_most) for state, count in zip(JobState, counts, strict=True)}
+
     async def job(self, job_id: str) -> Job | None:
         """See `Queue.job`."""
         job = await self._ask_queue("job", job_id=job_id)

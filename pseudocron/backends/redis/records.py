@@ -76,6 +76,9 @@ RUN = _kinds(
     reason=Reason,
     slots=int,
 )
+BRIEF = [field for field in RUN if field not in {"error", "output"}]
+"""A line of the history without its long texts."""
+
 JOB = _kinds(
     Job,
     state=JobState,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import uuid4
 
 from pseudocron.backends.base import Backend, Claim, Reaped, Refusal
-from pseudocron.backends.redis.records import micros, micros_of, run_of, state_of
+from pseudocron.backends.redis.records import BRIEF, micros, micros_of, run_of, state_of
 from pseudocron.backends.rules import claim_of, grows
 from pseudocron.capture import kept
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 SECOND = 1_000_000
 """Microseconds."""
+
+TOLD_AT_ONCE = 50
+"""How many crons' histories are read in one call."""
 
 AT_ONCE = 1000
 """How many crons are asked about in one call: while a script runs, the server does nothing else."""
@@ -132,6 +135,13 @@ class Slots(Backend):
     async def history(self, name: str | None = None, *, limit: int = 20) -> Sequence[Run]:
         """See `Backend.history`."""
         return [run_of(line) for line in await self._ask("history", name=name, limit=limit)]
+
+    async def timelines(self, names: Collection[str], *, limit: int = 20) -> Mapping[str, Sequence[Run]]:
+        """See `Backend.timelines`; of many crons some at a time."""
+        every = list(names)
+        parts = [every[start : start + TOLD_AT_ONCE] for start in range(0, len(every), TOLD_AT_ONCE)]
+        told = [lines for part in parts for lines in await self._ask("timelines", names=part, limit=limit, told=BRIEF)]
+        return {name: [run_of(line) for line in lines] for name, lines in zip(every, told, strict=True)}
 
     async def reset(self, name: str, mark: datetime) -> None:
         """See `Backend.reset`."""

@@ -370,6 +370,14 @@ function reads.waiting_tasks()
   return waiting
 end
 
+function reads.count_jobs()
+  local counts = {}
+  for i, state in ipairs(arguments.states) do
+    counts[i] = call('ZCARD', key('jobs', state))
+  end
+  return counts
+end
+
 function reads.job()
   return find(arguments.job_id)
 end

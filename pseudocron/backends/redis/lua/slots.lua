@@ -268,6 +268,26 @@ function reads.history()
   return lines(call('ZREVRANGE', of, 0, arguments.limit - 1))
 end
 
+-- A line of the history, only those of its fields that are asked for.
+local function told(id)
+  local values, read = call('HMGET', key('run', id), unpack(arguments.told)), {}
+  for i, field in ipairs(arguments.told) do
+    read[field] = values[i] or nil
+  end
+  return read
+end
+
+function reads.timelines()
+  local timelines = {}
+  for i, name in ipairs(arguments.names) do
+    timelines[i] = {}
+    for j, id in ipairs(call('ZREVRANGE', key('lines', name), 0, arguments.limit - 1)) do
+      timelines[i][j] = told(id)
+    end
+  end
+  return timelines
+end
+
 function verbs.reset()
   set(key('cron', arguments.name), {mark = arguments.mark, back = arguments.mark})
 end
