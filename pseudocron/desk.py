@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 from contextlib import contextmanager
+from datetime import timedelta
 from inspect import ismethod
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakMethod
@@ -71,6 +72,10 @@ class Desk:
                 self._backend = connect(url, app=app, folder=folder, keep=keep, durability=durability, host=self.host)
             self.settled = True
             return self._backend
+
+    def now(self) -> datetime:
+        """The time by the clock of the store, as far as this process has heard it."""
+        return self.host.now() + (self._backend.ahead if self._backend else timedelta())
 
     async def open(self) -> Backend:
         """The store, open."""

@@ -7,13 +7,14 @@ import os
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from datetime import timedelta
 
 T = TypeVar("T")
 
@@ -62,3 +63,7 @@ class Host:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     random: Callable[[], float] = random.random
     hop: Hop = hop
+
+    def by(self, ahead: Callable[[], timedelta]) -> Host:
+        """The same by a clock that is so much ahead, or behind where that is negative."""
+        return replace(self, now=lambda: self.now() + ahead())

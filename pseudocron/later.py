@@ -83,9 +83,11 @@ class Later(Deferrable[P]):
         """Store calls, or in `Crons.immediate()` make them; what `defer_many` says."""
         if self.task.desk.inline:
             return [await self._run(job) for job in self._jobs(calls)]
-        few = len(calls) <= FEW
-        jobs = self._jobs(calls) if few else await self.task.desk.host.hop(self._jobs, calls)
-        ids = await self.task.desk.store(jobs) if jobs else []
+        few, desk = len(calls) <= FEW, self.task.desk
+        if not desk.settled:
+            await desk.open()  # the first time: from then on it is known what its clock says
+        jobs = self._jobs(calls) if few else await desk.host.hop(self._jobs, calls)
+        ids = await desk.store(jobs) if jobs else []
         return [self._handle(job_id) for job_id in ids]
 
     def hand_in_sync(self, calls: Sequence[Call], *, instead: str) -> list[JobHandle]:
@@ -97,7 +99,7 @@ class Later(Deferrable[P]):
 
     def _jobs(self, calls: Sequence[Call]) -> list[NewJob]:
         _ = self.task.process  # what no child process can run is said here, and not when it is due
-        task, now = self.task, self.task.desk.host.now()
+        task, now = self.task, self.task.desk.now()
         packed = (pack(task.function, args, kwargs) for args, kwargs in calls)
         return [self.terms.job(task=task.name, arguments=text, now=now) for text in packed]
 

@@ -62,7 +62,7 @@ class Runtime:
 
     def __init__(self, watch: Process, host: Host) -> None:
         self._watch = watch
-        self._host = host
+        self._host = self._by = host
         self._scheduler: Scheduler | None = None
         self._looking: asyncio.Task[None] | None = None
         self._following: asyncio.Task[None] | None = None
@@ -151,7 +151,8 @@ class Runtime:
     async def states(self) -> tuple[Crons, Mapping[str, State]]:
         """The crons as they are now, and what the store knows of them; nothing is run."""
         async with self.store() as (crons, backend):
-            return crons, await backend.states({cron.name: cron.first_mark(self._host.now()) for cron in crons})
+            now = self._host.now() + backend.ahead
+            return crons, await backend.states({cron.name: cron.first_mark(now) for cron in crons})
 
     @asynccontextmanager
     async def store(self) -> AsyncIterator[tuple[Crons, Backend]]:
@@ -178,7 +179,7 @@ class Runtime:
 
     def deferred(self, due: datetime) -> None:
         """A job has been deferred in this process, from whatever thread: if it is due, look without a visitor."""
-        if due <= self._host.now():
+        if due <= self._by.now():
             with suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(self._hurry)
 
@@ -210,9 +211,10 @@ class Runtime:
             return None
         async with self._door:
             backend = await self._watch.connect(self, crons)
+        self._by = self._host.by(lambda: backend.ahead)
         runner = Runner(
             backend,
-            host=self._host,
+            host=self._by,
             worker=f"{socket.gethostname()}:{os.getpid()}",
             concurrency=settings.concurrency,
             lease=settings.lease,
@@ -220,7 +222,7 @@ class Runtime:
         )
         self._watch.deadline = -inf
         crons.on_deferred(self.deferred)
-        return Scheduler(self._watch.source, backend, runner, host=self._host)
+        return Scheduler(self._watch.source, backend, runner, host=self._by)
 
     async def _visit(self, *, ticker: bool) -> None:
         if self._closed:

@@ -5,7 +5,7 @@ This docstring and those of the verbs are the law; a backend fulfils them and ad
 - Every verb is atomic: whatever dies in the middle of it, all of it has happened or nothing has. When a
   verb has returned, its effect is as durable as the backend is.
 - Verbs of all processes that share a store happen one after another, in one order that all of them see.
-- The backend's own clock decides whether a slot has come and whether a lease is over; callers only propose.
+- The backend's own clock decides whether a slot has come and whether a lease is over; callers propose by `ahead`.
 - A verb that can't do its work raises `BackendError`, and has then changed nothing.
 - Instants are aware UTC, kept to `precision`; durations are seconds.
 - `renew` and `renew_jobs` block and may be called from any thread; every other verb is a coroutine that never

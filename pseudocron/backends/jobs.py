@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
 
 class JobState(StrEnum):
@@ -127,6 +128,9 @@ class JobEnd:
 
 class Queue(ABC):
     """One application's jobs, shared by every process that names the same store."""
+
+    ahead: timedelta = timedelta()
+    """How far the backend's clock is ahead of this host's, as last heard; nothing where they are the same clock."""
 
     lost_at_most: ClassVar[int] = 3
     """A job that was lost so often has killed its workers, and is `failed` instead of pending again."""

@@ -221,7 +221,7 @@ async def _retry(ref: str, job_id: str) -> str | None:
     """Nothing, or why it can't be tried again."""
     async with durable(ref) as (crons, backend):
         if await backend.retry(job_id):
-            await backend.lower(utcnow(), crons.settings.cron_max_time)
+            await backend.lower(utcnow() + backend.ahead, crons.settings.cron_max_time)
             return None
         job = await backend.job(job_id)
         if job is not None and job.state is JobState.FAILED:

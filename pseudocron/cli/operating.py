@@ -120,7 +120,7 @@ async def _changing(ref: str, name: str) -> AsyncIterator[Backend]:
     async with durable(ref) as (crons, backend):
         _ = crons[name]
         yield backend
-        await backend.lower(utcnow(), crons.settings.cron_max_time)
+        await backend.lower(utcnow() + backend.ahead, crons.settings.cron_max_time)
 
 
 @asynccontextmanager

@@ -41,7 +41,7 @@ class Redis(Jobs, Slots):
     ) -> None:
         self._host = host
         wire = Wire(make, name=name, prefix=f"{{{app}}}", clock=clock)
-        Slots.__init__(self, wire, keep=keep)
+        Slots.__init__(self, wire, keep=keep, now=host.now)
         Jobs.__init__(self, wire)
 
     async def open(self) -> None:
@@ -50,7 +50,7 @@ class Redis(Jobs, Slots):
             return
         await self._host.hop(self._wire.open)
         try:
-            await trust(self._wire)
+            self._hear(await trust(self._wire))
         except BackendError:
             await self.close()
             raise

@@ -19,8 +19,8 @@ VERSION = 1
 """Of what is stored; what a newer one has stored is left alone."""
 
 
-async def trust(wire: Wire) -> None:
-    """See that the server can be used.
+async def trust(wire: Wire) -> str:
+    """See that the server can be used; the time by its clock, in microseconds since the epoch.
 
     Raises:
         BackendError: It can't be reached, is too old, or what is stored there is of a newer version.
@@ -29,11 +29,13 @@ async def trust(wire: Wire) -> None:
     found = str(said.get("redis_version", "")).split(".")[:2]
     if len(found) == 2 and all(part.isdigit() for part in found) and tuple(map(int, found)) < OLDEST:
         raise BackendError(f"{wire.name} is version {'.'.join(found)}, must be 6.2 or newer, or Valkey: upgrade it")
-    version = int(await wire.ask("slots", "version", version=VERSION))
+    held = await wire.ask("slots", "version", version=VERSION)
+    version = int(held["version"])
     if version > VERSION:
         raise BackendError(
             f"{wire.name} holds data of version {version}, this pseudocron knows {VERSION}: upgrade pseudocron"
         )
+    return str(held["now"])
 
 
 async def threats(wire: Wire) -> list[str]:

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import uuid4
 
 from pseudocron.backends.base import Backend, Claim, Reaped, Refusal
-from pseudocron.backends.redis.records import BRIEF, micros, micros_of, run_of, state_of
+from pseudocron.backends.redis.records import BRIEF, instant, micros, micros_of, run_of, state_of
 from pseudocron.backends.rules import claim_of, grows
 from pseudocron.capture import kept
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from datetime import datetime
 
     from pseudocron.backends.base import Proposal, Result, Run, Skip, State
@@ -33,13 +33,19 @@ class Slots(Backend):
     Args:
         wire: The way to the server.
         keep: How many runs, and how many skips, are kept of each cron.
+        now: This host's clock.
     """
 
     durable: ClassVar[bool] = True
 
-    def __init__(self, wire: Wire, *, keep: int) -> None:
+    def __init__(self, wire: Wire, *, keep: int, now: Callable[[], datetime]) -> None:
         self._wire = wire
         self._keep = keep
+        self._now = now
+
+    def _hear(self, time: str) -> None:
+        """What the server's clock says. It is a little past that by now, so that nothing is proposed too early."""
+        self.ahead = instant(time) - self._now()
 
     async def _ask(self, verb: str, **arguments: object) -> Any:
         return await self._wire.ask("slots", verb, keep=self._keep, **arguments)
@@ -60,7 +66,10 @@ class Slots(Backend):
         """See `Backend.states`; of many crons some at a time, as they don't concern each other."""
         known = [{"name": name, "mark": micros(mark)} for name, mark in marks.items()]
         parts = [known[start : start + AT_ONCE] for start in range(0, len(known), AT_ONCE)]
-        states = [state for part in parts for state in await self._ask("states", marks=part)]
+        told = [await self._ask("states", marks=part) for part in parts]
+        states = [state for part in told for state in part["states"]]
+        if told:
+            self._hear(told[-1]["now"])
         return {name: state_of(name, state) for name, state in zip(marks, states, strict=True)}
 
     async def claim(self, proposal: Proposal) -> Claim | Refusal:

@@ -107,7 +107,7 @@ end
 -- The version of what is stored, which is that of the first who came.
 function reads.version()
   call('SETNX', key('version'), arguments.version)
-  return call('GET', key('version'))
+  return {version = call('GET', key('version')), now = digits(now)}
 end
 
 function reads.fresh_for()
@@ -136,7 +136,7 @@ function verbs.states()
     kept.last = kept.last and record(key('run', kept.last))
     states[i] = kept
   end
-  return states
+  return {states = states, now = digits(now)}
 end
 
 local CLAIMED = {'mark', 'paused', 'fence', 'claims'}

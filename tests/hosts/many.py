@@ -1,0 +1,138 @@
+"""Several hosts on one machine: each a process group with a clock of its own, and visitors who defer jobs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from redis_server import free_port
+from support import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TESTS = Path(__file__).parents[1]
+
+
+class Note(NamedTuple):
+    """What a run has written down: its slot in microseconds or its job's number, its fence, its host."""
+
+    what: int
+    fence: int
+    host: int
+
+
+@dataclass
+class Host:
+    """A server in a process group of its own.
+
+    Args:
+        folder: Where the runs of all hosts write.
+        store: The URL of a server, or the nodes of a cluster.
+        ahead: Seconds by which its clock is fast.
+        every: Seconds between two slots of its cron.
+        workers: How many processes serve.
+    """
+
+    folder: Path
+    store: str
+    ahead: float = 0
+    every: float = 0.1
+    workers: int = 2
+    port: int = field(default_factory=free_port)
+
+    def start(self) -> Self:
+        own = {"HOST_AHEAD": self.ahead, "HOST_NOTES": self.folder, "HOST_STORE": self.store, "HOST_EVERY": self.every}
+        argv = ("uvicorn", "hosts.application:app", "--port", self.port, "--workers", self.workers, "--no-access-log")
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", *map(str, argv)],
+                env={**os.environ, **{name: str(value) for name, value in own.items()}, "PYTHONPATH": _path()},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        return self
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(30)
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / f"log-{self.port}"
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def visit(self, path: str = "/") -> bool:
+        """One visitor with a connection of its own; whether it was served."""
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().status == 200
+        except (OSError, HTTPException):
+            return False
+        finally:
+            connection.close()
+
+
+def _path() -> str:
+    return os.pathsep.join([str(TESTS), *filter(None, sys.path)])
+
+
+@contextmanager
+def serving(hosts: list[Host]) -> Iterator[list[Host]]:
+    """Start them, all at once; stop them."""
+    for host in hosts:
+        host.start()
+    try:
+        for host in hosts:
+            wait_until(host.visit, 30)
+        yield hosts
+    finally:
+        for host in hosts:
+            host.stop()
+
+
+def notes(folder: Path, name: str) -> list[Note]:
+    """What the runs of all hosts have written down, in the order in which they did."""
+    path = folder / name
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [Note(*map(int, line.split())) for line in lines]
+
+
+@contextmanager
+def visitors(hosts: list[Host], *, jobs: int, each: int = 3) -> Iterator[None]:
+    """Some visitors of each host, who defer the jobs 1, 2, … and then only come by, until the block ends."""
+    gone, numbers = threading.Event(), count(1)
+    refused: list[str] = []
+
+    def come(host: Host) -> None:
+        while not gone.is_set():
+            number = next(numbers)
+            path = f"/{number}" if number <= jobs else "/"
+            if not host.visit(path):
+                refused.append(path)
+
+    threads = [threading.Thread(target=come, args=(host,)) for host in hosts for _ in range(each)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        gone.set()
+        for thread in threads:
+            thread.join()
+    assert not refused

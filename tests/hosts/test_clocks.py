@@ -1,0 +1,94 @@
+"""A host whose clock is off goes by the clock of the store."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+from redis_server import shared
+
+from pseudocron.backends.base import Outcome, Reason
+from pseudocron.config import open_source
+from pseudocron.crons import Crons
+from pseudocron.host import Host, utcnow
+from pseudocron.runner import Runner
+from pseudocron.scheduler import Scheduler
+
+if TYPE_CHECKING:
+    from pseudocron.backends.base import Backend
+
+OFF = [timedelta(seconds=-5), timedelta(seconds=5), timedelta(hours=-1), timedelta(days=1)]
+CLOSE = timedelta(seconds=1)
+
+
+def by(off: timedelta) -> Host:
+    return Host(now=lambda: utcnow() + off)
+
+
+def some_crons() -> Crons:
+    return Crons(backend=shared().url, app=uuid4().hex, history=1000)
+
+
+async def look(crons: Crons, backend: Backend, off: timedelta) -> None:
+    """What is behind one request."""
+    source, host = open_source(crons), by(off).by(lambda: backend.ahead)
+    runner = Runner(backend, host=host, worker="me", concurrency=10, lease=30, state={})
+    await Scheduler(source, backend, runner, host=host).pass_gate()
+    while runner.runs:
+        await asyncio.wait(runner.runs)
+
+
+@pytest.mark.parametrize("off", OFF)
+def test_from_its_opening_on_a_store_knows_how_far_its_clock_is_ahead(off: timedelta) -> None:
+    backend = some_crons().connect(by(off))
+
+    async def main() -> None:
+        await backend.open()
+        assert abs(backend.ahead + off) < CLOSE
+        await backend.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("off", OFF)
+def test_it_runs_what_is_due_by_the_store_and_skips_no_slot_that_has_not_come(off: timedelta) -> None:
+    crons = some_crons()
+    crons.add("mail", int, 1, last_run=utcnow() - timedelta(seconds=10))
+    assert list(crons)
+    backend = crons.connect(by(off))
+
+    async def main() -> None:
+        await backend.open()
+        await look(crons, backend, off)
+        (ran,) = [run for run in await backend.history("mail") if run.reason is None]
+        assert ran.outcome is Outcome.SUCCEEDED
+        assert abs(utcnow() - ran.slot) < 2 * CLOSE
+        assert {run.reason for run in await backend.history("mail")} <= {None, Reason.NO_TRAFFIC}
+        assert (await backend.states({"mail": utcnow()}))["mail"].mark <= utcnow()
+        await backend.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("off", OFF)
+@pytest.mark.parametrize("delay", [0, 30])
+def test_the_first_job_that_a_process_defers_is_due_by_the_store(off: timedelta, delay: float) -> None:
+    crons = some_crons()
+
+    @crons.task
+    def work() -> None: ...
+
+    backend = crons.connect(by(off))
+    crons._desk.settled = False  # as in a process that serves nothing
+
+    async def main() -> None:
+        handle = await work.options(delay=delay).defer()
+        job = await backend.job(handle.id)
+        assert job
+        assert abs(job.due - timedelta(seconds=delay) - utcnow()) < CLOSE
+        await backend.close()
+
+    asyncio.run(main())
