@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PORT ?= 8000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage test-wheel bench lint format clean
+.PHONY: help demo test hosts coverage test-wheel bench lint format clean
 
 help:  ## What there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,6 +22,9 @@ demo: $(VENV)/installed  ## The quickstart under uvicorn, 2 workers, http://127.
 test: $(VENV)/installed  ## The whole suite
 	$(BIN)/python -m compileall -q pseudocron  # once, not in each child where PYTHONDONTWRITEBYTECODE is set
 	$(BIN)/python -m pytest $(ARGS)
+
+hosts: $(VENV)/installed  ## Three hosts and one Redis, or a cluster, at full length: 300 slots, 5,000 jobs, a minute and a half
+	HOSTS=full $(BIN)/python -m pytest tests/hosts --log-cli-level=INFO $(ARGS)
 
 coverage: $(VENV)/installed  ## The same, with branch coverage, of child processes too: they start half as fast
 	$(BIN)/python -m pytest --cov --cov-report=term-missing $(ARGS)
