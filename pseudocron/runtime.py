@@ -74,6 +74,7 @@ class Runtime:
         self._door = asyncio.Lock()
         self._closed = False
         self._complained = -inf
+        self._skipped = 0
 
     async def start(self, *, state: Mapping[str, Any] | None = None, ticker: bool = False) -> None:
         """Open for the length of a lifespan, of which there may be several; `PseudoCronError` if that can't be done.
@@ -188,10 +189,13 @@ class Runtime:
             self._hurrying = _spawn(self._visit_anew())
 
     def complain(self, trouble: object, *, traceback: bool = False) -> None:
-        """Log what keeps this process from looking, once a minute."""
+        """Log what keeps this process from looking, once a minute, and how many looks were skipped since."""
+        self._skipped += 1
         if self._host.monotonic() - self._complained >= COMPLAIN_AGAIN:
             self._complained = self._host.monotonic()
-            logger.error("no look: %s", trouble, exc_info=traceback)
+            more = f" ({self._skipped} looks were skipped)" if self._skipped > 1 else ""
+            logger.error("no look: %s%s", trouble, more, exc_info=traceback)
+            self._skipped = 0
 
     async def _open(self, *, state: Mapping[str, Any] | None = None, ticker: bool = False) -> Scheduler | None:
         """Load the configuration and reach the store, once; None if `PSEUDOCRON_ENABLED` says no."""

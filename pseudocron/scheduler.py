@@ -43,6 +43,7 @@ class Scheduler:
         self._backend = backend
         self._host = host
         self._missed = Reason.NO_TRAFFIC
+        self._entered = False
         self.crowded = False
         """Whether the last look left slots for want of room."""
 
@@ -83,11 +84,15 @@ class Scheduler:
 
     async def _pass_gate(self) -> float:
         max_age = self._source.load().settings.cron_max_time
+        if self._entered:  # the store was gone before the gate could be told when the next look is due
+            await self._backend.lower(self._host.now(), max_age)
         fresh = await self._backend.fresh_for(max_age)
         if fresh > 0:
             return fresh
         try:
+            self._entered = True
             if not await self._backend.enter(max_age):
+                self._entered = False
                 return ENTER_AGAIN
             await self._look(await self._host.hop(self._source.reload))
         except asyncio.CancelledError:
@@ -95,6 +100,7 @@ class Scheduler:
             with suppress(PseudoCronError):
                 await self._backend.lower(self._host.now(), max_age)
             raise
+        self._entered = False
         return await self._backend.fresh_for(max_age)
 
     async def _look(self, crons: Crons) -> Looked:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+def start_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """Starts a server with the options given."""
     servers: list[Server] = []
 
@@ -32,9 +32,9 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 
 
 @pytest.fixture
-def server(start: Callable[..., Server]) -> Server:
+def server(start_server: Callable[..., Server]) -> Server:
     """One of the test's own."""
-    return start()
+    return start_server()
 
 
 @pytest.fixture

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def replica_of(primary: Server, start: Callable[..., Server]) -> Server:
-    replica = start("--save", "", "--replicaof", "127.0.0.1", str(primary.port), "--repl-diskless-sync-delay", "0")
+def replica_of(primary: Server, start_server: Callable[..., Server]) -> Server:
+    replica = start_server(
+        "--save", "", "--replicaof", "127.0.0.1", str(primary.port), "--repl-diskless-sync-delay", "0"
+    )
     wait_until(lambda: replica.do("INFO", "replication").get("master_link_status") == "up")
     return replica
 
@@ -76,8 +78,8 @@ def test_a_server_that_stays_silent_is_given_up_with_a_line_and_used_when_it_is_
     asyncio.run(main())
 
 
-def test_a_server_that_reads_its_data_in_is_waited_for(start: Callable[..., Server], app: str) -> None:
-    server = start("--save", "", "--key-load-delay", "10000", "--rdbcompression", "no")
+def test_a_server_that_reads_its_data_in_is_waited_for(start_server: Callable[..., Server], app: str) -> None:
+    server = start_server("--save", "", "--key-load-delay", "10000", "--rdbcompression", "no")
     server.do("DEBUG", "POPULATE", 40, "key", 1_000_000)
 
     async def main() -> None:
@@ -101,7 +103,7 @@ def is_loading(server: Server) -> bool:
 
 
 def test_a_replica_is_refused_with_a_line_and_used_once_it_is_promoted(
-    server: Server, start: Callable[..., Server], app: str
+    server: Server, start_server: Callable[..., Server], app: str
 ) -> None:
     async def main() -> None:
         async with opened(server.url, app) as backend:
@@ -116,9 +118,9 @@ def test_a_replica_is_refused_with_a_line_and_used_once_it_is_promoted(
 
 
 def test_a_primary_that_becomes_a_replica_is_left_for_the_one_that_its_address_leads_to(
-    server: Server, start: Callable[..., Server], app: str
+    server: Server, start_server: Callable[..., Server], app: str
 ) -> None:
-    replica = replica_of(server, start)
+    replica = replica_of(server, start_server)
 
     async def main() -> None:
         with Proxy(server.port) as proxy:

@@ -28,8 +28,8 @@ async def again(server: Server) -> None:
     await asyncio.to_thread(server.start)
 
 
-def test_a_server_with_its_file_knows_all_that_it_was_told(start: Callable[..., Server], app: str) -> None:
-    server = start("--save", "", "--appendonly", "yes", "--appendfsync", "always")
+def test_a_server_with_its_file_knows_all_that_it_was_told(start_server: Callable[..., Server], app: str) -> None:
+    server = start_server("--save", "", "--appendonly", "yes", "--appendfsync", "always")
 
     async def main() -> None:
         async with opened(server.url, app) as backend:
@@ -90,9 +90,9 @@ def test_a_process_tells_a_server_that_has_lost_everything_how_far_its_crons_wer
 
 
 def test_a_failover_that_lost_the_last_second_goes_on_with_higher_fences(
-    server: Server, start: Callable[..., Server], app: str
+    server: Server, start_server: Callable[..., Server], app: str
 ) -> None:
-    replica = replica_of(server, start)
+    replica = replica_of(server, start_server)
 
     async def main() -> None:
         with Proxy(server.port) as proxy:

@@ -30,10 +30,10 @@ async def trust(wire: Wire) -> str:
     if len(found) == 2 and all(part.isdigit() for part in found) and tuple(map(int, found)) < OLDEST:
         raise BackendError(f"{wire.name} is version {'.'.join(found)}, must be 6.2 or newer, or Valkey: upgrade it")
     held = await wire.ask("slots", "version", version=VERSION)
-    version = int(held["version"])
-    if version > VERSION:
+    version = str(held["version"])
+    if not version.isdecimal() or int(version) > VERSION:
         raise BackendError(
-            f"{wire.name} holds data of version {version}, this pseudocron knows {VERSION}: upgrade pseudocron"
+            f"{wire.name} holds data of version {version[:20]!r}, this pseudocron knows {VERSION}: upgrade pseudocron"
         )
     return str(held["now"])
 

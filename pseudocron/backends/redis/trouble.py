@@ -28,9 +28,12 @@ MENDS: dict[type[Exception], str] = {
 READ_ONLY = "READONLY"
 """In what a replica says; before Redis 7 an error inside of a script is of no type of its own."""
 
+UNKNOWN = "does not let us in without a password: put it into the URL, redis://:PASSWORD@HOST"
+MISTAKEN = "does not let us in: mend the user or the password of its URL"
+
 SAYINGS = {
-    "NOAUTH": "does not let us in without a password: put it into the URL, redis://:PASSWORD@HOST",
-    "WRONGPASS": "does not let us in: mend the user or the password of its URL",
+    **dict.fromkeys(("NOAUTH", "HELLO must be called", "Authentication required"), UNKNOWN),
+    **dict.fromkeys(("WRONGPASS", "invalid username-password"), MISTAKEN),
     "WRONGTYPE": "holds keys of another type where ours would be: give the application another name with app=",
     "DB index": "has no database of that number: mend the end of its URL",
     READ_ONLY: MENDS[ReadOnlyError],

@@ -45,6 +45,8 @@ end
 
 local function extend(name, id, lease)
   local over = digits(now + lease)
+  -- A full server lets a script go on that begins by taking something away: no lease is to be lost by that.
+  call('ZREM', key('leases'), id)
   call('HSET', key('run', id), 'lease', over)
   call('ZADD', key('living', name), over, id)
   call('ZADD', key('leases'), over, id)
@@ -106,8 +108,11 @@ end
 
 -- The version of what is stored, which is that of the first who came.
 function reads.version()
-  call('SETNX', key('version'), arguments.version)
-  return {version = call('GET', key('version')), now = digits(now)}
+  local version = call('GET', key('version'))
+  if not version then
+    call('SET', key('version'), arguments.version)
+  end
+  return {version = version or text(arguments.version), now = digits(now)}
 end
 
 function reads.fresh_for()

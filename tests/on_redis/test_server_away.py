@@ -1,0 +1,71 @@
+"""A server that is away while an application runs: visitors notice nothing, and what was done is recorded later."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from servers.serving import Server as Application
+from support import wait_until
+
+from on_redis.using import opened
+from pseudocron.backends.base import Outcome, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from redis_server import Server
+
+    from pseudocron.backends.base import Run
+
+CRONS = """{"often": ("jobs:in_a_thread", 0.2), "long": ("jobs:until_told", 3600)}
+BACKEND = %r
+"""
+
+
+def history(url: str) -> Sequence[Run]:
+    async def read() -> Sequence[Run]:
+        async with opened(url, "pseudocron") as backend:
+            return await backend.history(limit=1000)
+
+    return asyncio.run(read())
+
+
+def slowest_visit(application: Application, visits: int) -> float:
+    took = []
+    for _ in range(visits):
+        began = time.monotonic()
+        assert application.visit()
+        took.append(time.monotonic() - began)
+    return sorted(took)[-2]  # the machine may pause once
+
+
+def test_visitors_are_served_at_full_speed_and_what_ran_is_recorded_when_it_is_back(
+    start_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    server = start_server("--save", "", "--appendonly", "yes", "--appendfsync", "always")
+    with Application(tmp_path, CRONS % server.url).uvicorn() as application:
+        wait_until(lambda: application.visit() and application.notes("long") and application.notes("often"))
+        server.kill()
+        wait_until(lambda: application.visit() and "no look: " in application.log)
+        before = len(application.notes("often"))
+        assert slowest_visit(application, 100) < 0.25
+        (tmp_path / "end").touch()
+        wait_until(lambda: "ends" in application.notes("long"))
+        gone = time.monotonic() + 0.5
+        wait_until(lambda: application.visit() and time.monotonic() > gone)
+        assert len(application.notes("often")) <= before + 1, "a lock of its own was taken"
+        assert application.log.count("no look: ") == 1
+        server.start()
+        wait_until(lambda: application.visit() and len(application.notes("often")) > before + 2)
+        wait_until(lambda: [run for run in history(server.url) if run.outcome and run.name == "long"])
+        application.stop()
+    runs = history(server.url)
+    assert [run.outcome for run in runs if run.name == "long"] == [Outcome.SUCCEEDED]
+    assert sum(run.slots for run in runs if run.reason is Reason.BACKEND_DOWN) >= 2
+    slots = application.notes("often")
+    assert len(slots) == len(set(slots))
+    assert not [path for path in tmp_path.rglob("*") if path.suffix in {".lock", ".db"}]
+    assert "Traceback" not in application.log
