@@ -5,6 +5,7 @@ from __future__ import annotations
 from errno import EACCES, EDQUOT, ENOSPC, ENOTDIR, EPERM, EROFS
 from typing import TYPE_CHECKING
 
+from pseudocron.backends.file.mounts import network_type
 from pseudocron.errors import BackendError
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ def prepare(store: Path) -> None:
     leads to which counts. What stands above the folder is the operator's business: `/tmp` may be there.
 
     Raises:
-        BackendError: Others may write to the folder, and so put another store in the place of ours.
+        BackendError: Others may write to the folder, and so put another store in the place of ours; or it lies on a
+            network file system, where another machine's lock may not be ours.
         OSError: It can't be made.
     """
     folder = store.parent
@@ -40,6 +42,12 @@ def prepare(store: Path) -> None:
         raise BackendError(
             f"{named(store)} can't be used: others may write to its folder (mode {mode:04o}), "
             f"run 'chmod go-w {folder}' or name a folder below it"
+        )
+    kind = network_type(folder)
+    if kind is not None:
+        raise BackendError(
+            f"{named(store)} can't be used: its folder is on a network file system ({kind}), where locks can't be "
+            "relied on: name a local folder, or for several machines a Redis server, redis://HOST"
         )
 
 
