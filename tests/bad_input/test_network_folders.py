@@ -6,11 +6,13 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
+from support import Clock
 
-from pseudocron.backends.file import File, mounts
+from pseudocron.backends.file import File, machines, mounts
 from pseudocron.errors import BackendError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 ROOT = "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw"
@@ -61,3 +63,63 @@ def test_a_store_there_is_refused_with_the_mend_and_not_made(tmp_path: Path, mon
     with pytest.raises(BackendError, match=message):
         asyncio.run(File(tmp_path / "share").open())
     assert not list((tmp_path / "share").iterdir())
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The time on machines that were started an hour ago."""
+    clock = Clock()
+    started = int((clock.now.timestamp() - 3600) * 1_000_000)
+    monkeypatch.setattr(machines, "booted", lambda: started)
+    return clock
+
+
+def advised(folder: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, machine: str) -> Sequence[str]:
+    """What a process on a machine is told."""
+    monkeypatch.setattr("pseudocron.backends.file.this_machine", lambda: machine)
+
+    async def ask() -> Sequence[str]:
+        store = File(folder / "store", host=clock.host)
+        await store.open()
+        try:
+            return await store.advice()
+        finally:
+            await store.close()
+
+    return asyncio.run(ask())
+
+
+def test_a_machine_that_writes_where_another_does_is_warned(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not advised(tmp_path, clock, monkeypatch, "one")
+    clock.forward(3599)
+    (line,) = advised(tmp_path, clock, monkeypatch, "two")
+    assert "store" in line
+    assert "was written to lately by another machine too" in line
+    assert line.endswith("redis://HOST")
+
+
+def test_a_process_that_is_started_again_on_the_same_machine_is_not(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        assert not advised(tmp_path, clock, monkeypatch, "one")
+        clock.forward(10)
+
+
+def test_what_was_written_long_ago_or_before_this_machine_was_started_is_no_matter(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not advised(tmp_path, clock, monkeypatch, "one")
+    clock.forward(3601)
+    assert not advised(tmp_path, clock, monkeypatch, "two")
+    started = int((clock.now.timestamp() + 5) * 1_000_000)
+    monkeypatch.setattr(machines, "booted", lambda: started)
+    clock.forward(10)
+    assert not advised(tmp_path, clock, monkeypatch, "two, started again")
+
+
+def test_this_machine_is_known_by_its_start() -> None:
+    assert machines.this_machine()
+    assert machines.booted() > 0

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, ClassVar, Concatenate, ParamSpec, TypeVar
 
 from pseudocron.backends.base import Backend
 from pseudocron.backends.file.ledger import Ledger, micros
+from pseudocron.backends.file.machines import sign, this_machine
 from pseudocron.backends.file.queue import Jobs
 from pseudocron.backends.file.store import Store
-from pseudocron.errors import BackendError
+from pseudocron.errors import BackendError, show
 from pseudocron.host import Host
 from pseudocron.lockfile import LockFile
 
@@ -75,6 +76,19 @@ class File(Backend):
     async def close(self) -> None:
         """See `Backend.close`."""
         await self._host.hop(self._store.close)
+
+    async def advice(self) -> Sequence[str]:
+        """See `Backend.advice`; asking leaves the name of this machine for others to find."""
+        return await self._host.hop(self._advice)
+
+    def _advice(self) -> Sequence[str]:
+        now = micros(self._host.now())
+        others = self._store.transact(lambda db: sign(db, now, this_machine()))
+        return [
+            f"{self._store.name} was written to lately by another machine too ({show(other)}): its locks hold for one "
+            "machine only, give each a folder of its own, or all of them a Redis server, redis://HOST"
+            for other in others
+        ]
 
     async def fresh_for(self, max_age: float) -> float:
         """See `Backend.fresh_for`."""

@@ -57,6 +57,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
     ("ALTER TABLE crons ADD COLUMN back INTEGER",),
     (
+        "CREATE TABLE machines (machine TEXT PRIMARY KEY, host TEXT NOT NULL, wrote INTEGER NOT NULL)",
         """CREATE TABLE jobs (
             id INTEGER PRIMARY KEY,
             job_id TEXT NOT NULL UNIQUE,

@@ -54,6 +54,11 @@ class Store:
         self._file: os.stat_result | None = None
 
     @property
+    def name(self) -> str:
+        """What to call it in messages; blocks."""
+        return named(self._path)
+
+    @property
     def is_open(self) -> bool:
         """Whether it was opened and not closed since; does not block."""
         return self in _open
