@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 import portalocker
 
 from benchmarks.measuring import Row, ratios, show, side_by_side, spread
-from pseudocron.backends.base import Claim, Proposal
 from pseudocron.backends.file import File
 from pseudocron.backends.file.ledger import Ledger
+from pseudocron.backends.records import Claim, Proposal
 from pseudocron.lockfile import LockFile
 
 if TYPE_CHECKING:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from pseudocron.backends.base import Reason, Skip
+from pseudocron.backends.records import Reason, Skip
 from pseudocron.schedule import jittered
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from pseudocron.backends.base import State
+    from pseudocron.backends.records import State
     from pseudocron.crons import Cron
 
 AT_MOST = 100

@@ -11,7 +11,7 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pseudocron.backends.base import Outcome, Result
+from pseudocron.backends.records import Outcome, Result
 from pseudocron.capture import timed_out, trace
 from pseudocron.context import running
 from pseudocron.errors import TargetError

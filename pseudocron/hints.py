@@ -10,7 +10,7 @@ from pseudocron.due import due
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pseudocron.backends.base import Reason, State
+    from pseudocron.backends.records import Reason, State
     from pseudocron.crons import Cron, Crons
     from pseudocron.due import Due
 

@@ -11,8 +11,8 @@ from math import inf
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from pseudocron.backends.base import Outcome, Result
 from pseudocron.backends.jobs import JobClaim, JobEnd, JobState
+from pseudocron.backends.records import Outcome, Result
 from pseudocron.context import CurrentRun, Flag
 from pseudocron.errors import ArgumentError
 from pseudocron.executors import Call, Ended, execute

@@ -15,7 +15,7 @@ from subprocess import PIPE, STDOUT, Popen
 from threading import Lock
 from typing import IO, TYPE_CHECKING, Any
 
-from pseudocron.backends.base import Outcome, Result
+from pseudocron.backends.records import Outcome, Result
 from pseudocron.capture import LIMIT, tail, timed_out
 from pseudocron.errors import TargetError
 from pseudocron.targets import Script

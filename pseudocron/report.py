@@ -12,7 +12,7 @@ from pseudocron.watch import watch
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from pseudocron.backends.base import Run, State
+    from pseudocron.backends.records import Run, State
     from pseudocron.crons import Cron
 
 

@@ -10,7 +10,7 @@ from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any
 
 from pseudocron.advice import Adviser
-from pseudocron.backends.base import Claim, Proposal, Reason, Refusal
+from pseudocron.backends.records import Claim, Proposal, Reason, Refusal
 from pseudocron.hints import Hints
 from pseudocron.job_runs import NO_JOBS, JobRuns
 from pseudocron.pool import Kind, Pool
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from pseudocron.backends.base import Backend, Result, Run, Skip
+    from pseudocron.backends.base import Backend
     from pseudocron.backends.jobs import JobClaim, JobState
+    from pseudocron.backends.records import Result, Run, Skip
     from pseudocron.crons import Cron, Crons
     from pseudocron.due import Due
     from pseudocron.host import Host

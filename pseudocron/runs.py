@@ -10,7 +10,7 @@ from itertools import count
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from pseudocron.backends.base import Outcome, Result
+from pseudocron.backends.records import Outcome, Result
 from pseudocron.context import CurrentRun, Flag
 from pseudocron.errors import PseudoCronError
 from pseudocron.executors import Call, Ended, execute
@@ -21,7 +21,8 @@ from pseudocron.recording import at_last
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pseudocron.backends.base import Backend, Claim
+    from pseudocron.backends.base import Backend
+    from pseudocron.backends.records import Claim
     from pseudocron.crons import Cron
     from pseudocron.host import Host
     from pseudocron.pool import Pool

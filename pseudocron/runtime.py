@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Mapping
     from datetime import datetime
 
-    from pseudocron.backends.base import Backend, Claim, Refusal, Result, State
+    from pseudocron.backends.base import Backend
+    from pseudocron.backends.records import Claim, Refusal, Result, State
     from pseudocron.config import Source
     from pseudocron.crons import Crons
     from pseudocron.host import Host

@@ -7,13 +7,14 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from pseudocron.backends.base import Reason
+from pseudocron.backends.records import Reason
 from pseudocron.errors import BackendError, PseudoCronError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from pseudocron.backends.base import Backend, Claim, Result
+    from pseudocron.backends.base import Backend
+    from pseudocron.backends.records import Claim, Result
     from pseudocron.config import Source
     from pseudocron.crons import Crons
     from pseudocron.host import Host

@@ -13,8 +13,8 @@ from pseudocron.settings import checked
 from pseudocron.values import aware
 
 if TYPE_CHECKING:
-    from pseudocron.backends.base import Outcome
     from pseudocron.backends.jobs import JobClaim, JobState
+    from pseudocron.backends.records import Outcome
     from pseudocron.crons import Crons
 
 START = datetime(2024, 1, 1, tzinfo=UTC)

@@ -11,8 +11,8 @@ import click
 import pytest
 
 from pseudocron import PseudoCronMiddleware
-from pseudocron.backends.base import Outcome, Reason, Run
 from pseudocron.backends.jobs import Job, JobState
+from pseudocron.backends.records import Outcome, Reason, Run
 from pseudocron.cli import main
 from pseudocron.cli.running import EXIT
 from pseudocron.context import CurrentRun

@@ -26,7 +26,7 @@ FLOORS = (
         "capture",
         "answer",
     ),
-    ("backends.base", "backends.jobs", "backends.rules", "backends.job_rules"),
+    ("backends.base", "backends.jobs", "backends.records", "backends.rules", "backends.job_rules"),
     (
         "backends.memory",
         "backends.file",
@@ -98,6 +98,6 @@ def test_no_door_imports_another() -> None:
 
 
 def test_the_runner_knows_no_backend() -> None:
-    contract = {"pseudocron.backends.base", "pseudocron.backends.jobs"}
+    contract = {f"pseudocron.backends.{part}" for part in ("base", "jobs", "records")}
     backends = {name for name in modules() if name.startswith("pseudocron.backends.")} - contract
     assert not imports(modules()["pseudocron.runner"]) & backends

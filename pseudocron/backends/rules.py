@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 from uuid import uuid4
 
-from pseudocron.backends.base import Claim, Outcome, Reason, Refusal, Run, Skip
+from pseudocron.backends.records import Claim, Outcome, Reason, Refusal, Run, Skip
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from pseudocron.backends.base import Proposal
+    from pseudocron.backends.records import Proposal
 
 RECOVERABLE = frozenset({Outcome.INTERRUPTED, Outcome.LOST})
 

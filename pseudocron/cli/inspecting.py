@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
-    from pseudocron.backends.base import Run
+    from pseudocron.backends.records import Run
     from pseudocron.crons import Cron
 
 MOST = 10_000

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pseudocron.backends.base import Outcome, Refusal
+from pseudocron.backends.records import Outcome, Refusal
 from pseudocron.cli.shared import FAILED, crons_option, fail, log, name_argument, perform
 from pseudocron.errors import show
 from pseudocron.watch import watch
 
 if TYPE_CHECKING:
-    from pseudocron.backends.base import Result
+    from pseudocron.backends.records import Result
 
 logger = logging.getLogger("pseudocron")
 

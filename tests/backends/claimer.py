@@ -12,8 +12,8 @@ from itertools import count
 from pathlib import Path
 
 from backends.worlds import NOON
-from pseudocron.backends.base import Claim, Proposal
 from pseudocron.backends.file import File
+from pseudocron.backends.records import Claim, Proposal
 
 
 async def main(folder: Path) -> None:

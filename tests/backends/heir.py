@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backends.worlds import NOON
-from pseudocron.backends.base import Claim, Proposal
 from pseudocron.backends.file import File
+from pseudocron.backends.records import Claim, Proposal
 from pseudocron.host import Host
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pseudocron.backends.base import Claim, Outcome, Proposal, Result
 from pseudocron.backends.file import File, store
 from pseudocron.backends.file.ledger import instant, micros
+from pseudocron.backends.records import Claim, Outcome, Proposal, Result
 from pseudocron.host import Host
 
 if TYPE_CHECKING:

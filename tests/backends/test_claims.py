@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from backends.worlds import LEASE, NOON
-from pseudocron.backends.base import Claim, Outcome, Proposal, Reason, Refusal
+from pseudocron.backends.records import Claim, Outcome, Proposal, Reason, Refusal
 
 if TYPE_CHECKING:
     from backends.worlds import World

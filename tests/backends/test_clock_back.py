@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from backends.worlds import NOON
-from pseudocron.backends.base import Reason, Refusal
+from pseudocron.backends.records import Reason, Refusal
 
 if TYPE_CHECKING:
     from backends.worlds import World

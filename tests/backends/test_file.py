@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backends.worlds import LEASE, NOON
-from pseudocron.backends.base import Claim, Proposal, Refusal
 from pseudocron.backends.file import File, schema, store
 from pseudocron.backends.jobs import NewJob
+from pseudocron.backends.records import Claim, Proposal, Refusal
 from pseudocron.errors import BackendError
 from pseudocron.host import Host
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from pseudocron.backends.base import Run
+    from pseudocron.backends.records import Run
 
 HERE = Path(__file__).parent
 MAIL = Proposal(name="mail", slot=NOON, worker="host:1", lease=LEASE)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backends.worlds import LEASE, NOON
-from pseudocron.backends.base import Claim, Outcome, Refusal, Result
+from pseudocron.backends.records import Claim, Outcome, Refusal, Result
 
 if TYPE_CHECKING:
     from backends.worlds import World

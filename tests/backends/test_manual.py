@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from backends.worlds import NOON
-from pseudocron.backends.base import Outcome, Refusal
+from pseudocron.backends.records import Outcome, Refusal
 
 if TYPE_CHECKING:
     from backends.worlds import World

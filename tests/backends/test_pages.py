@@ -8,8 +8,8 @@ import pytest
 
 from backends.desk import Desk
 from backends.worlds import KEEP, World
-from pseudocron.backends.base import Claim, Outcome, Reason, Result
 from pseudocron.backends.jobs import JobState
+from pseudocron.backends.records import Claim, Outcome, Reason, Result
 
 ENDED = Result(outcome=Outcome.FAILED, error="a traceback", output="a line")
 

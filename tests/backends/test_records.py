@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backends.worlds import KEEP, LEASE, NOON
-from pseudocron.backends.base import Outcome, Reason, Result, Skip
+from pseudocron.backends.records import Outcome, Reason, Result, Skip
 
 if TYPE_CHECKING:
     from backends.worlds import World

@@ -9,9 +9,9 @@ from uuid import uuid4
 
 from redis_server import shared
 
-from pseudocron.backends.base import Claim, Outcome, Proposal, Reason, Result, Skip
 from pseudocron.backends.file import File
 from pseudocron.backends.memory import Memory, Store
+from pseudocron.backends.records import Claim, Outcome, Proposal, Reason, Result, Skip
 from pseudocron.backends.redis import Redis
 from pseudocron.backends.redis.records import micros
 from pseudocron.host import Host
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from pathlib import Path
 
-    from pseudocron.backends.base import Backend, Refusal, Run, State
+    from pseudocron.backends.base import Backend
+    from pseudocron.backends.records import Refusal, Run, State
 
 T = TypeVar("T")
 

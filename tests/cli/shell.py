@@ -14,7 +14,7 @@ from pseudocron.backends.file import File
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pseudocron.backends.base import Run
+    from pseudocron.backends.records import Run
 
 CRONS = """
 crons = {

@@ -9,14 +9,14 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from pseudocron.backends.base import State
+from pseudocron.backends.records import State
 from pseudocron.crons import Cron
 from pseudocron.due import due
 from pseudocron.schedule import parse
 from pseudocron.targets import Function
 
 if TYPE_CHECKING:
-    from pseudocron.backends.base import Skip
+    from pseudocron.backends.records import Skip
 
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support import START, Clock
 
-from pseudocron.backends.base import Claim, Outcome, Proposal, Reason
 from pseudocron.backends.file import File
 from pseudocron.backends.memory import Memory, Store
+from pseudocron.backends.records import Claim, Outcome, Proposal, Reason
 from pseudocron.config import open_source
 from pseudocron.crons import Crons
 from pseudocron.runner import Runner
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from pseudocron.backends.base import Backend, Run
+    from pseudocron.backends.base import Backend
+    from pseudocron.backends.records import Run
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 

@@ -16,13 +16,13 @@ from servers.serving import Server
 from support import wait_until
 
 from pseudocron.backends import connect
-from pseudocron.backends.base import Outcome
+from pseudocron.backends.records import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from pseudocron.backends.base import Run
+    from pseudocron.backends.records import Run
 
 
 def history(folder: Path) -> Sequence[Run]:

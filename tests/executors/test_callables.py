@@ -14,7 +14,7 @@ import pytest
 
 from executors.executing import RUN, call, cancelled_when, ended, until, wait_until
 from pseudocron import executors
-from pseudocron.backends.base import Outcome, Result
+from pseudocron.backends.records import Outcome, Result
 from pseudocron.capture import LIMIT
 from pseudocron.context import current_run, running
 from pseudocron.executors import execute

@@ -16,7 +16,7 @@ import pytest
 
 from executors.executing import RUN, call, cancelled_when, ended, is_gone, kill, wait_until
 from pseudocron import processes
-from pseudocron.backends.base import Outcome
+from pseudocron.backends.records import Outcome
 from pseudocron.capture import LIMIT
 from pseudocron.executors import execute
 

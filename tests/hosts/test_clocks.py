@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 from redis_server import shared
 
-from pseudocron.backends.base import Outcome, Reason
+from pseudocron.backends.records import Outcome, Reason
 from pseudocron.config import open_source
 from pseudocron.crons import Crons
 from pseudocron.host import Host, utcnow

@@ -13,8 +13,8 @@ from support import until, wait_until
 
 from on_redis.using import opened
 from pseudocron import current_run
-from pseudocron.backends.base import Outcome
 from pseudocron.backends.jobs import JobState
+from pseudocron.backends.records import Outcome
 from pseudocron.crons import Crons
 from pseudocron.host import Host
 from pseudocron.runner import Runner

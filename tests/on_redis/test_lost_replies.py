@@ -14,8 +14,8 @@ from redis_server import shared
 
 from on_redis.proxy import Proxy
 from on_redis.using import claim, claim_jobs, defer, job, now, opened, propose
-from pseudocron.backends.base import Outcome, Refusal, Result
 from pseudocron.backends.jobs import JobEnd, JobState
+from pseudocron.backends.records import Outcome, Refusal, Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -91,7 +91,7 @@ async def of_cancel(backend: Backend, lose: Callable[[], None]) -> None:
 
 
 async def of_skip(backend: Backend, lose: Callable[[], None]) -> None:
-    from pseudocron.backends.base import Reason, Skip
+    from pseudocron.backends.records import Reason, Skip
 
     lose()
     await backend.skip([Skip(name="mail", slot=now(), reason=Reason.MISFIRE, slots=3)])

@@ -13,8 +13,8 @@ from support import Clock
 from on_redis.proxy import Proxy
 from on_redis.test_connections import replica_of
 from on_redis.using import claim, claim_jobs, defer, job, now, opened
-from pseudocron.backends.base import Outcome, Result
 from pseudocron.backends.jobs import JobEnd, JobState
+from pseudocron.backends.records import Outcome, Result
 from pseudocron.crons import Crons
 from pseudocron.runner import Runner
 

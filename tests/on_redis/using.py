@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from pseudocron.backends import connect
-from pseudocron.backends.base import Claim, Proposal
 from pseudocron.backends.jobs import NewJob
+from pseudocron.backends.records import Claim, Proposal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from pseudocron.backends.base import Backend, Refusal
+    from pseudocron.backends.base import Backend
+    from pseudocron.backends.records import Refusal
 
 LEASE = 30.0
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from support import START, Clock
 
-from pseudocron.backends.base import Claim, Outcome, Proposal, Refusal
 from pseudocron.backends.memory import Memory
+from pseudocron.backends.records import Claim, Outcome, Proposal, Refusal
 from pseudocron.crons import Crons
 from pseudocron.errors import UnknownCronError
 from pseudocron.runner import Runner, Started

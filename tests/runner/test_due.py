@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pseudocron.backends.base import Reason, Skip, State
+from pseudocron.backends.records import Reason, Skip, State
 from pseudocron.crons import Cron
 from pseudocron.due import AT_MOST, Due, due
 from pseudocron.schedule import COUNTED, parse

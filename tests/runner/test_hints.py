@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from support import Clock
 
-from pseudocron.backends.base import Claim, Proposal, Reason
 from pseudocron.backends.memory import Memory, Store
+from pseudocron.backends.records import Claim, Proposal, Reason
 from pseudocron.crons import Crons
 from pseudocron.errors import BackendError
 from pseudocron.runner import Runner
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from datetime import datetime
 
-    from pseudocron.backends.base import State
+    from pseudocron.backends.records import State
 
 CRON_MAX_TIME = 60
 

@@ -20,7 +20,7 @@ from pseudocron.runner import Runner
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from pseudocron.backends.base import Claim, Result
+    from pseudocron.backends.records import Claim, Result
 
 
 def test_a_renewal_between_the_record_of_a_run_and_its_end_finds_no_lease_lost(

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support import Clock, until
 
-from pseudocron.backends.base import Claim, Outcome, Proposal, Reason
 from pseudocron.backends.memory import Memory, Store
+from pseudocron.backends.records import Claim, Outcome, Proposal, Reason
 from pseudocron.context import current_run
 from pseudocron.crons import Crons
 from pseudocron.errors import BackendError
@@ -23,7 +23,8 @@ from pseudocron.runner import Runner
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from pseudocron.backends.base import Backend, Result, Run
+    from pseudocron.backends.base import Backend
+    from pseudocron.backends.records import Result, Run
 
 
 def a_runner(backend: Backend, clock: Clock, *, concurrency: int = 10, lease: float = 30) -> Runner:

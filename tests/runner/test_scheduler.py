@@ -11,8 +11,8 @@ import pytest
 from support import Clock, hello, until, visit
 
 from pseudocron import Crons, PseudoCronMiddleware
-from pseudocron.backends.base import Reason
 from pseudocron.backends.memory import Memory, Store
+from pseudocron.backends.records import Reason
 from pseudocron.config import open_source
 from pseudocron.runner import Runner
 from pseudocron.scheduler import READ_AGAIN, Scheduler

@@ -14,14 +14,14 @@ import pytest
 from support import wait_until
 
 from pseudocron.backends import connect
-from pseudocron.backends.base import Outcome, Reason
+from pseudocron.backends.records import Outcome, Reason
 from servers.serving import Server, Visitors, descendants, running
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from pseudocron.backends.base import Run
+    from pseudocron.backends.records import Run
 
 SECOND = timedelta(seconds=1)
 

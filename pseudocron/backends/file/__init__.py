@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pseudocron.backends import Durability
-    from pseudocron.backends.base import Claim, Proposal, Reaped, Refusal, Result, Run, Skip, State
     from pseudocron.backends.jobs import Job, JobClaim, JobEnd, JobState, NewJob
+    from pseudocron.backends.records import Claim, Proposal, Reaped, Refusal, Result, Run, Skip, State
 
 logger = logging.getLogger("pseudocron")
 

@@ -6,7 +6,7 @@ from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from pseudocron.backends.base import Claim, Outcome, Proposal, Reaped, Reason, Refusal, Result, Run, Skip, State
+from pseudocron.backends.records import Claim, Outcome, Proposal, Reaped, Reason, Refusal, Result, Run, Skip, State
 from pseudocron.backends.rules import RECOVERABLE, claim_of, granted, grows, refusal, skip_for, skipped
 from pseudocron.capture import kept
 

@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 from threading import Lock
 from typing import TYPE_CHECKING, ClassVar
 
-from pseudocron.backends.base import Backend, Claim, Outcome, Proposal, Reaped, Refusal, Result, Run, Skip, State
+from pseudocron.backends.base import Backend
 from pseudocron.backends.memory.shelf import Shelf
+from pseudocron.backends.records import Claim, Outcome, Proposal, Reaped, Refusal, Result, Run, Skip, State
 from pseudocron.backends.rules import RECOVERABLE, claim_of, granted, grows, refusal, skip_for, skipped
 from pseudocron.capture import kept
 

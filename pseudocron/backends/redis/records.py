@@ -6,8 +6,8 @@ from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from pseudocron.backends.base import Outcome, Reason, Run, State
 from pseudocron.backends.jobs import Job, JobState
+from pseudocron.backends.records import Outcome, Reason, Run, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import uuid4
 
-from pseudocron.backends.base import Backend, Claim, Reaped, Refusal
+from pseudocron.backends.base import Backend
+from pseudocron.backends.records import Claim, Reaped, Refusal
 from pseudocron.backends.redis.records import BRIEF, instant, micros, micros_of, run_of, state_of
 from pseudocron.backends.rules import claim_of, grows
 from pseudocron.capture import kept
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
     from datetime import datetime
 
-    from pseudocron.backends.base import Proposal, Result, Run, Skip, State
+    from pseudocron.backends.records import Proposal, Result, Run, Skip, State
     from pseudocron.backends.redis.wire import Wire
 
 SECOND = 1_000_000
