@@ -56,6 +56,8 @@ def test_what_endangers_jobs_is_logged_once_and_shown_by_check(
     warned = [line for line in caplog.messages if "Redis at" in line]
     assert len(warned) == len(lines)
     assert all(line in said for line, said in zip(lines, warned, strict=True))
+    if len(lines) < 2:  # `check` is a process of its own, which takes its time
+        return
     (tmp_path / "crons.py").write_text(f"BACKEND = {server.url!r}\ncrons = {{}}")
     shown = pseudocron(tmp_path, "check", COLUMNS="400").stdout
     assert shown.count("Warning: ") == len(lines)
