@@ -14,8 +14,8 @@ from support import Clock, Lifespan, hello, visit
 
 from on_redis.using import claim, claim_jobs, defer, job, now, opened
 from pseudocron import PseudoCronMiddleware
-from pseudocron.backends.base import Outcome, Result
 from pseudocron.backends.jobs import JobEnd, JobState
+from pseudocron.backends.records import Outcome, Result
 from pseudocron.crons import Crons
 from pseudocron.errors import BackendError, ConfigError
 from pseudocron.watch import watch

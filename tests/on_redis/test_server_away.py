@@ -10,7 +10,7 @@ from servers.serving import Server as Application
 from support import wait_until
 
 from on_redis.using import opened
-from pseudocron.backends.base import Outcome, Reason
+from pseudocron.backends.records import Outcome, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from redis_server import Server
 
-    from pseudocron.backends.base import Run
+    from pseudocron.backends.records import Run
 
 CRONS = """{"often": ("jobs:in_a_thread", 0.2), "long": ("jobs:until_told", 3600)}
 BACKEND = %r
