@@ -16,6 +16,7 @@ from pseudocron.errors import (
     UnknownCronError,
     UnknownTaskError,
 )
+from pseudocron.hooks import Event
 from pseudocron.later import JobHandle
 from pseudocron.middleware import PseudoCronMiddleware
 from pseudocron.report import CronStatus, cron_status
@@ -29,6 +30,7 @@ __all__ = [
     "CronStatus",
     "Crons",
     "CurrentRun",
+    "Event",
     "EventLoopError",
     "Job",
     "JobConflictError",

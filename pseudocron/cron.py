@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pseudocron.hooks import Hooks
 from pseudocron.schedule import Interval
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Cron:
         enabled: False skips its slots.
         args: Arguments by position.
         kwargs: Arguments by name.
+        hooks: Who is told of its runs, and what is about them.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Cron:
     enabled: bool = True
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+    hooks: Hooks = field(default_factory=Hooks, repr=False, compare=False)
 
     def first_mark(self, now: datetime) -> datetime:
         """The mark of this cron in a store that has never seen it, aware UTC, never later than `now`.

@@ -183,6 +183,38 @@ class Crons(Deferring):
             checked = read_options({**options, "tz": tz})
             self._define(name, Entry(target=undecorated(target), schedule=schedule, options=checked))
 
+    def on(self, kind: str) -> Callable[[F], F]:
+        """Tell the decorated function of what happens to runs and jobs: `@crons.on("failed")`.
+
+        Plain or async, it takes one `Event`. What it raises is logged, and what it does has `PATIENCE` seconds; a
+        plain one runs in a thread.
+
+        Args:
+            kind: "started", "succeeded", "failed", "retrying", "skipped" or "lost".
+
+        Raises:
+            ConfigError: There is no such event, or it is no function.
+        """
+
+        def decorate(function: F) -> F:
+            self.hooks.on(kind, function)
+            return function
+
+        return decorate
+
+    def around(self, make: F) -> F:
+        """Enter a context manager about each attempt of a run or job: `@crons.around` on a function that yields once.
+
+        Sync or async, decorated with `contextmanager` or not, or a class. It is entered where the run runs: on the
+        event loop about a coroutine, in its thread about a plain function, where an async one is entered on the
+        loop about the thread; not about a child process. What a run raises is its failure, whatever is made of it.
+
+        Raises:
+            ConfigError: It can't make a context manager.
+        """
+        self.hooks.around(make)
+        return make
+
     def _decorator(self, name: str | None, schedule: object, tz: str | None, options: Options) -> Callable[[F], F]:
         def decorate(function: F) -> F:
             self.add(
@@ -248,7 +280,7 @@ class Crons(Deferring):
         schedule = parse(entry.schedule, options.pop("tz", None) or self.settings.tz)
         target = resolve(entry.target, folder=self.settings.folder, script=entry.script)
         process = in_process(options.pop("executor", None), target)
-        cron = Cron(name=name, target=target, schedule=schedule, process=process, **options)
+        cron = Cron(name=name, target=target, schedule=schedule, process=process, hooks=self.hooks, **options)
         if cron.process:
             check_parcel(cron.args, cron.kwargs)
         if cron.last_run is not None and isinstance(schedule, Interval):

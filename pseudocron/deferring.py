@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 from pseudocron.desk import Desk, blocking
 from pseudocron.entries import read_options
 from pseudocron.errors import ConfigError, UnknownTaskError, did_you_mean, show
+from pseudocron.hooks import Hooks
 from pseudocron.targets import describe
 from pseudocron.tasks import TASK_OPTIONS, Task
 from pseudocron.values import cron_name
@@ -29,11 +30,16 @@ T = TypeVar("T")
 
 
 class Deferring:
-    """The half of `Crons` that has to do with jobs."""
+    """The half of `Crons` that has to do with jobs.
+
+    Attributes:
+        hooks: Who is told of runs and jobs, and what is about them.
+    """
 
     def __init__(self) -> None:
         self._desk = Desk(lambda: self.settings)
         self._tasks: dict[str, Task[..., Any]] = {}
+        self.hooks = Hooks()
 
     @property
     def settings(self) -> Settings:
@@ -86,7 +92,8 @@ class Deferring:
             if said in self._tasks:
                 taken, other = describe(self._tasks[said].function), describe(function)
                 raise ConfigError(f"names both {taken} and {other}, give one of them another name")
-            task = Task(said, function, read_options(options, known=TASK_OPTIONS), self._desk)
+            checked = read_options(options, known=TASK_OPTIONS)
+            task = Task(said, function, checked, desk=self._desk, hooks=self.hooks)
             self._tasks[said] = task
         return task
 

@@ -17,13 +17,15 @@ from pseudocron.context import running
 from pseudocron.errors import TargetError
 from pseudocron.host import hop
 from pseudocron.processes import Child, command
+from pseudocron.surrounding import inside, inside_async
 from pseudocron.targets import Script
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from pseudocron.context import CurrentRun
-    from pseudocron.targets import Target
+    from pseudocron.hooks import Around
+    from pseudocron.targets import Function, Target
 
 _TIMEOUT_GRACE = 5.0  # seconds that a coroutine has to end when it is cancelled at its timeout
 _CANCEL_GRACE = 2.0  # seconds that a run has to end when it is cancelled: a drain can't wait long
@@ -41,6 +43,7 @@ class Call:
         kwargs: Keyword arguments, likewise.
         process: Whether a callable runs in a child process, which then imports it.
         timeout: Seconds that it may take, or None.
+        arounds: What is entered about it, the outermost first.
     """
 
     target: Target
@@ -48,6 +51,7 @@ class Call:
     kwargs: Mapping[str, Any]
     process: bool
     timeout: float | None
+    arounds: Sequence[Around] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,9 +110,39 @@ class _Execution:
     async def end(self) -> Ended:
         target = self._call.target
         if isinstance(target, Script) or self._call.process:
-            return await self._in_child()
+            return await self._about_child()
         work = functools.partial(target.call, *self._call.args, **self._call.kwargs)
+        if self._call.arounds:
+            return await self._surrounded(target, work)
         return await (self._on_loop(work) if inspect.iscoroutinefunction(target.call) else self._in_thread(work))
+
+    async def _surrounded(self, target: Function, work: Callable[[], Any]) -> Ended:
+        arounds = self._call.arounds
+        if target.is_async:
+            return await self._on_loop(inside_async(arounds, work))
+        outer = [around for around in arounds if around.is_async]
+        work = inside([around for around in arounds if not around.is_async], work)
+        if not outer:
+            return await self._in_thread(work)
+        return await self._on_loop(inside_async(outer, functools.partial(self._thread_to_its_end, work)))
+
+    async def _thread_to_its_end(self, work: Callable[[], Any]) -> Any:
+        """What the thread returns or raises; a cancellation waits for it, as what is about it must outlast it."""
+        thread = self._thread(functools.partial(copy_context().run, work))
+        cancelled: asyncio.CancelledError | None = None
+        while not thread.done():
+            try:
+                await asyncio.wait({thread})
+            except asyncio.CancelledError as error:
+                cancelled = error
+        done = thread.result()
+        if raised := cancelled or done.error:
+            raise raised
+        return await done.value if inspect.isawaitable(done.value) else done.value
+
+    async def _about_child(self) -> Ended:
+        arounds = [around for around in self._call.arounds if around.children]
+        return await inside_async(arounds, self._in_child)() if arounds else await self._in_child()
 
     async def _in_child(self) -> Ended:
         call = self._call

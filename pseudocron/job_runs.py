@@ -16,6 +16,8 @@ from pseudocron.backends.records import Outcome, Result
 from pseudocron.context import CurrentRun, Flag
 from pseudocron.errors import ArgumentError
 from pseudocron.executors import Call, Ended, execute
+from pseudocron.happenings import of_ended_job, of_job, of_lost_job
+from pseudocron.hooks import Happening
 from pseudocron.leases import Keeper
 from pseudocron.pool import RECORD_WITHIN, Kind
 from pseudocron.recording import Clerk
@@ -28,9 +30,12 @@ if TYPE_CHECKING:
     from inspect import BoundArguments
 
     from pseudocron.backends.base import Backend
+    from pseudocron.backends.jobs import Job
+    from pseudocron.hooks import Hooks
     from pseudocron.host import Host
     from pseudocron.pool import Pool
     from pseudocron.tasks import Task
+    from pseudocron.telling import Post
 
 logger = logging.getLogger("pseudocron")
 
@@ -78,6 +83,7 @@ class JobRuns:
         backend: The queue.
         host: Time, sleep, chance and threads.
         worker: Who this process is, for people to read.
+        post: Brings what happens to the hooks.
         lease: Seconds for which a claim holds unless renewed.
         state: The application's lifespan state, for `current_run()`.
         on_end: Told of each attempt whose end is recorded, and of the state its job is in then.
@@ -90,6 +96,7 @@ class JobRuns:
         *,
         host: Host,
         worker: str,
+        post: Post,
         lease: float,
         state: Mapping[str, Any],
         on_end: Callable[[JobClaim, JobState | None], None] = lambda *_: None,
@@ -98,6 +105,7 @@ class JobRuns:
         self._backend = backend
         self._host = host
         self._worker = worker
+        self._post = post
         self._lease = lease
         self._state = state
         self._on_end = on_end
@@ -109,18 +117,22 @@ class JobRuns:
         self._forget_again = -inf
         self.keeper = Keeper(backend.renew_jobs, lease, attrgetter("job_id"))
 
-    async def look(self, tasks: Mapping[str, Task[..., Any]], *, beside: object, refill: bool) -> LookedForJobs:
+    async def look(
+        self, tasks: Mapping[str, Task[..., Any]], *, beside: object, refill: bool, hooks: Hooks
+    ) -> LookedForJobs:
         """Claim at most as many due jobs as there is room for, beside the crons, and start them.
 
         Args:
             tasks: Those whose jobs may be claimed.
             beside: The crons, which must not starve.
             refill: Whether jobs that end may be followed by others for `REFILL_FOR`, without a further look.
+            hooks: Who is told of jobs that were lost.
         """
         self._tasks, self._beside = tasks, beside
         await self._host.hop(self.keeper.renew)
         for job in await self._backend.reap_jobs():
             logger.error("%s: job %s of %s is lost, and now %s", job.task, job.job_id, job.worker, job.state)
+            self._tell_of_lost(hooks, job)
         await self._forget()
         started = await self._claim()
         upcoming = await self._backend.next_job(tasks)
@@ -183,6 +195,7 @@ class JobRuns:
     async def _run(self, task: Task[..., Any], claim: JobClaim) -> JobState | None:
         """One attempt from its claim to its record; whatever happens, it ends here."""
         began = self._host.monotonic()
+        self._post.tell(task.hooks, Happening.STARTED, of_job(claim, self._worker))
         ended = await self._pool.execute(self._attempt(task, claim))
         if ended is not None and ended.lingering is not None:
             logger.warning("%s: still running after its timeout; a thread can't be stopped", task.name)
@@ -191,9 +204,18 @@ class JobRuns:
         self.keeper.end(claim)
         state = await self._record(claim, end, within=None if ended else RECORD_WITHIN)
         self.keeper.drop(claim)
-        _report(claim, state, end, self._host.monotonic() - began)
+        duration = self._host.monotonic() - began
+        _report(claim, state, end, duration)
+        if state is not None:  # or else it was another's, and that one tells
+            happened = of_ended_job(claim, self._worker, duration=duration, ended=ended, end=end, state=state)
+            self._post.tell(task.hooks, *happened)
         self._on_end(claim, state)
         return state
+
+    def _tell_of_lost(self, hooks: Hooks, job: Job) -> None:
+        self._post.tell(hooks, Happening.LOST, of_lost_job(job))
+        if job.state is JobState.FAILED:
+            self._post.tell(hooks, Happening.FAILED, of_lost_job(job))
 
     async def _attempt(self, task: Task[..., Any], claim: JobClaim) -> Ended:
         try:
@@ -206,6 +228,7 @@ class JobRuns:
             kwargs=arguments.kwargs,
             process=task.process,
             timeout=task.timeout,
+            arounds=task.hooks.arounds,
         )
         deadline = self._host.now() + timedelta(seconds=task.timeout) if task.timeout else None
         run = CurrentRun(

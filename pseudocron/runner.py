@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from pseudocron.advice import Adviser
 from pseudocron.backends.records import Claim, Proposal, Reason, Refusal
+from pseudocron.happenings import of_lost_run, of_refusal, of_skip
 from pseudocron.hints import Hints
+from pseudocron.hooks import Happening
 from pseudocron.job_runs import NO_JOBS, JobRuns
 from pseudocron.pool import Kind, Pool
 from pseudocron.runs import Runs
+from pseudocron.telling import Post
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from pseudocron.backends.records import Result, Run, Skip
     from pseudocron.crons import Cron, Crons
     from pseudocron.due import Due
+    from pseudocron.hooks import Hooks
     from pseudocron.host import Host
     from pseudocron.job_runs import LookedForJobs, StartedJob
 
@@ -79,9 +83,19 @@ class Runner:
         self._lease = lease
         self._hints = Hints()
         self._pool = Pool(concurrency)
-        self._runs = Runs(self._pool, backend, host=host, lease=lease, state=state)
+        self._post = Post()
+        self._runs = Runs(self._pool, backend, host=host, worker=worker, post=self._post, lease=lease, state=state)
         self._adviser = Adviser(backend, host)
-        self._jobs = JobRuns(self._pool, backend, host=host, worker=worker, lease=lease, state=state, on_end=on_job_end)
+        self._jobs = JobRuns(
+            self._pool,
+            backend,
+            host=host,
+            worker=worker,
+            post=self._post,
+            lease=lease,
+            state=state,
+            on_end=on_job_end,
+        )
 
         self._filling: frozenset[asyncio.Task[Any]] = frozenset()
         """The runs that the last look has found or started; they may be over by now."""
@@ -90,6 +104,11 @@ class Runner:
     def runs(self) -> frozenset[asyncio.Task[Any]]:
         """The runs that go on in this process, and who attends to them."""
         return self._pool.runs
+
+    @property
+    def busy(self) -> frozenset[asyncio.Task[Any]]:
+        """The same, and those who tell hooks of them."""
+        return self.runs | self._post.delivering
 
     @property
     def full(self) -> bool:
@@ -105,7 +124,7 @@ class Runner:
             return looked
 
     async def _look(self, crons: Crons, missed: Reason) -> Looked:
-        orphans = await self._reap()
+        orphans = await self._reap(crons.hooks)
         now = self._host.now()
         states = await self._backend.states(await self._host.hop(self._hints.ask, crons, now))
         # The clock anew: what others have claimed meanwhile must not seem to lie in the future.
@@ -114,6 +133,7 @@ class Runner:
         if skips:
             await self._backend.skip(skips)
             self._remember(skips)
+            self._tell_of_skips(crons.hooks, skips)
             _warn_of_the_clock(skips)
         wanted = deque(_wanted(plans, [run for run in orphans if run.name in crons and crons[run.name].enabled]))
         started: list[Started] = []
@@ -130,7 +150,7 @@ class Runner:
     async def _look_for_jobs(self, crons: Crons, *, refill: bool) -> LookedForJobs:
         if not crons.tasks:
             return NO_JOBS
-        return await self._jobs.look(crons.tasks, beside=len(crons), refill=refill)
+        return await self._jobs.look(crons.tasks, beside=len(crons), refill=refill, hooks=crons.hooks)
 
     async def room(self) -> bool:
         """Wait until another look may start what the last one left; False if nothing has run here since.
@@ -145,9 +165,13 @@ class Runner:
         return True
 
     async def idle(self) -> None:
-        """Wait until nothing runs here."""
-        while runs := self.runs:
-            await asyncio.wait(runs)
+        """Wait until nothing runs here, and all is told."""
+        while busy := self.busy:
+            await asyncio.wait(busy)
+
+    def _tell_of_skips(self, hooks: Hooks, skips: Iterable[Skip]) -> None:
+        for skip in skips:
+            self._post.tell(hooks, Happening.SKIPPED, of_skip(skip, self._worker))
 
     def _remember(self, skips: Iterable[Skip]) -> None:
         for skip in skips:
@@ -156,22 +180,24 @@ class Runner:
 
     async def run_once(self, cron: Cron) -> Started | Refusal:
         """Start a run by hand, outside of the schedule but recorded like any other; or why that is refused."""
-        await self._reap()
+        await self._reap(cron.hooks)
         return await self._claim(cron, self._host.now(), manual=True)
 
     async def drain(self, seconds: float) -> None:
         """Wait for the runs that go on; those that outlast the seconds are cancelled and recorded `interrupted`."""
         await self._pool.drain(seconds)
+        await self._post.drain()
         self._runs.keeper.close()
         self._jobs.keeper.close()
 
-    async def _reap(self) -> Sequence[Run]:
+    async def _reap(self, hooks: Hooks) -> Sequence[Run]:
         """Tell what was lost; the runs whose slots are to be claimed anew."""
         # After a step of the clock, or a sleep of the whole machine, our own leases look as if they were over.
         await self._host.hop(self._runs.keeper.renew)
         reaped = await self._backend.reap()
         for run in reaped.lost:
             logger.error("%s: the run of slot %s by %s is lost", run.name, run.slot.isoformat(), run.worker)
+            self._post.tell(hooks, Happening.LOST, of_lost_run(run))
         return reaped.orphans
 
     async def _start(self, cron: Cron, slot: datetime, orphan: Run | None) -> list[Started]:
@@ -188,21 +214,22 @@ class Runner:
         self, cron: Cron, slot: datetime, *, recover: bool = False, recovers: str | None = None, manual: bool = False
     ) -> Started | Refusal:
         asked = self._runs.keeper.asked()
-        claim = await self._backend.claim(
-            Proposal(
-                name=cron.name,
-                slot=slot,
-                worker=self._worker,
-                lease=self._lease,
-                max_instances=cron.max_instances,
-                recover=recover,
-                recovers=recovers,
-                manual=manual,
-            )
+        proposal = Proposal(
+            name=cron.name,
+            slot=slot,
+            worker=self._worker,
+            lease=self._lease,
+            max_instances=cron.max_instances,
+            recover=recover,
+            recovers=recovers,
+            manual=manual,
         )
-        if not isinstance(claim, Claim):
-            return claim
-        return Started(claim, self._runs.start(cron, claim, asked))
+        claim = await self._backend.claim(proposal)
+        if isinstance(claim, Claim):
+            return Started(claim, self._runs.start(cron, claim, asked))
+        if skipped := of_refusal(proposal, claim):
+            self._post.tell(cron.hooks, Happening.SKIPPED, skipped)
+        return claim
 
 
 def _wanted(plans: Iterable[Due], orphans: Iterable[Run]) -> list[tuple[datetime, str, Run | None]]:

@@ -14,6 +14,8 @@ from pseudocron.backends.records import Outcome, Result
 from pseudocron.context import CurrentRun, Flag
 from pseudocron.errors import PseudoCronError
 from pseudocron.executors import Call, Ended, execute
+from pseudocron.happenings import of_run
+from pseudocron.hooks import Happening
 from pseudocron.leases import Keeper
 from pseudocron.pool import RECORD_WITHIN, Kind
 from pseudocron.recording import at_last
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from pseudocron.crons import Cron
     from pseudocron.host import Host
     from pseudocron.pool import Pool
+    from pseudocron.telling import Post
 
 logger = logging.getLogger("pseudocron")
 
@@ -41,14 +44,28 @@ class Runs:
         pool: The places.
         backend: Where results are recorded.
         host: Time, sleep, chance and threads.
+        worker: Who this process is, for people to read.
+        post: Brings what happens to the hooks.
         lease: Seconds for which a claim holds unless renewed.
         state: The application's lifespan state, for `current_run()`.
     """
 
-    def __init__(self, pool: Pool, backend: Backend, *, host: Host, lease: float, state: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        backend: Backend,
+        *,
+        host: Host,
+        worker: str,
+        post: Post,
+        lease: float,
+        state: Mapping[str, Any],
+    ) -> None:
         self._pool = pool
         self._backend = backend
         self._host = host
+        self._worker = worker
+        self._post = post
         self._state = state
         self.keeper = Keeper(backend.renew, lease, attrgetter("run_id"))
 
@@ -60,15 +77,18 @@ class Runs:
     async def _run(self, cron: Cron, claim: Claim) -> Result:
         """One run from its claim to its record; whatever happens, it ends here."""
         began = self._host.monotonic()
+        self._post.tell(cron.hooks, Happening.STARTED, of_run(claim, self._worker))
         ended = await self._pool.execute(self._attempts(cron, claim))
         patience = None if ended else RECORD_WITHIN
         ended = ended or Ended(result=Result(outcome=Outcome.INTERRUPTED, error="the process was shut down"))
-        _report(claim, ended.result, self._host.monotonic() - began)
+        duration = self._host.monotonic() - began
+        _report(claim, ended.result, duration)
         if ended.lingering is None:
             self.keeper.end(claim)
         with suppress(TimeoutError):  # then its lease ends, and the run is found lost
             async with asyncio.timeout(patience):
-                await self._record(claim, ended.result, keep_lease=ended.lingering is not None)
+                if await self._record(claim, ended.result, keep_lease=ended.lingering is not None):
+                    self._tell(cron, claim, ended.result, duration)
         if ended.lingering is None:
             self.keeper.drop(claim)
         else:
@@ -83,10 +103,16 @@ class Runs:
                 break
             pause = self._host.random() * min(RETRY_FIRST * 2**retry, RETRY_CAP)
             logger.warning("%s: %s, trying again in %.1f s", cron.name, _last_line(ended.result), pause)
+            tried = of_run(claim, self._worker, retry=retry, result=ended.result)
+            self._post.tell(cron.hooks, Happening.RETRYING, tried)
             await self._host.sleep(pause)
             if not self.keeper.holds(claim):
                 break
         return ended
+
+    def _tell(self, cron: Cron, claim: Claim, result: Result, duration: float) -> None:
+        kind = Happening.SUCCEEDED if result.outcome is Outcome.SUCCEEDED else Happening.FAILED
+        self._post.tell(cron.hooks, kind, of_run(claim, self._worker, duration=duration, result=result))
 
     async def _attempt(self, cron: Cron, claim: Claim, retry: int) -> Ended:
         deadline = self._host.now() + timedelta(seconds=cron.timeout) if cron.timeout else None
@@ -102,12 +128,13 @@ class Runs:
         )
         return await execute(_call(cron), run)
 
-    async def _record(self, claim: Claim, result: Result, *, keep_lease: bool = False) -> None:
+    async def _record(self, claim: Claim, result: Result, *, keep_lease: bool = False) -> bool:
         own = await at_last(
             lambda: self._backend.finish(claim, result, keep_lease=keep_lease), self._host, whose=claim.name
         )
         if not own:
             logger.warning("%s: the result of slot %s came after its lease", claim.name, claim.slot.isoformat())
+        return own
 
     async def _linger(self, claim: Claim, thread: asyncio.Future[None]) -> None:
         """Keep the lease of a run that timed out until its thread returns, so that it never overlaps itself."""
@@ -119,7 +146,14 @@ class Runs:
 
 
 def _call(cron: Cron) -> Call:
-    return Call(target=cron.target, args=cron.args, kwargs=cron.kwargs, process=cron.process, timeout=cron.timeout)
+    return Call(
+        target=cron.target,
+        args=cron.args,
+        kwargs=cron.kwargs,
+        process=cron.process,
+        timeout=cron.timeout,
+        arounds=cron.hooks.arounds,
+    )
 
 
 def _last_line(result: Result) -> str:

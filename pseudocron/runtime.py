@@ -262,7 +262,7 @@ class Runtime:
         self.visit()
 
     def _busy(self) -> set[asyncio.Task[Any]]:
-        runs: set[asyncio.Task[Any]] = set(self._scheduler.runner.runs) if self._scheduler else set()
+        runs: set[asyncio.Task[Any]] = set(self._scheduler.runner.busy) if self._scheduler else set()
         looks = {look for look in (self._looking, self._following) if look and not look.done()}
         return runs | looks
 

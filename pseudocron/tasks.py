@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from inspect import BoundArguments
 
     from pseudocron.desk import Desk
+    from pseudocron.hooks import Hooks
     from pseudocron.values import Check
 
 P = ParamSpec("P")
@@ -78,9 +79,13 @@ class Task(Deferrable[P], Generic[P, T]):
         timeout: Seconds after which an attempt is ended; None for never.
         retry_for: The exceptions after which a job is tried again.
         max_instances: How many of its jobs may run at once, in all processes; None for any number.
+        desk: Where its calls are handed in.
+        hooks: Who is told of its jobs, and what is about them.
     """
 
-    def __init__(self, name: str, function: Callable[P, T], options: Mapping[str, Any], desk: Desk) -> None:
+    def __init__(
+        self, name: str, function: Callable[P, T], options: Mapping[str, Any], *, desk: Desk, hooks: Hooks
+    ) -> None:
         update_wrapper(self, function)  # so that a child process that imports this finds the function in it
         target = resolve(function, folder=Path())
         assert isinstance(target, Function)  # noqa: S101 - a callable is never a script
@@ -92,6 +97,7 @@ class Task(Deferrable[P], Generic[P, T]):
         self.retry_for: tuple[type[BaseException], ...] = options.get("retry_for", (Exception,))
         self.max_instances: int | None = options.get("max_instances")
         self.desk = desk
+        self.hooks = hooks
         self._executor: str | None = options.get("executor")
 
     def __repr__(self) -> str:

@@ -17,6 +17,7 @@ from pseudocron.cli import main
 from pseudocron.cli.running import EXIT
 from pseudocron.context import CurrentRun
 from pseudocron.entries import OPTIONS
+from pseudocron.hooks import Event, Happening
 from pseudocron.report import CronStatus
 from pseudocron.settings import Settings
 from pseudocron.tasks import TASK_OPTIONS, TaskOptions
@@ -94,6 +95,14 @@ JOBS = (ROOT / "docs/reference/jobs.md").read_text(encoding="utf-8")
 @pytest.mark.parametrize("word", [*JobState, *TaskOptions.__annotations__, *Terms.__dataclass_fields__])
 def test_what_may_be_said_of_a_job_stands_in_the_reference_of_jobs(word: str) -> None:
     assert f"`{word}`" in JOBS
+
+
+INSTRUMENTATION = (ROOT / "docs/reference/instrumentation.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("word", [*Happening, *Event.__dataclass_fields__])
+def test_what_a_hook_is_told_stands_in_the_reference_of_instrumentation(word: str) -> None:
+    assert f"| `{word}` |" in INSTRUMENTATION
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -1,0 +1,137 @@
+"""What hooks are told of runs, jobs and skips: events from what the runner has at hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pseudocron.backends.jobs import JobState
+from pseudocron.backends.records import Outcome
+from pseudocron.backends.rules import skip_for
+from pseudocron.hooks import Event, Happening
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pseudocron.backends.jobs import Job, JobClaim, JobEnd
+    from pseudocron.backends.records import Claim, Proposal, Refusal, Result, Run, Skip
+    from pseudocron.executors import Ended
+
+    Make = Callable[[Happening], Event]
+
+_KINDS = {JobState.SUCCEEDED: Happening.SUCCEEDED, JobState.PENDING: Happening.RETRYING}
+
+
+def of_run(
+    claim: Claim, worker: str, *, retry: int = 0, duration: float | None = None, result: Result | None = None
+) -> Make:
+    """A run that was started or tried, or has ended."""
+    return lambda kind: Event(
+        kind=kind,
+        name=claim.name,
+        is_job=False,
+        slot=claim.slot,
+        run_id=claim.run_id,
+        fence=claim.fence,
+        attempt=claim.attempt + retry,
+        worker=worker,
+        started=claim.started,
+        lateness=(claim.started - claim.slot).total_seconds(),
+        duration=duration,
+        outcome=result.outcome if result else None,
+        error=result.error if result else None,
+    )
+
+
+def of_skip(skip: Skip, worker: str) -> Make:
+    """Slots that will not run."""
+    return lambda kind: Event(
+        kind=kind,
+        name=skip.name,
+        is_job=False,
+        slot=skip.slot,
+        slots=skip.slots,
+        worker=worker,
+        outcome=Outcome.SKIPPED,
+        reason=skip.reason,
+    )
+
+
+def of_refusal(proposal: Proposal, why: Refusal) -> Make | None:
+    """The slot of a claim that was refused, if that is recorded as a skip."""
+    skip = skip_for(proposal, why)
+    return of_skip(skip, proposal.worker) if skip else None
+
+
+def of_lost_run(run: Run) -> Make:
+    """A run whose lease has ended under it."""
+    return lambda kind: Event(
+        kind=kind,
+        name=run.name,
+        is_job=False,
+        slot=run.slot,
+        run_id=run.run_id,
+        fence=run.fence,
+        attempt=run.attempt,
+        worker=run.worker,
+        started=run.started,
+        lateness=(run.started - run.slot).total_seconds(),
+        outcome=Outcome.LOST,
+        error=run.error,
+    )
+
+
+def of_job(
+    claim: JobClaim,
+    worker: str,
+    *,
+    duration: float | None = None,
+    outcome: Outcome | JobState | None = None,
+    end: JobEnd | None = None,
+) -> Make:
+    """An attempt of a job that was started, or has ended."""
+    return lambda kind: Event(
+        kind=kind,
+        name=claim.task,
+        is_job=True,
+        slot=claim.due,
+        run_id=claim.job_id,
+        fence=claim.fence,
+        attempt=claim.attempt,
+        worker=worker,
+        started=claim.started,
+        lateness=(claim.started - claim.due).total_seconds(),
+        duration=duration,
+        outcome=outcome,
+        reason=end.reason if end else None,
+        error=end.error if end else None,
+        key=claim.key,
+    )
+
+
+def of_ended_job(
+    claim: JobClaim, worker: str, *, duration: float, ended: Ended | None, end: JobEnd, state: JobState
+) -> tuple[Happening, Make]:
+    """An attempt that has ended, or was cut off by a shutdown (None), and what that means for the job."""
+    kind = _KINDS.get(state, Happening.FAILED)
+    outcome = ended.result.outcome if ended else Outcome.INTERRUPTED
+    unwanted = state in {JobState.CANCELLED, JobState.REPLACED}
+    return kind, of_job(claim, worker, duration=duration, outcome=state if unwanted else outcome, end=end)
+
+
+def of_lost_job(job: Job) -> Make:
+    """A job whose lease has ended under it, in its new state."""
+    return lambda kind: Event(
+        kind=kind,
+        name=job.task,
+        is_job=True,
+        slot=job.due,
+        run_id=job.job_id,
+        fence=job.fence,
+        attempt=job.attempts,
+        worker=job.worker,
+        started=job.started,
+        outcome=Outcome.LOST,
+        reason=job.reason,
+        error=job.error,
+        key=job.key,
+    )

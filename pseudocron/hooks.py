@@ -1,0 +1,166 @@
+"""Who wants to be told of runs, and what is to be about each run: what `@crons.on` and `@crons.around` register."""
+
+from __future__ import annotations
+
+import inspect
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pseudocron.errors import ConfigError, did_you_mean, show
+from pseudocron.targets import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Sequence
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
+    from datetime import datetime
+
+    from pseudocron.backends.jobs import JobState
+    from pseudocron.backends.records import Outcome, Reason
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+
+class Happening(StrEnum):
+    """What may happen to a run; the name that `on` takes."""
+
+    STARTED = "started"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    RETRYING = "retrying"
+    SKIPPED = "skipped"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """What a hook is told: one thing that happened to one run of a cron, or to one attempt of a job.
+
+    Args:
+        kind: What happened: the word that was given to `on`.
+        name: The cron's, or the task's.
+        is_job: Whether it is a job, and no run of a cron.
+        slot: The scheduled instant of the run, or when the job was due, aware UTC.
+        slots: How many slots were skipped, of which `slot` is the latest.
+        run_id: The identity of the run, or the job's; None of what was skipped.
+        fence: An integer that grows with every claim of the same cron or job; 0 of what was skipped.
+        attempt: Counts the tries, from 1; 0 of what was skipped.
+        worker: Who ran it, or skipped it (`host:pid`); None where that is not known.
+        started: When it was claimed, by the store's clock, aware UTC; None of what was skipped.
+        lateness: Seconds from `slot` to `started`; None of what was skipped.
+        duration: Seconds that it took in this process, all of its tries; None where it has not ended here.
+        outcome: How it ended, or the try before this one; None where it has only started. A job that ended
+            otherwise than by itself has the state in which it is.
+        reason: Why it was skipped, or why a job is given up, in a word or two.
+        error: The traceback, or what stands for one.
+        key: The job's key, if it has one.
+    """
+
+    kind: Happening
+    name: str
+    is_job: bool
+    slot: datetime
+    slots: int = 1
+    run_id: str | None = None
+    fence: int = 0
+    attempt: int = 0
+    worker: str | None = None
+    started: datetime | None = None
+    lateness: float | None = None
+    duration: float | None = None
+    outcome: Outcome | JobState | None = None
+    reason: Reason | str | None = None
+    error: str | None = None
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Hook:
+    """One function that is told.
+
+    Args:
+        call: Takes an `Event`.
+        name: For messages.
+        line: The same for all that lead to the same function, which is told in order.
+        swift: It takes microseconds, and is called at once, wherever that is.
+    """
+
+    call: Callable[[Event], object]
+    name: str
+    line: Hashable
+    swift: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Around:
+    """One context manager that is entered for each attempt of a run.
+
+    Args:
+        make: Makes it.
+        name: For messages.
+        is_async: Whether it can be entered on an event loop only.
+        children: Whether it is also about the wait for a child process.
+    """
+
+    make: Callable[[], AbstractContextManager[Any] | AbstractAsyncContextManager[Any]]
+    name: str
+    is_async: bool
+    children: bool = False
+
+
+class Hooks:
+    """What was registered for one `Crons`. It holds what it was given for as long as it lives.
+
+    Attributes:
+        arounds: What is about each run, the outermost first.
+    """
+
+    def __init__(self) -> None:
+        self.arounds: tuple[Around, ...] = ()
+        self._told: dict[str, tuple[Hook, ...]] = {}
+
+    def told(self, kind: Happening) -> Sequence[Hook]:
+        """Who is told of this, in the order in which they were registered."""
+        return self._told.get(kind, ())
+
+    def on(self, kind: str, call: Callable[[Event], object], *, swift: bool = False) -> None:
+        """Tell a function of what happens; `ConfigError` if there is no such happening, or it is none."""
+        known = [str(one) for one in Happening]
+        if kind not in known:
+            mend = did_you_mean(str(kind), known) or f", must be one of: {', '.join(known)}"
+            raise ConfigError(f"on({show(kind)}): there is no such event{mend}")
+        if not callable(call):
+            raise ConfigError(f"on({show(kind)}): {show(call)}: must be a function that takes an Event")
+        if inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call):
+            raise ConfigError(f"on({show(kind)}): {describe(call)} is a generator, whose body would never run")
+        self._told[kind] = (*self._told.get(kind, ()), Hook(call, describe(call), _line(call), swift))
+
+    def around(self, make: Callable[[], Any], *, children: bool = False) -> None:
+        """Enter a context manager for each run; `ConfigError` if this can't make one."""
+        if not callable(make):
+            raise ConfigError(f"around: {show(make)}: must be a generator function, or what makes a context manager")
+        if inspect.iscoroutinefunction(make):
+            raise ConfigError(f"around: {describe(make)} must yield once, where the run belongs")
+        self.arounds = (*self.arounds, Around(_manager(make), describe(make), _is_async(make), children))
+
+
+def _line(call: Callable[..., Any]) -> Hashable:
+    try:
+        hash(call)
+    except TypeError:
+        return id(call)
+    return call
+
+
+def _manager(make: Callable[[], Any]) -> Callable[[], Any]:
+    """What makes context managers, of a generator function that is not decorated too."""
+    if inspect.isasyncgenfunction(make):
+        return asynccontextmanager(make)
+    return contextmanager(make) if inspect.isgeneratorfunction(make) else make
+
+
+def _is_async(make: Callable[[], Any]) -> bool:
+    if inspect.isclass(make):
+        return hasattr(make, "__aenter__") and not hasattr(make, "__enter__")
+    return inspect.isasyncgenfunction(inspect.unwrap(make))

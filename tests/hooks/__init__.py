@@ -1,0 +1,1 @@
+"""Hooks and what is about each run."""
