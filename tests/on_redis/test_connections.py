@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +15,9 @@ from redis_server import Server
 from support import wait_until
 
 from on_redis.proxy import Proxy
-from on_redis.using import claim, defer, now, opened
+from on_redis.using import claim, defer, job, now, opened
+from pseudocron.backends import connect
+from pseudocron.backends.redis.wire import AT_ONCE
 from pseudocron.errors import BackendError
 
 if TYPE_CHECKING:
@@ -135,3 +138,58 @@ def test_a_primary_that_becomes_a_replica_is_left_for_the_one_that_its_address_l
                 assert [run.run_id for run in await backend.history("mail")] == [after.run_id, before.run_id]
 
     asyncio.run(main())
+
+
+def test_calls_at_once_share_the_few_connections_that_a_client_allows(server: Server, app: str) -> None:
+    async def main() -> None:
+        async with opened(f"{server.url}?max_connections={AT_ONCE}", app) as backend:
+            ids = await asyncio.gather(*(defer(backend) for _ in range(20 * AT_ONCE)))
+            assert len({job_id for (job_id,) in ids}) == 20 * AT_ONCE
+
+    asyncio.run(main())
+
+
+def test_what_is_asked_is_done_though_who_asked_is_cancelled(
+    server: Server, app: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        async with opened(server.url, app) as backend:
+            one = job()
+            asking = asyncio.ensure_future(defer(backend, one))
+            await asyncio.sleep(0)  # it has asked
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+            async with asyncio.timeout(5):
+                while await backend.job(one.job_id) is None:
+                    pass
+
+    asyncio.run(main())
+    assert not caplog.records
+
+
+def test_an_event_loop_that_is_gone_before_the_answer_leaves_the_others_theirs(
+    server: Server, app: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    backend = connect(server.url, app=app, folder=Path())
+    one = job()
+
+    def ask_and_go() -> None:
+        loop = asyncio.new_event_loop()
+        asking = loop.create_task(defer(backend, one))
+        loop.run_until_complete(asyncio.sleep(0))
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            loop.run_until_complete(asking)
+        loop.close()
+
+    async def main() -> None:
+        while await backend.job(one.job_id) is None:
+            pass
+
+    with asyncio.Runner() as runner:
+        runner.run(backend.open())
+        ask_and_go()
+        runner.run(asyncio.wait_for(main(), 5))
+        runner.run(backend.close())
+    assert not caplog.records

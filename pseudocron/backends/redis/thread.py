@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -11,6 +13,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 T = TypeVar("T")
+S = TypeVar("S")
 
 
 class LoopThread:
@@ -51,18 +54,47 @@ class LoopThread:
 
     async def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """What a coroutine returns. It goes on when its caller is cancelled: what is asked may be done already."""
-        return await asyncio.shield(asyncio.wrap_future(self._submit(coroutine)))
+        # One future and one callback each way: `wrap_future` and `shield` take three.
+        asker = asyncio.get_running_loop()
+        answer: asyncio.Future[T] = asker.create_future()
+        self._submit(coroutine, lambda loop: loop.call_soon_threadsafe(_begin, coroutine, asker, answer))
+        return await answer
 
     def block(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """The same, for a thread that may wait."""
-        return self._submit(coroutine).result()
+        future: Future[T] = self._submit(coroutine, partial(asyncio.run_coroutine_threadsafe, coroutine))
+        return future.result()
 
-    def _submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+    def _submit(self, coroutine: Coroutine[Any, Any, T], begin: Callable[[asyncio.AbstractEventLoop], S]) -> S:
         with self._turn:
             if self._loop is None:
                 coroutine.close()
                 raise self._over()
-            return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+            return begin(self._loop)
+
+
+def _begin(coroutine: Coroutine[Any, Any, T], asker: asyncio.AbstractEventLoop, answer: asyncio.Future[T]) -> None:
+    task = asyncio.get_running_loop().create_task(coroutine)
+    _held.add(task)
+    task.add_done_callback(partial(_hand_over, asker, answer))
+
+
+def _hand_over(asker: asyncio.AbstractEventLoop, answer: asyncio.Future[T], task: asyncio.Task[T]) -> None:
+    _held.discard(task)
+    with suppress(RuntimeError):  # the loop of who asked is closed
+        asker.call_soon_threadsafe(_settle, answer, task)
+
+
+def _settle(answer: asyncio.Future[T], task: asyncio.Task[T]) -> None:
+    error = None if task.cancelled() else task.exception()
+    if answer.done():  # who asked was cancelled
+        return
+    if task.cancelled():
+        answer.cancel()
+    elif error is not None:
+        answer.set_exception(error)
+    else:
+        answer.set_result(task.result())
 
 
 def _run(loop: asyncio.AbstractEventLoop, farewell: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -80,3 +112,6 @@ async def _end_tasks() -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+_held: set[asyncio.Task[Any]] = set()  # an event loop holds its tasks only weakly

@@ -31,6 +31,9 @@ CLOSE_WITHIN = 1.0
 PAUSES = (0.05, 0.2, 0.5)
 """Seconds between the attempts of one call."""
 
+AT_ONCE = 8
+"""Calls at once: the server does one at a time, and a client that has no connection left for a call refuses it."""
+
 TROUBLE = (RedisError, RedisClusterException, OSError, TimeoutError)
 
 
@@ -53,6 +56,7 @@ class Wire:
         self._clock = clock
         self._thread = LoopThread(self._closed)
         self._client: Client = None
+        self._turns = asyncio.Semaphore(AT_ONCE)
         self._opening = threading.Lock()
 
     @property
@@ -65,6 +69,7 @@ class Wire:
         with self._opening:
             if not self._thread.alive:
                 self._client = self._make()
+                self._turns = asyncio.Semaphore(AT_ONCE)  # of the thread's loop, which is a new one
                 self._thread.start(self._part)
                 _open.add(self)
 
@@ -130,7 +135,7 @@ class Wire:
     async def _patiently(self, question: Callable[[Client], Any]) -> Any:
         try:
             with self._named():
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(PATIENCE), self._turns:
                     return await self._insistently(question)
         except asyncio.CancelledError:  # by nobody but the end of the thread
             raise self._closed() from None

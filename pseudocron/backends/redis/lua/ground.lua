@@ -22,8 +22,8 @@ end
 
 local now = read_clock()
 
-local function key(...)
-  return prefix .. ':' .. table.concat({...}, ':')
+local function key(kind, of)
+  return of and prefix .. ':' .. kind .. ':' .. of or prefix .. ':' .. kind
 end
 
 -- Lua would write a large number as 1.7e+15.
@@ -68,6 +68,15 @@ local function answer(verb)
   return told
 end
 
+-- A record as it reads when it is stored: what was just written need not be read again to be told.
+local function texts(fields)
+  local stored = {}
+  for field, value in pairs(fields) do
+    stored[field] = text(value)
+  end
+  return stored
+end
+
 -- Set the fields of a hash.
 local function set(name, fields)
   local flat = {}
@@ -100,16 +109,18 @@ end
 
 local gate = key('gate')
 
+-- For how long the gate is fresh, and when it was entered.
 local function left(max_age)
   local at = number(gate, 'at')
   if not at or at > now then
-    return 0
+    return 0, at
   end
-  return math.max(0, at + max_age - now)
+  return math.max(0, at + max_age - now), at
 end
 
 local function lower(due, max_age)
-  if left(max_age) > 0 then
-    call('HSET', gate, 'at', digits(math.min(number(gate, 'at'), due - max_age)))
+  local fresh, at = left(max_age)
+  if fresh > 0 and due - max_age < at then
+    call('HSET', gate, 'at', digits(due - max_age))
   end
 end

@@ -59,8 +59,9 @@ end
 local function leave(job)
   call('ZREM', key('jobs', job.state), job.job_id)
   if job.state == 'pending' then
-    call('ZREM', key('ready', job.task), turn(job))
-    call('ZREM', key('scheduled', job.task), place(job))
+    if call('ZREM', key('ready', job.task), turn(job)) == 0 then
+      call('ZREM', key('scheduled', job.task), place(job))
+    end
   elseif job.state == 'running' then
     call('ZREM', key('running'), job.job_id)
     call('ZREM', key('running', job.task), job.job_id)
@@ -78,7 +79,7 @@ local function change(job, fields)
   local set_to, gone = {}, {}
   for field, value in pairs(fields) do
     if value == false then
-      gone[#gone + 1] = field
+      gone[#gone + 1] = job[field] and field  -- nil where there is none
       job[field] = nil
     else
       set_to[field] = value
@@ -306,7 +307,7 @@ function verbs.claim_jobs()
       state = 'running', attempts = tonumber(job.attempts) + 1, fence = next_fence(job.fence), worker = arguments.worker,
       started = now, ended = false, lease = now + arguments.lease
     })
-    claims[i] = record(key('job', job.job_id))
+    claims[i] = texts(job)
   end
   return claims
 end
@@ -352,8 +353,9 @@ end
 function verbs.reap_jobs()
   local reaped = {}
   for i, id in ipairs(call('ZRANGEBYSCORE', key('running'), '-inf', digits(now))) do
-    lose(find(id))
-    reaped[i] = find(id)
+    local job = find(id)
+    lose(job)
+    reaped[i] = texts(job)
   end
   return reaped
 end

@@ -43,13 +43,17 @@ local function end_lease(name, id)
   call('ZREM', key('leases'), id)
 end
 
+local function begin_lease(name, id, over)
+  call('ZADD', key('living', name), over, id)
+  call('ZADD', key('leases'), over, id)
+end
+
 local function extend(name, id, lease)
   local over = digits(now + lease)
   -- A full server lets a script go on that begins by taking something away: no lease is to be lost by that.
   call('ZREM', key('leases'), id)
   call('HSET', key('run', id), 'lease', over)
-  call('ZADD', key('living', name), over, id)
-  call('ZADD', key('leases'), over, id)
+  begin_lease(name, id, over)
 end
 
 local function write(run)
@@ -170,18 +174,18 @@ local function grant(cron, orphan)
   local run = {
     run_id = token, name = arguments.name, slot = arguments.manual and now or arguments.slot,
     fence = next_fence(cron.fence), attempt = orphan and tonumber(orphan.attempt) + 1 or 1, worker = arguments.worker,
-    started = now, slots = 1, recover = arguments.recover and 1 or nil
+    started = now, slots = 1, recover = arguments.recover and 1 or nil, lease = now + arguments.lease
   }
   local mark = not arguments.manual and math.max(cron.mark or arguments.slot, arguments.slot) or cron.mark
   set(key('cron', arguments.name), {mark = mark, fence = run.fence, claims = (cron.claims or 0) + 1, last = token})
   write(run)
-  extend(arguments.name, token, arguments.lease)
+  begin_lease(arguments.name, token, digits(run.lease))
   if orphan then
     call('HDEL', key('run', orphan.run_id), 'waits')
     call('ZREM', key('orphans'), orphan.run_id)
     settle(orphan.run_id)
   end
-  return record(key('run', token))
+  return texts(run)
 end
 
 function verbs.claim()
