@@ -42,7 +42,7 @@ $(PEERS)/installed: benchmarks/peers.txt
 	$(PEERS)/bin/python -m pip install --quiet --requirement benchmarks/peers.txt
 	touch $@
 
-bench: $(VENV)/installed $(PEERS)/installed  ## What pseudocron costs: a table in 12 minutes, kept in benchmarks/RESULTS.md
+bench: $(VENV)/installed $(PEERS)/installed  ## What pseudocron costs: a table in 20 minutes, kept in benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks $(ARGS)
 
 lint: $(VENV)/installed  ## ruff and mypy --strict

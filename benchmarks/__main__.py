@@ -22,6 +22,9 @@ ALL = (
     "draining",
     "claiming_jobs",
     "memory_of_jobs",
+    "asking_redis",
+    "contest_on_redis",
+    "pending_on_redis",
 )
 HERE = Path(__file__).parent
 RESULTS = """# Results

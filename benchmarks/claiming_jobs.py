@@ -16,7 +16,9 @@ from pseudocron.backends.jobs import JobEnd, JobState
 from pseudocron.host import Host
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from pseudocron.backends.base import Backend
 
 TOMORROW = NOW + timedelta(days=1)
 STORES = (
@@ -27,12 +29,13 @@ STORES = (
     HAVE_COME_DUE,
 )
 CLAIMED = 100
+WHAT = f"claiming {CLAIMED} due jobs"
 ROUNDS = 20
 GOAL = 1.5
 """Times what it costs in the first store."""
 
 
-async def _claim(backend: File, pending: Pending) -> float:
+async def _claim(backend: Backend, pending: Pending) -> float:
     """Milliseconds of one claim; what is claimed is stored before it, if it is not there, and recorded behind it."""
     if pending.due > NOW:
         await backend.defer([job(number, NOW) for number in range(CLAIMED)], max_age=MAX_AGE)
@@ -44,40 +47,43 @@ async def _claim(backend: File, pending: Pending) -> float:
     return taken * 1e3
 
 
-def _claims() -> dict[str, list[float]]:
+def _claims(stores: Sequence[Pending], make: Callable[[Pending], Backend]) -> dict[str, list[float]]:
     """Milliseconds that the claims took in each store, in turns."""
     with ExitStack() as stack:
         runner = stack.enter_context(asyncio.Runner())
 
         def arm(pending: Pending) -> Callable[[], float]:
-            backend = File(full(pending), host=Host(now=lambda: NOW))
+            backend = make(pending)
             runner.run(backend.open())
             stack.callback(lambda: runner.run(backend.close()))
             return lambda: runner.run(_claim(backend, pending))
 
-        arms = {pending.what: arm(pending) for pending in STORES}
+        arms = {pending.what: arm(pending) for pending in stores}
         side_by_side(arms, rounds=1)
         return side_by_side(arms, rounds=ROUNDS)
 
 
-def measure() -> list[Row]:
-    """The rows of this benchmark."""
-    figures = _claims()
+def rows_of(what: str, stores: Sequence[Pending], make: Callable[[Pending], Backend]) -> list[Row]:
+    """A row for each store, which is made full and not open; all but the first stand beside that."""
+    figures = _claims(stores, make)
     first, *others = figures
-    rows = [
-        Row(what=f"claiming {CLAIMED} due jobs; {first}", goal="none", measured=spread(figures[first], " ms"), met=None)
-    ]
-    for what in others:
-        against = ratios(figures[what], figures[first])
+    rows = [Row(what=f"{what}; {first}", goal="none", measured=spread(figures[first], " ms"), met=None)]
+    for other in others:
+        against = ratios(figures[other], figures[first])
         rows.append(
             Row(
-                what=f"claiming {CLAIMED} due jobs; {what}",
+                what=f"{what}; {other}",
                 goal=f"{GOAL} times the first",
-                measured=f"{spread(against)}: {median(figures[what]):.2f} ms",
+                measured=f"{spread(against)}: {median(figures[other]):.2f} ms",
                 met=median(against) <= GOAL,
             )
         )
     return rows
+
+
+def measure() -> list[Row]:
+    """The rows of this benchmark."""
+    return rows_of(WHAT, STORES, lambda pending: File(full(pending), host=Host(now=lambda: NOW)))
 
 
 if __name__ == "__main__":

@@ -9,10 +9,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
+from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any
 
 from benchmarks.contestants.taking_part import DIGITS, NOTES, READY
@@ -31,6 +32,13 @@ NUMBER, FEW = 10_000, 2_000
 ROUNDS = 3
 
 
+_NOBODY: Mapping[str, Rate] = MappingProxyType({})
+
+
+def _nothing(_folder: Path) -> AbstractContextManager[Mapping[str, str]]:
+    return nullcontext({})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contestant:
     """One that defers or drains.
@@ -45,6 +53,7 @@ class Contestant:
         number: How many jobs.
         processes: How many of its programs drain at once.
         environ: What else stands in its environment.
+        beside: What runs beside it, on its folder, and what stands in its environment of that.
     """
 
     name: str
@@ -56,6 +65,13 @@ class Contestant:
     number: int = NUMBER
     processes: int = 1
     environ: Mapping[str, str] = field(default_factory=dict)
+    beside: Callable[[Path], AbstractContextManager[Mapping[str, str]]] = _nothing
+
+    @contextmanager
+    def at(self, folder: Path) -> Iterator[Contestant]:
+        """The same, with what runs beside it, until the block ends."""
+        with self.beside(folder) as environ:
+            yield replace(self, environ={**self.environ, **environ})
 
     def start(self, verb: str, folder: Path) -> subprocess.Popen[str]:
         """Begin to do something with the store in a folder."""
@@ -85,7 +101,7 @@ APSCHEDULER = Contestant(name="APScheduler", program="with_apscheduler", number=
 
 @dataclass(slots=True)
 class Rate:
-    """How many jobs a second one contestant does, a figure a round, and how durable its store says it is."""
+    """How many jobs a second one contestant does, a figure a round, and what its store promises."""
 
     figures: list[float] = field(default_factory=list)
     store: str = ""
@@ -96,8 +112,8 @@ class Rate:
 
 def deferred(one: Contestant) -> Measured:
     """Defer into a new store."""
-    with tempfile.TemporaryDirectory() as folder:
-        return one.do(one.verb, Path(folder))
+    with tempfile.TemporaryDirectory() as name, one.at(folder := Path(name)) as there:
+        return there.do(there.verb, folder)
 
 
 @contextmanager
@@ -109,12 +125,12 @@ def copied(full: Path) -> Iterator[Path]:
 
 def drained(one: Contestant, full: Path) -> Measured:
     """Drain a copy of a full store, from the word to begin until all is run; each job must have run once."""
-    with copied(full) as folder:
-        measured = _drain(one, folder)
+    with copied(full) as folder, one.at(folder) as there:
+        measured = _drain(there, folder)
         runs = sorted((folder / NOTES).read_text(encoding="ascii").splitlines())
         assert runs == [f"{number:0{DIGITS}}" for number in range(one.number)], f"{one.name}: not each job once"
         if one.check:
-            one.do(one.check, folder)
+            there.do(one.check, folder)
     return measured
 
 
@@ -147,7 +163,8 @@ def fill(contestants: Sequence[Contestant], stack: ExitStack) -> dict[str, Path]
     for one in contestants:
         if (one.program, one.fill) not in folders:
             folder = folders[one.program, one.fill] = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            one.do(one.fill, folder)
+            with one.at(folder) as there:
+                there.do(one.fill, folder)
     return {one.name: folders[one.program, one.fill] for one in contestants}
 
 
@@ -169,14 +186,16 @@ def rates(contestants: Sequence[Contestant], measure: Callable[[Contestant], Mea
     return found
 
 
-def row(what: str, ours: Rate, peers: Mapping[str, Rate], *, goal: float | None) -> Row:
-    """Ours against the best of the peers in the same round."""
+def row(
+    what: str, ours: Rate, peers: Mapping[str, Rate], *, goal: float | None, beside: Mapping[str, Rate] = _NOBODY
+) -> Row:
+    """Ours against the best of the peers in the same round; those beside promise less, and are only named."""
     best = [max(figures) for figures in zip(*(peer.figures for peer in peers.values()), strict=True)]
     against = ratios(ours.figures, best)
-    theirs = ", ".join(f"{name} {peer}" for name, peer in peers.items())
+    theirs = ", ".join(f"{name} {peer}" for name, peer in {**peers, **beside}.items())
     return Row(
         what=what,
-        goal="none" if goal is None else f"{goal:g} times the better peer",
+        goal="none" if goal is None else f"{goal:g} times the best peer",
         measured=f"{spread(against)}: {ours} of {theirs}",
         met=None if goal is None else median(against) >= goal,
     )

@@ -11,17 +11,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pseudocron.backends.file import File
 from pseudocron.backends.jobs import NewJob
 from pseudocron.host import Host
+
+if TYPE_CHECKING:
+    from pseudocron.backends.base import Backend
 
 FOLDER, TASK = ".pseudocron", "job"
 """As the contestant with pseudocron has them."""
 MILLION = 1_000_000
 PRIORITIES = 10
 AT_ONCE = 100_000
-"""How many are stored in one transaction, so that a million soon are."""
+"""How many are stored in one transaction of SQLite, so that a million soon are."""
 APART = timedelta(milliseconds=1)
 MAX_AGE = 60.0
 NOW = datetime(2024, 1, 2, tzinfo=UTC)
@@ -51,14 +55,11 @@ class Pending:
         priority = number % PRIORITIES if self.mixed else 0
         return job(number, self.due + number * APART, priority=priority)
 
-    def fill(self, folder: Path) -> None:
-        """Store them in a folder."""
-        asyncio.run(self._fill(File(folder, host=Host(now=lambda: self.stored))))
-
-    async def _fill(self, backend: File) -> None:
+    async def fill(self, backend: Backend, *, at_once: int) -> None:
+        """Store them, so many at once."""
         await backend.open()
-        for first in range(0, self.number, AT_ONCE):
-            numbers = range(first, min(first + AT_ONCE, self.number))
+        for first in range(0, self.number, at_once):
+            numbers = range(first, min(first + at_once, self.number))
             await backend.defer([self.job(number) for number in numbers], max_age=MAX_AGE)
         await backend.close()
 
@@ -84,5 +85,6 @@ def full(pending: Pending) -> Path:
     folder = tempfile.mkdtemp()
     atexit.register(shutil.rmtree, folder)
     store = Path(folder) / FOLDER
-    pending.fill(store)
+    backend = File(store, host=Host(now=lambda: pending.stored))
+    asyncio.run(pending.fill(backend, at_once=AT_ONCE))
     return store

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
@@ -18,6 +19,8 @@ DIGITS = 7
 READY = "ready"
 LOOK_AGAIN, PATIENCE = 0.002, 120.0
 """Seconds between two looks at how many runs are noted, and until nobody waits for the rest any more."""
+AT_LEAST_ONCE = "at least once"
+"""What a queue promises that keeps a job until it has run: it is run again if its worker dies."""
 SYNCHRONOUS = {0: "OFF", 1: "NORMAL", 2: "FULL", 3: "EXTRA"}
 
 
@@ -42,6 +45,13 @@ def wait_for(number: int) -> None:
     while noted() < number:
         assert time.monotonic() < end, f"{noted()} of {number} have run after {PATIENCE} s"
         time.sleep(LOOK_AGAIN)
+
+
+async def ran(number: int) -> None:
+    """The same, where an event loop runs them."""
+    async with asyncio.timeout(PATIENCE):
+        while noted() < number:  # noqa: ASYNC110 - a file that other processes write to has no event
+            await asyncio.sleep(LOOK_AGAIN)
 
 
 def ready() -> None:

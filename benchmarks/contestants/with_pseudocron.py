@@ -1,4 +1,4 @@
-"""Defers and drains jobs with pseudocron, in the default store of the working folder."""
+"""Defers and drains jobs with pseudocron, in the store that the environment names, else in the working folder."""
 
 from __future__ import annotations
 
@@ -8,15 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.contestants.taking_part import (
-    LOOK_AGAIN,
-    PATIENCE,
-    SYNCHRONOUS,
-    note,
-    noted,
-    ready,
-    serve,
-)
+from benchmarks.contestants.taking_part import AT_LEAST_ONCE, SYNCHRONOUS, note, ran, ready, serve
 from pseudocron import Crons, PseudoCronMiddleware
 from pseudocron.backends.file import File
 from pseudocron.backends.jobs import JobState
@@ -42,14 +34,17 @@ def plain(number: int) -> None:
 
 
 async def _open() -> Mapping[str, object]:
-    """Open the store, which the first `defer` would else do; its durability, as its connection tells it."""
+    """Open the store, which the first `defer` would else do; what it promises."""
     assert await crons.job("none") is None
     backend = crons.backend
-    assert isinstance(backend, File)
+    return {"store": _durability(backend) if isinstance(backend, File) else AT_LEAST_ONCE}
+
+
+def _durability(backend: File) -> str:
     store = backend._store  # noqa: SLF001 - a pragma is told by the connection that it is of
     pragmas = ("journal_mode", "synchronous")
     journal, synchronous = store.transact(lambda db: [db.execute(f"PRAGMA {name}").fetchone()[0] for name in pragmas])
-    return {"store": f"{journal}, {SYNCHRONOUS[synchronous]}"}
+    return f"{journal}, {SYNCHRONOUS[synchronous]}"
 
 
 async def _stored(state: JobState, number: int) -> None:
@@ -112,9 +107,8 @@ async def _serving() -> AsyncIterator[None]:
 
 async def _serve(number: int) -> Mapping[str, object]:
     """Serve until so many runs are noted, by whatever processes; the most memory that this one has used until then."""
-    async with asyncio.timeout(PATIENCE), _serving():
-        while noted() < number:  # noqa: ASYNC110 - a file that other processes write to has no event
-            await asyncio.sleep(LOOK_AGAIN)
+    async with _serving():
+        await ran(number)
         return {"megabytes": _most_resident()}
 
 

@@ -1,0 +1,135 @@
+"""What crons cost on a Redis server: a claim, against the plainest lock there is; and a thousand idle processes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from statistics import median
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from benchmarks.measuring import Row, ratios, show, side_by_side, spread
+from benchmarks.redis_server import Server, serving
+from pseudocron.backends.records import Claim, Proposal
+from pseudocron.backends.redis import Redis
+from pseudocron.backends.redis.client import from_url
+from pseudocron.scheduler import READ_AGAIN
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+SLOT = datetime(2024, 1, 1, tzinfo=UTC)
+CLAIMS, ROUNDS = 300, 20
+GOAL = 1.3
+IDLE, SECONDS = 1000, 10
+MAX_AGE = 60.0
+
+
+def _backend(server: Server) -> Redis:
+    return Redis(from_url(server.url), name="Redis", app="bench")
+
+
+async def _claimed(backend: Redis) -> None:
+    """A slot of a cron that nobody has seen before."""
+    proposal = Proposal(name=uuid4().hex, slot=SLOT, worker="bench", lease=30)
+    assert isinstance(await backend.claim(proposal), Claim)
+
+
+async def _locked(client: Any) -> None:
+    assert await client.set(uuid4().hex, uuid4().hex, nx=True, px=30_000)
+
+
+def _claiming(server: Server) -> Row:
+    backend, client = _backend(server), from_url(server.url)()
+    with asyncio.Runner() as runner:
+
+        def arm(once: Callable[[], Awaitable[None]]) -> Callable[[], float]:
+            async def often() -> float:
+                began = time.perf_counter()
+                for _ in range(CLAIMS):
+                    await once()
+                return (time.perf_counter() - began) / CLAIMS * 1e6
+
+            return lambda: runner.run(often())
+
+        runner.run(backend.open())
+        arms = {"ours": arm(lambda: _claimed(backend)), "bare": arm(lambda: _locked(client))}
+        side_by_side(arms, rounds=1)
+        server.do("CONFIG", "RESETSTAT")
+        figures = side_by_side(arms, rounds=ROUNDS)
+        of_it = server.do("INFO", "commandstats")["cmdstat_evalsha"]["usec_per_call"]
+        runner.run(backend.close())
+        runner.run(client.aclose())
+    against = ratios(figures["ours"], figures["bare"])
+    took = (
+        f"{median(figures['ours']):.0f} us of {median(figures['bare']):.0f} us, of which {of_it:.0f} us in the script"
+    )
+    return Row(
+        what="claiming a slot on Redis, against `SET NX PX` of the same client",
+        goal=f"{GOAL}",
+        measured=f"{spread(against)}: {took}",
+        met=median(against) <= GOAL,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What a server has done so far, and the seconds of CPU it took."""
+
+    asked: int
+    seconds: float
+
+    @classmethod
+    def of(cls, server: Server) -> Counted:
+        """As the server tells it."""
+        asked = server.do("INFO", "commandstats").get("cmdstat_evalsha", {}).get("calls", 0)
+        cpu = server.do("INFO", "cpu")
+        return cls(int(asked), float(cpu["used_cpu_user"]) + float(cpu["used_cpu_sys"]))
+
+
+async def _idle(backend: Redis, first: float) -> None:
+    """Ask the gate as often as a process does that is visited and has nothing to do."""
+    await asyncio.sleep(first)
+    while True:
+        await backend.fresh_for(MAX_AGE)
+        await asyncio.sleep(READ_AGAIN)
+
+
+async def _idling(server: Server) -> tuple[float, float]:
+    """Scripts, and seconds of CPU, in each second."""
+    async with AsyncExitStack() as stack:
+        backends = [_backend(server) for _ in range(IDLE)]
+        for backend in backends:
+            await backend.open()
+            stack.push_async_callback(backend.close)
+        await backends[0].enter(MAX_AGE)
+        tasks = [asyncio.ensure_future(_idle(one, at / IDLE)) for at, one in enumerate(backends)]
+        await asyncio.sleep(2 * READ_AGAIN)
+        before, began = Counted.of(server), time.monotonic()
+        await asyncio.sleep(SECONDS)
+        after, taken = Counted.of(server), time.monotonic() - began
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return (after.asked - before.asked) / taken, (after.seconds - before.seconds) / taken
+
+
+def measure() -> list[Row]:
+    """The rows of this benchmark."""
+    with serving() as server:
+        claiming = _claiming(server)
+        asked, seconds = asyncio.run(_idling(server))
+    load = Row(
+        what=f"load on Redis of {IDLE:,} processes that are visited and have nothing to do",
+        goal="none",
+        measured=f"{asked:,.0f} questions and {seconds * 1e3:.0f} ms of its CPU a second",
+        met=None,
+    )
+    return [claiming, load]
+
+
+if __name__ == "__main__":
+    show(measure())

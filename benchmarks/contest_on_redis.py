@@ -1,0 +1,84 @@
+"""How many jobs a second are deferred, and how many run, on a Redis server, against other queues on the same."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from benchmarks.contest import FEW, OURS, Contestant, deferred, drained, fill, rates, row
+from benchmarks.measuring import Row, show
+from benchmarks.redis_server import KEEPING, serving
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+GOAL = 1.5
+"""Times the best peer."""
+NUMBER = 5000
+"""How many jobs; RQ does the few at the same rate."""
+
+
+@contextmanager
+def on_redis(folder: Path) -> Iterator[Mapping[str, str]]:
+    """A server whose data are in the folder, under the names by which the contestants look for it."""
+    with serving(folder, options=KEEPING) as server:
+        yield {"REDIS_URL": server.url, "PSEUDOCRON_BACKEND": server.url}
+
+
+MINE = replace(OURS, number=NUMBER, beside=on_redis)
+ARQ = Contestant(name="arq", program="with_arq", number=NUMBER, beside=on_redis)
+TASKIQ = Contestant(name="taskiq", program="with_taskiq", number=NUMBER, beside=on_redis)
+RQ = Contestant(name="RQ", program="with_rq", number=FEW, beside=on_redis)
+PEERS = (ARQ, TASKIQ)
+"""Those that promise what we do; RQ, which has no such promise, stands beside them."""
+ON = "on Redis (appendonly, everysec)"
+
+
+def _deferring() -> list[Row]:
+    ours = {verb: replace(MINE, name=verb, verb=verb) for verb in ("defer", "defer_many")}
+    many = replace(RQ, name="RQ, enqueue_many", verb="defer_many")
+    found = rates([*ours.values(), *PEERS, RQ, many], deferred)
+    peers = {peer.name: found[peer.name] for peer in PEERS}
+    rq, at_once = ({each.name: found[each.name]} for each in (RQ, many))
+    what = f"deferring {NUMBER:,} jobs {ON}"
+    return [
+        row(f"{what}, one by one", found["defer"], peers, goal=GOAL, beside=rq),
+        row(
+            f"{what}, `defer_many(...)` at once; arq and taskiq one by one",
+            found["defer_many"],
+            peers,
+            goal=GOAL,
+            beside=at_once,
+        ),
+    ]
+
+
+def _draining() -> list[Row]:
+    one = replace(MINE, name="one", verb="drain")
+    wide = replace(one, name="wide", environ={"PSEUDOCRON_CONCURRENCY": "100"})
+    alone, rq = [replace(peer, verb="drain") for peer in PEERS], replace(RQ, verb="drain")
+    four = [replace(each, name=f"{each.name}, four", processes=4) for each in (one, *alone)]
+    with ExitStack() as stack:
+        contestants = [one, wide, *alone, rq, *four]
+        full = fill(contestants, stack)
+        found = rates(contestants, lambda each: drained(each, full[each.name]))
+    what = f"draining {NUMBER:,} due jobs {ON}"
+    peers = {peer.name: found[peer.name] for peer in alone}
+    beside = {rq.name: found[rq.name]}
+    fours = {peer.name: found[peer.name] for peer in four[1:]}
+    return [
+        row(f"{what}; one process", found["one"], peers, goal=GOAL, beside=beside),
+        row(f"{what}; one process, concurrency 100", found["wide"], peers, goal=GOAL, beside=beside),
+        row(f"{what}; four processes", found[four[0].name], fours, goal=GOAL),
+    ]
+
+
+def measure() -> list[Row]:
+    """The rows of this benchmark."""
+    return [*_deferring(), *_draining()]
+
+
+if __name__ == "__main__":
+    show(measure())
