@@ -14,7 +14,10 @@ NETWORK = frozenset(
         *("gfs2", "glusterfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2", "smb3", "smbfs"),
     }
 )
-"""The types of file systems that other machines may have mounted too. 9p is none: sandboxes show their own disk by it."""
+"""The types of file systems that other machines may have mounted too.
+
+9p is left out: by it sandboxes and virtual machines see the disk of their own host.
+"""
 
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
