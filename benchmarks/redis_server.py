@@ -40,12 +40,13 @@ def free_port() -> int:
 
 @dataclass
 class Server:
-    """A server on a free port, with a folder of its own."""
+    """A server on a free port, with a folder of its own, and perhaps a configuration file beside its options."""
 
     folder: Path
     options: tuple[str, ...] = FORGETFUL
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
+    file: tuple[str, ...] = ()
 
     @property
     def url(self) -> str:
@@ -56,7 +57,7 @@ class Server:
         """Start it, and wait until it answers."""
         words = ("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), *self.options)
         with (self.folder / "redis.log").open("ab") as log:
-            self.process = subprocess.Popen([binary(), *words], stdout=log, stderr=log)
+            self.process = subprocess.Popen([binary(), *self.file, *words], stdout=log, stderr=log)
         self.wait()
 
     def wait(self, seconds: float = 10) -> None:

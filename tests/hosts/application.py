@@ -37,12 +37,12 @@ def note(name: str, *words: object) -> None:
 @crons.every(float(os.environ["HOST_EVERY"]), coalesce=False, max_instances=100)
 async def beat() -> None:
     run = current_run()
-    note("slots", round(run.slot.timestamp() * 1_000_000), run.fence, os.getppid())
+    note("slots", round(run.slot.timestamp() * 1_000_000), run.fence, os.getpgrp())
 
 
 @crons.task
 async def work(number: int) -> None:
-    note("jobs", number, current_run().fence, os.getppid())
+    note("jobs", number, current_run().fence, os.getpgrp())
 
 
 async def serve(scope: Scope, _receive: Receive, send: Send) -> None:
@@ -57,4 +57,5 @@ async def serve(scope: Scope, _receive: Receive, send: Send) -> None:
 
 # The middleware takes the one watch that there is over its crons.
 watch = _watches[id(crons)] = Watch(crons, Host(now=lambda: utcnow() + AHEAD))
-app = PseudoCronMiddleware(serve, crons=crons, ticker=True)
+roles = os.environ["HOST_ROLES"].split()
+app = PseudoCronMiddleware(serve, crons=crons, ticker="ticks" in roles, execute="executes" in roles)

@@ -51,3 +51,23 @@ def _agrees(server: Server, nodes: int) -> bool:
     told = server.do("CLUSTER", "INFO")
     said = told if isinstance(told, dict) else dict(line.split(":") for line in told.split())
     return said["cluster_state"] == "ok" and int(said["cluster_known_nodes"]) == nodes
+
+
+@contextmanager
+def sentinel(folder: Path) -> Iterator[tuple[Server, Server, Server]]:
+    """A primary, its replica, and a sentinel that puts the one into the place of the other as `mymaster`."""
+    primary = Server(_made(folder / "primary"))
+    replica = Server(_made(folder / "replica"), (*FORGETFUL, "--replicaof", "127.0.0.1", str(primary.port)))
+    words = f"monitor mymaster 127.0.0.1 {primary.port} 1", "down-after-milliseconds mymaster 500"
+    file = _made(folder / "sentinel") / "sentinel.conf"
+    file.write_text("".join(f"sentinel {word}\n" for word in words))
+    watcher = Server(file.parent, ("--sentinel",), file=(str(file),))
+    servers = (primary, replica, watcher)
+    try:
+        for server in servers:
+            server.start()
+        wait_until(lambda: watcher.do("SENTINEL", "REPLICAS", "mymaster"))
+        yield servers
+    finally:
+        for server in servers:
+            server.stop()

@@ -41,6 +41,7 @@ class Host:
         ahead: Seconds by which its clock is fast.
         every: Seconds between two slots of its cron.
         workers: How many processes serve.
+        roles: What its middleware does.
     """
 
     folder: Path
@@ -48,10 +49,17 @@ class Host:
     ahead: float = 0
     every: float = 0.1
     workers: int = 2
+    roles: str = "executes ticks"
     port: int = field(default_factory=free_port)
 
     def start(self) -> Self:
-        own = {"HOST_AHEAD": self.ahead, "HOST_NOTES": self.folder, "HOST_STORE": self.store, "HOST_EVERY": self.every}
+        own = {
+            "HOST_AHEAD": self.ahead,
+            "HOST_EVERY": self.every,
+            "HOST_NOTES": self.folder,
+            "HOST_ROLES": self.roles,
+            "HOST_STORE": self.store,
+        }
         argv = ("uvicorn", "hosts.application:app", "--port", self.port, "--workers", self.workers, "--no-access-log")
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -64,9 +72,7 @@ class Host:
         return self
 
     def stop(self) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            self.process.wait(30)
+        self.process.send_signal(signal.SIGTERM)
 
     @property
     def _log(self) -> Path:
@@ -104,6 +110,8 @@ def serving(hosts: list[Host]) -> Iterator[list[Host]]:
     finally:
         for host in hosts:
             host.stop()
+        for host in hosts:
+            host.process.wait(30)
 
 
 def notes(folder: Path, name: str) -> list[Note]:

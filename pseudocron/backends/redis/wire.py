@@ -20,7 +20,7 @@ from pseudocron.backends.redis.trouble import PATIENCE, READ_ONLY, complaint, ma
 from pseudocron.errors import BackendError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 Client: TypeAlias = Any
 """A `redis.asyncio.Redis` or `RedisCluster`, which have no type in common."""
@@ -82,7 +82,8 @@ class Wire:
     async def _part(self) -> None:
         with suppress(*TROUBLE):
             async with asyncio.timeout(CLOSE_WITHIN):
-                await self._client.aclose()
+                for client in (self._client, *_sentinels(self._client)):
+                    await client.aclose()
 
     def forsake(self) -> None:
         """In a forked child: begin anew, and never touch what is the parent's.
@@ -181,3 +182,9 @@ def _forsake_all() -> None:
 
 atexit.register(_close_all)
 os.register_at_fork(after_in_child=_forsake_all)
+
+
+def _sentinels(client: Client) -> Sequence[Client]:
+    """Whom a client asks for the primary, where it does: it leaves them open when it is closed itself."""
+    pool = getattr(client, "connection_pool", None)
+    return getattr(getattr(pool, "sentinel_manager", None), "sentinels", ())

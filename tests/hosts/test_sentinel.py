@@ -1,0 +1,46 @@
+"""A primary dies, a sentinel puts its replica in its place, and the crons and jobs go on there."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from redis.asyncio.sentinel import Sentinel
+from support import wait_until
+
+from hosts.cluster import sentinel
+from pseudocron.backends.jobs import JobState
+from pseudocron.crons import Crons
+from pseudocron.errors import BackendError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_after_a_failover_jobs_are_where_they_were_and_new_ones_are_taken(tmp_path: Path) -> None:
+    with sentinel(tmp_path) as (primary, replica, watcher):
+
+        def make_client() -> Any:
+            return Sentinel([("127.0.0.1", watcher.port)]).master_for("mymaster")  # type: ignore[no-untyped-call]
+
+        crons = Crons(backend=make_client)
+
+        @crons.task
+        def work(number: int) -> None: ...
+
+        handle = work.defer_sync(1)
+        wait_until(lambda: replica.do("EXISTS", f"{{pseudocron}}:job:{handle.id}"))
+        primary.kill()
+
+        def taken() -> bool:
+            try:
+                work.defer_sync(2)
+            except BackendError:
+                return False
+            return True
+
+        wait_until(taken)
+        job = asyncio.run(crons.job(handle.id))
+        assert job
+        assert job.state is JobState.PENDING
+        asyncio.run(crons.connect().close())
