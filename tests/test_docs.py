@@ -6,13 +6,15 @@ import inspect
 import re
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 
-from pseudocron import PseudoCronMiddleware
+from pseudocron import Crons, PseudoCronMiddleware
 from pseudocron.backends.jobs import Job, JobState
 from pseudocron.backends.records import Outcome, Reason, Run
+from pseudocron.backends.redis.scripts import SCRIPTS
 from pseudocron.cli import main
 from pseudocron.cli.running import EXIT
 from pseudocron.context import CurrentRun
@@ -103,6 +105,24 @@ INSTRUMENTATION = (ROOT / "docs/reference/instrumentation.md").read_text(encodin
 @pytest.mark.parametrize("word", [*Happening, *Event.__dataclass_fields__])
 def test_what_a_hook_is_told_stands_in_the_reference_of_instrumentation(word: str) -> None:
     assert f"| `{word}` |" in INSTRUMENTATION
+
+
+REDIS = (ROOT / "docs/reference/redis.md").read_text(encoding="utf-8")
+LUA = "".join(script.body for script in SCRIPTS.values())
+KEYS = {word for named in re.findall(r"\bkey\(([^()]*)", LUA) for word in re.findall(r"'(\w+)'", named)} - {"pending"}
+
+
+@pytest.mark.parametrize("key", sorted(KEYS))
+def test_what_is_stored_on_a_redis_server_stands_in_its_reference(key: str) -> None:
+    assert re.search(rf"`{key}[`:]", REDIS)
+
+
+@pytest.mark.parametrize("example", re.findall(r"```python\n(.*?)```", REDIS, re.DOTALL))
+def test_an_example_of_the_reference_makes_a_client_that_is_taken(example: str) -> None:
+    names: dict[str, Any] = {"Crons": Crons}
+    exec(example, names)  # noqa: S102 - it is ours
+    assert Crons(backend=names["make_client"]).connect() is not None
+    assert callable(names["make_client"]().evalsha)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
