@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from http.client import HTTPConnection
@@ -22,12 +23,25 @@ SCRIPT = Path(__file__).parents[2] / "examples" / "distributed" / "three_hosts.p
 NAMES = ("anna", "bert", "carl")
 
 
+def ports_in_a_row(count: int) -> int:
+    """The first of some that are free."""
+    while True:
+        first = free_port()
+        try:
+            for port in range(first, first + count):
+                with socket.socket() as one:
+                    one.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        return first
+
+
 class Hosts:
     """The script, and what it has printed."""
 
     def __init__(self, folder: Path, **environ: str) -> None:
         self._printed = folder / "printed"
-        self.port = free_port()
+        self.port = ports_in_a_row(len(NAMES))
         ports = {"PORT": str(self.port), "REDIS_PORT": str(free_port())}
         with self._printed.open("wb") as out:
             self.process = subprocess.Popen(
@@ -72,7 +86,7 @@ def hosts(tmp_path: Path, path_with_redis: str) -> Iterator[Hosts]:
 
 
 def test_of_three_hosts_each_cron_runs_on_one_and_a_job_is_done_by_any(hosts: Hosts) -> None:
-    wait_until(lambda: all(hosts.ask("GET", "/", host) for host in range(3)))
+    wait_until(lambda: all(hosts.ask("GET", "/", host) for host in range(3)), 30)
     for host, name in enumerate(NAMES):
         assert f"this is {name}" in hosts.ask("GET", "/", host)
         assert hosts.ask("POST", f"/mail/{name}@example.org", host) == f"{name} will see to it\n"
