@@ -85,9 +85,10 @@ class Backend(Queue):
            `max_instances` leases are living it waits on (`OVERLAP`, not recorded); a paused cron's waits on
            too (`PAUSED`, not recorded). Otherwise it waits no more, and the claim's attempt is one higher;
         3. without: not above the mark, `TAKEN`; then the mark grows to the slot, whatever follows: a paused
-           cron is `PAUSED` and a cron with `max_instances` living leases `OVERLAP`, both recorded as skips;
+           cron is `PAUSED` and a cron with `max_instances` living leases `OVERLAP`, both recorded as skips, the
+           latter with the runs whose leases these are;
         4. else the claim is granted: a fence higher than any before it of this cron, a lease that ends
-           `lease` seconds from now, and a run in the history.
+           `lease` seconds from now, and a run in the history, with what it has `waited` for.
 
         With `manual` rules 1 to 3 fall away: the slot is the moment of the claim by the backend's clock, whatever
         was proposed; the mark stays, or stays unset; a paused cron is claimed all the same. Where `max_instances`
@@ -99,8 +100,8 @@ class Backend(Queue):
     async def skip(self, skips: Sequence[Skip]) -> None:
         """Record slots that will not run, and let the marks grow to them.
 
-        A skip of the same reason as the cron's newest line of history is added to that line. A skip that is
-        not above the mark is not recorded again.
+        A skip of the same reason as the cron's newest line of history is added to that line, which then reaches from
+        the lower `first` to the higher `slot`. A skip that is not above the mark is not recorded again.
         A `clock_back` skip is of slots up to the mark, to which the clock comes a second time. It leaves the mark
         as it is, and is recorded if it is above the cron's last one, so that many looks record it once.
         """

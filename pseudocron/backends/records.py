@@ -44,6 +44,32 @@ class Refusal(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Waited:
+    """Where the lateness of a run comes from: seconds from when its slot came due until the look began that claimed it.
+
+    They are what the process that looked knows of itself; others may have been held up otherwise. What is left of the
+    lateness is the cron's jitter, before, and the look with its claim, behind.
+
+    Args:
+        request: Nobody came by: no request, no ticker, no `tick`.
+        gate: The gate was fresh, so that who came by did not look. Known of the last hundred times that it was read.
+        place: This process had no free place, or the cron none of its own, so that another run had to end.
+    """
+
+    request: float = 0.0
+    gate: float = 0.0
+    place: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocker:
+    """A run in the way of another one, by whose lease it was living."""
+
+    run_id: str
+    worker: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
     """What a process asks for when it wants to run one slot.
 
@@ -56,6 +82,7 @@ class Proposal:
         recover: Whether the slot is to be claimed anew if the run is lost or interrupted.
         recovers: The `run_id` of a lost or interrupted run whose slot this claim takes over.
         manual: Somebody wants a run now, whatever the schedule says; goes with neither `recover` nor `recovers`.
+        waited: What the slot has waited for, to be recorded with its run; None where nobody measured it.
     """
 
     name: str
@@ -66,6 +93,7 @@ class Proposal:
     recover: bool = False
     recovers: str | None = None
     manual: bool = False
+    waited: Waited | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,12 +114,25 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skip:
-    """Slots that will not run: the latest of them, how many they are, and why."""
+    """Slots that will not run: the latest of them, how many they are, and why.
+
+    Args:
+        name: The cron's name.
+        slot: The latest of them.
+        reason: Why.
+        slots: How many they are.
+        first: The first of them; None if that is the latest.
+        since: As far as is known: of `no_traffic` the last look before, of `backend_down` when the store went away.
+        blockers: Of an `overlap`: the runs that were living.
+    """
 
     name: str
     slot: datetime
     reason: Reason
     slots: int = 1
+    first: datetime | None = None
+    since: datetime | None = None
+    blockers: tuple[Blocker, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,8 +149,8 @@ class Run:
     """One line of a cron's history, of a run or of slots that were skipped.
 
     `outcome` is None while the run goes on. A skip has a `reason`, and stands for `slots` slots of which
-    `slot` is the latest; its `started` and `ended` say when the first and the last of them were recorded,
-    its `fence` and `attempt` are 0.
+    `slot` is the latest and `first` the first; its `started` and `ended` say when the first and the last of them
+    were recorded, its `fence` and `attempt` are 0, its `since` and `blockers` are those of its first `Skip`.
     """
 
     run_id: str
@@ -123,6 +164,10 @@ class Run:
     outcome: Outcome | None = None
     reason: Reason | None = None
     slots: int = 1
+    first: datetime | None = None
+    since: datetime | None = None
+    blockers: tuple[Blocker, ...] = ()
+    waited: Waited | None = None
     error: str | None = None
     output: str | None = None
 

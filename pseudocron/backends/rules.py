@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Literal
 from uuid import uuid4
 
-from pseudocron.backends.records import Claim, Outcome, Reason, Refusal, Run, Skip
+from pseudocron.backends.records import Blocker, Claim, Outcome, Reason, Refusal, Run, Skip, Waited
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
     from pseudocron.backends.records import Proposal
@@ -44,11 +47,12 @@ def _taken(proposal: Proposal, mark: datetime | None, orphan: Run | None) -> boo
     return orphan is None or orphan.slot != proposal.slot
 
 
-def skip_for(proposal: Proposal, why: Refusal) -> Skip | None:
-    """The skip that a refused claim records, if it does; the mark then grows to its slot."""
+def skip_for(proposal: Proposal, why: Refusal, living: Iterable[Blocker]) -> Skip | None:
+    """The skip that a refused claim records, if it does, `living` in its way; the mark then grows to its slot."""
     if why not in {Refusal.OVERLAP, Refusal.PAUSED} or proposal.recovers is not None or proposal.manual:
         return None
-    return Skip(name=proposal.name, slot=proposal.slot, reason=Reason(why.value))
+    blockers = tuple(living) if why is Refusal.OVERLAP else ()
+    return Skip(name=proposal.name, slot=proposal.slot, reason=Reason(why.value), blockers=blockers)
 
 
 def grows(skip: Skip) -> Literal["mark", "back"]:
@@ -66,6 +70,7 @@ def granted(proposal: Proposal, *, fence: int, orphan: Run | None, now: datetime
         attempt=orphan.attempt + 1 if orphan else 1,
         worker=proposal.worker,
         started=now,
+        waited=proposal.waited,
     )
 
 
@@ -95,4 +100,30 @@ def skipped(skip: Skip, *, worker: str, now: datetime) -> Run:
         outcome=Outcome.SKIPPED,
         reason=skip.reason,
         slots=skip.slots,
+        first=skip.first or skip.slot,
+        since=skip.since,
+        blockers=skip.blockers,
     )
+
+
+def merged(line: Run, skip: Skip, *, now: datetime) -> Run:
+    """The line of history to which slots are added that are skipped for the same reason."""
+    first = min(line.first or line.slot, skip.first or skip.slot)
+    return replace(line, slot=max(line.slot, skip.slot), first=first, ended=now, slots=line.slots + skip.slots)
+
+
+def text_of(parts: Waited | tuple[Blocker, ...] | None) -> str | None:
+    """How the structured parts of a line are kept where there are texts only; None of nothing."""
+    if isinstance(parts, Waited):
+        return json.dumps(asdict(parts))
+    return json.dumps([asdict(blocker) for blocker in parts]) if parts else None
+
+
+def waited_of(text: str) -> Waited:
+    """What a run waited for, of its text."""
+    return Waited(**json.loads(text))
+
+
+def blockers_of(text: str) -> tuple[Blocker, ...]:
+    """The runs in the way, of their text."""
+    return tuple(Blocker(**blocker) for blocker in json.loads(text))

@@ -54,7 +54,8 @@ def command(script: str, *args: object) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(HERE.parent)}
+    before = os.environ.get("PYTHONPATH")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(HERE.parent), before)))}
 
 
 def run(script: str, *args: object) -> str:

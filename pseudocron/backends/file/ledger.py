@@ -6,8 +6,32 @@ from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from pseudocron.backends.records import Claim, Outcome, Proposal, Reaped, Reason, Refusal, Result, Run, Skip, State
-from pseudocron.backends.rules import RECOVERABLE, claim_of, granted, grows, refusal, skip_for, skipped
+from pseudocron.backends.records import (
+    Blocker,
+    Claim,
+    Outcome,
+    Proposal,
+    Reaped,
+    Reason,
+    Refusal,
+    Result,
+    Run,
+    Skip,
+    State,
+)
+from pseudocron.backends.rules import (
+    RECOVERABLE,
+    blockers_of,
+    claim_of,
+    granted,
+    grows,
+    merged,
+    refusal,
+    skip_for,
+    skipped,
+    text_of,
+    waited_of,
+)
 from pseudocron.capture import kept
 
 if TYPE_CHECKING:
@@ -20,16 +44,19 @@ MICROSECOND = timedelta(microseconds=1)
 RUN = tuple(column.name for column in fields(Run))
 BRIEF = tuple(column for column in RUN if column not in {"error", "output"})
 
+INSTANTS = ("slot", "started", "ended", "first", "since")
+PARTS = ("blockers", "waited")
+
 KNOW = "INSERT INTO crons (name) VALUES (?) ON CONFLICT (name) DO NOTHING"
 FIRST_MARK = """
     INSERT INTO crons (name, mark) VALUES (?, ?)
     ON CONFLICT (name) DO UPDATE SET mark = excluded.mark WHERE mark IS NULL"""
+LIVING = "SELECT run_id, worker FROM runs WHERE name = ? AND lease IS NOT NULL ORDER BY id"
 GROW = "UPDATE crons SET {0} = max(ifnull({0}, ?), ?) WHERE name = ?"
-LIVING = "SELECT count(*) FROM runs WHERE name = ? AND lease IS NOT NULL"
 INSERT = f"""
     INSERT INTO runs ({", ".join(RUN)}, lease, recover)
     VALUES ({", ".join(f":{column}" for column in RUN)}, :lease, :recover)"""  # noqa: S608  our own names
-MERGE = "UPDATE runs SET slot = max(slot, ?), ended = ?, slots = slots + ? WHERE run_id = ?"
+MERGE = "UPDATE runs SET slot = ?, first = ?, ended = ?, slots = ? WHERE run_id = ?"
 RENEW = "UPDATE runs SET lease = ? WHERE run_id = ? AND fence = ? AND lease IS NOT NULL"
 END = "UPDATE runs SET outcome = ?, ended = ?, error = ?, output = ?, waits = recover AND ? WHERE run_id = ?"
 RELEASE = "UPDATE runs SET lease = NULL WHERE run_id = ? AND fence = ? AND outcome IS NOT NULL"
@@ -76,7 +103,7 @@ class Ledger:
             runs=cron["claims"],
             failures=cron["failures"],
             missed=cron["missed"],
-            running=self._living(name),
+            running=len(self._living(name)),
             last=self._run("name = ? AND reason IS NULL ORDER BY id DESC", name),
         )
 
@@ -86,10 +113,10 @@ class Ledger:
         orphan = self._run("run_id = ? AND name = ? AND waits", proposal.recovers, name)
         mark, paused = self._mark(name)
         living = self._living(name)
-        why = refusal(proposal, now=self._now, mark=mark, paused=paused, living=living, orphan=orphan)
+        why = refusal(proposal, now=self._now, mark=mark, paused=paused, living=len(living), orphan=orphan)
         if why is None:
             return self._grant(proposal, orphan)
-        if skip := skip_for(proposal, why):
+        if skip := skip_for(proposal, why, living):
             self._record(skip, worker=proposal.worker)
         return why
 
@@ -121,7 +148,10 @@ class Ledger:
         self._db.execute("UPDATE crons SET missed = missed + ? WHERE name = ?", (skip.slots, skip.name))
         newest = self._run("name = ? ORDER BY id DESC", skip.name)
         if newest and newest.reason == skip.reason:
-            self._db.execute(MERGE, (micros(skip.slot), micros(self._now), skip.slots, newest.run_id))
+            line = merged(newest, skip, now=self._now)
+            self._db.execute(
+                MERGE, (micros(line.slot), _micros(line.first), micros(self._now), line.slots, line.run_id)
+            )
         else:
             self._insert(skipped(skip, worker=worker, now=self._now))
             self._trim(skip.name)
@@ -201,16 +231,17 @@ class Ledger:
         self._db.execute(KNOW, (name,))
         self._db.execute(GROW.format(column), (micros(slot), micros(slot), name))
 
-    def _living(self, name: str) -> int:
-        return int(self._db.execute(LIVING, (name,)).fetchone()[0])
+    def _living(self, name: str) -> list[Blocker]:
+        return [Blocker(run_id=run_id, worker=worker) for run_id, worker in self._db.execute(LIVING, (name,))]
 
     def _lease(self, seconds: float) -> int:
         return micros(self._now + timedelta(seconds=seconds))
 
     def _insert(self, run: Run, *, lease: int | None = None, recover: bool = False) -> None:
         line = {column: getattr(run, column) for column in RUN}
-        instants = {"slot": micros(run.slot), "started": micros(run.started), "ended": run.ended and micros(run.ended)}
-        self._db.execute(INSERT, line | instants | {"lease": lease, "recover": recover})
+        instants = {column: _micros(line[column]) for column in INSTANTS}
+        parts = {column: text_of(line[column]) for column in PARTS}
+        self._db.execute(INSERT, line | instants | parts | {"lease": lease, "recover": recover})
 
     def _runs(self, where: str, *values: object, columns: Sequence[str] = RUN) -> list[Run]:
         lines = self._db.execute(f"SELECT {', '.join(columns)} FROM runs WHERE {where}", values)  # noqa: S608  our own
@@ -224,15 +255,12 @@ class Ledger:
 
 
 def _run(line: sqlite3.Row) -> Run:
-    ended, outcome, reason = line["ended"], line["outcome"], line["reason"]
-    read = {
-        "slot": instant(line["slot"]),
-        "started": instant(line["started"]),
-        "ended": None if ended is None else instant(ended),
-        "outcome": outcome and Outcome(outcome),
-        "reason": reason and Reason(reason),
-    }
-    return Run(**dict(line) | read)
+    said = {column: value for column, value in dict(line).items() if value is not None}
+    return Run(**said | {column: read(said[column]) for column, read in READ.items() if column in said})
+
+
+def _micros(moment: datetime | None) -> int | None:
+    return None if moment is None else micros(moment)
 
 
 def micros(moment: datetime) -> int:
@@ -243,3 +271,12 @@ def micros(moment: datetime) -> int:
 def instant(since_epoch: int) -> datetime:
     """The aware UTC instant so many microseconds after the Unix epoch."""
     return EPOCH + since_epoch * MICROSECOND
+
+
+READ = dict.fromkeys(INSTANTS, instant) | {
+    "outcome": Outcome,
+    "reason": Reason,
+    "blockers": blockers_of,
+    "waited": waited_of,
+}
+"""How a column of a line is read where it says something; as it is, unless it is one of these."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pseudocron.backends.memory.queue import Jobs
-from pseudocron.backends.memory.slots import Slots, Store
+from pseudocron.backends.memory.slots import Slots
+from pseudocron.backends.memory.store import Store
 from pseudocron.host import Host
 
 __all__ = ["Memory", "Store"]

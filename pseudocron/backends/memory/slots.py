@@ -2,86 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from threading import Lock
+from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, ClassVar
 
 from pseudocron.backends.base import Backend
-from pseudocron.backends.memory.shelf import Shelf
+from pseudocron.backends.memory.store import Cron, Line, Store
 from pseudocron.backends.records import Claim, Outcome, Proposal, Reaped, Refusal, Result, Run, Skip, State
-from pseudocron.backends.rules import RECOVERABLE, claim_of, granted, grows, refusal, skip_for, skipped
+from pseudocron.backends.rules import RECOVERABLE, claim_of, granted, grows, merged, refusal, skip_for, skipped
 from pseudocron.capture import kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
-
-
-@dataclass(slots=True)
-class Cron:
-    """What is kept of a cron for ever; its claims give the fence."""
-
-    mark: datetime | None = None
-    back: datetime | None = None
-    paused: bool = False
-    claims: int = 0
-    failures: int = 0
-    missed: int = 0
-
-    def grow(self, slot: datetime) -> None:
-        """Raise the mark to a slot, if that is higher."""
-        self.mark = slot if self.mark is None else max(self.mark, slot)
-
-    def skip(self, skip: Skip) -> None:
-        """Count slots that will not run."""
-        if grows(skip) == "mark":
-            self.grow(skip.slot)
-        else:
-            self.back = skip.slot
-        self.missed += skip.slots
-
-
-@dataclass(slots=True)
-class Line:
-    """A line of the history, the end of its lease, and whether it is, and waits, to be recovered."""
-
-    run: Run
-    lease: datetime | None = None
-    recover: bool = False
-    waits: bool = False
-
-    @property
-    def settled(self) -> bool:
-        """Whether nothing more can happen to it, so that it may be forgotten."""
-        return self.run.outcome is not None and self.lease is None and not self.waits
-
-
-@dataclass(slots=True)
-class Store:
-    """What all `Memory` objects share that stand for processes with the same store."""
-
-    lock: Lock = field(default_factory=Lock)
-    gate: datetime | None = None
-    crons: dict[str, Cron] = field(default_factory=dict)
-    lines: list[Line] = field(default_factory=list)
-    shelf: Shelf = field(default_factory=Shelf)
-
-    def cron(self, name: str) -> Cron:
-        """What is known of a cron, from now on."""
-        return self.crons.setdefault(name, Cron())
-
-    def of(self, name: str) -> list[Line]:
-        """A cron's history, oldest first."""
-        return [line for line in self.lines if line.run.name == name]
-
-    def living(self, name: str) -> int:
-        """How many leases of a cron are living."""
-        return sum(line.lease is not None for line in self.of(name))
-
-    def own(self, claim: Claim) -> Line | None:
-        """The line of a claim, if it is still there."""
-        own = (line for line in self.lines if line.run.run_id == claim.run_id and line.run.fence == claim.fence)
-        return next(own, None)
+    from datetime import datetime
 
 
 class Slots(Backend):
@@ -148,7 +81,7 @@ class Slots(Backend):
             runs=cron.claims,
             failures=cron.failures,
             missed=cron.missed,
-            running=self._store.living(name),
+            running=len(self._store.living(name)),
             last=runs[-1] if runs else None,
         )
 
@@ -157,17 +90,18 @@ class Slots(Backend):
         with self._store.lock:
             orphan = self._orphan(proposal)
             cron = self._store.crons.get(proposal.name, Cron())
+            living = self._store.living(proposal.name)
             why = refusal(
                 proposal,
                 now=self._now(),
                 mark=cron.mark,
                 paused=cron.paused,
-                living=self._store.living(proposal.name),
+                living=len(living),
                 orphan=orphan.run if orphan else None,
             )
             if why is None:
                 return self._grant(proposal, orphan)
-            if skip := skip_for(proposal, why):
+            if skip := skip_for(proposal, why, living):
                 self._skip(skip, worker=proposal.worker)
             return why
 
@@ -201,8 +135,7 @@ class Slots(Backend):
         cron.skip(skip)
         newest = next(reversed(self._store.of(skip.name)), None)
         if newest and newest.run.reason == skip.reason:
-            slot, slots = max(newest.run.slot, skip.slot), newest.run.slots + skip.slots
-            newest.run = replace(newest.run, slot=slot, ended=now, slots=slots)
+            newest.run = merged(newest.run, skip, now=now)
             return
         self._store.lines.append(Line(run=skipped(skip, worker=worker, now=now)))
         self._trim(skip.name)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pseudocron.backends.jobs import Job, JobState
 from pseudocron.backends.records import Outcome, Reason, Run, State
+from pseudocron.backends.rules import blockers_of, waited_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -75,6 +76,10 @@ RUN = _kinds(
     outcome=Outcome,
     reason=Reason,
     slots=int,
+    first=instant,
+    since=instant,
+    blockers=blockers_of,
+    waited=waited_of,
 )
 BRIEF = [field for field in RUN if field not in {"error", "output"}]
 """A line of the history without its long texts."""

@@ -8,7 +8,7 @@ from uuid import uuid4
 from pseudocron.backends.base import Backend
 from pseudocron.backends.records import Claim, Reaped, Refusal
 from pseudocron.backends.redis.records import BRIEF, instant, micros, micros_of, run_of, state_of
-from pseudocron.backends.rules import claim_of, grows
+from pseudocron.backends.rules import claim_of, grows, text_of
 from pseudocron.capture import kept
 
 if TYPE_CHECKING:
@@ -85,22 +85,13 @@ class Slots(Backend):
             recover=proposal.recover,
             recovers=proposal.recovers,
             manual=proposal.manual,
+            waited=text_of(proposal.waited),
         )
         return Refusal(answer) if isinstance(answer, str) else claim_of(run_of(answer))
 
     async def skip(self, skips: Sequence[Skip]) -> None:
         """See `Backend.skip`."""
-        lines = [
-            {
-                "run_id": uuid4().hex,
-                "name": skip.name,
-                "slot": micros(skip.slot),
-                "reason": skip.reason,
-                "slots": skip.slots,
-                "grows": grows(skip),
-            }
-            for skip in skips
-        ]
+        lines = [_line(skip) for skip in skips]
         if lines:
             await self._ask("skip", skips=lines)
 
@@ -156,3 +147,19 @@ class Slots(Backend):
     async def reset(self, name: str, mark: datetime) -> None:
         """See `Backend.reset`."""
         await self._ask("reset", name=name, mark=micros(mark))
+
+
+def _line(skip: Skip) -> dict[str, object]:
+    """Slots that are skipped, as the script takes them."""
+    line = {
+        "run_id": uuid4().hex,
+        "name": skip.name,
+        "slot": micros(skip.slot),
+        "first": micros(skip.first or skip.slot),
+        "since": skip.since and micros(skip.since),
+        "reason": skip.reason,
+        "slots": skip.slots,
+        "grows": grows(skip),
+        "blockers": text_of(skip.blockers),
+    }
+    return {word: value for word, value in line.items() if value is not None}

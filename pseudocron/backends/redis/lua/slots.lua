@@ -97,13 +97,16 @@ local function skip(one, worker)
   local newest = call('ZREVRANGE', key('lines', one.name), 0, 0)[1]
   local last = newest and record(key('run', newest))
   if last and last.reason == one.reason then
-    local slot = math.max(tonumber(last.slot), one.slot)
-    set(key('run', newest), {slot = slot, ended = now, slots = tonumber(last.slots) + one.slots})
+    set(key('run', newest), {
+      slot = math.max(tonumber(last.slot), one.slot), first = math.min(tonumber(last.first), one.first),
+      ended = now, slots = tonumber(last.slots) + one.slots
+    })
     return
   end
   write {
     run_id = one.run_id, name = one.name, slot = one.slot, fence = 0, attempt = 0, worker = worker,
-    started = now, ended = now, outcome = 'skipped', reason = one.reason, slots = one.slots
+    started = now, ended = now, outcome = 'skipped', reason = one.reason, slots = one.slots,
+    first = one.first, since = one.since, blockers = one.blockers
   }
   settle(one.run_id)
 end
@@ -174,7 +177,8 @@ local function grant(cron, orphan)
   local run = {
     run_id = token, name = arguments.name, slot = arguments.manual and now or arguments.slot,
     fence = next_fence(cron.fence), attempt = orphan and tonumber(orphan.attempt) + 1 or 1, worker = arguments.worker,
-    started = now, slots = 1, recover = arguments.recover and 1 or nil, lease = now + arguments.lease
+    started = now, slots = 1, recover = arguments.recover and 1 or nil, lease = now + arguments.lease,
+    waited = arguments.waited
   }
   local mark = not arguments.manual and math.max(cron.mark or arguments.slot, arguments.slot) or cron.mark
   set(key('cron', arguments.name), {mark = mark, fence = run.fence, claims = (cron.claims or 0) + 1, last = token})
@@ -188,6 +192,15 @@ local function grant(cron, orphan)
   return texts(run)
 end
 
+-- The living runs of the cron, as the line of a skip keeps those in its way.
+local function living()
+  local runs = {}
+  for i, id in ipairs(call('ZRANGE', key('living', arguments.name), 0, -1)) do
+    runs[i] = {run_id = id, worker = call('HGET', key('run', id), 'worker')}
+  end
+  return cjson.encode(runs)
+end
+
 function verbs.claim()
   local cron, orphan = numbers(key('cron', arguments.name), CLAIMED), nil
   if arguments.recovers then
@@ -199,7 +212,10 @@ function verbs.claim()
   end
   if (why == 'overlap' or why == 'paused') and not arguments.recovers and not arguments.manual then
     local id = token .. ':' .. why
-    skip({run_id = id, name = arguments.name, slot = arguments.slot, reason = why, slots = 1, grows = 'mark'}, arguments.worker)
+    local slot, blockers = arguments.slot, why == 'overlap' and living() or nil
+    skip({
+      run_id = id, name = arguments.name, slot = slot, first = slot, reason = why, slots = 1, grows = 'mark', blockers = blockers
+    }, arguments.worker)
   end
   return why
 end
