@@ -47,7 +47,7 @@ def _taken(proposal: Proposal, mark: datetime | None, orphan: Run | None) -> boo
     return orphan is None or orphan.slot != proposal.slot
 
 
-def skip_for(proposal: Proposal, why: Refusal, living: Iterable[Blocker]) -> Skip | None:
+def skip_for(proposal: Proposal, why: Refusal, living: Iterable[Blocker] = ()) -> Skip | None:
     """The skip that a refused claim records, if it does, `living` in its way; the mark then grows to its slot."""
     if why not in {Refusal.OVERLAP, Refusal.PAUSED} or proposal.recovers is not None or proposal.manual:
         return None
