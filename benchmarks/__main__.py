@@ -1,7 +1,8 @@
-"""Run all benchmarks, print one table, and keep it in `RESULTS.md` with what it was measured on."""
+"""Run benchmarks, print what they measure, and keep it in `RESULTS.md`, each part in its own section."""
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from importlib import import_module
@@ -27,29 +28,30 @@ ALL = (
     "pending_on_redis",
 )
 HERE = Path(__file__).parent
-RESULTS = """# Results
+RESULTS = HERE / "RESULTS.md"
+INTRODUCTION = """# Results
 
-Written by `make bench`. Ratios are of arms that take turns in one run; a figure is the median, and in brackets
-between what the middle half lies. [What is measured, and how](README.md).
-
-Measured on {machine}.
-
-{table}
+Written by `make bench`, each part when it was last measured. Ratios are of arms that take turns in one run; a figure is
+the median, and in brackets between what the middle half lies. [What is measured, and how](README.md).
 """
 
 
 def main() -> None:
     """Measure everything that is named on the command line, or everything."""
-    lines = [HEAD]
-    print(HEAD, flush=True)
     for name in sys.argv[1:] or ALL:
         began = time.monotonic()
-        for row in import_module(f"benchmarks.{name}").measure():
-            lines.append(str(row))
-            print(row, flush=True)
+        table = "\n".join([HEAD, *map(str, import_module(f"benchmarks.{name}").measure())])
+        print(table, flush=True)
         print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr)
-    if not sys.argv[1:]:
-        (HERE / "RESULTS.md").write_text(RESULTS.format(machine=machine(), table="\n".join(lines)), encoding="utf-8")
+        keep(name, f"Measured on {machine()}.\n\n{table}")
+
+
+def keep(name: str, text: str) -> None:
+    """Write a part's section anew, and leave the others as they are."""
+    sections = re.split(r"^## (\w+)\n", RESULTS.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    kept = dict(zip(sections[::2], map(str.strip, sections[1::2]), strict=True)) | {name: text}
+    parts = (f"## {part}\n\n{kept[part]}\n" for part in ALL if part in kept)
+    RESULTS.write_text("\n".join([INTRODUCTION, *parts]), encoding="utf-8")
 
 
 main()

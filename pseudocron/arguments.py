@@ -6,38 +6,19 @@ import inspect
 import json
 import types
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Mapping, MutableMapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, fields, is_dataclass
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
-from enum import Enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
-from uuid import UUID
+from typing import TYPE_CHECKING, Any, get_type_hints
 
+from pseudocron.conversion import meant, same, to_json
 from pseudocron.errors import ArgumentError, cause, show
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 LIMIT = 256 * 1024
 """Bytes of JSON that the arguments of one job may take."""
-
-CODECS: Mapping[type, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
-    datetime: (datetime.isoformat, datetime.fromisoformat),
-    date: (date.isoformat, date.fromisoformat),
-    time: (time.isoformat, time.fromisoformat),
-    timedelta: (timedelta.total_seconds, lambda seconds: timedelta(seconds=seconds)),
-    UUID: (str, UUID),
-    Decimal: (str, Decimal),
-}
-"""How a value of a type is written, and read again."""
-
-PLAIN = frozenset({str, int, float, bool, types.NoneType})
-LISTS = frozenset({list, tuple, set, frozenset})
-ABSTRACT: Mapping[Any, type] = {Sequence: list, Collection: list, Iterable: list, Mapping: dict, MutableMapping: dict}
-"""What comes back where an annotation only says what can be done with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +68,7 @@ def unpack(function: Callable[..., Any], text: str) -> inspect.BoundArguments:
     bound = plain(function, text)
     for name, value in bound.arguments.items():
         try:
-            bound.arguments[name] = _meant(value, _shape(function).hints[name])
+            bound.arguments[name] = meant(value, _shape(function).hints[name])
         except Exception as error:  # noqa: BLE001 - a dataclass or an Enum of the user's may raise anything
             raise ArgumentError(f"{_name(function)}: argument {name!r}: {show(value)}: {cause(error)}") from None
     return bound
@@ -178,108 +159,15 @@ def _of_all(parameter: inspect.Parameter, hint: Any) -> Any:
 def _json(function: Callable[..., Any], name: str, value: object) -> str:
     """One argument as JSON, if it comes back from that as it was."""
     try:
-        stored = _to_json(value)
+        stored = to_json(value)
         text = json.dumps(stored, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         text.encode()  # half of a surrogate pair can't be
-        came_back = _same(value, _meant(stored, _shape(function).hints[name]))
+        came_back = same(value, meant(stored, _shape(function).hints[name]))
     except Exception:  # noqa: BLE001 - what a dataclass or an Enum of the user's raises
         came_back = False
     if not came_back:
         raise ArgumentError(_misfit(function, name, value))
     return text
-
-
-def _to_json(value: Any) -> Any:
-    """A value in the types of JSON; `TypeError` if it is of a type, or a subclass, that is not known to come back."""
-    kind = type(value)
-    if kind in PLAIN:
-        return value
-    if kind in CODECS or isinstance(value, Enum):
-        return CODECS[kind][0](value) if kind in CODECS else _to_json(value.value)
-    if kind is dict and all(type(key) is str for key in value):
-        return {key: _to_json(item) for key, item in value.items()}
-    if kind in LISTS:
-        return [_to_json(item) for item in value]
-    if is_dataclass(kind):
-        return {one.name: _to_json(getattr(value, one.name)) for one in fields(kind) if one.init}
-    raise TypeError
-
-
-def _meant(value: Any, hint: Any) -> Any:
-    """What a stored value means where this annotation stands."""
-    hint = getattr(hint, "__supertype__", getattr(hint, "__value__", hint))  # a NewType, a type alias
-    origin, parts = get_origin(hint) or hint, get_args(hint)
-    origin = ABSTRACT.get(origin, origin)
-    if origin in {Union, types.UnionType}:
-        return _first(value, hint)
-    if origin in LISTS and isinstance(value, list | tuple):
-        return _several(value, origin, parts)
-    if origin is dict and isinstance(value, dict) and parts:
-        return {key: _meant(item, parts[1]) for key, item in value.items()}
-    return _instance(value, hint) if isinstance(hint, type) else value
-
-
-def _first(value: Any, union: Any) -> Any:
-    """What it means by the part of a union that fits best: that which would be stored just so, else the first."""
-    fitting = list(_fitting(value, get_args(union)))
-    if not fitting:
-        raise TypeError(f"must be {inspect.formatannotation(union)}")
-    return next((meant for meant in fitting if _to_json(meant) == value), fitting[0])
-
-
-def _fitting(value: Any, hints: Sequence[Any]) -> Iterator[Any]:
-    for hint in hints:
-        with suppress(Exception):  # then it is meant otherwise
-            meant = _meant(value, hint)
-            if _is_a(meant, get_origin(hint) or hint):
-                yield meant
-
-
-def _is_a(value: Any, kind: Any) -> bool:
-    """Whether it is what a type says; of what can't be asked for, such as a protocol or `Any`, everything is."""
-    try:
-        return isinstance(value, (float, int) if kind is float else kind)  # as for type checkers, an int is a float
-    except TypeError:
-        return True
-
-
-def _several(value: Sequence[Any], kind: Any, parts: Sequence[Any]) -> Any:
-    if kind is tuple and parts and parts[-1] is not Ellipsis:
-        return tuple(_meant(item, part) for item, part in zip(value, parts, strict=True))
-    return kind(_meant(item, parts[0] if parts else Any) for item in value)
-
-
-def _instance(value: Any, kind: type) -> Any:
-    if kind in CODECS:
-        return CODECS[kind][1](value)
-    if issubclass(kind, Enum):
-        return kind(value)
-    if is_dataclass(kind) and isinstance(value, dict):
-        hints = _hints(kind)
-        return kind(**{name: _meant(item, hints.get(name, Any)) for name, item in value.items()})
-    return value
-
-
-@lru_cache(maxsize=1024)
-def _hints(kind: type) -> Mapping[str, Any]:
-    return get_type_hints(kind)
-
-
-def _same(before: Any, after: Any) -> bool:
-    """Whether both are equal, and of the same types all the way down."""
-    kind = type(before)
-    if kind is not type(after):
-        return False
-    if kind in CODECS:
-        # In the hour that is repeated, two datetimes of different zones are never equal; no NaN is.
-        return bool(_to_json(before) == _to_json(after))
-    if kind is dict:
-        return _same(list(before.items()), list(after.items()))
-    if kind in {list, tuple}:
-        return len(before) == len(after) and all(map(_same, before, after))
-    if is_dataclass(kind):
-        return all(_same(getattr(before, one.name), getattr(after, one.name)) for one in fields(kind))
-    return bool(before == after)
 
 
 def _misfit(function: Callable[..., Any], name: str, value: object) -> str:

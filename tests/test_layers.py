@@ -41,6 +41,7 @@ FLOORS = (
         "terms",
         "desk",
         "arguments",
+        "conversion",
         "entries",
         "files",
         "config",

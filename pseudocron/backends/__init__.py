@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
@@ -111,6 +110,8 @@ def _wrong_with_url(url: str) -> str | None:
 
 
 def _without_redis() -> str | None:
+    from importlib.util import find_spec  # noqa: PLC0415  only when a Redis server is named
+
     return None if find_spec("redis") else "needs the Redis client: pip install 'pseudocron[redis]'"
 
 
