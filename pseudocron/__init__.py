@@ -16,11 +16,13 @@ from pseudocron.errors import (
     UnknownCronError,
     UnknownTaskError,
 )
+from pseudocron.health import health
 from pseudocron.hooks import Event
 from pseudocron.later import JobHandle
 from pseudocron.middleware import PseudoCronMiddleware
 from pseudocron.report import CronStatus, cron_status
 from pseudocron.tasks import Retry, Task
+from pseudocron.trigger import trigger
 
 __all__ = [
     "ArgumentError",
@@ -47,4 +49,6 @@ __all__ = [
     "UnknownTaskError",
     "cron_status",
     "current_run",
+    "health",
+    "trigger",
 ]

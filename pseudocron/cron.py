@@ -33,6 +33,7 @@ class Cron:
         retries: How often a failed run is tried again within its slot.
         recover: Run a slot again whose run was lost: at least once, instead of at most once.
         process: Run the function in a child process. A script always does.
+        tolerance: Seconds by which a slot may be late before `health` calls it overdue; None for its own rule.
         enabled: False skips its slots.
         args: Arguments by position.
         kwargs: Arguments by name.
@@ -51,6 +52,7 @@ class Cron:
     retries: int = 0
     recover: bool = False
     process: bool = False
+    tolerance: float | None = None
     enabled: bool = True
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)

@@ -69,6 +69,49 @@ def due(cron: Cron, state: State, now: datetime, *, missed: Reason = Reason.NO_T
     return Due(cron, tuple(slots[:room]), skips, upcoming, waiting=len(slots) > room)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overdue:
+    """A slot that somebody should have dealt with by now.
+
+    Args:
+        name: The cron's name.
+        slot: The first slot that nobody has claimed or skipped.
+        late: How long it is past.
+        tolerance: How long it may be.
+    """
+
+    name: str
+    slot: datetime
+    late: timedelta
+    tolerance: timedelta
+
+
+def overdue(cron: Cron, state: State, now: datetime, *, max_age: float) -> Overdue | None:
+    """What a cron is late with, by more than it tolerates; None if it is not, can't run, or is running.
+
+    Unless the cron says what it tolerates, that is as long as from this slot to the following one, and at least twice
+    `max_age`: whoever has one visitor in each interval is never late.
+
+    Args:
+        cron: The entry.
+        state: What the store knows of it.
+        now: The present, aware UTC.
+        max_age: Seconds between two looks, `CRON_MAX_TIME`.
+    """
+    slot = cron.schedule.next(state.mark) if state.mark < now else None
+    if slot is None or slot > now or not cron.enabled or state.paused or state.running:
+        return None
+    late, tolerance = now - _wake(cron, slot), _tolerance(cron, slot, max_age)
+    return Overdue(name=cron.name, slot=slot, late=late, tolerance=tolerance) if late > tolerance else None
+
+
+def _tolerance(cron: Cron, slot: datetime, max_age: float) -> timedelta:
+    if cron.tolerance is not None:
+        return timedelta(seconds=cron.tolerance)
+    following = cron.schedule.next(slot)
+    return max(2 * timedelta(seconds=max_age), following - slot if following else timedelta(0))
+
+
 def _ripe(cron: Cron, mark: datetime, now: datetime) -> datetime | None:
     """The latest slot above the mark whose jitter has passed too; as that is below the gap, one step back is enough."""
     slot = cron.schedule.latest(mark, now) if mark < now else None

@@ -47,6 +47,7 @@ class Options(TypedDict, total=False):
     retries: int
     recover: bool
     executor: Literal["async", "thread", "process"] | None
+    tolerance: float | None
     enabled: bool
     args: list[Any] | tuple[Any, ...]
     kwargs: Mapping[str, Any]
@@ -63,6 +64,7 @@ OPTIONS: Mapping[str, Check] = {
     "retries": whole(0),
     "recover": flag,
     "executor": optional(one_of("async", "thread", "process")),
+    "tolerance": optional(above_zero),
     "enabled": flag,
     "args": several,
     "kwargs": keywords,

@@ -7,13 +7,14 @@ import os
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
     from datetime import timedelta
 
 T = TypeVar("T")
@@ -39,6 +40,12 @@ os.register_at_fork(after_in_child=_threads.cache_clear)
 def hop(fn: Callable[..., T], /, *args: object) -> Awaitable[T]:
     """Run a short blocking function in one of our own threads."""
     return asyncio.get_running_loop().run_in_executor(_threads(), fn, *args)
+
+
+def spawn(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """A task that inherits no context variables from the request that happened to start it."""
+    # Created inside of the context, the task copies it; not every task factory can be given one.
+    return Context().run(asyncio.get_running_loop().create_task, coroutine)
 
 
 def utcnow() -> datetime:

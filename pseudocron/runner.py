@@ -44,13 +44,27 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
+class Refused:
+    """A slot that a look wanted and did not get."""
+
+    name: str
+    slot: datetime
+    why: Refusal
+
+
+@dataclass(frozen=True, slots=True)
 class Looked:
-    """What a look did: what it started, when the next is due, and whether slots were left for want of room."""
+    """What a look did: what it started, when the next is due, and whether slots were left for want of room.
+
+    `skips` is what it recorded as missed, `refused` what it asked for in vain.
+    """
 
     started: Sequence[Started]
     next: datetime | None
     crowded: bool
     jobs: Sequence[StartedJob] = ()
+    skips: Sequence[Skip] = ()
+    refused: Sequence[Refused] = ()
 
 
 class Runner:
@@ -136,16 +150,23 @@ class Runner:
             self._tell_of_skips(crons.hooks, skips)
             _warn_of_the_clock(skips)
         wanted = deque(_wanted(plans, [run for run in orphans if run.name in crons and crons[run.name].enabled]))
-        started: list[Started] = []
+        tried: list[Started | Refused] = []
         while wanted and self._pool.room_for(Kind.CRON, beside=crons.tasks):
             slot, name, orphan = wanted.popleft()
-            started += await self._start(crons[name], slot, orphan)
+            tried.append(await self._start(crons[name], slot, orphan))
         await self._adviser.tell(crons.tasks)
         jobs = await self._look_for_jobs(crons, refill=not wanted)
         upcoming = (*(plan.next for plan in plans), self._hints.next(crons), jobs.next)
         soonest = min((instant for instant in upcoming if instant is not None), default=None)
         waiting = bool(wanted) or jobs.crowded or any(plan.waiting for plan in plans)
-        return Looked(started, soonest, crowded=waiting, jobs=jobs.started)
+        return Looked(
+            started=[one for one in tried if isinstance(one, Started)],
+            next=soonest,
+            crowded=waiting,
+            jobs=jobs.started,
+            skips=skips,
+            refused=[one for one in tried if isinstance(one, Refused)],
+        )
 
     async def _look_for_jobs(self, crons: Crons, *, refill: bool) -> LookedForJobs:
         if not crons.tasks:
@@ -200,15 +221,15 @@ class Runner:
             self._post.tell(hooks, Happening.LOST, of_lost_run(run))
         return reaped.orphans
 
-    async def _start(self, cron: Cron, slot: datetime, orphan: Run | None) -> list[Started]:
+    async def _start(self, cron: Cron, slot: datetime, orphan: Run | None) -> Started | Refused:
         recovers = orphan.run_id if orphan else None
         started = await self._claim(cron, slot, recover=cron.recover, recovers=recovers)
         if started is not Refusal.EARLY:
             self._hints.grew(cron.name, slot)
         if isinstance(started, Started):
-            return [started]
+            return started
         logger.debug("%s: slot %s is not ours: %s", cron.name, slot.isoformat(), started)
-        return []
+        return Refused(cron.name, slot, started)
 
     async def _claim(
         self, cron: Cron, slot: datetime, *, recover: bool = False, recovers: str | None = None, manual: bool = False

@@ -6,20 +6,22 @@ import asyncio
 import logging
 import os
 import socket
+from collections import Counter
 from contextlib import asynccontextmanager, suppress
-from contextvars import Context
 from math import inf
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pseudocron.errors import ConfigError, PseudoCronError
+from pseudocron.errors import BackendError, ConfigError, PseudoCronError
+from pseudocron.host import spawn
 from pseudocron.runner import Runner, Started
-from pseudocron.scheduler import READ_AGAIN, Scheduler
+from pseudocron.scheduler import READ_AGAIN, NoLook, Scheduler, Visit
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Mapping
+    from collections.abc import AsyncIterator, Mapping
     from datetime import datetime
 
     from pseudocron.backends.base import Backend
+    from pseudocron.backends.jobs import JobState
     from pseudocron.backends.records import Claim, Refusal, Result, State
     from pseudocron.config import Source
     from pseudocron.crons import Crons
@@ -65,11 +67,13 @@ class Runtime:
         self._watch = watch
         self._host = self._by = host
         self._scheduler: Scheduler | None = None
-        self._looking: asyncio.Task[None] | None = None
-        self._following: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[Visit] | None = None
+        self._following: asyncio.Task[asyncio.Task[Visit] | None] | None = None
         self._ticker: asyncio.Task[None] | None = None
-        self._hurrying: asyncio.Task[None] | None = None
+        self._hurrying: asyncio.Task[asyncio.Task[Visit]] | None = None
         self._loop = asyncio.get_running_loop()
+        self.jobs_ended: Counter[JobState | None] = Counter()
+        """How many attempts of jobs have ended in this process, by the states that they left their jobs in."""
         self._lifespans = 0
         self._guests = 0
         self._door = asyncio.Lock()
@@ -113,11 +117,16 @@ class Runtime:
         await self._watch.disconnect(self)
         self._watch.deadline = -inf
 
-    def visit(self, *, ticker: bool = False) -> asyncio.Task[None]:
+    def visit(self, *, ticker: bool = False) -> asyncio.Task[Visit]:
         """Somebody came by: see in the background whether a look is due, unless that is being seen already."""
         if self._looking is None or self._looking.done():
-            self._looking = _spawn(self._visit(ticker=ticker))
+            self._looking = spawn(self._visit(ticker=ticker))
         return self._looking
+
+    @property
+    def runs(self) -> frozenset[asyncio.Task[Any]]:
+        """The runs that go on in this process, and who attends to them."""
+        return self._scheduler.runner.busy if self._scheduler else frozenset()
 
     async def settle(self, seconds: float) -> None:
         """Wait until the look and the runs that go on are over, or the seconds are."""
@@ -156,13 +165,23 @@ class Runtime:
             now = self._host.now() + backend.ahead
             return crons, await backend.states({cron.name: cron.first_mark(now) for cron in crons})
 
+    async def read(self) -> tuple[Crons, str | None]:
+        """The crons as they are now, and why the latest edit was not taken over, in one line."""
+        return await self._host.hop(self._watch.reload), self._watch.source.error
+
     @asynccontextmanager
     async def store(self) -> AsyncIterator[tuple[Crons, Backend]]:
         """The crons as they are now, and their store, open; nothing is run."""
-        crons = await self._host.hop(self._watch.reload)
+        crons, _ = await self.read()
+        async with self.opened(crons) as backend:
+            yield crons, backend
+
+    @asynccontextmanager
+    async def opened(self, crons: Crons) -> AsyncIterator[Backend]:
+        """The store of the crons, open; nothing is run."""
         backend = await self._enter(crons)
         try:
-            yield crons, backend
+            yield backend
         finally:
             await asyncio.shield(asyncio.ensure_future(self._leave()))
 
@@ -187,7 +206,7 @@ class Runtime:
 
     def _hurry(self) -> None:
         if self._hurrying is None or self._hurrying.done():
-            self._hurrying = _spawn(self._visit_anew())
+            self._hurrying = spawn(self._visit_anew())
 
     def complain(self, trouble: object, *, traceback: bool = False) -> None:
         """Log what keeps this process from looking, once a minute, and how many looks were skipped since."""
@@ -205,7 +224,7 @@ class Runtime:
         if self._scheduler is None:
             self._watch.deadline = inf
         elif ticker and self._ticker is None:
-            self._ticker = _spawn(self._tick_for_ever())
+            self._ticker = spawn(self._tick_for_ever())
         return self._scheduler
 
     async def _connect(self, state: Mapping[str, Any]) -> Scheduler | None:
@@ -216,6 +235,8 @@ class Runtime:
             return None
         async with self._door:
             backend = await self._watch.connect(self, crons)
+        if self._scheduler is not None:  # somebody else was quicker
+            return self._scheduler
         self._by = self._host.by(lambda: backend.ahead)
         runner = Runner(
             backend,
@@ -224,27 +245,36 @@ class Runtime:
             concurrency=settings.concurrency,
             lease=settings.lease,
             state=state,
+            on_job_end=lambda _, state: self.jobs_ended.update([state]),
         )
         self._watch.deadline = -inf
         crons.on_deferred(self.deferred)
         return Scheduler(self._watch.source, backend, runner, host=self._by)
 
-    async def _visit(self, *, ticker: bool) -> None:
+    async def _visit(self, *, ticker: bool) -> Visit:
         if self._closed:
-            return
-        again = READ_AGAIN
+            return Visit(NoLook.CLOSED)
+        again, visit = READ_AGAIN, Visit(NoLook.ERROR)
         try:
             scheduler = await self._open(ticker=ticker)
             again = await scheduler.pass_gate() if scheduler else inf
-            if scheduler and scheduler.crowded and not self._following:
-                self._following = _spawn(self._follow(scheduler))
+            visit = self._visited(scheduler)
         except PseudoCronError as error:
             self.complain(error)
+            visit = Visit(NoLook.BACKEND_DOWN if isinstance(error, BackendError) else NoLook.BAD_CONFIG)
         except Exception as error:  # noqa: BLE001 - a bug of ours must not end what others rely on
             self.complain(repr(error), traceback=True)
         self._watch.deadline = self._host.monotonic() + again
+        return visit
 
-    async def _follow(self, scheduler: Scheduler) -> None:
+    def _visited(self, scheduler: Scheduler | None) -> Visit:
+        if scheduler is None:
+            return Visit(NoLook.DISABLED)
+        if scheduler.crowded and not self._following:
+            self._following = spawn(self._follow(scheduler))
+        return Visit(scheduler.came_of_it, self._following if scheduler.crowded else None)
+
+    async def _follow(self, scheduler: Scheduler) -> asyncio.Task[Visit] | None:
         """When a run of ours makes room for what a look had to leave, look again; nobody may come by so soon."""
         try:
             more = await scheduler.room()
@@ -252,27 +282,19 @@ class Runtime:
             self.complain(error)
             more = False
         self._following = None
-        if more:
-            await self._visit_anew()
+        return await self._visit_anew() if more else None
 
-    async def _visit_anew(self) -> None:
+    async def _visit_anew(self) -> asyncio.Task[Visit]:
         """Look once more, though a look goes on: it may already have passed by what is due now."""
         if self._looking is not None:
             await asyncio.wait([self._looking])
-        self.visit()
+        return self.visit()
 
     def _busy(self) -> set[asyncio.Task[Any]]:
-        runs: set[asyncio.Task[Any]] = set(self._scheduler.runner.busy) if self._scheduler else set()
-        looks = {look for look in (self._looking, self._following) if look and not look.done()}
-        return runs | looks
+        looks: set[asyncio.Task[Any]] = {look for look in (self._looking, self._following) if look and not look.done()}
+        return looks | self.runs
 
     async def _tick_for_ever(self) -> None:
         while True:
             await asyncio.wait([self.visit()])
             await self._host.sleep(max(0.0, self._watch.deadline - self._host.monotonic()))
-
-
-def _spawn(coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    """A task that inherits no context variables from the request that happened to start it."""
-    # Created inside of the context, the task copies it; not every task factory can be given one.
-    return Context().run(asyncio.get_running_loop().create_task, coroutine)

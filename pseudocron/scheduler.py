@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from pseudocron.backends.records import Reason
@@ -28,6 +30,27 @@ ENTER_AGAIN = 0.05
 """Seconds after which a gate that somebody else was just entering is read again."""
 
 
+class NoLook(StrEnum):
+    """Why somebody who came by has not looked."""
+
+    NOTHING_DUE = "nothing_due"  # the gate is fresh
+    TAKEN = "taken"  # somebody else entered the gate at that moment, and looks
+    NO_ROOM = "no_room"  # as many runs go on in this process as its `concurrency` allows
+    DISABLED = "disabled"  # `PSEUDOCRON_ENABLED` says that nothing is run
+    BAD_CONFIG = "bad_config"  # the configuration has never been right in this process
+    BACKEND_DOWN = "backend_down"  # the store can't be used
+    ERROR = "error"  # something that nobody thought of, in the log
+    CLOSED = "closed"  # the process is being shut down
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """What came of it that somebody came by, and who sees to what a look had to leave, if it did."""
+
+    came_of_it: Looked | NoLook
+    following: asyncio.Task[asyncio.Task[Visit] | None] | None = None
+
+
 class Scheduler:
     """What an open runtime does over and over.
 
@@ -48,12 +71,16 @@ class Scheduler:
         self.crowded = False
         """Whether the last look left slots for want of room."""
 
+        self.came_of_it: Looked | NoLook = NoLook.NOTHING_DUE
+        """What came of the last time that somebody wanted to pass the gate."""
+
     async def pass_gate(self) -> float:
         """Look if the gate is stale and we are the one who enters; seconds until it should be read again.
 
         A process that has no room for another run does not enter: others may have it.
         """
         if self.runner.full:
+            self.came_of_it = NoLook.NO_ROOM
             return READ_AGAIN
         try:
             return min(await self._pass_gate(), READ_AGAIN)
@@ -89,13 +116,15 @@ class Scheduler:
             await self._backend.lower(self._host.now(), max_age)
         fresh = await self._backend.fresh_for(max_age)
         if fresh > 0:
+            self.came_of_it = NoLook.NOTHING_DUE
             return fresh
         try:
             self._entered = True
             if not await self._backend.enter(max_age):
                 self._entered = False
+                self.came_of_it = NoLook.TAKEN
                 return ENTER_AGAIN
-            await self._look(await self._host.hop(self._source.reload))
+            self.came_of_it = await self._look(await self._host.hop(self._source.reload))
         except asyncio.CancelledError:
             # This event loop ends, and what it has not looked at is due: nobody shall wait for CRON_MAX_TIME.
             with suppress(PseudoCronError):

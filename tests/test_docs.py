@@ -11,19 +11,24 @@ from typing import Any
 import click
 import pytest
 
-from pseudocron import Crons, PseudoCronMiddleware
+from pseudocron import Crons, PseudoCronMiddleware, health, trigger
 from pseudocron.backends.jobs import Job, JobState
-from pseudocron.backends.records import Outcome, Reason, Run
+from pseudocron.backends.records import Outcome, Reason, Refusal, Run
 from pseudocron.backends.redis.scripts import SCRIPTS
+from pseudocron.calls import Called
 from pseudocron.cli import main
 from pseudocron.cli.running import EXIT
 from pseudocron.context import CurrentRun
+from pseudocron.due import Overdue
 from pseudocron.entries import OPTIONS
+from pseudocron.health import _as_json as said
 from pseudocron.hooks import Event, Happening
 from pseudocron.report import CronStatus
+from pseudocron.scheduler import NoLook
 from pseudocron.settings import Settings
 from pseudocron.tasks import TASK_OPTIONS, TaskOptions
 from pseudocron.terms import TERMS, Terms
+from pseudocron.vitals import Config, Store, Vitals
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = (ROOT / "docs/reference/configuration.md").read_text(encoding="utf-8")
@@ -89,6 +94,24 @@ def test_the_keys_of_its_json_stand_in_the_reference_and_no_others(command: str,
 @pytest.mark.parametrize("outcome", EXIT)
 def test_the_exit_code_of_an_outcome_stands_in_the_reference(outcome: Outcome) -> None:
     assert f"\n| {EXIT[outcome]} | " in COMMANDS
+
+
+DOORS = (ROOT / "docs/reference/doors.md").read_text(encoding="utf-8")
+OF_DOORS: dict[str, list[str]] = {
+    "option of trigger": [name for name in inspect.signature(trigger).parameters if name != "crons"],
+    "option of health": [name for name in inspect.signature(health).parameters if name != "crons"],
+    "key of what a call tells": list(Called().as_json()),
+    "reason for no look": list(NoLook),
+    "refusal": list(Refusal),
+    "key of health": [*said(Vitals(), verbose=True), *(field.name for field in fields(Overdue))],
+    "state of the configuration": list(Config),
+    "state of the store": list(Store),
+}
+
+
+@pytest.mark.parametrize(("kind", "word"), [(kind, word) for kind, words in OF_DOORS.items() for word in words])
+def test_what_the_doors_take_and_tell_stands_in_their_reference(kind: str, word: str) -> None:
+    assert f"`{word}`" in DOORS, f"{kind} {word}"
 
 
 JOBS = (ROOT / "docs/reference/jobs.md").read_text(encoding="utf-8")

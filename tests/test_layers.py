@@ -25,6 +25,8 @@ FLOORS = (
         "values",
         "capture",
         "answer",
+        "limiter",
+        "replies",
     ),
     ("backends.base", "backends.jobs", "backends.records", "backends.rules", "backends.job_rules"),
     (
@@ -55,8 +57,8 @@ FLOORS = (
     ("happenings", "telling", "pool", "recording", "runs", "job_runs", "due", "hints", "leases", "advice", "runner"),
     ("scheduler",),
     ("runtime", "watch"),
-    ("lifespan", "report"),
-    ("middleware", "testing", "pytest_plugin", "cli"),
+    ("lifespan", "report", "calls", "vitals"),
+    ("middleware", "trigger", "health", "testing", "pytest_plugin", "cli"),
     ("", "__main__"),
 )
 
@@ -96,7 +98,7 @@ def test_no_module_of_the_house_imports_the_front_page(module: str) -> None:
 
 
 def test_no_door_imports_another() -> None:
-    doors = {"pseudocron.middleware", "pseudocron.cli"}
+    doors = {f"pseudocron.{name}" for name in ("middleware", "cli", "trigger", "health")}
     assert all(not imports(modules()[door]) & (doors - {door}) for door in doors)
 
 

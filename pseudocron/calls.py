@@ -1,0 +1,125 @@
+"""One call for a look from outside: what it made run, what was skipped and why, and whether all of it is over."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pseudocron.runner import Looked
+from pseudocron.scheduler import NoLook
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from pseudocron.backends.jobs import JobState
+    from pseudocron.backends.records import Outcome
+    from pseudocron.runner import Started
+    from pseudocron.runtime import Runtime
+    from pseudocron.scheduler import Visit
+
+TROUBLES = frozenset({NoLook.BAD_CONFIG, NoLook.BACKEND_DOWN, NoLook.ERROR, NoLook.CLOSED})
+"""Why nobody looked, though somebody should have."""
+
+
+@dataclass(slots=True)
+class Called:
+    """What has come of a call, as far as it is known.
+
+    Args:
+        looks: What the looks did, those that followed because the ones before had to leave something too.
+        why: Why there was no look, or no further one; None if nothing was in the way.
+        jobs: How many attempts of jobs have ended in this process meanwhile, by the states of their jobs; None of
+            those whose results came too late.
+        over: Whether the looks are over, and all that has begun in this process since.
+    """
+
+    looks: list[Looked] = field(default_factory=list)
+    why: NoLook | None = None
+    jobs: Counter[JobState | None] = field(default_factory=Counter)
+    over: bool = False
+
+    @property
+    def troubled(self) -> bool:
+        """Whether somebody should have looked and could not."""
+        return self.why in TROUBLES
+
+    def heed(self, came_of_it: Looked | NoLook) -> None:
+        """Take note of what came of one look."""
+        if isinstance(came_of_it, Looked):
+            self.looks.append(came_of_it)
+        elif not self.looks or came_of_it in TROUBLES:
+            self.why = came_of_it
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it, in what JSON knows; instants are ISO text in UTC."""
+        return {
+            "looked": bool(self.looks),
+            "why": self.why,
+            "over": self.over,
+            "ran": [_ran(run) for look in self.looks for run in look.started],
+            "skipped": [skip for look in self.looks for skip in _skipped(look)],
+            "jobs": {state or "too_late": count for state, count in self.jobs.items()},
+        }
+
+
+async def call(runtime: Runtime, seconds: float) -> Called:
+    """See whether a look is due, and wait for what begins, but not longer than the seconds; with 0 it begins behind."""
+    called = Called()
+    runs, jobs = runtime.runs, runtime.jobs_ended.copy()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            async for came_of_it in _looks(runtime):
+                called.heed(came_of_it)
+            if begun := runtime.runs - runs:
+                await asyncio.wait(begun)
+            called.over = True
+    called.jobs = runtime.jobs_ended - jobs
+    return called
+
+
+async def _looks(runtime: Runtime) -> AsyncIterator[Looked | NoLook]:
+    """What comes of it that somebody comes by, and of each look for what the one before it had to leave."""
+    looking: asyncio.Task[Visit] | None = runtime.visit()
+    while looking is not None:
+        await asyncio.wait([looking])
+        if looking.cancelled():
+            yield NoLook.CLOSED
+            return
+        visit = looking.result()
+        yield visit.came_of_it
+        looking = await _next(visit)
+
+
+async def _next(visit: Visit) -> asyncio.Task[Visit] | None:
+    """The look that follows, when there is room for what this one had to leave."""
+    if visit.following is None:
+        return None
+    await asyncio.wait([visit.following])
+    return None if visit.following.cancelled() else visit.following.result()
+
+
+def _ran(run: Started) -> dict[str, Any]:
+    claim = run.claim
+    return {
+        "name": claim.name,
+        "slot": claim.slot.isoformat(),
+        "started": claim.started.isoformat(),
+        "outcome": _outcome(run),
+    }
+
+
+def _outcome(run: Started) -> Outcome | None:
+    """How it ended; None while it goes on, or if its end could not be recorded."""
+    if not run.task.done() or run.task.cancelled() or run.task.exception():
+        return None
+    return run.task.result().outcome
+
+
+def _skipped(look: Looked) -> Iterator[dict[str, Any]]:
+    for skip in look.skips:
+        yield {"name": skip.name, "slot": skip.slot.isoformat(), "slots": skip.slots, "reason": skip.reason}
+    for refused in look.refused:
+        yield {"name": refused.name, "slot": refused.slot.isoformat(), "slots": 1, "reason": refused.why}

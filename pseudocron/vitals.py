@@ -1,0 +1,141 @@
+"""Whether the scheduling of a configuration is alive: its file, its store, and crons that nobody has run in time."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from operator import attrgetter
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from pseudocron.due import overdue
+from pseudocron.errors import PseudoCronError, cause
+from pseudocron.host import hop, spawn, utcnow
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from pseudocron.backends.records import State
+    from pseudocron.crons import Crons
+    from pseudocron.due import Overdue
+    from pseudocron.runtime import Runtime
+
+ANSWER_WITHIN = 2.0
+"""Seconds that whoever asks waits at most: probes are not patient."""
+
+ASK_AGAIN = 1.0
+"""Seconds for which an answer is good, however many ask."""
+
+
+class Config(StrEnum):
+    """How the configuration is."""
+
+    OK = "ok"
+    STALE = "stale"  # the latest edit is wrong, the last good configuration stays
+    BROKEN = "broken"  # it has never been right in this process
+    UNKNOWN = "unknown"  # it takes too long to be read
+
+
+class Store(StrEnum):
+    """How the store is."""
+
+    OK = "ok"
+    DOWN = "down"  # it can't be used
+    SLOW = "slow"  # it did not answer in time
+    NOT_ASKED = "not_asked"  # the configuration is broken, or everything is switched off
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vitals:
+    """What was found.
+
+    Args:
+        config: How the configuration is.
+        backend: How the store is.
+        enabled: Whether anything is to run at all.
+        crons: How many crons there are.
+        overdue: Those that are late by more than they tolerate, the latest first.
+        errors: What is wrong, each in one line that may name files and servers.
+    """
+
+    config: Config = Config.OK
+    backend: Store = Store.OK
+    enabled: bool = True
+    crons: int = 0
+    overdue: Sequence[Overdue] = ()
+    errors: Sequence[str] = ()
+
+    @property
+    def healthy(self) -> bool:
+        """Whether what is due runs, as far as that can be seen. A stale configuration runs."""
+        well = self.config in {Config.OK, Config.STALE} and self.backend in {Store.OK, Store.NOT_ASKED}
+        return well and not self.overdue
+
+
+class _Examination:
+    """One after the other, on one event loop, each good for a while."""
+
+    def __init__(self) -> None:
+        self._so_far = Vitals()
+        self._task: asyncio.Task[Vitals] | None = None
+        self._until = 0.0
+
+    async def ask(self, runtime: Runtime) -> Vitals:
+        """What is known within `ANSWER_WITHIN`, at most `ASK_AGAIN` old."""
+        now = asyncio.get_running_loop().time()
+        if self._task is None or (self._task.done() and now >= self._until):
+            self._until = now + ASK_AGAIN
+            self._task = spawn(self._examine(runtime))
+        task = self._task
+        # One that does not come to its end is neither cut off nor begun again: it may hold a thread.
+        await asyncio.wait([task], timeout=ANSWER_WITHIN)
+        return task.result() if task.done() else self._so_far
+
+    async def _examine(self, runtime: Runtime) -> Vitals:
+        """Find out, and note at each step what is known so far."""
+        self._so_far = Vitals(config=Config.UNKNOWN, backend=Store.NOT_ASKED)
+        try:
+            crons, stale = await runtime.read()
+        except Exception as error:  # noqa: BLE001 - whatever it is, nothing can run with it
+            return Vitals(config=Config.BROKEN, backend=Store.NOT_ASKED, errors=[_words(error)])
+        known = Vitals(
+            config=Config.STALE if stale else Config.OK,
+            backend=Store.NOT_ASKED,
+            enabled=crons.settings.enabled,
+            crons=len(crons),
+            errors=[stale] if stale else [],
+        )
+        if not known.enabled:
+            return known
+        self._so_far = replace(known, backend=Store.SLOW)
+        return await _ask_the_store(runtime, crons, known)
+
+
+async def _ask_the_store(runtime: Runtime, crons: Crons, known: Vitals) -> Vitals:
+    try:
+        async with runtime.opened(crons) as backend:
+            now = utcnow() + backend.ahead
+            states = await backend.states({cron.name: cron.first_mark(now) for cron in crons})
+        return replace(known, backend=Store.OK, overdue=await hop(_overdue, crons, states, utcnow() + backend.ahead))
+    except Exception as error:  # noqa: BLE001 - as above
+        return replace(known, backend=Store.DOWN, errors=[*known.errors, _words(error)])
+
+
+def _overdue(crons: Crons, states: Mapping[str, State], now: datetime) -> list[Overdue]:
+    max_age = crons.settings.cron_max_time
+    found = (overdue(crons[name], state, now, max_age=max_age) for name, state in states.items() if name in crons)
+    return sorted(filter(None, found), key=attrgetter("late"), reverse=True)
+
+
+def _words(error: Exception) -> str:
+    return str(error) if isinstance(error, PseudoCronError) else cause(error)
+
+
+_examinations: WeakKeyDictionary[Runtime, _Examination] = WeakKeyDictionary()
+
+
+async def vitals(runtime: Runtime) -> Vitals:
+    """How the scheduling does, as far as it is known within `ANSWER_WITHIN`; at most `ASK_AGAIN` old."""
+    return await _examinations.setdefault(runtime, _Examination()).ask(runtime)
