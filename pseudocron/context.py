@@ -43,7 +43,9 @@ class CurrentRun:
         attempt: Counts the tries of this slot, from 1.
         run_id: The identity of the run in the history.
         deadline: When the timeout is over, aware UTC; None without a timeout.
+        is_job: Whether it is an attempt of a job: `name` is the task's then, `slot` is when it was due.
         state: The application's lifespan state (`scope["state"]`), empty in a child process.
+        context: What the job carries from where it was deferred, empty in a child process.
         cancelled: Set when the lease of this run could not be renewed in time, so that its slot or job may run
             elsewhere: stop, and write nothing more. A child process can't see it: it has its fence and its deadline.
     """
@@ -54,7 +56,9 @@ class CurrentRun:
     attempt: int
     run_id: str
     deadline: datetime | None = None
+    is_job: bool = False
     state: Mapping[str, Any] = field(default_factory=dict)
+    context: Mapping[str, str] = field(default_factory=dict)
     cancelled: Flag = field(default=Flag(), compare=False, repr=False)
 
     def environ(self) -> dict[str, str]:
@@ -66,6 +70,7 @@ class CurrentRun:
             "PSEUDOCRON_ATTEMPT": str(self.attempt),
             "PSEUDOCRON_RUN_ID": self.run_id,
             "PSEUDOCRON_DEADLINE": self.deadline.isoformat() if self.deadline else "",
+            "PSEUDOCRON_IS_JOB": "1" if self.is_job else "",
         }
 
 
@@ -91,4 +96,5 @@ def _from_environ(env: Mapping[str, str]) -> CurrentRun | None:
         attempt=int(env["PSEUDOCRON_ATTEMPT"]),
         run_id=env["PSEUDOCRON_RUN_ID"],
         deadline=datetime.fromisoformat(deadline) if deadline else None,
+        is_job=bool(env.get("PSEUDOCRON_IS_JOB")),
     )

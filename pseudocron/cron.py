@@ -35,6 +35,7 @@ class Cron:
         process: Run the function in a child process. A script always does.
         tolerance: Seconds by which a slot may be late before `health` calls it overdue; None for its own rule.
         enabled: False skips its slots.
+        ping: The URL that is told when a run starts, succeeds or fails.
         args: Arguments by position.
         kwargs: Arguments by name.
         hooks: Who is told of its runs, and what is about them.
@@ -54,6 +55,7 @@ class Cron:
     process: bool = False
     tolerance: float | None = None
     enabled: bool = True
+    ping: str | None = field(default=None, repr=False)
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     hooks: Hooks = field(default_factory=Hooks, repr=False, compare=False)

@@ -11,6 +11,7 @@ from pseudocron.cron import Cron
 from pseudocron.deferring import Deferring
 from pseudocron.entries import Entry, check_parcel, in_process, read_entry, read_options, spell_every
 from pseudocron.errors import ConfigError, PseudoCronError, UnknownCronError, did_you_mean, show
+from pseudocron.hooks import own_hooks
 from pseudocron.schedule import Interval, parse
 from pseudocron.settings import Settings, gather
 from pseudocron.targets import describe, resolve
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from pseudocron.backends import Durability, MakeClient
     from pseudocron.entries import Options
+    from pseudocron.hooks import Hooks
 
 __all__ = ["Cron", "Crons"]
 
@@ -266,6 +268,10 @@ class Crons(Deferring):
                 self._crons[name] = self._build(name, self._entries[name])
         return self._crons[name]
 
+    def hooks_of(self, name: str) -> Hooks:
+        """Who is told of the runs of a cron, which may be gone."""
+        return self[name].hooks if name in self else self.hooks
+
     def __iter__(self) -> Iterator[Cron]:
         return (self[name] for name in tuple(self._entries))
 
@@ -280,7 +286,8 @@ class Crons(Deferring):
         schedule = parse(entry.schedule, options.pop("tz", None) or self.settings.tz)
         target = resolve(entry.target, folder=self.settings.folder, script=entry.script)
         process = in_process(options.pop("executor", None), target)
-        cron = Cron(name=name, target=target, schedule=schedule, process=process, hooks=self.hooks, **options)
+        hooks = own_hooks(self.hooks, name, options.get("ping"))
+        cron = Cron(name=name, target=target, schedule=schedule, process=process, hooks=hooks, **options)
         if cron.process:
             check_parcel(cron.args, cron.kwargs)
         if cron.last_run is not None and isinstance(schedule, Interval):

@@ -21,6 +21,7 @@ from pseudocron.values import (
     one_of,
     optional,
     several,
+    web_address,
     whole,
     zone,
 )
@@ -49,6 +50,7 @@ class Options(TypedDict, total=False):
     executor: Literal["async", "thread", "process"] | None
     tolerance: float | None
     enabled: bool
+    ping: str | None
     args: list[Any] | tuple[Any, ...]
     kwargs: Mapping[str, Any]
 
@@ -66,6 +68,7 @@ OPTIONS: Mapping[str, Check] = {
     "executor": optional(one_of("async", "thread", "process")),
     "tolerance": optional(above_zero),
     "enabled": flag,
+    "ping": optional(web_address),
     "args": several,
     "kwargs": keywords,
 }

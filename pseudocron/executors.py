@@ -76,6 +76,14 @@ class _Done:
     error: BaseException | None = None
 
 
+class _ChildError(Exception):
+    """A child process did not succeed."""
+
+    def __init__(self, ended: Ended) -> None:
+        super().__init__((ended.result.error or ended.result.outcome).strip().rsplit("\n", 1)[-1])
+        self.ended = ended
+
+
 _SUCCEEDED = Ended(result=Result(outcome=Outcome.SUCCEEDED))
 
 
@@ -142,7 +150,19 @@ class _Execution:
 
     async def _about_child(self) -> Ended:
         arounds = [around for around in self._call.arounds if around.children]
-        return await inside_async(arounds, self._in_child)() if arounds else await self._in_child()
+        if not arounds:
+            return await self._in_child()
+        try:
+            return await self._context.run(asyncio.create_task, inside_async(arounds, self._in_child_or_raise)())
+        except _ChildError as error:
+            return error.ended
+
+    async def _in_child_or_raise(self) -> Ended:
+        """The same, but what is about it is to see a failure as it sees one of a function."""
+        ended = await self._in_child()
+        if ended.result.outcome is not Outcome.SUCCEEDED:
+            raise _ChildError(ended)
+        return ended
 
     async def _in_child(self) -> Ended:
         call = self._call

@@ -10,7 +10,7 @@ from pseudocron.backends.rules import skip_for
 from pseudocron.hooks import Event, Happening
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from pseudocron.backends.jobs import Job, JobClaim, JobEnd
     from pseudocron.backends.records import Claim, Proposal, Refusal, Result, Run, Skip
@@ -135,3 +135,8 @@ def of_lost_job(job: Job) -> Make:
         error=job.error,
         key=job.key,
     )
+
+
+def kinds_of_lost(job: Job) -> Sequence[Happening]:
+    """What a job that was lost is told as: given up too, if it was lost too often."""
+    return (Happening.LOST, Happening.FAILED) if job.state is JobState.FAILED else (Happening.LOST,)

@@ -12,7 +12,7 @@ from pseudocron.errors import ConfigError, did_you_mean, show
 from pseudocron.targets import describe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Callable, Hashable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
     from datetime import datetime
 
@@ -110,19 +110,33 @@ class Around:
 
 
 class Hooks:
-    """What was registered for one `Crons`. It holds what it was given for as long as it lives.
+    """What was registered for one `Crons`, or for one cron. It holds what it was given for as long as it lives.
+
+    Args:
+        beyond: Whose hooks hold besides, before its own.
 
     Attributes:
-        arounds: What is about each run, the outermost first.
+        looks: Who is told what came of each look of this process, in a word.
+        counts: Who is told, now and then, how many jobs wait, and for how many seconds one of them.
     """
 
-    def __init__(self) -> None:
-        self.arounds: tuple[Around, ...] = ()
+    def __init__(self, beyond: Hooks | None = None) -> None:
+        self.looks: tuple[Callable[[str], None], ...] = ()
+        self.counts: tuple[Callable[[int, float], None], ...] = ()
+        self._arounds: tuple[Around, ...] = ()
+        self._carried: tuple[Callable[[], Mapping[str, str]], ...] = ()
         self._told: dict[str, tuple[Hook, ...]] = {}
+        self._beyond = beyond
 
     def told(self, kind: Happening) -> Sequence[Hook]:
         """Who is told of this, in the order in which they were registered."""
-        return self._told.get(kind, ())
+        own = self._told.get(kind, ())
+        return (*self._beyond.told(kind), *own) if self._beyond else own
+
+    @property
+    def arounds(self) -> Sequence[Around]:
+        """What is about each run, the outermost first."""
+        return (*self._beyond.arounds, *self._arounds) if self._beyond else self._arounds
 
     def on(self, kind: str, call: Callable[[Event], object], *, swift: bool = False) -> None:
         """Tell a function of what happens; `ConfigError` if there is no such happening, or it is none."""
@@ -142,7 +156,35 @@ class Hooks:
             raise ConfigError(f"around: {show(make)}: must be a generator function, or what makes a context manager")
         if inspect.iscoroutinefunction(make):
             raise ConfigError(f"around: {describe(make)} must yield once, where the run belongs")
-        self.arounds = (*self.arounds, Around(_manager(make), describe(make), _is_async(make), children))
+        self._arounds = (*self._arounds, Around(_manager(make), describe(make), _is_async(make), children))
+
+    def on_look(self, call: Callable[[str], None]) -> None:
+        """Tell what comes of each look; swift, on the event loop."""
+        self.looks = (*self.looks, call)
+
+    def on_count(self, call: Callable[[int, float], None]) -> None:
+        """Tell how many jobs wait; likewise."""
+        self.counts = (*self.counts, call)
+
+    def carry(self, call: Callable[[], Mapping[str, str]]) -> None:
+        """Let each deferred job carry these words, which `current_run().context` then has; asked in its caller."""
+        self._carried = (*self._carried, call)
+
+    def carried(self) -> Mapping[str, str]:
+        """What a job that is deferred here carries."""
+        return {key: value for call in self._carried for key, value in call().items()}
+
+
+def own_hooks(all_hooks: Hooks, name: str, ping: str | None) -> Hooks:
+    """The hooks of all crons, and the pings of this one."""
+    if ping is None:
+        return all_hooks
+    from pseudocron.instrumentation.ping import KINDS, Ping  # noqa: PLC0415  only for those who ping
+
+    hooks = Hooks(beyond=all_hooks)
+    for kind in KINDS:
+        hooks.on(kind, Ping(name, ping))
+    return hooks
 
 
 def _line(call: Callable[..., Any]) -> Hashable:

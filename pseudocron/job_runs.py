@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from pseudocron.backends.jobs import JobClaim, JobEnd, JobState
 from pseudocron.backends.records import Outcome, Result
+from pseudocron.carrying import parted
 from pseudocron.context import CurrentRun, Flag
 from pseudocron.errors import ArgumentError
 from pseudocron.executors import Call, Ended, execute
-from pseudocron.happenings import of_ended_job, of_job, of_lost_job
+from pseudocron.happenings import kinds_of_lost, of_ended_job, of_job, of_lost_job
 from pseudocron.hooks import Happening
 from pseudocron.leases import Keeper
 from pseudocron.pool import RECORD_WITHIN, Kind
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from inspect import BoundArguments
 
     from pseudocron.backends.base import Backend
-    from pseudocron.backends.jobs import Job
     from pseudocron.hooks import Hooks
     from pseudocron.host import Host
     from pseudocron.pool import Pool
@@ -132,7 +132,8 @@ class JobRuns:
         await self._host.hop(self.keeper.renew)
         for job in await self._backend.reap_jobs():
             logger.error("%s: job %s of %s is lost, and now %s", job.task, job.job_id, job.worker, job.state)
-            self._tell_of_lost(hooks, job)
+            for kind in kinds_of_lost(job):
+                self._post.tell(hooks, kind, of_lost_job(job))
         await self._forget()
         started = await self._claim()
         upcoming = await self._backend.next_job(tasks)
@@ -212,14 +213,10 @@ class JobRuns:
         self._on_end(claim, state)
         return state
 
-    def _tell_of_lost(self, hooks: Hooks, job: Job) -> None:
-        self._post.tell(hooks, Happening.LOST, of_lost_job(job))
-        if job.state is JobState.FAILED:
-            self._post.tell(hooks, Happening.FAILED, of_lost_job(job))
-
     async def _attempt(self, task: Task[..., Any], claim: JobClaim) -> Ended:
+        stored, context = parted(claim.arguments)
         try:
-            arguments = await self._unpack(task, claim.arguments)
+            arguments = await self._unpack(task, stored)
         except ArgumentError as error:
             return Ended(result=Result(outcome=Outcome.FAILED, error=str(error)), raised=error)
         call = Call(
@@ -238,7 +235,9 @@ class JobRuns:
             attempt=claim.attempt,
             run_id=claim.job_id,
             deadline=deadline,
+            is_job=True,
             state=self._state,
+            context=context,
             cancelled=Flag(lambda: not self.keeper.holds(claim)),
         )
         return await execute(call, run)

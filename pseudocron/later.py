@@ -5,10 +5,12 @@ from __future__ import annotations
 import inspect
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec
 
 from pseudocron.arguments import pack, unpack
 from pseudocron.backends.jobs import JobState
+from pseudocron.carrying import carry
 from pseudocron.context import CurrentRun, running
 from pseudocron.desk import blocking
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     Call = tuple[Sequence[Any], Mapping[str, Any]]
 
 P = ParamSpec("P")
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 FEW = 20
 """So many calls are checked and packed on the event loop; more would hold it up, and go to a thread."""
@@ -86,7 +90,8 @@ class Later(Deferrable[P]):
         few, desk = len(calls) <= FEW, self.task.desk
         if not desk.settled:
             await desk.open()  # the first time: from then on it is known what its clock says
-        jobs = self._jobs(calls) if few else await desk.host.hop(self._jobs, calls)
+        carried = self.task.hooks.carried()  # asked here: a thread has not the context of who defers
+        jobs = self._jobs(calls, carried) if few else await desk.host.hop(self._jobs, calls, carried)
         ids = await desk.store(jobs) if jobs else []
         return [self._handle(job_id) for job_id in ids]
 
@@ -97,10 +102,10 @@ class Later(Deferrable[P]):
             return [self._run_sync(job, instead) for job in self._jobs(calls)]
         return blocking(lambda: self.hand_in(calls), instead=instead)
 
-    def _jobs(self, calls: Sequence[Call]) -> list[NewJob]:
+    def _jobs(self, calls: Sequence[Call], carried: Mapping[str, str] = NOTHING) -> list[NewJob]:
         _ = self.task.process  # what no child process can run is said here, and not when it is due
         task, now = self.task, self.task.desk.now()
-        packed = (pack(task.function, args, kwargs) for args, kwargs in calls)
+        packed = (carry(pack(task.function, args, kwargs), carried) for args, kwargs in calls)
         return [self.terms.job(task=task.name, arguments=text, now=now) for text in packed]
 
     async def _run(self, job: NewJob) -> JobHandle:
@@ -161,7 +166,7 @@ class JobHandle:
 @contextmanager
 def _inside(job: NewJob) -> Iterator[None]:
     """What `current_run()` says in a call that is made at once."""
-    run = CurrentRun(name=job.task, slot=job.due, fence=1, attempt=1, run_id=job.job_id)
+    run = CurrentRun(name=job.task, slot=job.due, fence=1, attempt=1, run_id=job.job_id, is_job=True)
     token = running.set(run)
     try:
         yield

@@ -138,7 +138,7 @@ class Runner:
             return looked
 
     async def _look(self, crons: Crons, missed: Reason) -> Looked:
-        orphans = await self._reap(crons.hooks)
+        orphans = await self._reap(crons.hooks_of)
         now = self._host.now()
         states = await self._backend.states(await self._host.hop(self._hints.ask, crons, now))
         # The clock anew: what others have claimed meanwhile must not seem to lie in the future.
@@ -201,7 +201,7 @@ class Runner:
 
     async def run_once(self, cron: Cron) -> Started | Refusal:
         """Start a run by hand, outside of the schedule but recorded like any other; or why that is refused."""
-        await self._reap(cron.hooks)
+        await self._reap(lambda _: cron.hooks)
         return await self._claim(cron, self._host.now(), manual=True)
 
     async def drain(self, seconds: float) -> None:
@@ -211,14 +211,14 @@ class Runner:
         self._runs.keeper.close()
         self._jobs.keeper.close()
 
-    async def _reap(self, hooks: Hooks) -> Sequence[Run]:
+    async def _reap(self, hooks: Callable[[str], Hooks]) -> Sequence[Run]:
         """Tell what was lost; the runs whose slots are to be claimed anew."""
         # After a step of the clock, or a sleep of the whole machine, our own leases look as if they were over.
         await self._host.hop(self._runs.keeper.renew)
         reaped = await self._backend.reap()
         for run in reaped.lost:
             logger.error("%s: the run of slot %s by %s is lost", run.name, run.slot.isoformat(), run.worker)
-            self._post.tell(hooks, Happening.LOST, of_lost_run(run))
+            self._post.tell(hooks(run.name), Happening.LOST, of_lost_run(run))
         return reaped.orphans
 
     async def _start(self, cron: Cron, slot: datetime, orphan: Run | None) -> Started | Refused:

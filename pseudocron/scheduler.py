@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pseudocron.backends.records import Reason
 from pseudocron.errors import BackendError, PseudoCronError
+from pseudocron.observing import Observer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -66,6 +67,7 @@ class Scheduler:
         self._source = source
         self._backend = backend
         self._host = host
+        self._observer = Observer(backend, host)
         self._missed = Reason.NO_TRAFFIC
         self._entered = False
         self.crowded = False
@@ -80,12 +82,13 @@ class Scheduler:
         A process that has no room for another run does not enter: others may have it.
         """
         if self.runner.full:
-            self.came_of_it = NoLook.NO_ROOM
+            self._no_look(NoLook.NO_ROOM)
             return READ_AGAIN
         try:
             return min(await self._pass_gate(), READ_AGAIN)
         except BackendError:
             self._missed = Reason.BACKEND_DOWN
+            self._looked(NoLook.BACKEND_DOWN)
             raise
 
     async def tick(self) -> AsyncIterator[tuple[Claim, Result]]:
@@ -116,13 +119,13 @@ class Scheduler:
             await self._backend.lower(self._host.now(), max_age)
         fresh = await self._backend.fresh_for(max_age)
         if fresh > 0:
-            self.came_of_it = NoLook.NOTHING_DUE
+            self._no_look(NoLook.NOTHING_DUE)
             return fresh
         try:
             self._entered = True
             if not await self._backend.enter(max_age):
                 self._entered = False
-                self.came_of_it = NoLook.TAKEN
+                self._no_look(NoLook.TAKEN)
                 return ENTER_AGAIN
             self.came_of_it = await self._look(await self._host.hop(self._source.reload))
         except asyncio.CancelledError:
@@ -148,4 +151,13 @@ class Scheduler:
         dues = [due for due in (looked.next, soon if looked.crowded else None) if due is not None]
         if dues:
             await self._backend.lower(min(dues), max_age)
+        self._looked("looked")
+        await self._observer.count(crons)
         return looked
+
+    def _no_look(self, why: NoLook) -> None:
+        self.came_of_it = why
+        self._looked(why)
+
+    def _looked(self, result: str) -> None:
+        self._observer.looked(self._source.load().hooks, result)

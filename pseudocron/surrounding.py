@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, Asyn
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from pseudocron.hooks import Around
 
@@ -29,7 +29,9 @@ def inside(arounds: Sequence[Around], work: Callable[[], Any]) -> Callable[[], A
     return surrounded
 
 
-def inside_async(arounds: Sequence[Around], work: Callable[[], Awaitable[Any]]) -> Callable[[], Awaitable[Any]]:
+def inside_async(
+    arounds: Sequence[Around], work: Callable[[], Awaitable[Any]]
+) -> Callable[[], Coroutine[Any, Any, Any]]:
     """The same of work on the event loop, where context managers of both kinds are entered."""
 
     async def surrounded() -> Any:

@@ -65,6 +65,12 @@ class Post:
             task = asyncio.create_task(line.deliver())
             self._delivering.add(task)
             task.add_done_callback(self._delivering.discard)
+            task.add_done_callback(lambda _: self._forget(hook))
+
+    def _forget(self, hook: Hook) -> None:
+        """A line at whose end nobody waits is made anew: hooks come and go with a configuration that is read again."""
+        if (line := self._lines.get(hook.line)) is not None and line.is_over():
+            del self._lines[hook.line]
 
     async def drain(self, seconds: float = DRAIN) -> None:
         """Wait until all is told, or the seconds are over."""
@@ -92,6 +98,10 @@ class _Line:
         self._waiting.append(event)
         starts, self._busy = not self._busy, True
         return starts
+
+    def is_over(self) -> bool:
+        """Whether there is nothing to remember of it."""
+        return not (self._busy or self._lost or self._is_stuck())
 
     def _is_stuck(self) -> bool:
         """Whether the hook is still at an event for which it had its time: nothing is to gather behind it."""

@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 from pseudocron.errors import did_you_mean
 from pseudocron.zones import wrong_with
@@ -156,6 +157,17 @@ def aware(value: object) -> datetime:
         return value.astimezone(UTC)
     except OverflowError:
         raise ValueError("must lie in the years 1 to 9999 of UTC") from None
+
+
+def web_address(value: object) -> str:
+    """The URL of something on the web."""
+    words = "must be a URL such as 'https://hc-ping.com/your-uuid'"
+    if not isinstance(value, str) or _is_unsafe(value) or not value.isascii() or " " in value:
+        raise ValueError(words)
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError(words)
+    return value
 
 
 def _moment(value: object) -> datetime:

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 import pytest
+from prometheus_client import CollectorRegistry
 
 from pseudocron import Crons, PseudoCronMiddleware, health, trigger
 from pseudocron.backends.jobs import Job, JobState
@@ -23,6 +24,7 @@ from pseudocron.due import Overdue
 from pseudocron.entries import OPTIONS
 from pseudocron.health import _as_json as said
 from pseudocron.hooks import Event, Happening
+from pseudocron.instrumentation.prometheus import instrument
 from pseudocron.report import CronStatus
 from pseudocron.scheduler import NoLook
 from pseudocron.settings import Settings
@@ -146,6 +148,14 @@ def test_an_example_of_the_reference_makes_a_client_that_is_taken(example: str) 
     exec(example, names)  # noqa: S102 - it is ours
     assert Crons(backend=names["make_client"]).connect() is not None
     assert callable(names["make_client"]().evalsha)
+
+
+def test_each_metric_stands_in_the_reference_with_its_labels() -> None:
+    registry = CollectorRegistry()
+    instrument(Crons(), registry=registry)
+    for metric in registry.collect():
+        total = "_total" if metric.type == "counter" else ""
+        assert f"| `{metric.name}{total}` |" in INSTRUMENTATION
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

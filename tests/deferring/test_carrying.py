@@ -1,0 +1,58 @@
+"""What jobs carry besides their arguments."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pseudocron.backends.jobs import JobState
+from pseudocron.carrying import MOST, carry, parted
+from pseudocron.context import current_run
+from pseudocron.crons import Crons
+from pseudocron.testing import World
+
+words = st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3)
+arguments = st.dictionaries(st.text(max_size=5), st.integers() | st.text() | words, max_size=3)
+
+
+@given(arguments, words)
+def test_both_come_back_as_they_were(given_arguments: dict[str, object], context: dict[str, str]) -> None:
+    text = json.dumps(given_arguments)
+    stored = carry(text, context)
+    assert isinstance(json.loads(stored), dict), "a store, and people, find JSON"
+    rest, carried = parted(stored)
+    assert (json.loads(rest), carried) == (given_arguments, context)
+
+
+def test_too_much_is_left_behind() -> None:
+    assert carry("{}", {"baggage": "x" * MOST}) == "{}"
+
+
+@pytest.mark.parametrize(
+    "stored", ['{"@pseudocron":', '{"@pseudocron":{"a"', '{"@pseudocron":3', "[]", "", '{"@pseudocron":7}']
+)
+def test_what_can_not_be_read_is_left_to_who_reads_the_arguments(stored: str) -> None:
+    assert parted(stored)[1] == {}
+
+
+def test_a_run_knows_what_its_job_carries_and_that_it_is_one() -> None:
+    crons, seen = Crons(), []
+    crons.hooks.carry(lambda: {"tenant": "blue"})
+
+    @crons.task
+    def work(a: int) -> None:
+        seen.append((a, current_run().is_job, dict(current_run().context)))
+
+    with World(crons) as world:
+
+        async def main() -> None:
+            job = await work.defer(3)
+            assert [ran.outcome for ran in await world.advance()] == [JobState.SUCCEEDED]
+            assert await job.state() is JobState.SUCCEEDED
+
+        asyncio.run(main())
+    assert seen == [(3, True, {"tenant": "blue"})]

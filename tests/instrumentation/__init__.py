@@ -1,0 +1,1 @@
+"""The instrumentation, against the libraries that it is for."""
