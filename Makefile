@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PORT ?= 8000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test hosts coverage test-wheel bench lint format clean
+.PHONY: help demo picture test hosts coverage test-wheel bench lint format clean
 
 help:  ## What there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,9 @@ $(PEERS)/installed: benchmarks/peers.txt
 
 bench: $(VENV)/installed $(PEERS)/installed  ## What pseudocron costs: a table in 20 minutes, kept in benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks $(ARGS)
+
+picture: $(VENV)/installed  ## The picture of the dashboard in the README; needs a Chromium
+	PYTHONPATH=tests $(BIN)/python -m dashboard.picture docs/dashboard.png
 
 lint: $(VENV)/installed  ## ruff and mypy --strict
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 from pseudocron.backends.jobs import Job, JobState
 from pseudocron.context import CurrentRun, current_run
 from pseudocron.crons import Cron, Crons
+from pseudocron.dashboard import dashboard
 from pseudocron.errors import (
     ArgumentError,
     BackendError,
@@ -49,6 +50,7 @@ __all__ = [
     "UnknownTaskError",
     "cron_status",
     "current_run",
+    "dashboard",
     "health",
     "trigger",
 ]

@@ -59,10 +59,11 @@ async def cron_status(crons: object) -> list[CronStatus]:
         PseudoCronError: In one line, if the configuration or the store can't be read.
     """
     entries, states = await watch(crons).runtime().states()
-    return [_status(cron, states[cron.name], utcnow()) for cron in entries]
+    return [status_of(cron, states[cron.name], utcnow()) for cron in entries]
 
 
-def _status(cron: Cron, state: State, now: datetime) -> CronStatus:
+def status_of(cron: Cron, state: State, now: datetime) -> CronStatus:
+    """The status of a cron of which the store knows this, at an instant."""
     plan = due(cron, state, now)
     return CronStatus(
         name=cron.name,
@@ -78,3 +79,25 @@ def _status(cron: Cron, state: State, now: datetime) -> CronStatus:
         failures=state.failures,
         missed=state.missed,
     )
+
+
+def lateness(run: Run) -> float | None:
+    """Seconds from the slot to the start of its run; None of a skip."""
+    return None if run.reason else (run.started - run.slot).total_seconds()
+
+
+def duration(run: Run) -> float | None:
+    """Seconds that a run took; None of a skip, and of a run that goes on."""
+    return None if run.reason or run.ended is None else (run.ended - run.started).total_seconds()
+
+
+def span(seconds: float) -> str:
+    """A duration: `0.012s`, `3m20s`, `2h05m`, `3d04h`."""
+    if seconds < 59.95:
+        return f"{seconds:.3f}s" if seconds < 1 else f"{seconds:.1f}s"
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    days, hour = divmod(hours, 24)
+    if days:
+        return f"{days}d{hour:02}h"
+    return f"{hours}h{minute:02}m" if hours else f"{minutes}m{second:02}s"

@@ -20,6 +20,7 @@ from pseudocron.calls import Called
 from pseudocron.cli import main
 from pseudocron.cli.running import EXIT
 from pseudocron.context import CurrentRun
+from pseudocron.dashboard import BasicAuth, BearerToken, NoAuth, dashboard
 from pseudocron.due import Overdue
 from pseudocron.entries import OPTIONS
 from pseudocron.health import _as_json as said
@@ -156,6 +157,20 @@ def test_each_metric_stands_in_the_reference_with_its_labels() -> None:
     for metric in registry.collect():
         total = "_total" if metric.type == "counter" else ""
         assert f"| `{metric.name}{total}` |" in INSTRUMENTATION
+
+
+DASHBOARD = (ROOT / "docs/reference/dashboard.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("option", inspect.signature(dashboard).parameters)
+def test_an_option_of_the_dashboard_stands_in_its_reference(option: str) -> None:
+    assert f"| `{option}` |" in DASHBOARD
+
+
+@pytest.mark.parametrize("auth", [BasicAuth, BearerToken, NoAuth])
+def test_each_way_in_stands_in_the_reference_of_the_dashboard(auth: type) -> None:
+    names = ", ".join(inspect.signature(auth).parameters)
+    assert f"| `{auth.__name__}({names})` |" in DASHBOARD
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -61,7 +61,7 @@ FLOORS = (
     ("scheduler",),
     ("runtime", "watch"),
     ("lifespan", "report", "calls", "vitals"),
-    ("middleware", "trigger", "health", "testing", "pytest_plugin", "cli"),
+    ("middleware", "trigger", "health", "testing", "pytest_plugin", "cli", "dashboard"),
     ("", "__main__"),
 )
 
@@ -101,7 +101,7 @@ def test_no_module_of_the_house_imports_the_front_page(module: str) -> None:
 
 
 def test_no_door_imports_another() -> None:
-    doors = {f"pseudocron.{name}" for name in ("middleware", "cli", "trigger", "health")}
+    doors = {f"pseudocron.{name}" for name in ("middleware", "cli", "trigger", "health", "dashboard")}
     assert all(not imports(modules()[door]) & (doors - {door}) for door in doors)
 
 

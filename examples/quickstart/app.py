@@ -7,9 +7,10 @@ from pathlib import Path
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
-from pseudocron import CronStatus, PseudoCronMiddleware, cron_status
+from pseudocron import CronStatus, PseudoCronMiddleware, cron_status, dashboard
+from pseudocron.dashboard import NoAuth
 
 logging.basicConfig(level=logging.INFO, format="%(message)s")  # a line for each run
 
@@ -30,6 +31,7 @@ PAGE = """<!doctype html>
   <tr><th>cron<th>schedule<th>last run (UTC)<th>outcome<th>runs<th>failed<th>missed<th>next (UTC)</tr>
   {rows}
 </table>
+<p><a href="/crons/">The dashboard</a> shows more, and lets you run and pause them.</p>
 <p>This page loads itself every 5 seconds; each load is a visit. Close it, and the crons rest until somebody comes.</p>
 </html>"""
 
@@ -53,5 +55,5 @@ async def home(_: Request) -> HTMLResponse:
     return HTMLResponse(PAGE.format(rows="\n  ".join(map(row, await cron_status(CRONS)))))
 
 
-app = Starlette(routes=[Route("/", home)])
+app = Starlette(routes=[Route("/", home), Mount("/crons", dashboard(CRONS, auth=NoAuth()))])  # for this machine alone
 app.add_middleware(PseudoCronMiddleware, crons=CRONS)

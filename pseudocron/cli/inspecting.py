@@ -11,10 +11,10 @@ import click
 from pseudocron.advice import advice
 from pseudocron.backends import named
 from pseudocron.cli.shared import complete_name, crons_option, json_option, name_argument, one_line, perform, print_json
-from pseudocron.cli.tables import Column, brief, local, plain, print_table, span
+from pseudocron.cli.tables import Column, brief, local, plain, print_table
 from pseudocron.config import open_source
 from pseudocron.host import utcnow
-from pseudocron.report import CronStatus, cron_status
+from pseudocron.report import CronStatus, cron_status, duration, lateness, span
 from pseudocron.schedule import jittered
 from pseudocron.watch import Watch, watch
 
@@ -107,7 +107,7 @@ def history(ref: str, name: str | None, limit: int, *, as_json: bool) -> None:
     """
     runs = perform(_history(ref, name, limit))
     if as_json:
-        print_json([asdict(run) | {"lateness": _lateness(run), "duration": _duration(run)} for run in runs])
+        print_json([asdict(run) | {"lateness": lateness(run), "duration": duration(run)} for run in runs])
     else:
         print_table(_HISTORY, runs)
 
@@ -152,14 +152,6 @@ def _outcome(run: Run) -> str:
     return run.outcome or "running"
 
 
-def _lateness(run: Run) -> float | None:
-    return None if run.reason else (run.started - run.slot).total_seconds()
-
-
-def _duration(run: Run) -> float | None:
-    return None if run.reason or run.ended is None else (run.ended - run.started).total_seconds()
-
-
 def _span(seconds: float | None) -> str:
     return "-" if seconds is None else span(seconds)
 
@@ -185,7 +177,7 @@ _HISTORY: tuple[Column[Run], ...] = (
     Column("NAME", lambda run: run.name, elastic=True),
     Column("SLOT", lambda run: brief(run.slot)),
     Column("OUTCOME", _outcome),
-    Column("LATE", lambda run: _span(_lateness(run))),
-    Column("TOOK", lambda run: _span(_duration(run))),
+    Column("LATE", lambda run: _span(lateness(run))),
+    Column("TOOK", lambda run: _span(duration(run))),
     Column("WHY", _what, elastic=True),
 )

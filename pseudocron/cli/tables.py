@@ -67,18 +67,6 @@ def brief(instant: datetime) -> str:
     return time if date == datetime.now().astimezone().date().isoformat() else f"{date} {time}"
 
 
-def span(seconds: float) -> str:
-    """A duration: `0.012s`, `3m20s`, `2h05m`, `3d04h`."""
-    if seconds < 59.95:
-        return f"{seconds:.3f}s" if seconds < 1 else f"{seconds:.1f}s"
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    days, hour = divmod(hours, 24)
-    if days:
-        return f"{days}d{hour:02}h"
-    return f"{hours}h{minute:02}m" if hours else f"{minutes}m{second:02}s"
-
-
 def plain(text: str) -> str:
     """One line that does nothing to a terminal: what can't be printed, such as an escape, is a space."""
     return "".join(letter if letter.isprintable() else " " for letter in text)

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cli.shell import pseudocron
-from pseudocron.cli.tables import Column, brief, lines, local, span
+from pseudocron.cli.tables import Column, brief, lines, local
+from pseudocron.report import span
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,0 +1,33 @@
+"""The door for people with a browser: `app.mount("/crons", dashboard(crons, auth=BasicAuth("me", password)))`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pseudocron.dashboard.auth import Auth, BasicAuth, BearerToken, NoAuth, check
+from pseudocron.errors import ConfigError
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+__all__ = ["Auth", "BasicAuth", "BearerToken", "NoAuth", "dashboard"]
+
+
+def dashboard(crons: object, *, auth: Auth, hide_arguments: bool = False) -> ASGIApp:
+    """An ASGI application to mount, or to serve by itself, that shows crons and jobs and lets its readers act.
+
+    Args:
+        crons: What the middleware is given.
+        auth: Who may see it: `BasicAuth(user, password)`, `BearerToken(token)`, a callable over the request that may
+            be async, and returns whether the reader may, or a `Response` for him; or, explicitly, `NoAuth()`.
+        hide_arguments: Keep the arguments of jobs from the pages.
+
+    Raises:
+        ConfigError: `auth` is none of these, or Jinja is not installed.
+    """
+    auth = check(auth)
+    try:
+        from pseudocron.dashboard.app import build  # noqa: PLC0415 - nobody else needs Jinja
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"dashboard: needs {error.name}: pip install 'pseudocron[dashboard]'") from error
+    return build(crons, auth=auth, hide_arguments=hide_arguments)

@@ -1,0 +1,130 @@
+"""Who may see the dashboard: each of these is a callable over the request, as one of your own may be."""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from dataclasses import dataclass, field
+from hmac import compare_digest
+from inspect import isawaitable
+from typing import TYPE_CHECKING, TypeAlias
+
+from pseudocron.errors import ConfigError, show
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+Verdict: TypeAlias = object
+"""True (or anything true) lets the request in; a `Response` is sent instead; anything else refuses with 403."""
+
+Auth: TypeAlias = "Callable[[Request], Verdict | Awaitable[Verdict]]"
+"""Decides over a request; if it is not async it must not block."""
+
+SHORTEST = 16
+"""Characters of a bearer token."""
+
+
+@dataclass(frozen=True, slots=True)
+class BasicAuth:
+    """A user and a password, which the browser asks for. Use it over HTTPS.
+
+    Raises:
+        ConfigError: One of them is empty or no text, or the user has a colon.
+    """
+
+    user: str
+    password: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        for name, value in (("user", self.user), ("password", self.password)):
+            if not _is_text(value):
+                raise ConfigError(f"BasicAuth: {name}: must be text, and not empty")
+        if ":" in self.user:
+            raise ConfigError(f"BasicAuth: user: {show(self.user)}: must have no colon, which ends it in the header")
+
+    def __call__(self, request: Request) -> Verdict:
+        """Whether the request names them, in a time that does not tell how much of it is right."""
+        expected = f"{self.user}:{self.password}".encode()
+        return compare_digest(_basic(request), expected) or _challenge('Basic realm="pseudocron", charset="UTF-8"')
+
+
+@dataclass(frozen=True, slots=True)
+class BearerToken:
+    """A token in the header `Authorization: Bearer`, as a proxy in front of the application may set it.
+
+    Raises:
+        ConfigError: It is no text, or shorter than 16 characters.
+    """
+
+    token: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if not _is_text(self.token, SHORTEST):
+            raise ConfigError(f"BearerToken: token: must be text of at least {SHORTEST} characters")
+
+    def __call__(self, request: Request) -> Verdict:
+        """Whether the request has it."""
+        scheme, given = _credentials(request)
+        right = compare_digest(given.encode("utf-8", "replace"), self.token.encode())
+        return (scheme == "bearer" and right) or _challenge('Bearer realm="pseudocron"')
+
+
+@dataclass(frozen=True, slots=True)
+class NoAuth:
+    """Everybody who reaches it may see and do everything: for a laptop, or behind something that asks already."""
+
+    def __call__(self, request: Request) -> Verdict:  # noqa: ARG002 - as the others are called
+        """Yes."""
+        return True
+
+
+def check(auth: object) -> Auth:
+    """The same, if it can decide over requests.
+
+    Raises:
+        ConfigError: It can't.
+    """
+    if isinstance(auth, type) or not callable(auth):
+        choice = "BasicAuth(user, password), BearerToken(token), a callable over the request, or NoAuth()"
+        raise ConfigError(f"dashboard: auth: {show(type(auth) if callable(auth) else auth)}: must be {choice}")
+    return auth
+
+
+async def refusal(auth: Auth, request: Request) -> Response | None:
+    """What to answer instead of the page; None if the request may have it."""
+    from starlette.responses import PlainTextResponse, Response  # noqa: PLC0415 - nobody else needs them
+
+    verdict = auth(request)
+    if isawaitable(verdict):
+        verdict = await verdict
+    if isinstance(verdict, Response):
+        return verdict
+    return None if verdict else PlainTextResponse("Forbidden", status_code=403)
+
+
+def _is_text(value: object, shortest: int = 1) -> bool:
+    return isinstance(value, str) and len(value) >= shortest
+
+
+def _challenge(scheme: str) -> Response:
+    from starlette.responses import PlainTextResponse  # noqa: PLC0415 - nobody else needs it
+
+    return PlainTextResponse("Unauthorized", status_code=401, headers={"www-authenticate": scheme})
+
+
+def _credentials(request: Request) -> tuple[str, str]:
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    return scheme.lower(), given.strip()
+
+
+def _basic(request: Request) -> bytes:
+    """`user:password` as it was sent; what can't be read is nobody's."""
+    scheme, given = _credentials(request)
+    if scheme != "basic":
+        return b""
+    try:
+        return b64decode(given.encode("ascii"), validate=True)
+    except ValueError:
+        return b""

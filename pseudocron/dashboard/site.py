@@ -1,0 +1,186 @@
+"""What every page needs: the crons and their store, the templates, the reader, and pages for what goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from contextlib import asynccontextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse
+
+from pseudocron.backends import named
+from pseudocron.backends.records import Reason
+from pseudocron.dashboard import csrf, pictures, words
+from pseudocron.errors import BackendError
+from pseudocron.host import Host
+from pseudocron.report import duration, lateness
+from pseudocron.watch import watch
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from pseudocron.backends.base import Backend
+    from pseudocron.crons import Crons
+    from pseudocron.runtime import Runtime
+
+HERE = Path(__file__).parent
+PATIENCE = 10.0
+"""Seconds for which a page waits for the store."""
+
+SAID = {
+    "started": "It has been started.",
+    "overlap": "It was not started: it is running already, as often as its max_instances allows.",
+    "paused": "It is paused.",
+    "resumed": "It is not paused any more.",
+    "retried": "The job is pending again.",
+    "not-retried": "It is not tried again: only a failed job can be, and no pending one may have its key.",
+    "cancelled": "The job is cancelled.",
+    "marked": "The job is running: it goes on, but is not tried again if it fails.",
+    "over": "There was nothing to cancel: the job is over.",
+}
+"""What a page may be told to say of the action before it; the words are ours, whatever the address says."""
+
+
+REASONS = {
+    Reason.OVERLAP: "a run was still going on, and max_instances allows no more",
+    Reason.MISFIRE: "it was too late, by its misfire_grace_time",
+    Reason.PAUSED: "it was paused",
+    Reason.DISABLED: "it was disabled in the configuration",
+    Reason.BACKEND_DOWN: "the store could not be reached",
+    Reason.CLOCK_BACK: "the clock was set back, and it had run before",
+    Reason.NO_TRAFFIC: "nobody came by",
+}
+
+
+class Site:
+    """The dashboard of one configuration.
+
+    Args:
+        crons: The configuration, as the middleware takes it.
+        hide_arguments: Whether the arguments of jobs are kept from the page.
+        host: Time and threads.
+    """
+
+    def __init__(self, crons: object, *, hide_arguments: bool, host: Host | None = None) -> None:
+        self.hide_arguments = hide_arguments
+        self.host = host or Host()
+        self._watch = watch(crons)
+
+    @property
+    def runtime(self) -> Runtime:
+        """The scheduling on this event loop."""
+        return self._watch.runtime()
+
+    @asynccontextmanager
+    async def store(self) -> AsyncIterator[tuple[Crons, Backend]]:
+        """The crons as they are now, and their store.
+
+        Raises:
+            BackendError: The store can't be used, or does not answer.
+        """
+        try:
+            async with asyncio.timeout(PATIENCE), self.runtime.store() as (crons, backend):
+                yield crons, backend
+        except TimeoutError:
+            raise BackendError(f"the store has not answered within {PATIENCE:g} s") from None
+
+    async def health(self, crons: Crons, backend: Backend) -> dict[str, Any]:
+        """What the head of every page says of the whole."""
+        newest = await backend.history(limit=1)
+        return {
+            "backend": named(crons.settings.backend),
+            "error": self._watch.source.error,
+            "fresh_for": await backend.fresh_for(crons.settings.cron_max_time),
+            "last": next(iter(newest), None),
+        }
+
+    async def page(self, request: Request, template: str, *, status: int = 200, **said: Any) -> Response:
+        """A page, made in a thread: it may be long."""
+        token = csrf.token(request)
+        html = await self.host.hop(self._render, request, template, said | {"csrf": token})
+        response = HTMLResponse(html, status_code=status)
+        csrf.remember(response, request, root(request) or "/", token)
+        return response
+
+    def _render(self, request: Request, template: str, said: dict[str, Any]) -> str:
+        told = {
+            "root": root(request),
+            "here": here(request),
+            "reader": words.reader(request, self.host.now()),
+            "said": SAID.get(request.query_params.get("said", "")),
+            "hide_arguments": self.hide_arguments,
+        }
+        prepare = said.pop("prepare", None)  # what of a page is work, and not for the event loop
+        told |= said | (prepare() if prepare else {})
+        return _templates().get_template(template).render(told)
+
+    async def problem(self, request: Request, status: int, title: str, why: object) -> Response:
+        """A page that says what is wrong."""
+        return await self.page(request, "problem.html", status=status, title=title, why=str(why), health=None)
+
+
+def root(request: Request) -> str:
+    """Where the dashboard is mounted: what all its addresses begin with."""
+    return quote(_mount(request))
+
+
+def _mount(request: Request) -> str:
+    return str(request.scope.get("root_path", "")).rstrip("/")
+
+
+def here(request: Request) -> str:
+    """The address of this page below the root, for the way back from an action."""
+    path = str(request.scope["path"]).removeprefix(_mount(request)) or "/"
+    query = "&".join(part for part in request.url.query.split("&") if not part.startswith("said="))
+    return f"{path}?{query}" if query else path
+
+
+PATH = re.compile(r"/(cron|jobs|job)?(\?[^#\\\s]*)?", re.ASCII)
+
+
+def way_back(form: Mapping[str, str], said: str) -> str:
+    """The address below the root to which an action leads back, with what is said there."""
+    asked = form.get("back", "/")
+    path = asked if PATH.fullmatch(asked) else "/"
+    return f"{path}{'&' if '?' in path else '?'}said={said}"
+
+
+def number(text: str) -> int:
+    """A page number.
+
+    Raises:
+        HTTPException: It is none: 400.
+    """
+    if not re.fullmatch(r"[1-9][0-9]{0,5}", text):
+        raise HTTPException(400, "page: must be a whole number from 1")
+    return int(text)
+
+
+@cache
+def _templates() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        auto_reload=False,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {
+        "pictures": pictures,
+        "outcome": pictures.outcome,
+        "lateness": lateness,
+        "duration": duration,
+        "reasons": REASONS,
+    }
+    environment.filters |= {"seconds": words.seconds, "indented": words.indented}
+    return environment

@@ -1,0 +1,227 @@
+"""What the pages show."""
+
+from __future__ import annotations
+
+import re
+from html import escape
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import pytest
+from support import wait_until
+
+from dashboard.house import EVIL, FAILED, SUCCEEDED, TRACEBACK, House, crons_of
+from pseudocron.backends.jobs import JobState
+from pseudocron.backends.records import Reason
+from pseudocron.config import FileSource
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def text(html: str) -> str:
+    """What is to be read, without tags."""
+    return " ".join(re.sub(r"<[^>]*>", " ", html).split())
+
+
+def test_the_first_page_shows_each_cron_and_how_it_is_doing(each_house: House) -> None:
+    each_house.run("bill", SUCCEEDED)
+    each_house.run("bill", FAILED)
+    each_house.skip("bill", Reason.MISFIRE)
+    each_house.defer("a", "b")
+    page = each_house.get()
+    assert "bill every hour" in text(page)
+    assert "at 02:00 every day (Asia/Shanghai)" in text(page)
+    assert 'aria-label="Last runs: 1 succeeded, 1 failed, 1 skipped; the longest' in page
+    assert "2 pending" in text(page)
+    assert "last skip" in text(page)
+    assert "a look is due" in text(page)
+
+
+def test_the_health_line_names_the_store_without_its_password(each_house: House) -> None:
+    assert str(each_house.crons.settings.backend) in each_house.get()
+    with House.open("redis://:geheim@127.0.0.1:1/0") as house:
+        page = house.get(status=503)
+    assert "geheim" not in page
+    assert "127.0.0.1:1" in page
+
+
+def test_the_page_of_a_cron_shows_its_runs_their_errors_and_why_slots_did_not_run(each_house: House) -> None:
+    each_house.run(EVIL, FAILED)
+    each_house.skip(EVIL, Reason.NO_TRAFFIC)
+    page = each_house.get("/cron", name=EVIL)
+    assert escape(TRACEBACK) in page.replace("&#34;", "&quot;")
+    assert "&lt;b&gt;a line&lt;/b&gt;" in page
+    assert "nobody came by" in page
+    assert "host:1" in page
+    assert 'aria-label="Duration of the last 1 runs' in page
+
+
+def test_nothing_of_a_hostile_name_error_or_argument_is_markup(house: House) -> None:
+    house.run(EVIL, FAILED)
+    house.defer("a", key="<i>key", arguments='{"to": "<i>ann"}')
+    pages = [house.get(), house.get("/cron", name=EVIL), house.get("/jobs"), house.get("/job", id="a")]
+    pages += [house.get("/cron", name="<i>no", status=404), house.get("/jobs", key="<i>", task="<i>")]
+    assert not [page for page in pages if re.search(r"<(i|b|img|script(?! src=\"/crons/static/))[^a-z]", page)]
+    assert not [page for page in pages if re.search(r"\son\w+=|style=", re.sub(r">[^<]*<", "><", page))]
+
+
+def test_a_cron_that_has_left_the_configuration_still_has_its_history(house: House) -> None:
+    house.run("gone", FAILED)
+    assert "has left the configuration" in house.get("/cron", name="gone")
+    assert "There is no such cron" in house.get("/cron", name="bil", status=404)
+
+
+def test_many_crons_come_page_by_page_and_are_found_by_name(tmp_path: Path) -> None:
+    crons = crons_of(f"file:{tmp_path / 'store'}")
+    for number in range(120):
+        crons.add(f"cron {number}", lambda: None, "every hour")
+    with House.at(crons) as house:
+        pages = [house.get("/", page=str(page)) for page in (1, 2, 3)]
+        names = [re.findall(r'<th scope="row"><a[^>]*>([^<]*)', page) for page in pages]
+        assert [len(some) for some in names] == [50, 50, 22]
+        assert len({name for some in names for name in some}) == 122
+        assert "Page 2 of 3, 122 crons" in pages[1]
+        assert "There are no crons on this page" in house.get("/", page="9")
+        assert re.findall(r'<th scope="row"><a[^>]*>([^<]*)', house.get("/", q="CRON 11")) == [
+            "cron 11",
+            *(f"cron {number}" for number in range(110, 120)),
+        ]
+
+
+def test_jobs_come_newest_first_page_by_page(each_house: House) -> None:
+    ids = [f"j{number:03}" for number in range(120)]
+    each_house.defer(*ids)
+    seen: list[str] = []
+    page = each_house.get("/jobs")
+    while True:
+        seen += re.findall(r"/crons/job\?id=(\w+)", page)
+        older = re.search(r'rel="next" href="/crons([^"]*)"', page)
+        if not older:
+            break
+        page = each_house.get(older[1].replace("&amp;", "&"))
+    assert seen == ids[::-1]
+
+
+def test_jobs_are_found_by_state_task_and_key(each_house: House) -> None:
+    each_house.defer("failed")
+    each_house.fail()
+    each_house.defer("keyed", key="k")
+    found = {
+        "state=failed": ["failed"],
+        "state=pending": ["keyed"],
+        "key=k": ["keyed"],
+        "task=mail": ["keyed", "failed"],
+        "task=mail&key=no": [],
+        "": ["keyed", "failed"],
+    }
+    for query, ids in found.items():
+        assert re.findall(r"/crons/job\?id=(\w+)", each_house.get(f"/jobs?{query}")) == ids, query
+
+
+def test_the_page_of_a_job_shows_all_that_is_known_of_it(each_house: House) -> None:
+    each_house.defer("a", key="k")
+    each_house.fail()
+    page = each_house.get("/job", id="a")
+    assert "&#34;to&#34;: &#34;ann&#34;" in page
+    assert "&lt;img src=x onerror=alert(1)&gt;" in page
+    assert "State failed" in text(page)
+    assert "host:2" in page
+
+
+def test_arguments_can_be_hidden(tmp_path: Path) -> None:
+    with House.at(crons_of(f"file:{tmp_path / 'store'}"), hide_arguments=True) as house:
+        house.defer("a", arguments='{"to": "secret"}')
+        assert "secret" not in house.get("/jobs") + house.get("/job", id="a")
+
+
+def test_times_are_those_of_the_readers_zone_and_utc_for_all_others(house: House) -> None:
+    house.defer("a")
+    for cookie, zone in {
+        "Asia/Tokyo": "Asia/Tokyo",
+        "../../etc/passwd": "UTC",
+        "Mars/Base": "UTC",
+        "A" * 3000: "UTC",
+        "localtime": "UTC",
+    }.items():
+        house.client.cookies.set("pseudocron_zone", cookie)
+        page = house.get("/job", id="a")
+        assert f"Times are in {zone}" in page
+        assert ("+09:00" in page) is (zone == "Asia/Tokyo")
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/?page=0", "page: must be a whole number from 1"),
+        ("/?page=-1", "page: must be"),
+        ("/?page=1e9", "page: must be"),
+        ("/?page=9999999999", "page: must be"),
+        ("/?page=%D9%A1", "page: must be"),
+        ("/jobs?state=lazy", "state: must be one of pending, running"),
+        (f"/jobs?key={'k' * 301}", "key: is longer than 300 characters"),
+        ("/?q=" + "q" * 301, "q: is longer"),
+    ],
+)
+def test_what_is_malformed_is_said(house: House, path: str, words: str) -> None:
+    assert words in house.get(path, 400)
+
+
+@pytest.mark.parametrize(
+    "path", ["/nothing", "/job?id=no", "/job", "/cron", "/cron?name=no", "/static/no.css", "/static/../app.py"]
+)
+def test_what_is_not_there_is_a_404(house: House, path: str) -> None:
+    house.get(path, 404)
+
+
+def test_a_page_before_a_job_that_is_forgotten_is_empty(each_house: House) -> None:
+    each_house.defer("a")
+    assert "There are no such jobs before that one" in each_house.get("/jobs", before="forgotten")
+
+
+@pytest.mark.parametrize("path", ["", "/ops/crons", "/a b"])
+def test_every_link_leads_back_into_the_dashboard_wherever_it_is_mounted(house: House, path: str) -> None:
+    with House.at(house.crons, path=path) as other:
+        at = quote(path)
+        page = other.client.get(f"{at}/").text
+        links = set(re.findall(r'(?:href|src|action)="([^"#]+)"', page))
+        assert len(links) > 5
+        links.discard(f"{at}/cron")  # where its forms go
+        dead = [link for link in links if other.client.get(link.replace("&amp;", "&")).status_code != 200]
+        assert not dead
+
+
+def test_a_store_that_is_away_is_said_in_a_page_and_comes_back(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir(mode=0o700)
+    database = tmp_path / "store" / "crons.db"
+    database.mkdir()
+    with House.at(crons_of(f"file:{tmp_path / 'store'}")) as house:
+        for path in ("/", "/cron?name=bill", "/jobs", "/job?id=a"):
+            page = house.get(path, 503)
+            assert "The crons can&#39;t be shown now" in page
+            assert "Traceback" not in page
+        database.rmdir()
+        house.get()
+
+
+def test_a_configuration_that_was_never_right_is_said_in_a_page(tmp_path: Path) -> None:
+    path = tmp_path / "crons.py"
+    path.write_text("crons = {'bill': ('no.such:thing', 60)}")
+    with House.at(path) as house:
+        assert "no.such" in house.get(status=503)
+
+
+def test_a_bad_edit_is_said_above_the_crons_that_stay(tmp_path: Path) -> None:
+    path = tmp_path / "crons.py"
+    path.write_text("crons = {'bill': ('os:getpid', 60)}")
+    with House.at(path) as house:
+        assert "bill" in house.get()
+        path.write_text("crons = {'bill': ('os:getpid', 60, 0, 0, 'what')}")
+        wait_until(lambda: "the last good one stays" in house.get())
+        assert "every minute" in house.get()
+        assert isinstance(house.watch.source, FileSource)
+
+
+def test_every_state_of_a_job_can_be_asked_for(house: House) -> None:
+    page = house.get("/jobs")
+    assert all(f"<option>{state}</option>" in page for state in JobState)
