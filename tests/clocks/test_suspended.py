@@ -126,7 +126,7 @@ def test_without_recover_the_slot_is_lost_and_does_not_run_again(tmp_path: Path)
 
 
 @pytest.mark.usefixtures("short_lease")
-def test_a_stop_that_nobody_notices_costs_nothing(tmp_path: Path) -> None:
+def test_a_stop_that_nobody_else_notices_costs_the_run_no_more_than_its_trust(tmp_path: Path) -> None:
     with Server(tmp_path, CRONS.format(True)).uvicorn() as server:
         wait_until(lambda: server.notes("job") == ["begins"])
         suspend(server)
@@ -135,4 +135,5 @@ def test_a_stop_that_nobody_notices_costs_nothing(tmp_path: Path) -> None:
         (tmp_path / "end").touch()
         wait_until(lambda: history(tmp_path)[-1].outcome is not None)
     assert history(tmp_path)[-1].outcome is Outcome.SUCCEEDED
-    assert "lease" not in server.log
+    assert "could not be renewed in time: it is told to stop" in server.log
+    assert "is lost" not in server.log
