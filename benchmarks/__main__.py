@@ -12,6 +12,7 @@ from benchmarks.measuring import HEAD, machine
 
 ALL = (
     "request_in_process",
+    "request_instrumented",
     "request_under_uvicorn",
     "latency_while_running",
     "runs_per_slot",

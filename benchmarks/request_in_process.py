@@ -55,12 +55,13 @@ async def _send(_message: Message) -> None:
     return
 
 
-async def _close(ours: PseudoCronMiddleware) -> None:
+async def close(ours: PseudoCronMiddleware) -> None:
+    """End what the middleware has opened."""
     await ours._watch.runtime().close()  # noqa: SLF001 - there is no lifespan here that would
 
 
-async def _requests(app: ASGIApp) -> float:
-    """Nanoseconds a request."""
+async def requests(app: ASGIApp) -> float:
+    """How many nanoseconds a request takes, of very many."""
     await asyncio.sleep(PAUSE)
     gc.collect()
     gc.disable()
@@ -78,11 +79,11 @@ def _measure(app: ASGIApp, crons: Path) -> Row:
     with asyncio.Runner() as runner:
 
         def arm(middleware: ASGIApp) -> Callable[[], float]:
-            return lambda: runner.run(_requests(middleware))
+            return lambda: runner.run(requests(middleware))
 
         arms = {"ours": arm(ours), "nothing": arm(Nothing(app)), "nothing again": arm(Nothing(app))}
         figures = side_by_side(arms, rounds=ROUNDS)
-        runner.run(_close(ours))
+        runner.run(close(ours))
     against = ratios(figures["ours"], figures["nothing"])
     noise = ratios(figures["nothing again"], figures["nothing"])
     return Row(

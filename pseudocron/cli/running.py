@@ -13,6 +13,7 @@ import click
 from pseudocron.backends.records import Outcome, Refusal
 from pseudocron.cli.shared import FAILED, crons_option, fail, log, name_argument, perform
 from pseudocron.errors import show
+from pseudocron.telling import PATIENCE
 from pseudocron.watch import watch
 
 if TYPE_CHECKING:
@@ -78,7 +79,9 @@ async def _tick(ref: str) -> list[Outcome]:
 async def _run(ref: str, name: str) -> Result | Refusal:
     runtime = watch(ref).runtime()
     try:
-        return await runtime.run_once(name)
+        ended = await runtime.run_once(name)
+        await runtime.settle(PATIENCE)  # its hooks are told, as after a tick
+        return ended
     finally:
         await runtime.close()
 

@@ -13,6 +13,7 @@ from support import until
 
 from pseudocron import telling
 from pseudocron.backends.records import Outcome
+from pseudocron.cli.running import _run
 from pseudocron.context import current_run
 from pseudocron.crons import Crons
 
@@ -147,19 +148,18 @@ def test_only_so_many_events_wait_for_a_slow_hook(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_hook_gets_its_events_in_order_though_it_has_several_names() -> None:
-    crons = fine_every_minute()
-    told: list[Event] = []
-    for kind in ("started", "succeeded"):
-        crons.on(kind)(told.append)
+    crons, told = fine_every_minute(), []
     world = World(crons)
 
-    async def main() -> None:
-        for _ in range(20):
-            await world.look()
-            world.clock.forward(60)
+    @crons.on("succeeded")
+    @crons.on("started")
+    async def slow_at_first(event: Event) -> None:
+        if event.kind == "started":
+            await until(lambda: not world.runner.runs)
+        told.append(str(event.kind))
 
-    asyncio.run(main())
-    assert [str(event.kind) for event in told] == ["started", "succeeded"] * 20
+    asyncio.run(world.look())
+    assert told == ["started", "succeeded"]
 
 
 def test_a_hook_that_nobody_else_holds_is_told_all_the_same() -> None:
@@ -195,6 +195,20 @@ def test_a_shutdown_waits_for_hooks_but_not_for_ever(monkeypatch: pytest.MonkeyP
         await world.runner.drain(5)
 
     asyncio.run(main())
+    assert told
+
+
+def test_a_run_by_hand_waits_until_its_hooks_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(telling.Post.drain, "__defaults__", (0,))
+    crons, told = Crons(backend="memory:"), []
+    crons.add("fine", lambda: None, 60)
+
+    @crons.on("succeeded")
+    async def slow(event: Event) -> None:
+        await asyncio.sleep(0.02)
+        told.append(event)
+
+    asyncio.run(_run(crons, "fine"))  # type: ignore[arg-type]
     assert told
 
 

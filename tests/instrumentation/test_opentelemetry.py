@@ -85,12 +85,17 @@ def test_a_run_that_fails_is_a_span_with_its_error_in_a_thread_or_on_the_loop() 
     async def on_loop() -> None:
         raise ValueError("oh no")
 
-    asyncio.run(World(traced.crons).look())
-    for span in traced.spans().values():
+    world = World(traced.crons)
+    with traced.tracer.start_as_current_span("visitor"):
+        asyncio.run(world.look())
+    spans = traced.spans()
+    assert spans.pop("visitor").status.status_code is StatusCode.UNSET
+    for span in spans.values():
+        assert span.parent is None, "a visitor's trace has nothing to do with it"
         assert span.status.status_code is StatusCode.ERROR
         assert span.events[0].name == "exception"
         assert not span.links
-    assert set(traced.spans()) == {"in_thread", "on_loop"}
+    assert set(spans) == {"in_thread", "on_loop"}
 
 
 def test_a_child_process_is_a_span_of_its_parent(tmp_path: Path) -> None:
