@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pseudocron.hooks import Hooks
-from pseudocron.schedule import Interval
+from pseudocron.schedule import Interval, jittered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,6 +59,10 @@ class Cron:
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     hooks: Hooks = field(default_factory=Hooks, repr=False, compare=False)
+
+    def wake(self, slot: datetime) -> datetime:
+        """When the run of a slot comes due: later than the slot by its jitter."""
+        return jittered(self.name, slot, jitter=self.jitter, schedule=self.schedule)
 
     def first_mark(self, now: datetime) -> datetime:
         """The mark of this cron in a store that has never seen it, aware UTC, never later than `now`.

@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from pseudocron.backends.records import Reason, Skip
-from pseudocron.schedule import jittered
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -22,6 +21,19 @@ SKEW = timedelta(seconds=1)
 """By how much the clocks of the hosts that share a store may differ before one of them counts as set back."""
 
 _MOMENT = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Absence:
+    """Why nobody looked until now, as far as a process knows.
+
+    Args:
+        looked: When it last looked itself; None if it has not.
+        away: Since when it has found the store away; None if it has not.
+    """
+
+    looked: datetime | None = None
+    away: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +55,14 @@ class Due:
     waiting: bool = False
 
 
-def due(cron: Cron, state: State, now: datetime, *, missed: Reason = Reason.NO_TRAFFIC) -> Due:
+def due(cron: Cron, state: State, now: datetime, *, absence: Absence = Absence()) -> Due:
     """What is due of a cron whose highest dealt-with slot is `state.mark`.
 
     Args:
         cron: The entry.
         state: What the store knows of it.
         now: The present, aware UTC.
-        missed: Why the slots that nobody looked at were missed.
+        absence: Why the slots that nobody looked at were missed.
     """
     latest = _ripe(cron, state.mark, now)
     if not cron.enabled or state.paused:
@@ -62,7 +74,7 @@ def due(cron: Cron, state: State, now: datetime, *, missed: Reason = Reason.NO_T
     wanted = _wanted(cron, state.mark, latest)
     slots = [slot for slot in wanted if not _misfired(cron, slot, now)]
     misfires = wanted[: len(wanted) - len(slots)]
-    skips = (*_skips(cron, state.mark, wanted[0] - _MOMENT, missed), *_misfires(cron, misfires))
+    skips = (*_missed(cron, state.mark, wanted[0], absence), *_misfires(cron, misfires))
     # One that coalesces has a single slot to claim, and if it can't run now that is an overlap. Where each
     # slot is to run, one that can't be claimed yet must stay above the mark.
     room = len(slots) if cron.coalesce else max(0, cron.max_instances - state.running)
@@ -101,7 +113,7 @@ def overdue(cron: Cron, state: State, now: datetime, *, max_age: float) -> Overd
     slot = cron.schedule.next(state.mark) if state.mark < now else None
     if slot is None or slot > now or not cron.enabled or state.paused or state.running:
         return None
-    late, tolerance = now - _wake(cron, slot), _tolerance(cron, slot, max_age)
+    late, tolerance = now - cron.wake(slot), _tolerance(cron, slot, max_age)
     return Overdue(name=cron.name, slot=slot, late=late, tolerance=tolerance) if late > tolerance else None
 
 
@@ -115,18 +127,14 @@ def _tolerance(cron: Cron, slot: datetime, max_age: float) -> timedelta:
 def _ripe(cron: Cron, mark: datetime, now: datetime) -> datetime | None:
     """The latest slot above the mark whose jitter has passed too; as that is below the gap, one step back is enough."""
     slot = cron.schedule.latest(mark, now) if mark < now else None
-    if slot is not None and _wake(cron, slot) > now:
+    if slot is not None and cron.wake(slot) > now:
         slot = cron.schedule.latest(mark, slot - _MOMENT)
     return slot
 
 
-def _wake(cron: Cron, slot: datetime) -> datetime:
-    return jittered(cron.name, slot, jitter=cron.jitter, schedule=cron.schedule)
-
-
 def _next(cron: Cron, after: datetime) -> datetime | None:
     slot = cron.schedule.next(after)
-    return None if slot is None else _wake(cron, slot)
+    return None if slot is None else cron.wake(slot)
 
 
 def _wanted(cron: Cron, mark: datetime, latest: datetime) -> list[datetime]:
@@ -135,16 +143,26 @@ def _wanted(cron: Cron, mark: datetime, latest: datetime) -> list[datetime]:
     return cron.schedule.last(mark, latest, limit=AT_MOST)
 
 
+def _missed(cron: Cron, mark: datetime, wanted: datetime, absence: Absence) -> tuple[Skip, ...]:
+    """The slots between the mark and the first that is wanted: before the store went away, nobody came."""
+    away = wanted if absence.away is None else min(absence.away, wanted)
+    unseen = _skips(cron, mark, away - _MOMENT, Reason.NO_TRAFFIC, since=absence.looked)
+    return (
+        *unseen,
+        *_skips(cron, max(mark, away - _MOMENT), wanted - _MOMENT, Reason.BACKEND_DOWN, since=absence.away),
+    )
+
+
 def _misfired(cron: Cron, slot: datetime, now: datetime) -> bool:
     if cron.misfire_grace_time is None:
         return False
-    return now - _wake(cron, slot) > timedelta(seconds=cron.misfire_grace_time)
+    return now - cron.wake(slot) > timedelta(seconds=cron.misfire_grace_time)
 
 
 def _misfires(cron: Cron, slots: list[datetime]) -> tuple[Skip, ...]:
     if not slots:
         return ()
-    return (Skip(name=cron.name, slot=slots[-1], reason=Reason.MISFIRE, slots=len(slots)),)
+    return (Skip(name=cron.name, slot=slots[-1], reason=Reason.MISFIRE, slots=len(slots), first=slots[0]),)
 
 
 def _again(cron: Cron, state: State, now: datetime) -> tuple[Skip, ...]:
@@ -155,10 +173,12 @@ def _again(cron: Cron, state: State, now: datetime) -> tuple[Skip, ...]:
     return _skips(cron, now, last, Reason.CLOCK_BACK)
 
 
-def _skips(cron: Cron, mark: datetime, until: datetime | None, reason: Reason) -> tuple[Skip, ...]:
+def _skips(
+    cron: Cron, mark: datetime, until: datetime | None, reason: Reason, *, since: datetime | None = None
+) -> tuple[Skip, ...]:
     """All slots in `(mark, until]` as one skip."""
     last = cron.schedule.latest(mark, until) if until is not None and until > mark else None
     if last is None:
         return ()
-    count = cron.schedule.count(mark, last)
-    return (Skip(name=cron.name, slot=last, reason=reason, slots=count),)
+    first, count = cron.schedule.next(mark), cron.schedule.count(mark, last)
+    return (Skip(name=cron.name, slot=last, reason=reason, slots=count, first=first, since=since),)

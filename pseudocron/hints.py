@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from pseudocron.due import due
+from pseudocron.due import Absence, due
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pseudocron.backends.records import Reason, State
+    from pseudocron.backends.records import State
     from pseudocron.crons import Cron, Crons
     from pseudocron.due import Due
 
@@ -57,7 +57,7 @@ class Hints:
         """The mark of a cron has grown to a slot, or is above it."""
         self._marks[name] = max(slot, self._marks.get(name, _NEVER))
 
-    def plan(self, crons: Crons, states: Mapping[str, State], now: datetime, missed: Reason) -> list[Due]:
+    def plan(self, crons: Crons, states: Mapping[str, State], now: datetime, absence: Absence) -> list[Due]:
         """What is due of the crons that were asked about."""
         self._asked = now
         self._marks |= {name: state.mark for name, state in states.items()}
@@ -65,13 +65,13 @@ class Hints:
             self._asked_all = now
             self._hints = {name: hint for name, hint in self._hints.items() if name in crons}
             self._marks = {name: mark for name, mark in self._marks.items() if name in crons}
-        return [plan for name, state in states.items() if (plan := self._plan(crons[name], state, now, missed))]
+        return [plan for name, state in states.items() if (plan := self._plan(crons[name], state, now, absence))]
 
-    def _plan(self, cron: Cron, state: State, now: datetime, missed: Reason) -> Due | None:
+    def _plan(self, cron: Cron, state: State, now: datetime, absence: Absence) -> Due | None:
         hint = self._hints.get(cron.name)
         if hint and hint.cron is cron and hint.mark == state.mark <= now < hint.next and not state.paused:
             return None
-        plan = due(cron, state, now, missed=missed)
+        plan = due(cron, state, now, absence=absence)
         if plan.next is None or plan.slots or plan.skips or plan.waiting or state.mark > now:
             self._hints.pop(cron.name, None)
         else:

@@ -7,7 +7,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
     from pseudocron.executors import Ended
 
@@ -29,14 +29,16 @@ class Pool:
 
     Args:
         size: How many runs there may be at once.
+        freed: Called each time a place has become free.
 
     Attributes:
         claiming: Held by who counts the free places and claims for them, so that none is counted twice.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, *, freed: Callable[[], None] = lambda: None) -> None:
         self.claiming = asyncio.Lock()
         self._size = size
+        self._freed = freed
         self._places: dict[Kind, set[asyncio.Task[Any]]] = {kind: set() for kind in Kind}
         self._going_on: set[asyncio.Task[Any]] = set()
         self._executing: set[asyncio.Task[Any]] = set()
@@ -73,6 +75,7 @@ class Pool:
         """Let others have the place of a run that holds nothing any more."""
         for places in self._places.values():
             places.discard(run)
+        self._freed()
 
     def attend(self, work: Coroutine[Any, Any, None]) -> None:
         """Start what runs need to come to their ends; it needs no place, and a drain waits for it as for them."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pseudocron.advice import Adviser
 from pseudocron.backends.records import Claim, Proposal, Reason, Refusal
+from pseudocron.due import Absence
 from pseudocron.happenings import of_lost_run, of_refusal, of_skip
 from pseudocron.hints import Hints
 from pseudocron.hooks import Happening
@@ -18,6 +19,7 @@ from pseudocron.job_runs import NO_JOBS, JobRuns
 from pseudocron.pool import Kind, Pool
 from pseudocron.runs import Runs
 from pseudocron.telling import Post
+from pseudocron.waits import Waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -78,6 +80,9 @@ class Runner:
         lease: Seconds for which a claim holds unless renewed.
         state: The application's lifespan state, for `current_run()`.
         on_job_end: Told of each attempt of a job that has ended, and of the state the job is in then.
+
+    Attributes:
+        waits: What holds this process up.
     """
 
     def __init__(
@@ -96,7 +101,8 @@ class Runner:
         self._worker = worker
         self._lease = lease
         self._hints = Hints()
-        self._pool = Pool(concurrency)
+        self.waits = Waits()
+        self._pool = Pool(concurrency, freed=lambda: self.waits.freed(host.now()))
         self._post = Post()
         self._runs = Runs(self._pool, backend, host=host, worker=worker, post=self._post, lease=lease, state=state)
         self._adviser = Adviser(backend, host)
@@ -129,20 +135,21 @@ class Runner:
         """Whether this process may start nothing more now."""
         return not self._pool.room
 
-    async def look(self, crons: Crons, *, missed: Reason = Reason.NO_TRAFFIC) -> Looked:
+    async def look(self, crons: Crons, *, absence: Absence = Absence()) -> Looked:  # noqa: B008  frozen
         """Ask what is due, claim at most what this process has room for, and start it."""
+        self.waits.look(self._host.now())
         async with self._pool.claiming:
             found = self.runs
-            looked = await self._look(crons, missed)
+            looked = await self._look(crons, absence)
             self._filling = found | {run.task for run in looked.started} | {job.task for job in looked.jobs}
             return looked
 
-    async def _look(self, crons: Crons, missed: Reason) -> Looked:
+    async def _look(self, crons: Crons, absence: Absence) -> Looked:
         orphans = await self._reap(crons.hooks_of)
         now = self._host.now()
         states = await self._backend.states(await self._host.hop(self._hints.ask, crons, now))
         # The clock anew: what others have claimed meanwhile must not seem to lie in the future.
-        plans = await self._host.hop(self._hints.plan, crons, states, self._host.now(), missed)
+        plans = await self._host.hop(self._hints.plan, crons, states, self._host.now(), absence)
         skips = [skip for plan in plans for skip in plan.skips]
         if skips:
             await self._backend.skip(skips)
@@ -154,6 +161,8 @@ class Runner:
         while wanted and self._pool.room_for(Kind.CRON, beside=crons.tasks):
             slot, name, orphan = wanted.popleft()
             tried.append(await self._start(crons[name], slot, orphan))
+        if wanted or any(plan.waiting for plan in plans) or not self._pool.room_for(Kind.CRON, beside=crons.tasks):
+            self.waits.place(self._host.now())
         await self._adviser.tell(crons.tasks)
         jobs = await self._look_for_jobs(crons, refill=not wanted)
         upcoming = (*(plan.next for plan in plans), self._hints.next(crons), jobs.next)
@@ -244,6 +253,7 @@ class Runner:
             recover=recover,
             recovers=recovers,
             manual=manual,
+            waited=None if manual or recovers else self.waits.of(cron.wake(slot)),
         )
         claim = await self._backend.claim(proposal)
         if isinstance(claim, Claim):

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from pseudocron.backends.records import Reason
+from pseudocron.due import Absence
 from pseudocron.errors import BackendError, PseudoCronError
 from pseudocron.observing import Observer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from datetime import datetime
 
     from pseudocron.backends.base import Backend
     from pseudocron.backends.records import Claim, Result
@@ -68,7 +69,7 @@ class Scheduler:
         self._backend = backend
         self._host = host
         self._observer = Observer(backend, host)
-        self._missed = Reason.NO_TRAFFIC
+        self._absence = Absence()
         self._entered = False
         self.crowded = False
         """Whether the last look left slots for want of room."""
@@ -82,14 +83,22 @@ class Scheduler:
         A process that has no room for another run does not enter: others may have it.
         """
         if self.runner.full:
+            self.runner.waits.place(self._host.now())
             self._no_look(NoLook.NO_ROOM)
             return READ_AGAIN
         try:
-            return min(await self._pass_gate(), READ_AGAIN)
+            again = min(await self._pass_gate(), READ_AGAIN)
         except BackendError:
-            self._missed = Reason.BACKEND_DOWN
+            self._miss(self._host.now())
             self._looked(NoLook.BACKEND_DOWN)
             raise
+        self.runner.waits.gate(self._host.now(), again)
+        return again
+
+    def _miss(self, now: datetime) -> None:
+        """The store is away, and until it is back nobody knows what is due."""
+        self._absence = replace(self._absence, away=self._absence.away or now)
+        self.runner.waits.store(now)
 
     async def tick(self) -> AsyncIterator[tuple[Claim, Result]]:
         """Look, whatever the gate says, until nothing is due any more; each run as it is over."""
@@ -138,15 +147,16 @@ class Scheduler:
 
     async def _look(self, crons: Crons) -> Looked:
         """Let the runner look; whatever comes of it, the gate then says when somebody should look again."""
-        soon = self._host.now() + timedelta(seconds=READ_AGAIN)
+        began = self._host.now()
+        soon = began + timedelta(seconds=READ_AGAIN)
         max_age = crons.settings.cron_max_time
         try:
-            looked = await self.runner.look(crons, missed=self._missed)
+            looked = await self.runner.look(crons, absence=self._absence)
         except Exception:
             with suppress(PseudoCronError):
                 await self._backend.lower(soon, max_age)
             raise
-        self._missed = Reason.NO_TRAFFIC
+        self._absence = Absence(looked=began)
         self.crowded = looked.crowded
         dues = [due for due in (looked.next, soon if looked.crowded else None) if due is not None]
         if dues:

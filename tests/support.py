@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,7 @@ from pseudocron.host import Host, hop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
+    from pathlib import Path
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -57,6 +59,12 @@ class Clock:
             random=lambda: 0.5,
             hop=hop,
         )
+
+
+def environ_with(folder: Path | str) -> dict[str, str]:
+    """The environment of a child that also imports from a folder, and first from there."""
+    paths = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def http(path: str = "/", **more: Any) -> MutableMapping[str, Any]:

@@ -54,11 +54,13 @@ class Waited:
         request: Nobody came by: no request, no ticker, no `tick`.
         gate: The gate was fresh, so that who came by did not look. Known of the last hundred times that it was read.
         place: This process had no free place, or the cron none of its own, so that another run had to end.
+        store: The store was away, from when this process first found it so.
     """
 
     request: float = 0.0
     gate: float = 0.0
     place: float = 0.0
+    store: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

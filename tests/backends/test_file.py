@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from support import environ_with
 
 from backends.worlds import LEASE, NOON
 from pseudocron.backends.file import File, schema, store
@@ -53,14 +54,14 @@ def command(script: str, *args: object) -> list[str]:
     return [sys.executable, "-W", "error", str(HERE / script), *map(str, args)]
 
 
-def environment() -> dict[str, str]:
-    before = os.environ.get("PYTHONPATH")
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(HERE.parent), before)))}
-
-
 def run(script: str, *args: object) -> str:
     return subprocess.run(
-        command(script, *args), env=environment(), check=True, stdout=subprocess.PIPE, text=True, timeout=100
+        command(script, *args),
+        env=environ_with(HERE.parent),
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=100,
     ).stdout
 
 
@@ -307,7 +308,9 @@ def test_a_child_that_inherits_an_open_store_loses_nothing_when_its_parent_close
 
 
 def test_a_process_killed_amid_its_claims_loses_none_that_it_was_granted(folder: Path) -> None:
-    with subprocess.Popen(command("claimer.py", folder), env=environment(), stdout=subprocess.PIPE) as claimer:
+    with subprocess.Popen(
+        command("claimer.py", folder), env=environ_with(HERE.parent), stdout=subprocess.PIPE
+    ) as claimer:
         assert claimer.stdout
         granted = [claimer.stdout.readline() for _ in range(200)]
         claimer.kill()

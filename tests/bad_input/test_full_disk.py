@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from support import environ_with
 
 HERE = Path(__file__).parent
 IN_A_NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount"]
@@ -38,7 +38,7 @@ def test_without_room_requests_are_served_it_is_said_once_and_nothing_is_lost(
     store = f"store '{tmp_path}/store/crons.db' {complaint}"
     done = subprocess.run(
         [*(IN_A_NAMESPACE if how == "disk" else []), sys.executable, str(HERE / "full_disk.py"), str(tmp_path), how],
-        env={**os.environ, "PYTHONPATH": str(HERE.parent)},
+        env=environ_with(HERE.parent),
         capture_output=True,
         text=True,
         check=False,

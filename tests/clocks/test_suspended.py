@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from servers.serving import Server
-from support import wait_until
+from support import environ_with, wait_until
 
 from pseudocron.backends import connect
 from pseudocron.backends.records import Outcome
@@ -73,7 +73,7 @@ def tick(folder: Path) -> Sequence[Run]:
     subprocess.run(
         [sys.executable, "-m", "pseudocron", "tick"],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": "."},
+        env=environ_with("."),
         check=True,
         capture_output=True,
         timeout=60,

@@ -10,7 +10,7 @@ import pytest
 
 from pseudocron.backends.records import Reason, Skip, State
 from pseudocron.crons import Cron
-from pseudocron.due import AT_MOST, Due, due
+from pseudocron.due import AT_MOST, Absence, Due, due
 from pseudocron.schedule import COUNTED, parse
 from pseudocron.targets import Function
 
@@ -29,8 +29,10 @@ def ask(cron: Cron, *, mark: float, now: float, paused: bool = False, **options:
     return due(cron, State(name="cron", mark=at(mark), paused=paused), at(now), **options)
 
 
-def skip(seconds: float, reason: Reason, slots: int) -> Skip:
-    return Skip(name="cron", slot=at(seconds), reason=reason, slots=slots)
+def skip(seconds: float, reason: Reason, slots: int, *, every: float = 1, since: float | None = None) -> Skip:
+    """The last of so many slots, one after another."""
+    first, known = at(seconds - every * (slots - 1)), None if since is None else at(since)
+    return Skip(name="cron", slot=at(seconds), reason=reason, slots=slots, first=first, since=known)
 
 
 def test_nothing_is_due_before_the_next_slot() -> None:
@@ -49,9 +51,25 @@ def test_of_the_missed_slots_the_latest_runs_and_the_others_are_recorded() -> No
     assert plan.skips == (skip(4, Reason.NO_TRAFFIC, 4),)
 
 
-def test_the_reason_of_missed_slots_is_handed_in() -> None:
-    plan = ask(a_cron(1), mark=0, now=5.5, missed=Reason.BACKEND_DOWN)
-    assert plan.skips == (skip(4, Reason.BACKEND_DOWN, 4),)
+def test_what_was_missed_since_the_store_went_away_is_told_from_what_nobody_came_for_before() -> None:
+    plan = ask(a_cron(1), mark=0, now=9.5, absence=Absence(looked=at(0.5), away=at(4)))
+    assert plan.slots == (at(9),)
+    assert plan.skips == (
+        skip(3, Reason.NO_TRAFFIC, 3, since=0.5),
+        skip(8, Reason.BACKEND_DOWN, 5, since=4),
+    )
+
+
+@pytest.mark.parametrize("away", [-10, 0, 0.5, 1])
+def test_a_store_that_was_away_before_the_first_missed_slot_is_why_all_were_missed(away: float) -> None:
+    plan = ask(a_cron(1), mark=0, now=5.5, absence=Absence(away=at(away)))
+    assert plan.skips == (skip(4, Reason.BACKEND_DOWN, 4, since=away),)
+
+
+@pytest.mark.parametrize("away", [4.5, 5, 5.2])
+def test_a_store_that_went_away_after_the_last_missed_slot_is_not_why_they_were_missed(away: float) -> None:
+    plan = ask(a_cron(1), mark=0, now=5.5, absence=Absence(away=at(away)))
+    assert plan.skips == (skip(4, Reason.NO_TRAFFIC, 4),)
 
 
 def test_without_coalesce_every_missed_slot_runs() -> None:

@@ -1,0 +1,90 @@
+"""What keeps a process from looking, and from starting what it finds: what the slots of its runs have waited for."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+from pseudocron.backends.records import Waited
+
+KEPT = 100
+"""How many holds are remembered; with a request in each second, those of more than the usual `CRON_MAX_TIME`."""
+
+_OPEN = datetime.max.replace(tzinfo=UTC)
+
+
+class Hold(StrEnum):
+    """What holds a process up, by the part of `Waited` that it is counted in."""
+
+    GATE = "gate"
+    PLACE = "place"
+    STORE = "store"
+
+
+@dataclass(slots=True)
+class _Held:
+    hold: Hold
+    since: datetime
+    until: datetime
+
+    def within(self, since: datetime, until: datetime) -> timedelta:
+        return max(timedelta(0), min(self.until, until) - max(self.since, since))
+
+
+class Waits:
+    """The latest times in which a process was held up, one after another: what begins ends what was.
+
+    Requests are not counted, as most of them must cost nothing; whatever is not held up waits for one. All instants
+    are of one clock, and where that steps a part may be wrong, but none is below 0.
+    """
+
+    def __init__(self) -> None:
+        self._holds: deque[_Held] = deque(maxlen=KEPT)
+        self._looking: datetime | None = None
+
+    def gate(self, now: datetime, seconds: float) -> None:
+        """The gate need not be read again for some seconds; while there is no place, that is what counts."""
+        if not self._holds or self._holds[-1].hold is not Hold.PLACE or self._holds[-1].until <= now:
+            self._begin(Hold.GATE, now, now + timedelta(seconds=seconds))
+
+    def place(self, now: datetime) -> None:
+        """There is no free place until one is `freed`, or somebody looks."""
+        self._begin(Hold.PLACE, now, _OPEN)
+
+    def freed(self, now: datetime) -> None:
+        """There is a free place."""
+        if self._holds and self._holds[-1].hold is Hold.PLACE:
+            self._end(now)
+
+    def store(self, now: datetime) -> None:
+        """The store is away until something else holds, or somebody looks."""
+        self._begin(Hold.STORE, now, _OPEN)
+
+    def look(self, now: datetime) -> None:
+        """A look begins."""
+        self._end(now)
+        self._looking = now
+
+    def of(self, due: datetime) -> Waited:
+        """What a slot that came due then has waited for until the look that goes on began."""
+        until = self._looking or due
+        parts = {hold: sum((held.within(due, until) for held in self._of(hold)), timedelta(0)) for hold in Hold}
+        request = max(timedelta(0), until - due - sum(parts.values(), timedelta(0)))
+        return Waited(request=request.total_seconds(), **{hold: part.total_seconds() for hold, part in parts.items()})
+
+    def _of(self, hold: Hold) -> list[_Held]:
+        return [held for held in self._holds if held.hold is hold]
+
+    def _begin(self, hold: Hold, since: datetime, until: datetime) -> None:
+        last = self._holds[-1] if self._holds else None
+        if last and last.hold is hold and last.until >= since:
+            last.until = until
+            return
+        self._end(since)
+        self._holds.append(_Held(hold, since, until))
+
+    def _end(self, now: datetime) -> None:
+        if self._holds:
+            self._holds[-1].until = min(self._holds[-1].until, now)
