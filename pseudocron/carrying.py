@@ -26,6 +26,11 @@ def carry(arguments: str, context: Mapping[str, str]) -> str:
     return f"{_KEY}{text}{'' if rest == '}' else ','}{rest}"
 
 
+def bare(stored: str) -> str:
+    """The arguments, for people to read."""
+    return parted(stored)[0]
+
+
 def parted(stored: str) -> tuple[str, Mapping[str, str]]:
     """The arguments, and what they carry; what can't be read is left to who reads the arguments."""
     if not stored.startswith(_KEY):

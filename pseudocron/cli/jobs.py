@@ -11,6 +11,7 @@ from click.core import ParameterSource
 
 from pseudocron.arguments import revive
 from pseudocron.backends.jobs import Conflict, JobState
+from pseudocron.carrying import bare
 from pseudocron.cli.inspecting import MOST as MOST_LINES
 from pseudocron.cli.operating import Instant, durable
 from pseudocron.cli.shared import crons_option, fail, json_option, perform, print_json
@@ -254,7 +255,7 @@ def _stands(job_id: str, job: Job | None) -> str:
 
 def _plain(job: Job) -> dict[str, Any]:
     """A job for JSON, whose arguments are JSON and no text."""
-    return asdict(job) | {"arguments": _json(job.arguments)}
+    return asdict(job) | {"arguments": _json(bare(job.arguments))}
 
 
 def _why(job: Job) -> str:

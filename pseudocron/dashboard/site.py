@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse
 
 from pseudocron.backends import named
 from pseudocron.backends.records import Reason
+from pseudocron.carrying import bare
 from pseudocron.dashboard import csrf, pictures, words
 from pseudocron.errors import BackendError
 from pseudocron.host import Host
@@ -182,5 +183,5 @@ def _templates() -> Environment:
         "duration": duration,
         "reasons": REASONS,
     }
-    environment.filters |= {"seconds": words.seconds, "indented": words.indented}
+    environment.filters |= {"seconds": words.seconds, "indented": words.indented, "bare": bare}
     return environment

@@ -13,6 +13,7 @@ from support import wait_until
 from dashboard.house import EVIL, FAILED, SUCCEEDED, TRACEBACK, House, crons_of
 from pseudocron.backends.jobs import JobState
 from pseudocron.backends.records import Reason
+from pseudocron.carrying import carry
 from pseudocron.config import FileSource
 
 if TYPE_CHECKING:
@@ -127,6 +128,14 @@ def test_the_page_of_a_job_shows_all_that_is_known_of_it(each_house: House) -> N
     assert "&lt;img src=x onerror=alert(1)&gt;" in page
     assert "State failed" in text(page)
     assert "host:2" in page
+
+
+def test_what_a_job_carries_is_not_among_its_arguments(house: House) -> None:
+    house.defer("a", arguments=carry('{"to": "ann"}', {"traceparent": "00-4bf9-00f0-01"}))
+    for page in (house.get("/jobs"), house.get("/job", id="a")):
+        shown = text(page)
+        assert "ann" in shown
+        assert "traceparent" not in shown
 
 
 def test_arguments_can_be_hidden(tmp_path: Path) -> None:

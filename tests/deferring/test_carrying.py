@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pseudocron.backends.jobs import JobState
+from pseudocron.backends.jobs import Job, JobState
 from pseudocron.carrying import MOST, carry, parted
+from pseudocron.cli.jobs import _plain
 from pseudocron.context import current_run
 from pseudocron.crons import Crons
+from pseudocron.host import utcnow
 from pseudocron.testing import World
 
 words = st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3)
@@ -56,3 +58,15 @@ def test_a_run_knows_what_its_job_carries_and_that_it_is_one() -> None:
 
         asyncio.run(main())
     assert seen == [(3, True, {"tenant": "blue"})]
+
+
+def test_a_command_shows_the_arguments_without_it() -> None:
+    job = Job(
+        job_id="a",
+        task="work",
+        arguments=carry('{"a":3}', {"tenant": "blue"}),
+        state=JobState.PENDING,
+        due=utcnow(),
+        created=utcnow(),
+    )
+    assert _plain(job)["arguments"] == {"a": 3}
