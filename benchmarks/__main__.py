@@ -24,6 +24,7 @@ ALL = (
     "draining",
     "claiming_jobs",
     "memory_of_jobs",
+    "dashboard_over_many",
     "asking_redis",
     "contest_on_redis",
     "pending_on_redis",

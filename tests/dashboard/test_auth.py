@@ -51,7 +51,15 @@ def bearer(text: str) -> dict[str, str]:
         (
             BearerToken(TOKEN),
             bearer(TOKEN),
-            [{}, bearer(""), bearer(TOKEN[:-1]), bearer(TOKEN + "x"), basic(TOKEN), bearer("\u00fc")],
+            [
+                {},
+                {"authorization": f"Token {TOKEN}"},
+                bearer(""),
+                bearer(TOKEN[:-1]),
+                bearer(TOKEN + "x"),
+                basic(TOKEN),
+                bearer("\u00fc"),
+            ],
         ),
     ],
 )
