@@ -17,11 +17,10 @@ class Script:
     digest: str
 
 
-def _read(name: str) -> Script:
+def _read(*parts: str) -> Script:
     folder = files(__package__) / "lua"
-    parts = ((folder / f"{part}.lua").read_text(encoding="utf-8") for part in ("ground", name))
-    body = "\n".join(parts) + DISPATCH
+    body = "\n".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in parts) + DISPATCH
     return Script(body, sha1(body.encode(), usedforsecurity=False).hexdigest())
 
 
-SCRIPTS = {name: _read(name) for name in ("slots", "queue")}
+SCRIPTS = {"slots": _read("ground", "crons", "slots"), "queue": _read("ground", "jobs", "queue")}
