@@ -6,12 +6,14 @@ import asyncio
 import logging
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from inspect import ismethod
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakMethod
 
 from pseudocron.backends import connect
+from pseudocron.carrying import bare
 from pseudocron.errors import EventLoopError
 from pseudocron.host import Host
 
@@ -99,7 +101,8 @@ class Desk:
 
     async def job(self, job_id: str) -> Job | None:
         """One job, None if there is none of this id (any more)."""
-        return await (await self.open()).job(job_id)
+        job = await (await self.open()).job(job_id)
+        return job and replace(job, arguments=bare(job.arguments))
 
     async def cancel(self, *, job_id: str | None = None, task: str | None = None, key: str | None = None) -> bool:
         """See `Queue.cancel`."""

@@ -55,6 +55,9 @@ def test_a_run_knows_what_its_job_carries_and_that_it_is_one() -> None:
             job = await work.defer(3)
             assert [ran.outcome for ran in await world.advance()] == [JobState.SUCCEEDED]
             assert await job.state() is JobState.SUCCEEDED
+            known = await crons.job(job.id)
+            assert known
+            assert known.arguments == '{"a":3}'
 
         asyncio.run(main())
     assert seen == [(3, True, {"tenant": "blue"})]
