@@ -32,6 +32,7 @@ from pseudocron.settings import Settings
 from pseudocron.tasks import TASK_OPTIONS, TaskOptions
 from pseudocron.terms import TERMS, Terms
 from pseudocron.vitals import Config, Store, Vitals
+from pseudocron.why import Fate, Waiting, Why
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = (ROOT / "docs/reference/configuration.md").read_text(encoding="utf-8")
@@ -85,6 +86,7 @@ def test_a_command_and_each_of_its_options_stand_in_the_reference(name: str) -> 
         ("list", {key.name for key in fields(CronStatus)}),
         ("next", {"slot", "due"}),
         ("history", {key.name for key in fields(Run)} | {"lateness", "duration"}),
+        ("why", {key.name for key in fields(Why)}),
         ("jobs", {key.name for key in fields(Job)}),
     ],
 )
@@ -92,6 +94,12 @@ def test_the_keys_of_its_json_stand_in_the_reference_and_no_others(command: str,
     table = COMMANDS.partition(f"| key of `{command} --json` ")[2].partition("\n\n")[0]
     rows = [line.split("|")[1] for line in table.splitlines()[2:]]
     assert {key for row in rows for key in re.findall(r"`(\w+)`", row)} == keys
+
+
+@pytest.mark.parametrize("word", [*Fate, *Waiting])
+def test_what_may_have_become_of_a_slot_stands_in_the_reference(word: str) -> None:
+    section = COMMANDS.partition("\n## `pseudocron why`\n")[2].partition("\n## ")[0]
+    assert f"`{word}`" in section
 
 
 @pytest.mark.parametrize("outcome", EXIT)

@@ -73,7 +73,7 @@ FLOORS = (
     ("observing",),
     ("scheduler",),
     ("runtime", "watch"),
-    ("lifespan", "report", "calls", "vitals"),
+    ("lifespan", "report", "why", "why_words", "inquiry", "calls", "vitals"),
     ("middleware", "trigger", "health", "testing", "pytest_plugin", "cli", "dashboard"),
     ("", "__main__"),
 )

@@ -13,6 +13,7 @@ from pseudocron.cli.jobs import cancel, defer, jobs
 from pseudocron.cli.operating import pause, reset, resume
 from pseudocron.cli.running import run, tick, work
 from pseudocron.cli.shared import import_from_here
+from pseudocron.cli.why import why
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -25,5 +26,9 @@ def main() -> None:
             stream.reconfigure(errors="replace")
 
 
-for command in (check, list_, next_, history, tick, run, work, pause, resume, reset, defer, cancel, jobs, completion):
+_SHOWING = (check, list_, next_, history, why)
+_RUNNING = (tick, run, work)
+_CHANGING = (pause, resume, reset, defer, cancel, jobs)
+
+for command in (*_SHOWING, *_RUNNING, *_CHANGING, completion):
     main.add_command(command)

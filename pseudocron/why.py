@@ -1,0 +1,245 @@
+"""Why did it not run? What became of each slot of a cron, from what the store knows: pure, and for people to read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from pseudocron.backends.records import Outcome, Reason
+from pseudocron.report import lateness
+from pseudocron.why_words import NEVER_KNOWN, WAITING, coming, forgotten, no_slot, ran, skipped, unrecorded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from pseudocron.backends.records import Run, State
+    from pseudocron.cron import Cron
+
+MOMENT = timedelta(microseconds=1)
+SECOND = timedelta(seconds=1)
+
+
+class Fate(StrEnum):
+    """What became of a slot."""
+
+    RAN = "ran"  # and has ended, with whatever outcome
+    RUNNING = "running"
+    LOST = "lost"
+    SKIPPED = "skipped"
+    WAITING = "waiting"  # it has come, and nobody has dealt with it yet
+    COMING = "coming"
+    UNKNOWN = "unknown"  # it is past, and the history does not tell of it
+    NO_SLOT = "no_slot"  # the schedule has none at that time
+
+
+class Waiting(StrEnum):
+    """Why a slot that has come is not dealt with yet."""
+
+    GATE = "gate"  # it is fresh: who comes by does not look
+    NOBODY = "nobody"  # no request, no ticker, no `tick` has come by
+    FULL = "full"  # a process that looks has no free place
+    INSTANCES = "instances"  # as many runs of the cron go on as may
+    PAUSED = "paused"  # the next look skips it
+    DISABLED = "disabled"  # likewise
+    COALESCE = "coalesce"  # a later slot has come, which runs instead
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """How things stand at the moment in which somebody asks why.
+
+    Args:
+        now: The present, aware UTC.
+        fresh_until: Until when the gate is fresh; None if it is stale.
+        full: The workers that have no free place for a cron.
+        keep: How many runs, and how many skips, the history keeps of a cron.
+    """
+
+    now: datetime
+    fresh_until: datetime | None = None
+    full: tuple[str, ...] = ()
+    keep: int = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Why:
+    """What became of a slot, or of slots of which the same is to be said.
+
+    Args:
+        slot: The slot; of several the latest, and where there is none, the instant that was asked for.
+        kind: What became of it.
+        sentence: The same for people.
+        reason: Of a skip its `Reason`, of a slot that waits its `Waiting`.
+        slots: How many slots it is said of.
+        first: The first of them.
+        lateness: Seconds from the slot to the start of its run.
+        parts: What these are made of, in seconds: waiting for a `request`, the `gate`, a free `place` and the `store`,
+            the cron's `jitter`, and the `look`. Empty if nobody measured them.
+        nearest: Where the schedule has no such slot, those before and after.
+        run: The line of the history, if one tells of it.
+    """
+
+    slot: datetime
+    kind: Fate
+    sentence: str
+    reason: Reason | Waiting | None = None
+    slots: int = 1
+    first: datetime | None = None
+    lateness: float | None = None
+    parts: Mapping[str, float] = field(default_factory=dict)
+    nearest: tuple[datetime, ...] = ()
+    run: Run | None = None
+
+
+class Inquiry:
+    """What is known of one cron, to be asked about its slots.
+
+    Args:
+        cron: The entry, as it is now.
+        state: What the store knows of it.
+        lines: Its whole history, in any order.
+        scene: How things stand.
+        tell: How an instant is told in a sentence.
+    """
+
+    def __init__(
+        self,
+        cron: Cron,
+        state: State,
+        lines: Sequence[Run],
+        scene: Scene,
+        *,
+        tell: Callable[[datetime], str] = datetime.isoformat,
+    ) -> None:
+        self._cron = cron
+        self._state = state
+        self._lines = sorted(lines, key=lambda line: (line.slot, line.fence), reverse=True)
+        self._scene = scene
+        self._tell = tell
+
+    def last(self, count: int) -> list[Why]:
+        """What became of the last slots, the newest first; neighbours of which the same is to be said are one."""
+        told = [*self._waiting(), *map(self._told, self._lines)]
+        oldest = min((why.first or why.slot for why in told), default=self._scene.now + MOMENT)
+        before = self._cron.schedule.latest(datetime.min.replace(tzinfo=oldest.tzinfo), oldest - MOMENT)
+        return [*told, *([self._unknown(before)] if before else [])][:count]
+
+    def at(self, instant: datetime) -> list[Why]:
+        """What became of the slot at an instant, and of what ran then by hand; a whole second means all of it."""
+        until = instant + (MOMENT if instant.microsecond else SECOND)
+        slot = self._cron.schedule.next(instant - MOMENT)
+        slot = slot if slot and slot < until else None
+        told = [line for line in self._lines if instant <= line.slot < until or _covers(line, slot)]
+        if told:
+            return [
+                replace(self._told(line), slot=slot if slot and _covers(line, slot) else line.slot) for line in told
+            ]
+        return [self._no_slot(instant) if slot is None else self._untold(slot)]
+
+    def _told_at(self, line: Run, slot: datetime | None) -> Why:
+        return replace(self._told(line), slot=slot if slot and _covers(line, slot) else line.slot)
+
+    def _untold(self, slot: datetime) -> Why:
+        if self._cron.wake(slot) > self._scene.now:
+            return self._coming(slot)
+        waiting = next((why for why in self._waiting() if (why.first or why.slot) <= slot <= why.slot), None)
+        return replace(waiting, slot=slot) if waiting else self._unknown(slot)
+
+    def _told(self, line: Run) -> Why:
+        if line.reason:
+            sentence = skipped(line, self._cron, self._lines, self._tell)
+            first = line.first or line.slot
+            return Why(
+                slot=line.slot,
+                kind=Fate.SKIPPED,
+                sentence=sentence,
+                reason=line.reason,
+                slots=line.slots,
+                first=first,
+                run=line,
+            )
+        kinds = {None: Fate.RUNNING, Outcome.LOST: Fate.LOST}
+        parts = self._parts(line)
+        return Why(
+            slot=line.slot,
+            kind=kinds.get(line.outcome, Fate.RAN),
+            sentence=ran(line, parts, self._cron, self._lines, self._tell),
+            lateness=lateness(line),
+            parts=parts,
+            run=line,
+        )
+
+    def _parts(self, line: Run) -> dict[str, float]:
+        if line.waited is None:
+            return {}
+        waited = {part: getattr(line.waited, part) for part in ("request", "gate", "place", "store")}
+        jitter = (self._cron.wake(line.slot) - line.slot).total_seconds()
+        look = (lateness(line) or 0) - sum(waited.values()) - jitter
+        return waited | {"jitter": jitter, "look": max(0.0, round(look, 6))}
+
+    def _waiting(self) -> list[Why]:
+        """The slots that have come, and that nobody has dealt with."""
+        mark, now, schedule = self._state.mark, self._scene.now, self._cron.schedule
+        latest = schedule.latest(mark, now) if mark < now else None
+        ahead = []
+        if latest and self._cron.wake(latest) > now:
+            ahead, latest = [self._coming(latest)], schedule.latest(mark, latest - MOMENT)
+        if latest is None:
+            return ahead
+        reason = self._what_for()
+        if self._passes_over(reason) and (before := schedule.latest(mark, latest - MOMENT)):
+            return [*ahead, self._wait(reason, latest, latest), self._wait(Waiting.COALESCE, mark, before)]
+        return [*ahead, self._wait(reason, mark, latest)]
+
+    def _passes_over(self, reason: Waiting) -> bool:
+        return self._cron.coalesce and reason not in {Waiting.PAUSED, Waiting.DISABLED}
+
+    def _wait(self, reason: Waiting, mark: datetime, latest: datetime) -> Why:
+        """The slots in `(mark, latest]`, or the latest alone."""
+        schedule = self._cron.schedule
+        first = schedule.next(mark) if mark < latest else latest
+        sentence = WAITING[reason](self._cron, self._state, self._scene, self._tell)
+        slots = schedule.count(mark, latest) if mark < latest else 1
+        return Why(slot=latest, kind=Fate.WAITING, sentence=sentence, reason=reason, first=first, slots=slots)
+
+    def _what_for(self) -> Waiting:
+        if not self._cron.enabled:
+            return Waiting.DISABLED
+        if self._state.paused:
+            return Waiting.PAUSED
+        if not self._cron.coalesce and self._state.running >= self._cron.max_instances:
+            return Waiting.INSTANCES
+        if self._scene.fresh_until:
+            return Waiting.GATE
+        return Waiting.FULL if self._scene.full else Waiting.NOBODY
+
+    def _coming(self, slot: datetime) -> Why:
+        return Why(slot=slot, kind=Fate.COMING, sentence=coming(slot, self._cron, self._scene, self._tell))
+
+    def _unknown(self, slot: datetime) -> Why:
+        oldest = min((line.first or line.slot for line in self._lines), default=None)
+        is_early = oldest is None or slot < oldest
+        if self._has_forgotten():
+            sentence = forgotten(self._scene.keep)
+        else:
+            sentence = NEVER_KNOWN if is_early else unrecorded(self._state.mark, self._tell)
+        return Why(slot=slot, kind=Fate.UNKNOWN, sentence=sentence)
+
+    def _has_forgotten(self) -> bool:
+        """Whether more is counted than the history holds."""
+        skips = [line for line in self._lines if line.reason]
+        return self._state.runs > len(self._lines) - len(skips) or self._state.missed > sum(one.slots for one in skips)
+
+    def _no_slot(self, instant: datetime) -> Why:
+        schedule = self._cron.schedule
+        around = (next(schedule.back(instant), None), schedule.next(instant))
+        nearest = tuple(slot for slot in around if slot is not None)
+        sentence = no_slot(self._cron, nearest, self._tell)
+        return Why(slot=instant, kind=Fate.NO_SLOT, sentence=sentence, nearest=nearest)
+
+
+def _covers(line: Run, slot: datetime | None) -> bool:
+    """Whether a slot is one of those that a line stands for."""
+    return slot is not None and (line.first or line.slot) <= slot <= line.slot
