@@ -94,6 +94,8 @@ def test_a_night_without_visitors_is_told_from_when_to_when() -> None:
 
     why = asyncio.run(main())
     assert (why.reason, why.slots, why.first, why.slot) == (Reason.NO_TRAFFIC, 419, at(60), at(7 * 3600 - 60))
+    assert why.run
+    assert why.run.since == at(0), "the last look"
     assert why.sentence.startswith("skipped: nobody came by from 12:01:00 to 19:00:30: no request, no ticker, no tick")
 
 

@@ -47,6 +47,15 @@ def test_while_there_is_no_place_the_gate_does_not_count() -> None:
     assert waits.of(at(0)) == Waited(place=3)
 
 
+def test_a_look_ends_what_held_before() -> None:
+    waits = Waits()
+    waits.place(at(0))
+    waits.look(at(1))
+    waits.gate(at(2), 1)
+    waits.look(at(4))
+    assert waits.of(at(0)) == Waited(place=1, gate=1, request=2)
+
+
 def test_a_hold_that_goes_on_is_one_however_often_it_is_noticed() -> None:
     waits = Waits()
     for second in range(10 * KEPT):

@@ -178,6 +178,11 @@ def test_of_several_that_wait_the_latest_runs_and_the_others_give_way_to_it() ->
     assert (why.slot, why.reason) == (at(60), Waiting.COALESCE)
 
 
+def test_of_a_paused_cron_all_that_wait_are_skipped_alike() -> None:
+    every, *_ = ask(mark=0, now=200, paused=True).last(9)
+    assert (every.slot, every.first, every.slots, every.reason) == (at(180), at(60), 3, Waiting.PAUSED)
+
+
 def test_without_coalesce_all_that_wait_run() -> None:
     every, *_ = ask(mark=0, now=200, cron=a_cron(coalesce=False)).last(9)
     assert (every.slot, every.first, every.slots, every.reason) == (at(180), at(60), 3, Waiting.NOBODY)
