@@ -15,7 +15,6 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse
 
 from pseudocron.backends import named
-from pseudocron.backends.records import Reason
 from pseudocron.carrying import bare
 from pseudocron.dashboard import csrf, pictures, words
 from pseudocron.errors import BackendError
@@ -49,17 +48,6 @@ SAID = {
     "over": "There was nothing to cancel: the job is over.",
 }
 """What a page may be told to say of the action before it; the words are ours, whatever the address says."""
-
-
-REASONS = {
-    Reason.OVERLAP: "a run was still going on, and max_instances allows no more",
-    Reason.MISFIRE: "it was too late, by its misfire_grace_time",
-    Reason.PAUSED: "it was paused",
-    Reason.DISABLED: "it was disabled in the configuration",
-    Reason.BACKEND_DOWN: "the store could not be reached",
-    Reason.CLOCK_BACK: "the clock was set back, and it had run before",
-    Reason.NO_TRAFFIC: "nobody came by",
-}
 
 
 class Site:
@@ -181,7 +169,6 @@ def _templates() -> Environment:
         "outcome": pictures.outcome,
         "lateness": lateness,
         "duration": duration,
-        "reasons": REASONS,
     }
     environment.filters |= {"seconds": words.seconds, "indented": words.indented, "bare": bare}
     return environment

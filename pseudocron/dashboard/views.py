@@ -11,23 +11,29 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from pseudocron.backends.jobs import JobState
+from pseudocron.dashboard import words
 from pseudocron.dashboard.site import HERE, number
+from pseudocron.inquiry import inquire
 from pseudocron.report import status_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
 
     from starlette.requests import Request
 
     from pseudocron.backends.records import Run, State
     from pseudocron.cron import Cron
     from pseudocron.dashboard.site import Site
+    from pseudocron.why import Inquiry
 
 STATIC = {"dashboard.css": "text/css", "dashboard.js": "text/javascript", "icon.svg": "image/svg+xml"}
 """The files that pages load, and what they are."""
 
 CRONS_A_PAGE = 50
 JOBS_A_PAGE = 50
+WHYS = 10
+"""Of how many of its last slots the page of a cron says what became of them."""
 LINES = 100
 """The most lines of a history on the page of a cron; the store rarely keeps as many."""
 COUNTED = 10_000
@@ -80,8 +86,13 @@ class Views:
                 _ = crons[name]  # an UnknownCronError, with what may have been meant
             now = self._site.host.now()
             states = await backend.states({name: cron.first_mark(now)}) if cron else {}
+            inquiry = (
+                await inquire(crons, backend, name, now=self._site.host.now, tell=self._telling(request))
+                if cron
+                else None
+            )
             health = await self._site.health(crons, backend)
-        prepare = partial(self._told, cron, states.get(name))
+        prepare = partial(self._told, cron, states.get(name), inquiry)
         return await self._site.page(
             request,
             "cron.html",
@@ -91,11 +102,16 @@ class Views:
             runs=runs,
         )
 
-    def _told(self, cron: Cron | None, state: State | None) -> dict[str, Any]:
+    def _telling(self, request: Request) -> Callable[[datetime], str]:
+        """How instants are told in sentences, in the time of the reader; blocks, when asked."""
+        return lambda instant: words.reader(request, self._site.host.now()).brief(instant)
+
+    def _told(self, cron: Cron | None, state: State | None, inquiry: Inquiry | None) -> dict[str, Any]:
         now = self._site.host.now()
-        if cron is None or state is None:
-            return {"status": None, "upcoming": []}
-        return {"status": status_of(cron, state, now), "upcoming": list(islice(cron.schedule.ahead(now), 3))}
+        if cron is None or state is None or inquiry is None:
+            return {"status": None, "upcoming": [], "whys": []}
+        upcoming = list(islice(cron.schedule.ahead(now), 3))
+        return {"status": status_of(cron, state, now), "upcoming": upcoming, "whys": inquiry.last(WHYS)}
 
     async def jobs(self, request: Request) -> Response:
         """Jobs, the newest first, page by page, by their state, task and key."""

@@ -39,11 +39,16 @@ class Reader:
         """An instant in his time, in a `<time>` that says all of it; without the date if that is today."""
         if instant is None:
             return none
-        there, today = self._there(instant), self._there(self.now)
+        there = self._there(instant)
         full = there.isoformat(sep=" ", timespec="seconds")
-        short = f"{there:%H:%M:%S}" if there.date() == today.date() else f"{there:%Y-%m-%d %H:%M}"
+        short = self.brief(instant)
         machine = instant.isoformat(timespec="milliseconds")
         return Markup('<time datetime="{}" title="{}">{}</time>').format(machine, full, short)
+
+    def brief(self, instant: datetime) -> str:
+        """An instant in his time, in a sentence."""
+        there, today = self._there(instant), self._there(self.now)
+        return f"{there:%H:%M:%S}" if there.date() == today.date() else f"{there:%Y-%m-%d %H:%M}"
 
     def ago(self, instant: datetime) -> str:
         """How long ago, or in how long."""
