@@ -322,6 +322,7 @@ def test_a_process_killed_amid_its_claims_loses_none_that_it_was_granted(folder:
     assert len(kept) <= len(acknowledged) + 1
 
 
+@pytest.mark.alone
 def test_a_crowd_on_busy_cores_enters_once_and_claims_once_in_each_of_500_slots(tmp_path: Path) -> None:
     run("rush.py", tmp_path, 16, 500)
     lines = [line.split() for line in (tmp_path / "history").read_text().splitlines()]

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from backends.worlds import NOON
 from pseudocron.backends.file import File
 from pseudocron.backends.jobs import JobState, NewJob
@@ -57,6 +59,7 @@ def test_a_process_killed_amid_its_deferring_loses_none_that_it_was_told_of(tmp_
     assert len(kept) <= len(printed) + 1
 
 
+@pytest.mark.alone
 def test_a_crowd_of_processes_drains_a_queue_and_each_job_succeeds_once(tmp_path: Path) -> None:
     jobs = 10_000
     asyncio.run(fill(tmp_path / "store", jobs))

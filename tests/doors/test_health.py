@@ -236,6 +236,7 @@ def counting(crons: Crons, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return asked
 
 
+@pytest.mark.alone
 def test_however_often_it_is_probed_and_however_often_it_is_mounted_the_store_is_asked_once_a_second(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -253,6 +254,7 @@ def test_however_often_it_is_probed_and_however_often_it_is_mounted_the_store_is
     assert asked[1] - asked[0] >= 0.99
 
 
+@pytest.mark.alone
 def test_a_store_that_does_not_answer_is_told_in_time_and_the_probes_do_not_pile_up() -> None:
     server = redis_server.Server(redis_folder())
     server.start()
@@ -288,6 +290,7 @@ async def probes_of_a_stopped(server: redis_server.Server, crons: Crons) -> None
             a_second_later(crons)
 
 
+@pytest.mark.alone
 def test_a_locked_database_delays_no_probe_and_does_not_make_it_unwell(tmp_path: Path) -> None:
     crons = crons_with(backend=f"file:{tmp_path}/store")
     app = health(crons)

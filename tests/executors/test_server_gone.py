@@ -46,6 +46,7 @@ def server(script: Path, told: Path, *, forks: bool = False) -> subprocess.Popen
     return subprocess.Popen([sys.executable, "-c", program, script, told], stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("on_term", "work"),
     [

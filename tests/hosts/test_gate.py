@@ -42,6 +42,7 @@ def settled(server: Server) -> None:
     wait_until(lambda: not asked_within(0.3, server))
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("delay", ["0", "0.5"])
 def test_a_job_that_another_host_defers_starts_within_about_a_second(
     tmp_path: Path, server: Server, delay: str
@@ -55,6 +56,7 @@ def test_a_job_that_another_host_defers_starts_within_about_a_second(
         assert float(delay) <= time.monotonic() - began < float(delay) + 1.5
 
 
+@pytest.mark.alone
 def test_a_process_that_ticks_or_is_visited_asks_once_a_second_and_one_that_nobody_visits_never(
     tmp_path: Path, server: Server
 ) -> None:

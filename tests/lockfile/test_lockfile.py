@@ -305,6 +305,7 @@ def test_no_descriptor_leaks(lock: LockFile, path: Path, clock: Clock, tmp_path:
     assert open_descriptors() == before
 
 
+@pytest.mark.alone
 def test_of_sixteen_processes_that_find_it_stale_at_once_exactly_one_enters(path: Path) -> None:
     entered = python(Path(__file__).with_name("stampede.py"), path, "16", "300")
     assert entered.split() == ["1"] * 300

@@ -8,6 +8,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from redis_server import Server, shared
 from support import until, wait_until
 
@@ -20,8 +21,6 @@ from pseudocron.host import Host
 from pseudocron.runner import Runner
 
 if TYPE_CHECKING:
-    import pytest
-
     from pseudocron.backends.base import Backend
 
 LEASE = 0.6
@@ -31,6 +30,7 @@ def a_runner(backend: Backend) -> Runner:
     return Runner(backend, host=Host(), worker="me", concurrency=9, lease=LEASE, state={})
 
 
+@pytest.mark.alone
 def test_an_event_loop_that_is_blocked_for_longer_than_the_lease_loses_none(app: str) -> None:
     crons = Crons()
 
@@ -50,6 +50,7 @@ def test_an_event_loop_that_is_blocked_for_longer_than_the_lease_loses_none(app:
     asyncio.run(main())
 
 
+@pytest.mark.alone
 def test_a_run_and_a_job_that_can_not_renew_their_leases_are_told_and_their_results_are_refused(
     server: Server, app: str, caplog: pytest.LogCaptureFixture
 ) -> None:

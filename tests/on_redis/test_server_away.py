@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
+import pytest
 from servers.serving import Server as Application
 from support import wait_until
 
@@ -42,6 +43,7 @@ def slowest_visit(application: Application, visits: int) -> float:
     return sorted(took)[-2]  # the machine may pause once
 
 
+@pytest.mark.alone
 def test_visitors_are_served_at_full_speed_and_what_ran_is_recorded_when_it_is_back(
     start_server: Callable[..., Server], tmp_path: Path
 ) -> None:

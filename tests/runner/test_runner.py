@@ -308,6 +308,7 @@ def test_a_thread_beyond_its_timeout_keeps_its_lease_until_it_returns() -> None:
     assert (stuck.outcome, overlap.reason, again.outcome) == ("timed_out", "overlap", "succeeded")
 
 
+@pytest.mark.alone
 def test_a_blocked_event_loop_loses_no_lease() -> None:
     crons = Crons()
     lease = 0.3

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pickle
 from copy import deepcopy
 from datetime import timedelta
-from time import monotonic
+from time import thread_time
 
 import pytest
 from hypothesis import given
@@ -218,10 +218,10 @@ BAD = [
 def test_a_bad_schedule_gets_one_line_that_names_the_value_and_the_mend(
     schedule: object, value: str, mend: str
 ) -> None:
-    began = monotonic()
+    began = thread_time()  # of this thread: others may have the core for a while
     with pytest.raises(ScheduleError) as caught:
         parse(schedule)
-    assert monotonic() - began < 0.5
+    assert thread_time() - began < 0.5
     message = str(caught.value)
     assert value in message
     assert mend in message

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import time
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from textwrap import dedent
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pseudocron.backends.records import Run
 
 SECOND = timedelta(seconds=1)
+HALF = SECOND / 2
+EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 def history(folder: Path) -> Sequence[Run]:
@@ -40,6 +42,7 @@ def history(folder: Path) -> Sequence[Run]:
     return asyncio.run(read())
 
 
+@pytest.mark.alone
 def test_with_four_workers_every_slot_runs_once_and_none_is_missed_while_requests_come(tmp_path: Path) -> None:
     crons = """\
     {
@@ -97,6 +100,7 @@ def test_a_run_that_outlasts_the_drain_is_recorded_as_interrupted(
     assert [run.outcome for run in history(tmp_path)] == [Outcome.INTERRUPTED]
 
 
+@pytest.mark.alone
 def test_sigkill_of_a_worker_in_the_middle_of_a_script_ends_the_script(tmp_path: Path) -> None:
     (tmp_path / "endless.py").write_text(
         "import os, time\nopen('pid', 'w').write(f'{os.getpid()} ')\nwhile True: sum(range(10**9))"
@@ -111,35 +115,37 @@ def test_sigkill_of_a_worker_in_the_middle_of_a_script_ends_the_script(tmp_path:
         assert time.monotonic() - killed < 2, "a second, and one for the noise of the machine"
 
 
-def test_a_visitor_every_five_seconds_runs_the_latest_slot_and_the_others_are_recorded_as_missed(
+@pytest.mark.alone
+def test_a_visitor_every_five_slots_runs_the_latest_one_and_the_others_are_recorded_as_missed(
     tmp_path: Path,
 ) -> None:
-    with Server(tmp_path, '{"each": ("jobs:on_the_loop", 1)}').uvicorn() as server:
+    with Server(tmp_path, '{"each": ("jobs:on_the_loop", 0.5)}').uvicorn() as server:
         wait_until(lambda: len(server.notes("each")) == 1)
         visits = []
         for count in (2, 3):
-            due = datetime.fromisoformat(server.notes("each")[-1]) + 5 * SECOND
+            due = datetime.fromisoformat(server.notes("each")[-1]) + 5 * HALF
             wait_until(lambda due=due: datetime.now(due.tzinfo) >= due)  # type: ignore[misc]
             visits.append(datetime.now(due.tzinfo))
             assert server.visit()
             wait_until(lambda count=count: len(server.notes("each")) == count)  # type: ignore[misc]
         server.stop()
     first, *slots = map(datetime.fromisoformat, server.notes("each"))
-    assert slots == [visit.replace(microsecond=0) for visit in visits]
+    assert slots == [visit - (visit - EPOCH) % HALF for visit in visits]
     skips = [run for run in history(tmp_path) if run.reason is Reason.NO_TRAFFIC]
-    passed = (slots[-1] - first) // SECOND
+    passed = (slots[-1] - first) // HALF
     assert sum(skip.slots for skip in skips) == passed - len(slots)
-    assert [skip.slot for skip in reversed(skips)] == [slot - SECOND for slot in slots]
+    assert [skip.slot for skip in reversed(skips)] == [slot - HALF for slot in slots]
 
 
-def test_with_the_ticker_and_no_visitor_at_all_it_runs_each_second(tmp_path: Path) -> None:
-    server = Server(tmp_path, '{"each": ("jobs:on_the_loop", 1)}', ", ticker=True").uvicorn("--workers", "2")
+@pytest.mark.alone
+def test_with_the_ticker_and_no_visitor_at_all_it_runs_in_each_slot(tmp_path: Path) -> None:
+    server = Server(tmp_path, '{"each": ("jobs:on_the_loop", 0.5)}', ", ticker=True").uvicorn("--workers", "2")
     try:
         wait_until(lambda: len(server.notes("each")) >= 5)
     finally:
         server.stop()
     slots = list(map(datetime.fromisoformat, server.notes("each")))
-    assert slots == [slots[0] + number * SECOND for number in range(len(slots))]
+    assert slots == [slots[0] + number * HALF for number in range(len(slots))]
 
 
 def test_an_edit_of_the_config_is_taken_over_by_every_worker_without_a_restart(tmp_path: Path) -> None:
