@@ -255,8 +255,8 @@ def test_however_often_it_is_probed_and_however_often_it_is_mounted_the_store_is
 
 
 @pytest.mark.alone
-def test_a_store_that_does_not_answer_is_told_in_time_and_the_probes_do_not_pile_up() -> None:
-    server = redis_server.Server(redis_folder())
+def test_a_store_that_does_not_answer_is_told_in_time_and_the_probes_do_not_pile_up(tmp_path: Path) -> None:
+    server = redis_server.Server(tmp_path)
     server.start()
     crons = crons_with(backend=server.url)
     try:
@@ -265,13 +265,6 @@ def test_a_store_that_does_not_answer_is_told_in_time_and_the_probes_do_not_pile
         assert server.process
         os.kill(server.process.pid, signal.SIGCONT)
         server.stop()
-
-
-def redis_folder() -> Path:
-    from pathlib import Path
-    from tempfile import mkdtemp
-
-    return Path(mkdtemp(prefix="redis-"))
 
 
 async def probes_of_a_stopped(server: redis_server.Server, crons: Crons) -> None:
