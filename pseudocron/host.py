@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
@@ -48,9 +49,36 @@ def spawn(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
     return Context().run(asyncio.get_running_loop().create_task, coroutine)
 
 
+def beat(seconds: float, work: Callable[[], bool], /) -> Callable[[], None]:
+    """Do blocking work each time after so many seconds, in a plain thread; see `Pulse`."""
+    stopped = threading.Event()
+
+    def go_on() -> None:
+        while not stopped.wait(seconds) and work():
+            pass
+
+    threading.Thread(target=go_on, name="pseudocron-leases", daemon=True).start()
+    return stopped.set
+
+
 def utcnow() -> datetime:
     """The wall clock, aware UTC."""
     return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pulse:
+    """By what leases are kept alive: no event loop holds it up.
+
+    It is apart from the clock of a `Host`: where a test lets hours pass by that, leases are not over for it.
+
+    Args:
+        monotonic: Seconds that never go back.
+        beat: Does blocking work each time after so many seconds, until it says no or what `beat` returns is called.
+    """
+
+    monotonic: Callable[[], float] = time.monotonic
+    beat: Callable[[float, Callable[[], bool]], Callable[[], None]] = beat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +91,7 @@ class Host:
         sleep: Waits for some seconds.
         random: A number in [0, 1).
         hop: Runs a blocking function off the event loop.
+        pulse: By what leases are kept alive.
     """
 
     now: Callable[[], datetime] = utcnow
@@ -70,6 +99,7 @@ class Host:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     random: Callable[[], float] = random.random
     hop: Hop = hop
+    pulse: Pulse = Pulse()
 
     def by(self, ahead: Callable[[], timedelta]) -> Host:
         """The same by a clock that is so much ahead, or behind where that is negative."""

@@ -115,7 +115,7 @@ class JobRuns:
         self._refill_until = -inf
         self._refilled = asyncio.Event()
         self._forget_again = -inf
-        self.keeper = Keeper(backend.renew_jobs, lease, attrgetter("job_id"))
+        self.keeper = Keeper(backend.renew_jobs, lease, attrgetter("job_id"), pulse=host.pulse)
 
     async def look(
         self, tasks: Mapping[str, Task[..., Any]], *, beside: object, refill: bool, hooks: Hooks

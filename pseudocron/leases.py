@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pseudocron.errors import PseudoCronError
+from pseudocron.host import Pulse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -48,7 +48,7 @@ class Keeper(Generic[C]):
         renew: Lets leases end so many seconds from now, and gives the identities of those still living; blocks.
         lease: Their length in seconds.
         identity: What `renew` calls a claim.
-        monotonic: This process's own clock: a simulation that owns the time renews nothing.
+        pulse: When to renew, and by which clock a lease is trusted.
     """
 
     def __init__(
@@ -57,27 +57,27 @@ class Keeper(Generic[C]):
         lease: float,
         identity: Callable[[C], str],
         *,
-        monotonic: Callable[[], float] = time.monotonic,
+        pulse: Pulse = Pulse(),  # noqa: B008 - frozen
     ) -> None:
         self._renew = renew
         self._lease = lease
         self._identity = identity
-        self._monotonic = monotonic
+        self._pulse = pulse
         self._held: dict[str, _Held[C]] = {}
         self._ending: set[str] = set()
         self._lock = threading.Lock()
-        self._closed: threading.Event | None = None  # of the thread that lives
+        self._stop: Callable[[], None] | None = None  # the beat that goes on
 
     def asked(self) -> float:
         """The moment in which a claim is asked for, after which its lease begins."""
-        return self._monotonic()
+        return self._pulse.monotonic()
 
     def hold(self, claim: C, asked: float) -> None:
         """Renew this claim, that was asked for then, from now on."""
         with self._lock:
             self._held[self._identity(claim)] = _Held(claim, asked + TRUSTED * self._lease)
-            if self._closed is None:
-                self._closed = self._start()
+            if self._stop is None:
+                self._stop = self._pulse.beat(self._lease / 3, self._keep)
 
     def end(self, claim: C) -> None:
         """Its result is being recorded: renew it until it is dropped, but that its lease is over is no loss."""
@@ -93,7 +93,7 @@ class Keeper(Generic[C]):
         return held is not None and self._trusts(held)
 
     def _trusts(self, held: _Held[C]) -> bool:
-        if not held.lost and self._monotonic() > held.until:
+        if not held.lost and self._pulse.monotonic() > held.until:
             held.lost = True
             run = self._identity(held.claim)
             logger.warning("the lease of run %s could not be renewed in time: it is told to stop", run)
@@ -104,15 +104,15 @@ class Keeper(Generic[C]):
         with self._lock:
             self._held.clear()
             self._ending.clear()
-            if self._closed:
-                self._closed.set()
-            self._closed = None
+            if self._stop:
+                self._stop()
+            self._stop = None
 
     def renew(self) -> None:
         """Renew all that is held, now; blocks. `BackendError` if the store can't be reached."""
         with self._lock:
             held = dict(self._held)
-        asked = self._monotonic()
+        asked = self._pulse.monotonic()
         for identity in held.keys() - self._ending:
             self._trusts(held[identity])
         living = set(self._renew([one.claim for one in held.values()], self._lease) if held else ())
@@ -128,22 +128,15 @@ class Keeper(Generic[C]):
             self._held.pop(identity, None)
             self._ending.discard(identity)
 
-    def _start(self) -> threading.Event:
-        closed = threading.Event()
-        threading.Thread(target=self._keep, args=(closed,), name="pseudocron-leases", daemon=True).start()
-        return closed
-
-    def _keep(self, closed: threading.Event) -> None:
-        while not closed.wait(self._lease / 3) and not self._is_idle(closed):
-            try:
-                self.renew()
-            except PseudoCronError as error:
-                if self._held and not closed.is_set():
-                    logger.warning("leases could not be renewed, trying again: %s", error)
-
-    def _is_idle(self, closed: threading.Event) -> bool:
-        """Whether nothing is held, so that the thread ends and the next claim needs another."""
+    def _keep(self) -> bool:
+        """One beat; False if nothing is held, so that the next claim needs another thread."""
         with self._lock:
-            if not self._held and self._closed is closed:
-                self._closed = None
-            return self._closed is not closed
+            if not self._held:
+                self._stop = None
+                return False
+        try:
+            self.renew()
+        except PseudoCronError as error:
+            if self._held:
+                logger.warning("leases could not be renewed, trying again: %s", error)
+        return True

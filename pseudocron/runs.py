@@ -67,7 +67,7 @@ class Runs:
         self._worker = worker
         self._post = post
         self._state = state
-        self.keeper = Keeper(backend.renew, lease, attrgetter("run_id"))
+        self.keeper = Keeper(backend.renew, lease, attrgetter("run_id"), pulse=host.pulse)
 
     def start(self, cron: Cron, claim: Claim, asked: float) -> asyncio.Task[Result]:
         """Start a run whose claim was asked for then; the task ends when its result is recorded."""

@@ -14,6 +14,7 @@ from pseudocron.backends.memory import Memory
 from pseudocron.context import CurrentRun, current_run
 from pseudocron.crons import Crons
 from pseudocron.errors import BackendError
+from pseudocron.host import Pulse
 from pseudocron.leases import Keeper
 from pseudocron.runner import Runner
 
@@ -82,7 +83,7 @@ def test_a_lease_that_can_not_be_renewed_is_trusted_for_nine_tenths_of_it_and_ne
             raise trouble[0]
         return claims
 
-    keeper = Keeper(renew, 30, str, monotonic=lambda: clock[0])
+    keeper = Keeper(renew, 30, str, pulse=Pulse(monotonic=lambda: clock[0]))
     keeper.hold("a", 98)
     clock[0] = 98 + 27
     with pytest.raises(BackendError):
@@ -103,7 +104,7 @@ def test_a_lease_that_can_not_be_renewed_is_trusted_for_nine_tenths_of_it_and_ne
 
 def test_a_run_that_is_being_recorded_needs_to_be_told_nothing(caplog: pytest.LogCaptureFixture) -> None:
     clock = [0.0]
-    keeper = Keeper(lambda claims, _: claims, 30, str, monotonic=lambda: clock[0])
+    keeper = Keeper(lambda claims, _: claims, 30, str, pulse=Pulse(monotonic=lambda: clock[0]))
     keeper.hold("a", 0)
     keeper.end("a")
     clock[0] = 31
