@@ -88,8 +88,7 @@ class Later(Deferrable[P]):
         if self.task.desk.inline:
             return [await self._run(job) for job in self._jobs(calls)]
         few, desk = len(calls) <= FEW, self.task.desk
-        if not desk.settled:
-            await desk.open()  # the first time: from then on it is known what its clock says
+        await desk.open()  # if another is just opening it too: only then it is known what its clock says
         carried = self.task.hooks.carried()  # asked here: a thread has not the context of who defers
         jobs = self._jobs(calls, carried) if few else await desk.host.hop(self._jobs, calls, carried)
         ids = await desk.store(jobs) if jobs else []

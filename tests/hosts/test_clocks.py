@@ -74,6 +74,25 @@ def test_it_runs_what_is_due_by_the_store_and_skips_no_slot_that_has_not_come(of
 
 
 @pytest.mark.parametrize("off", OFF)
+def test_who_defers_while_the_store_is_being_opened_waits_until_its_clock_is_known(off: timedelta) -> None:
+    crons = some_crons()
+
+    @crons.task
+    def work() -> None: ...
+
+    backend = crons.connect(by(off))
+
+    async def main() -> None:
+        _, handle = await asyncio.gather(backend.open(), work.options(delay=30).defer())
+        job = await backend.job(handle.id)
+        assert job
+        assert abs(job.due - timedelta(seconds=30) - utcnow()) < CLOSE
+        await backend.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("off", OFF)
 @pytest.mark.parametrize("delay", [0, 30])
 def test_the_first_job_that_a_process_defers_is_due_by_the_store(off: timedelta, delay: float) -> None:
     crons = some_crons()

@@ -40,17 +40,19 @@ class Redis(Jobs, Slots):
         clock: Callable[[], int] | None = None,
     ) -> None:
         self._host = host
+        self._heard = False
         wire = Wire(make, name=name, prefix=f"{{{app}}}", clock=clock)
         Slots.__init__(self, wire, keep=keep, now=host.now)
         Jobs.__init__(self, wire)
 
     async def open(self) -> None:
         """See `Backend.open`."""
-        if self._wire.is_open:
+        if self._wire.is_open and self._heard:  # who opens it at the same time needs to know its clock too
             return
         await self._host.hop(self._wire.open)
         try:
             self._hear(await trust(self._wire))
+            self._heard = True
         except BackendError:
             await self.close()
             raise
@@ -61,5 +63,6 @@ class Redis(Jobs, Slots):
 
     async def close(self) -> None:
         """See `Backend.close`."""
+        self._heard = False
         if self._wire.is_open:
             await self._host.hop(self._wire.close)
