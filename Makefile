@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PORT ?= 8000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo picture test hosts coverage test-wheel bench lint format clean
+.PHONY: help demo picture test hosts simulate coverage test-wheel bench lint format clean
 
 help:  ## What there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,6 +25,9 @@ test: $(VENV)/installed  ## The whole suite, in two processes side by side
 
 hosts: $(VENV)/installed  ## Three hosts and one Redis, or a cluster, at full length: 300 slots, 5,000 jobs, a minute and a half
 	HOSTS=full $(BIN)/python -m pytest tests/hosts --log-cli-level=INFO $(ARGS)
+
+simulate: $(VENV)/installed  ## So many seeds of the simulation, N=10000; BUGS=1: within how many planted bugs are found
+	PYTHONPATH=.:tests $(BIN)/python -m simulation $(if $(BUGS),--bugs,$(or $(N),1000)) $(ARGS)
 
 coverage: $(VENV)/installed  ## The same, with branch coverage, of child processes too: they start half as fast
 	$(BIN)/python -m pytest --cov --cov-report=term-missing $(ARGS)

@@ -1,0 +1,275 @@
+"""States whether a history kept the promises; knows what happened, and nothing of how that came about."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from pseudocron.backends.jobs import JobState
+from pseudocron.backends.records import Claim, Outcome
+from simulation.gate import check_gate
+from simulation.history import BEGINNING
+from simulation.slots import check_slots
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from simulation.history import Event
+    from simulation.scenario import Application
+
+FINAL = frozenset(JobState) - {JobState.PENDING, JobState.RUNNING}
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A promise that was not kept, and where in the history."""
+
+    rule: str
+    what: str
+    number: int = -1
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.what}"
+
+
+@dataclass(slots=True)
+class _Run:
+    """A claim of a cron's slot or of a job, and its lease by what the store has said."""
+
+    name: str
+    fence: int
+    who: int
+    until: datetime
+    since: float
+    ended: bool = False
+
+
+@dataclass(slots=True)
+class _Job:
+    """A job, as far as what the store has said tells."""
+
+    task: str
+    key: str | None
+    expires: datetime | None
+    state: JobState = JobState.PENDING
+    fence: int = 0
+    mark: JobState | None = None
+    losses: int = 0
+    acknowledged: bool = False
+    dropped: bool = False
+
+
+@dataclass(slots=True)
+class Checker:
+    """Reads a history once, from its beginning.
+
+    Args:
+        application: What there was to run.
+    """
+
+    application: Application
+    violations: list[Violation] = field(default_factory=list)
+    _runs: dict[str, _Run] = field(default_factory=dict)
+    _fences: dict[str, int] = field(default_factory=dict)
+    _jobs: dict[str, _Job] = field(default_factory=dict)
+    _began: set[tuple[str, int]] = field(default_factory=set)
+    _did: set[tuple[str, int]] = field(default_factory=set)
+    _trouble: dict[int, float] = field(default_factory=lambda: defaultdict(lambda: -1e9))
+    _latest: datetime = BEGINNING
+    _number: int = 0
+
+    def read(self, history: Iterable[Event]) -> list[Violation]:
+        """What was not kept, the earliest first."""
+        events = list(history)
+        for self._number, event in enumerate(events):
+            self._latest = max(self._latest, event.clock)  # what has come due stays so if the clock is set back
+            if not isinstance(event.got, Exception):
+                getattr(self, f"_on_{event.what}", self._pass)(event)
+        found = (*check_gate(events), *check_slots(events, self.application))
+        return sorted([*self.violations, *(Violation(*one) for one in found)], key=lambda one: one.number)
+
+    def _pass(self, event: Event) -> None:
+        """Nothing follows from it, but for what goes wrong in its process."""
+        if event.what in {"crash", "stop", "pause", "block", "cut", "lose", "slow", "died"}:
+            size = event.given[0] if event.given else 0.0
+            self._trouble[event.who] = max(self._trouble[event.who], event.at + (size if event.what != "died" else 1e9))
+        if event.what == "crash":
+            self._trouble[event.who] = 1e9  # it dies within some steps
+
+    def _on_store_clock(self, event: Event) -> None:
+        self._trouble[-1] = event.at
+
+    def _must(self, kept: object, rule: str, what: object) -> None:
+        if not kept:
+            self.violations.append(Violation(rule, str(what), self._number))
+
+    # Slots
+
+    def _on_claim(self, event: Event) -> None:
+        (proposal,) = event.given
+        if not isinstance(event.got, Claim):
+            return
+        claim = event.got
+        cron = next(cron for cron in self.application.crons if cron.name == claim.name)
+        self._must(claim.slot <= event.clock, "no slot before its time", claim)
+        self._must(claim.fence > self._fences.get(claim.name, 0), "fences grow", claim)
+        self._fences[claim.name] = max(claim.fence, self._fences.get(claim.name, 0))
+        living = sum(not run.ended for run in self._runs.values() if run.name == claim.name)
+        self._must(living < cron.options.get("max_instances", 1), "at most max_instances living leases", claim)
+        until = event.clock + timedelta(seconds=proposal.lease)
+        self._runs[claim.run_id] = _Run(claim.name, claim.fence, event.who, until, event.at)
+
+    def _on_renew(self, event: Event) -> None:
+        self._renewed(event, "run_id")
+
+    def _on_renew_jobs(self, event: Event) -> None:
+        self._renewed(event, "job_id")
+
+    def _renewed(self, event: Event, identity: str) -> None:
+        claims, lease = event.given
+        for claim in claims:
+            run = self._runs.get(_identity(claim, identity))
+            if getattr(claim, identity) in event.got and run:
+                self._must(not run.ended, "no lease that is over is renewed", claim)
+                run.until, run.since = event.clock + timedelta(seconds=lease), event.at
+
+    def _on_finish(self, event: Event) -> None:
+        claim, result = event.given[:2]
+        run = self._runs.get(claim.run_id)
+        if event.got and run:
+            self._must(not run.ended, "no late holder writes", claim)
+            self._must(
+                result.outcome is not Outcome.SUCCEEDED or (claim.run_id, claim.fence) in self._did,
+                "what succeeded was done",
+                claim,
+            )
+            run.ended = True
+
+    def _on_release(self, event: Event) -> None:
+        self._runs[event.given[0].run_id].ended = True
+
+    def _on_reap(self, event: Event) -> None:
+        for lost in event.got.lost:
+            self._lost(event, self._runs[lost.run_id], lost.run_id)
+
+    def _lost(self, event: Event, run: _Run, what: str) -> None:
+        self._must(run.until <= event.clock, "no lease ends before its time", what)
+        healthy = max(self._trouble[run.who], self._trouble[-1]) < run.since
+        self._must(not healthy, "whoever is well keeps its lease", what)
+        run.ended = True
+
+    # Jobs
+
+    def _on_defer(self, event: Event) -> None:
+        jobs, *_ = event.given
+        for new, job_id in zip(jobs, event.got, strict=True):
+            if job_id != new.job_id:  # the older one is kept
+                continue
+            for other in self._with(new.task, new.key):
+                self._drop(other, JobState.REPLACED)
+            self._jobs[new.job_id] = _Job(new.task, new.key, new.expires)
+
+    def _with(self, task: str, key: str | None) -> Iterator[_Job]:
+        return (job for job in self._jobs.values() if key is not None and (job.task, job.key) == (task, key))
+
+    def _drop(self, job: _Job, state: JobState) -> None:
+        """It is not wanted any more: from here on nobody may start it."""
+        job.dropped = job.state not in FINAL or job.dropped
+        if job.state is JobState.PENDING:
+            job.state = state
+        elif job.state is JobState.RUNNING:
+            job.mark = job.mark or state
+
+    def _on_cancel(self, event: Event) -> None:
+        job_id, task, key = (*event.given, None, None)[:3] if len(event.given) == 3 else (None, None, None)
+        found = [self._jobs[job_id]] if job_id in self._jobs else list(self._with(task or "", key))
+        pending = [job for job in found if job.state is JobState.PENDING]
+        may_be_over = any(job.expires and job.expires < self._latest for job in pending)
+        self._must(event.got is bool(pending) or may_be_over, "cancel tells whether it was pending", event)
+        for job in found:
+            self._drop(job, JobState.CANCELLED)
+
+    def _on_deferred(self, event: Event) -> None:
+        (job_id,) = event.given
+        self._must(job_id in self._jobs, "what is acknowledged is stored", job_id)
+        if job_id in self._jobs:
+            self._jobs[job_id].acknowledged = True
+
+    def _on_claim_jobs(self, event: Event) -> None:
+        lease = event.given[-1]
+        for claim in event.got:
+            job = self._jobs[claim.job_id]
+            self._must(job.state is JobState.PENDING, "one living claim of a job", claim)
+            self._must(not job.dropped, "what is cancelled or replaced is not started", claim)
+            self._must(claim.fence > job.fence, "fences grow", claim)
+            self._must(claim.due <= self._latest, "no job before its time", claim)
+            beside = [other for other in self._with(job.task, job.key) if other.state is JobState.RUNNING]
+            self._must(not beside, "one running job of a key", claim)
+            job.state, job.fence = JobState.RUNNING, claim.fence
+            until = event.clock + timedelta(seconds=lease)
+            self._runs[_identity(claim, "job_id")] = _Run(claim.task, claim.fence, event.who, until, event.at)
+        for spec in self.application.jobs:
+            running = sum(job.state is JobState.RUNNING for job in self._jobs.values() if job.task == spec.name)
+            most = spec.options.get("max_instances")
+            self._must(most is None or running <= most, "at most max_instances living leases", spec.name)
+
+    def _on_finish_jobs(self, event: Event) -> None:
+        (ends,) = event.given
+        for (claim, end), state in zip(ends, event.got, strict=True):
+            if state is None:
+                continue
+            job, run = self._jobs[claim.job_id], self._runs[_identity(claim, "job_id")]
+            self._must(job.state is JobState.RUNNING and job.fence == claim.fence, "no late holder writes", claim)
+            wanted = job.mark if job.mark and end.state is not JobState.SUCCEEDED else end.state
+            self._must(state is wanted, "a job ends as it was said", (claim, state))
+            did = (claim.job_id, claim.fence) in self._did
+            self._must(state is not JobState.SUCCEEDED or did, "what succeeded was done", claim)
+            spec = next(spec for spec in self.application.jobs if spec.name == job.task)
+            tries = claim.attempt > spec.options["retries"]
+            self._must(state is not JobState.FAILED or tries, "failed after its retries", claim)
+            job.state, run.ended = state, True
+
+    def _on_reap_jobs(self, event: Event) -> None:
+        for lost in event.got:
+            job, run = self._jobs[lost.job_id], self._runs[f"{lost.job_id}/{lost.fence}"]
+            self._lost(event, run, lost.job_id)
+            job.losses += 1
+            wanted = job.mark or (JobState.FAILED if job.losses >= 3 else JobState.PENDING)
+            self._must(lost.state is wanted, "a lost job comes back", lost)
+            job.state = lost.state
+
+    # Code
+
+    def _on_began(self, event: Event) -> None:
+        name, identity, fence = event.given
+        run = self._runs.get(identity) or self._runs.get(f"{identity}/{fence}")
+        self._must(run and run.name == name, "what runs was claimed", event)
+        self._began.add((identity, fence))
+
+    def _on_did(self, event: Event) -> None:
+        self._did.add(event.given[1:])
+
+    # The end
+
+    def _on_settled(self, event: Event) -> None:
+        self._must(event.got, "all comes to its end when nothing goes wrong any more", "jobs are left")
+        patience = timedelta(seconds=self.application.cron_max_time + 5)
+        for identity, run in self._runs.items():
+            self._must(run.ended or run.until + patience > event.clock, "a lease that is over is ended", identity)
+
+    def _on_left(self, event: Event) -> None:
+        """What the store has of each job in the end."""
+        stored: dict[str, JobState] = dict(event.got)
+        for job_id, job in self._jobs.items():
+            state = stored.get(job_id)
+            self._must(state is not None or not job.acknowledged, "no acknowledged job is lost", job_id)
+            never = job.state in {JobState.PENDING, JobState.REPLACED, JobState.CANCELLED}
+            expired = state is JobState.EXPIRED and never and job.expires is not None
+            self._must(state is job.state or expired, "a job is in the state it came to", (job_id, state, job.state))
+
+
+def _identity(claim: Any, identity: str) -> str:
+    """Of a job each attempt is another run."""
+    return claim.run_id if identity == "run_id" else f"{claim.job_id}/{claim.fence}"

@@ -1,0 +1,161 @@
+"""What is simulated, all of it from a seed: the application, the hosts, and what goes wrong when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from random import Random
+from typing import Any
+
+MOST = 1000
+"""Processes of the largest scenario."""
+
+
+class Kind(StrEnum):
+    """What may go wrong."""
+
+    CRASH = "crash"  # the process is gone between two steps; another starts in its place
+    STOP = "stop"  # it is shut down as a server does that, with a drain; another starts in its place
+    PAUSE = "pause"  # neither its loop nor its threads do anything, for longer than a lease sometimes
+    BLOCK = "block"  # its event loop does nothing, its threads go on
+    CUT = "cut"  # it can't reach the store
+    LOSE = "lose"  # of what it asks the store, or of the answers, a part is lost
+    SLOW = "slow"  # each way to the store and back takes up to two seconds
+    CLOCK = "clock"  # the clock of its host is stepped
+    STORE_CLOCK = "store_clock"  # the clock of the store is stepped
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that goes wrong.
+
+    Args:
+        at: When, in seconds from the beginning.
+        kind: What.
+        host: Where, by its number.
+        size: For how many seconds, or by how many the clock is stepped.
+        steps: After how many further steps of its event loop a process dies.
+    """
+
+    at: float
+    kind: Kind
+    host: int
+    size: float
+    steps: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A run of the simulation: a seed, and how much of what comes of it.
+
+    Args:
+        seed: Where all chance comes from.
+        processes: How many there are at once.
+        seconds: For how long things go wrong; then all is left to come to its end.
+        faults: What goes wrong.
+    """
+
+    seed: int
+    processes: int
+    seconds: float
+    faults: tuple[Fault, ...] = field(repr=False)
+
+    def chance(self, *whose: object) -> Random:
+        """A source of chance for one purpose: what is left out of a scenario changes little of the rest."""
+        return Random("/".join(map(str, (self.seed, *whose))))
+
+
+@dataclass(frozen=True, slots=True)
+class Cron:
+    """An interval cron of the simulated application: its options, and how its runs fare."""
+
+    name: str
+    every: int
+    options: dict[str, Any]
+    takes: float
+    fails: float
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A task of the simulated application: likewise, and how its jobs are deferred."""
+
+    name: str
+    options: dict[str, Any]
+    takes: float
+    fails: float
+    keys: int
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """What all processes of a scenario have in common; seconds, but for `concurrency`."""
+
+    crons: tuple[Cron, ...]
+    jobs: tuple[Job, ...]
+    lease: float
+    cron_max_time: float
+    concurrency: int
+    visits: float
+    defers: float
+    skew: float
+
+
+def scenario(seed: int, *, processes: int | None = None, seconds: float | None = None) -> Scenario:
+    """The scenario of a seed; of most a small one, as few processes meet the same trouble sooner."""
+    chance = Random(f"{seed}/scenario")
+    size = chance.choices((2, 3, 5, 10, 30), weights=(4, 8, 4, 2, 1))[0]
+    size, length = processes or size, seconds or chance.choice((60.0, 120.0, 240.0))
+    kinds = chance.sample(list(Kind), chance.randint(1, len(Kind)))
+    number = min(round(chance.expovariate(1 / (length / 10))), 40) + size // 50
+    faults = sorted((_fault(chance, chance.choice(kinds), size, length) for _ in range(number)), key=lambda one: one.at)
+    return Scenario(seed, size, length, tuple(faults))
+
+
+def _fault(chance: Random, kind: Kind, processes: int, seconds: float) -> Fault:
+    size = chance.expovariate(1 / 15)
+    if kind in {Kind.CLOCK, Kind.STORE_CLOCK}:
+        size = chance.choice((-1, 1)) * chance.choice((0.5, 3.0, 20.0, 100.0)) * chance.random()
+    return Fault(
+        round(chance.uniform(0, seconds), 3), kind, chance.randrange(processes), round(size, 3), chance.randint(1, 60)
+    )
+
+
+def application(scenario: Scenario) -> Application:
+    """The application of a seed."""
+    chance = scenario.chance("application")
+    lease = chance.choice((6.0, 12.0, 30.0))
+    return Application(
+        crons=tuple(_cron(chance, name, lease) for name in ("mail", "sync", "purge")[: chance.randint(1, 3)]),
+        jobs=tuple(_job(chance, name, lease) for name in ("send", "resize")[: chance.randint(1, 2)]),
+        lease=lease,
+        cron_max_time=chance.choice((5.0, 20.0, 60.0)),
+        concurrency=chance.choice((1, 3, 10)),
+        visits=chance.choice((0.3, 2.0, 8.0)) * max(1.0, scenario.processes / 10),
+        defers=chance.choice((2.0, 10.0)) * max(1.0, scenario.processes / 5),
+        skew=chance.choice((0.0, 0.3, 5.0, 3000.0)),
+    )
+
+
+def _cron(chance: Random, name: str, lease: float) -> Cron:
+    options = {
+        "max_instances": chance.choice((1, 1, 2)),
+        "coalesce": chance.random() < 0.7,
+        "recover": chance.random() < 0.5,
+        "retries": chance.choice((0, 0, 2)),
+        "timeout": chance.choice((3 * lease, 1000.0)),
+        "misfire_grace_time": chance.choice((None, None, 10.0)),
+        "jitter": chance.choice((0.0, 0.0, 0.5)),
+    }
+    return Cron(name, chance.choice((1, 2, 5, 10, 30)), options, _takes(chance, lease), chance.choice((0.0, 0.2)))
+
+
+def _job(chance: Random, name: str, lease: float) -> Job:
+    options = {"max_instances": chance.choice((None, None, 2)), "retries": chance.choice((0, 2, 3))}
+    keys, delay = chance.choice((0, 1, 3)), chance.choice((0.0, 5.0, 20.0))
+    return Job(name, options, _takes(chance, lease), chance.choice((0.0, 0.3)), keys, delay)
+
+
+def _takes(chance: Random, lease: float) -> float:
+    return chance.choice((0.01, 0.5, 4.0, 0.8 * lease))
