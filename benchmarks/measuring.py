@@ -70,12 +70,13 @@ def show(rows: Sequence[Row]) -> None:
 
 
 def machine() -> str:
-    """What the figures were measured on, in one line."""
+    """What the figures were measured on, and what load was there at the end, in one line."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     python = f"{platform.python_implementation()} {platform.python_version()}"
     return (
         f"{os.cpu_count()} cores ({_processor()}), {memory:.0f} GiB, "
-        f"{platform.system()} {platform.release().split('-')[0]}, {python}, SQLite {sqlite3.sqlite_version}"
+        f"{platform.system()} {platform.release().split('-')[0]}, {python}, SQLite {sqlite3.sqlite_version}, "
+        f"load {os.getloadavg()[0]:.1f}"
     )
 
 
