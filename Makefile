@@ -2,11 +2,12 @@
 PYTHON ?= python3
 VENV ?= .venv
 PEERS := .venv-peers
+HOSTILE := .venv-hostile
 BIN := $(VENV)/bin
 PORT ?= 8000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo picture test hosts simulate coverage test-wheel bench lint format clean
+.PHONY: help demo picture test hosts simulate coverage test-wheel bench fuzz audit lint format clean
 
 help:  ## What there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -51,6 +52,17 @@ bench: $(VENV)/installed $(PEERS)/installed  ## What pseudocron costs: a table i
 picture: $(VENV)/installed  ## The picture of the dashboard in the README; needs a Chromium
 	PYTHONPATH=tests $(BIN)/python -m dashboard.picture docs/dashboard.png
 
+$(HOSTILE)/installed: pyproject.toml
+	$(PYTHON) -m venv $(HOSTILE)
+	$(HOSTILE)/bin/python -m pip install --quiet --editable '.[dashboard,redis]' atheris pip-audit
+	touch $@
+
+fuzz: $(HOSTILE)/installed  ## Hostile input for every door, 1.7 million times in half an hour; N=1000 for fewer
+	$(HOSTILE)/bin/python tests/hostile/fuzz.py $(or $(N),200000)
+
+audit: $(HOSTILE)/installed  ## Known vulnerabilities of what we need; asks a database on the web
+	$(HOSTILE)/bin/pip-audit --strict --local --skip-editable
+
 lint: $(VENV)/installed  ## ruff and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -61,4 +73,4 @@ format: $(VENV)/installed  ## Let ruff write what it can
 	$(BIN)/ruff format .
 
 clean:  ## Remove the environment and caches
-	rm -rf $(VENV) $(PEERS) .pytest_cache .mypy_cache .ruff_cache .coverage .coverage.*
+	rm -rf $(VENV) $(PEERS) $(HOSTILE) .pytest_cache .mypy_cache .ruff_cache .coverage .coverage.*

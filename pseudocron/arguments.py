@@ -86,7 +86,7 @@ def plain(function: Callable[..., Any], text: str) -> inspect.BoundArguments:
         return bound  # as nearly every job does; to bind anew takes longer than all else that is done here
     try:
         args, kwargs = bound.args, bound.kwargs
-    except TypeError as error:  # somebody has stored for `*args` what is no list
+    except (TypeError, ValueError) as error:  # somebody has stored for `*args` what is no list
         raise ArgumentError(f"{_name(function)}: stored arguments do not fit: {cause(error)}") from None
     return _bind(function, args, kwargs)
 

@@ -6,13 +6,17 @@ Every message is one line that names the file, the entry, the value and the mend
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_PASSWORD = re.compile(r"(?<=:)(//)?\S*(?=@)|(?<=[?&]password=)[^&\s]*")
-"""The user and password before the host of a URL, or a password in its query."""
+_WORD = re.compile(r"\S+")
+_IN_QUERY = re.compile(r"(?<=[?&]password=)[^&\s]*")
+
+_COMPARED, _LONGEST = 1000, 60
+"""With how many words one is compared that is not known, and how long it may be: the cost grows with all of that."""
 
 
 class PseudoCronError(Exception):
@@ -66,7 +70,9 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The end of a message that suggests a mend: `", did you mean 'timeout'?"`, or nothing."""
     from difflib import get_close_matches  # noqa: PLC0415  only for those who make a mistake
 
-    close = get_close_matches(word, list(known), n=1)
+    if len(word) > _LONGEST:  # nobody has mistyped that
+        return ""
+    close = get_close_matches(word, list(islice(known, _COMPARED)), n=1)
     return f", did you mean {close[0]!r}?" if close else ""
 
 
@@ -80,7 +86,18 @@ def show(value: object, most: int = 80) -> str:
 
 def unspoken(url: str) -> str:
     """A URL without the password in it; other text as it is, but for what looks like one."""
-    return _PASSWORD.sub(lambda found: f"{found[1] or ''}***", url)
+    if "@" not in url and "password=" not in url:
+        return url
+    return _WORD.sub(lambda word: _IN_QUERY.sub("***", _without_user(word[0])), url)
+
+
+def _without_user(word: str) -> str:
+    """A word without what may be a user and a password: all from its first colon to its last `@`."""
+    # By hand, and not by an expression that begins anew at each colon: whoever sends many would wait for ever.
+    start, end = word.find(":") + 1, word.rfind("@")
+    if not 0 < start <= end:
+        return word
+    return f"{word[:start]}{'//' * word.startswith('//', start, end)}***{word[end:]}"
 
 
 def cause(error: BaseException) -> str:
@@ -89,6 +106,7 @@ def cause(error: BaseException) -> str:
 
 
 def _line(text: str, most: int) -> str:
+    text = text[: 4 * most]  # it may be very long, and each character is looked at
     # What can't be printed could steer the terminal that shows the line.
     line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.splitlines()))
     return line if len(line) <= most else f"{line[: most - 3]}..."

@@ -17,6 +17,12 @@ from pseudocron.targets import holds
 if TYPE_CHECKING:
     from types import TracebackType
 
+MOST_BYTES = 500_000
+"""How long a config file may be: to read so much takes half a second, and thousands of crons fit in."""
+
+MOST_DOTS = 100
+"""How many dots may be on a line of TOML: each makes its key deeper, and all that came before are looked at again."""
+
 Signature = tuple[int, int, int]
 """What tells one version of a file from another: modified (nanoseconds), size, inode."""
 
@@ -60,7 +66,11 @@ def _text(path: Path, where: str) -> str:
     if not holds(Path.is_file, path):
         raise ConfigError(f"{where}: there is no such file in {path.parent}")
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        with path.open("rb") as file:
+            contents = file.read(MOST_BYTES + 1)
+        if len(contents) > MOST_BYTES:
+            raise ConfigError(f"{where}: is longer than {MOST_BYTES} bytes, is it a config file?")
+        text = contents.decode("utf-8-sig")
     except OSError as error:
         raise ConfigError(f"{where}: can't be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -128,6 +138,9 @@ def _frames(traceback: TracebackType | None) -> list[tuple[str, int]]:
 def _toml(text: str, where: str) -> Contents:
     import tomllib  # noqa: PLC0415  only for those who write TOML
 
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.count(".") > MOST_DOTS:
+            raise ConfigError(f"{where}, line {number}: has more than {MOST_DOTS} dots, write it on several lines")
     try:
         found = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # an int of 5000 digits is a plain ValueError

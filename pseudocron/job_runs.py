@@ -180,7 +180,8 @@ class JobRuns:
         limits = {task.name: task.max_instances for task in self._tasks.values()}
         asked = self.keeper.asked()
         claims = await self._backend.claim_jobs(limits, limit=self._room(), worker=self._worker, lease=self._lease)
-        return [self._start(self._tasks[claim.task], claim, asked) for claim in claims]
+        # Whatever a store hands out, nothing is called but what is registered.
+        return [self._start(self._tasks[claim.task], claim, asked) for claim in claims if claim.task in self._tasks]
 
     async def _forget(self) -> None:
         """Now and then purge jobs that ended long ago; as many as may stand still at once, so that nothing stalls."""

@@ -144,7 +144,7 @@ class LockFile:
     def _open(self, *, make: bool) -> int:
         if make and not self.path.exists():
             self._make()
-        fd = os.open(self.path, os.O_RDWR)
+        fd = os.open(self.path, os.O_RDWR | os.O_NOFOLLOW)
         try:
             _demand_file(os.fstat(fd))
         except BaseException:
@@ -158,7 +158,7 @@ class LockFile:
         It is dated before it gets its name: dated by its making it would be fresh, though nobody entered.
         """
         unnamed = self.path.with_name(f"{self.path.name}.{os.getpid()}.{threading.get_ident()}")
-        fd = os.open(unnamed, os.O_RDWR | os.O_CREAT, 0o600)
+        fd = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
             os.fchmod(fd, 0o600)  # whatever the umask took away
             os.utime(fd, ns=(0, 0))

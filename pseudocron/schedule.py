@@ -28,6 +28,8 @@ _FIRST = datetime.min.replace(tzinfo=UTC)
 _LAST = datetime.max.replace(tzinfo=UTC)
 COUNTED = 10_000
 """How far slots are counted where that takes a walk: a week of minutes, in some 50 ms."""
+COUNTED_FOR = timedelta(days=20 * 366)
+"""And over which time: where slots are rare, it is the years between them that take long."""
 
 _MICROSECOND = timedelta(microseconds=1)
 _MINUTE = timedelta(minutes=1)
@@ -66,8 +68,9 @@ class Schedule(ABC):
         return list(islice(takewhile(lambda slot: slot > after, self.back(until)), limit))[::-1]
 
     def count(self, after: datetime, until: datetime, *, limit: int = COUNTED) -> int:
-        """How many slots are in (after, until]; where they are counted one by one, no further than to `limit`."""
-        until = _utc(until)
+        """How many slots are in (after, until]; where they are counted one by one, to `limit` or 20 years at most."""
+        after, until = _utc(after), _utc(until)
+        until = min(until, after + min(COUNTED_FOR, _LAST - after))
         return sum(1 for _ in islice(takewhile(lambda slot: slot <= until, self.ahead(after)), limit))
 
 
@@ -255,6 +258,7 @@ def jittered(name: str, slot: datetime, *, jitter: float, schedule: Schedule) ->
         span = min(span, following - slot)
     key = f"{name}\0{(_utc(slot) - EPOCH) // _MICROSECOND}"
     share = int.from_bytes(sha256(key.encode()).digest()[:8])
+    span = min(span, _LAST - slot)  # nothing comes behind the end of time
     return slot + timedelta(microseconds=(span // _MICROSECOND) * share >> 64)
 
 

@@ -125,7 +125,7 @@ def load(ref: str) -> object:
             found = getattr(found, part)
         except AttributeError:
             mend = did_you_mean(part, (name for name in dir(found) if not name.startswith("__")))
-            raise TargetError(f"{show(ref)}: {module!r} has no {part!r}{mend}") from None
+            raise TargetError(f"{show(ref)}: {show(module)} has no {show(part)}{mend}") from None
     return found
 
 
@@ -133,7 +133,7 @@ def _colon(ref: str) -> str:
     """The mend for `shop.mail.send`."""
     module, dot, function = ref.rpartition(".")
     meant = dot and ":" not in ref and all(part.isidentifier() for part in ref.split("."))
-    return f", did you mean {f'{module}:{function}'!r}?" if meant else ""
+    return f", did you mean {f'{module}:{function}'!r}?" if meant and len(ref) < 80 else ""
 
 
 def _import(ref: str, module: str) -> object:
@@ -142,7 +142,7 @@ def _import(ref: str, module: str) -> object:
         return importlib.import_module(module)
     except (Exception, SystemExit) as error:
         mend = ", is its folder on the import path?" if isinstance(error, ModuleNotFoundError) else ""
-        raise TargetError(f"{show(ref)}: can't import {module!r}: {cause(error)}{mend}") from error
+        raise TargetError(f"{show(ref)}: can't import {show(module)}: {cause(error)}{mend}") from error
 
 
 def describe(value: object) -> str:

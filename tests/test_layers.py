@@ -28,7 +28,7 @@ FLOORS = (
         "limiter",
         "replies",
     ),
-    ("backends.base", "backends.jobs", "backends.records", "backends.rules", "backends.job_rules"),
+    ("backends.base", "backends.jobs", "backends.records", "backends.rules", "backends.job_rules", "backends.legible"),
     (
         "backends.memory",
         "backends.file",

@@ -87,7 +87,7 @@ def wrong_with(store: str | MakeClient) -> str | None:
         known = ", ".join(f"'{name}:'" for name in SCHEMES)
         return f"is unknown, must begin with {known} or 'redis://'{did_you_mean(scheme, (*SCHEMES, *REDIS))}"
     if scheme == "memory" and rest:
-        return f"takes nothing behind the colon, did you mean {f'file:{rest}'!r}?"
+        return f"takes nothing behind the colon, did you mean {show(f'file:{rest}')}?"
     if scheme == "file" and not rest:
         return "names no folder, did you mean 'file:.pseudocron'?"
     return None
@@ -100,12 +100,12 @@ def _wrong_with_url(url: str) -> str | None:
         there = parts.path if parts.scheme == "unix" else parts.hostname
         _ = parts.port
     except ValueError as error:
-        return f"is no URL: {error}, did you mean 'redis://localhost:6379/0'?"
+        return f"is no URL: {str(error)[:100]}, did you mean 'redis://localhost:6379/0'?"
     if not there:
         return "names no server, did you mean 'redis://localhost:6379/0'?"
     database = parts.path.strip("/")
     if parts.scheme != "unix" and database and not (database.isascii() and database.isdigit()):
-        return f"names database {database!r}, must be a number as in 'redis://localhost:6379/0'"
+        return f"names database {show(database)}, must be a number as in 'redis://localhost:6379/0'"
     return None
 
 

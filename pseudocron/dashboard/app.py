@@ -53,7 +53,9 @@ def build(crons: object, *, auth: Auth, hide_arguments: bool) -> ASGIApp:
     ]
     problems = Problems(site)
     handlers = {HTTPException: problems.refused, PseudoCronError: problems.away}
-    return Guard(Starlette(routes=routes, exception_handlers=handlers), auth)
+    site_app = Starlette(routes=routes, exception_handlers=handlers)
+    site_app.router.redirect_slashes = False  # it would stumble over a query that is no UTF-8
+    return Guard(site_app, auth)
 
 
 class Problems:

@@ -129,7 +129,9 @@ def _mount(request: Request) -> str:
 def here(request: Request) -> str:
     """The address of this page below the root, for the way back from an action."""
     path = str(request.scope["path"]).removeprefix(_mount(request)) or "/"
-    query = "&".join(part for part in request.url.query.split("&") if not part.startswith("said="))
+    # Not by the whole URL, in which a host that is none would be an error.
+    said = request.scope["query_string"].decode("latin-1")
+    query = "&".join(part for part in said.split("&") if not part.startswith("said="))
     return f"{path}?{query}" if query else path
 
 

@@ -78,7 +78,8 @@ def seconds(value: float | None) -> str:
 def indented(arguments: str) -> str:
     """JSON for people to read; what is none, as it is."""
     try:
-        return json.dumps(json.loads(arguments), indent=2, ensure_ascii=False)
+        # Half of a surrogate pair, which no page can show, as a question mark.
+        return json.dumps(json.loads(arguments), indent=2, ensure_ascii=False).encode(errors="replace").decode()
     except (ValueError, RecursionError):
         return arguments
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pseudocron.backends.file import File, store
-from pseudocron.backends.file.ledger import instant, micros
+from pseudocron.backends.file.ledger import micros
+from pseudocron.backends.legible import instant
 from pseudocron.backends.records import Claim, Outcome, Proposal, Result
 from pseudocron.host import Host
 

@@ -38,6 +38,13 @@ def test_a_timeline_is_the_newest_lines_of_each_cron_without_their_texts(world: 
     assert timelines["unknown"] == []
 
 
+def test_the_timeline_of_one_cron_is_told_beside_the_lines_of_another(world: World) -> None:
+    fail(world, "mail")
+    bill = fail(world, "bill")
+    timelines = world.do(world.backend.timelines(["bill"], limit=9))
+    assert {name: [run.run_id for run in runs] for name, runs in timelines.items()} == {"bill": [bill.run_id]}
+
+
 def test_the_timelines_of_more_crons_than_are_read_at_once_are_all_told(world: World) -> None:
     names = [f"cron {number}" for number in range(120)]
     claims = {name: world.claim(name=name).run_id for name in names}

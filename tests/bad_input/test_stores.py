@@ -90,7 +90,7 @@ WRONG: list[tuple[Callable[[Path], None], str]] = [
     (a_folder(0o1777), "others may write to its folder (mode 1777), run 'chmod go-w {path}'"),
     (a_folder_of_folders, "can't use the lock file '{path}/cron.lock': Is a directory; mend its path or mode"),
     (a_pipe_for_a_lock, "can't use the lock file '{path}/cron.lock': not a file; mend its path or mode"),
-    (a_lock_that_leads_nowhere, "can't use the lock file '{path}/cron.lock': No such file"),
+    (a_lock_that_leads_nowhere, "can't be used: '{path}/cron.lock' is a symbolic link: remove it"),
     (no_database, "can't be read (file is not a database): it is left alone, mend it or move it away"),
     (a_newer_version, "has version 99, this pseudocron knows 3: upgrade pseudocron"),
 ]

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Concatenate, ParamSpec, TypeVar
 
 from pseudocron.backends.base import Backend
+from pseudocron.backends.file.folder import GATE
 from pseudocron.backends.file.ledger import Ledger, micros
 from pseudocron.backends.file.machines import sign, this_machine
 from pseudocron.backends.file.queue import Jobs
@@ -58,7 +59,7 @@ class File(Backend):
         self._host = host
         self._store = Store(folder / "crons.db", durability=durability, random=host.random)
         # The clock's microseconds, so that the gate and the memory tell the same time.
-        self._gate = LockFile(folder / "cron.lock", now_ns=lambda: micros(host.now()) * NANOS)
+        self._gate = LockFile(folder / GATE, now_ns=lambda: micros(host.now()) * NANOS)
 
     async def open(self) -> None:
         """See `Backend.open`."""

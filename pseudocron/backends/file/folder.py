@@ -11,6 +11,9 @@ from pseudocron.errors import BackendError
 if TYPE_CHECKING:
     from pathlib import Path
 
+GATE = "cron.lock"
+"""The lock file beside the store."""
+
 OTHERS = 0o022
 """The mode bits of those who may write besides the owner."""
 
@@ -32,7 +35,7 @@ def prepare(store: Path) -> None:
 
     Raises:
         BackendError: Others may write to the folder, and so put another store in the place of ours; or it lies on a
-            network file system, where another machine's lock may not be ours.
+            network file system, where another machine's lock may not be ours; or a file of the store is a link.
         OSError: It can't be made.
     """
     folder = store.parent
@@ -49,6 +52,17 @@ def prepare(store: Path) -> None:
             f"{named(store)} can't be used: its folder is on a network file system ({kind}), where locks can't be "
             "relied on: name a local folder, or for several machines a Redis server, redis://HOST"
         )
+    _refuse_links(store)
+
+
+def _refuse_links(store: Path) -> None:
+    """Nothing outside of the folder is read or written: no file in it that is used may be a link."""
+    for name in (*(f"{store.name}{end}" for end in ("", "-wal", "-shm", "-journal")), GATE):
+        if (store.parent / name).is_symlink():
+            raise BackendError(
+                f"{named(store)} can't be used: '{store.parent / name}' is a symbolic link: remove it, "
+                "or name the folder where the store is to be"
+            )
 
 
 def _make(folder: Path) -> None:

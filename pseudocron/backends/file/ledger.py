@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
+from pseudocron.backends.legible import EPOCH, MICROSECOND, instant, legible, text, whole
 from pseudocron.backends.records import (
     Blocker,
     Claim,
@@ -36,10 +37,8 @@ from pseudocron.capture import kept
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Collection, Mapping, Sequence
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
+    from collections.abc import Callable, Collection, Mapping, Sequence
+    from datetime import datetime
 
 RUN = tuple(column.name for column in fields(Run))
 BRIEF = tuple(column for column in RUN if column not in {"error", "output"})
@@ -95,14 +94,18 @@ class Ledger:
 
     def _state(self, name: str) -> State | None:
         cron = self._db.execute("SELECT * FROM crons WHERE name = ? AND mark IS NOT NULL", (name,)).fetchone()
-        return cron and State(
+        return cron and self._read_state(name, cron)
+
+    @legible("a cron")
+    def _read_state(self, name: str, cron: sqlite3.Row) -> State:
+        return State(
             name=name,
             mark=instant(cron["mark"]),
             back=None if cron["back"] is None else instant(cron["back"]),
             paused=bool(cron["paused"]),
-            runs=cron["claims"],
-            failures=cron["failures"],
-            missed=cron["missed"],
+            runs=whole(cron["claims"]),
+            failures=whole(cron["failures"]),
+            missed=whole(cron["missed"]),
             running=len(self._living(name)),
             last=self._run("name = ? AND reason IS NULL ORDER BY id DESC", name),
         )
@@ -221,6 +224,7 @@ class Ledger:
         self._db.execute(KNOW, (name,))
         self._db.execute("UPDATE crons SET mark = ?, back = ? WHERE name = ?", (micros(mark), micros(mark), name))
 
+    @legible("a cron")
     def _mark(self, name: str) -> tuple[datetime | None, bool]:
         """A cron's mark, and whether it is paused."""
         known = self._db.execute("SELECT mark, paused FROM crons WHERE name = ?", (name,)).fetchone()
@@ -232,7 +236,7 @@ class Ledger:
         self._db.execute(GROW.format(column), (micros(slot), micros(slot), name))
 
     def _living(self, name: str) -> list[Blocker]:
-        return [Blocker(run_id=run_id, worker=worker) for run_id, worker in self._db.execute(LIVING, (name,))]
+        return [_blocker(line) for line in self._db.execute(LIVING, (name,))]
 
     def _lease(self, seconds: float) -> int:
         return micros(self._now + timedelta(seconds=seconds))
@@ -254,9 +258,15 @@ class Ledger:
         self._db.execute(TRIM, (name, self._keep))
 
 
+@legible("a run")
+def _blocker(line: sqlite3.Row) -> Blocker:
+    return Blocker(run_id=text(line["run_id"]), worker=text(line["worker"]))
+
+
+@legible("a run")
 def _run(line: sqlite3.Row) -> Run:
     said = {column: value for column, value in dict(line).items() if value is not None}
-    return Run(**said | {column: read(said[column]) for column, read in READ.items() if column in said})
+    return Run(**{column: READ[column](value) for column, value in said.items()})
 
 
 def _micros(moment: datetime | None) -> int | None:
@@ -268,15 +278,14 @@ def micros(moment: datetime) -> int:
     return (moment - EPOCH) // MICROSECOND
 
 
-def instant(since_epoch: int) -> datetime:
-    """The aware UTC instant so many microseconds after the Unix epoch."""
-    return EPOCH + since_epoch * MICROSECOND
-
-
-READ = dict.fromkeys(INSTANTS, instant) | {
+WHOLE = ("fence", "attempt", "slots")
+READ: Mapping[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(RUN, text),
+    **dict.fromkeys(WHOLE, whole),
+    **dict.fromkeys(INSTANTS, instant),
     "outcome": Outcome,
     "reason": Reason,
     "blockers": blockers_of,
     "waited": waited_of,
 }
-"""How a column of a line is read where it says something; as it is, unless it is one of these."""
+"""How a column of a line is read where it says something."""

@@ -10,10 +10,11 @@ from itertools import chain, groupby, islice
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from pseudocron.backends.file.ledger import instant, micros
+from pseudocron.backends.file.ledger import micros
 from pseudocron.backends.file.rows import INSERT, SELECT, UPDATE, Kept, claim_of, inserted, kept, stands, updated
 from pseudocron.backends.job_rules import BATCH, Candidate, dropped, finished, lost, pick, revived, rooms, taken
 from pseudocron.backends.jobs import Conflict, JobState
+from pseudocron.backends.legible import instant, legible, text
 
 if TYPE_CHECKING:
     import sqlite3
@@ -126,6 +127,7 @@ class Jobs:
         self._stand(pending, dropped(pending.job, JobState.CANCELLED, self._now))
         return True
 
+    @legible("a job")
     def claim_jobs(
         self, tasks: Mapping[str, int | None], *, limit: int, worker: str, lease: float
     ) -> Sequence[JobClaim]:
@@ -162,6 +164,7 @@ class Jobs:
         if found:
             self._stand(found, dropped(found.job, JobState.EXPIRED, self._now))
 
+    @legible("a job")
     def next_job(self, tasks: Collection[str]) -> datetime | None:
         """See `Queue.next_job`."""
         firsts = (
@@ -210,9 +213,10 @@ class Jobs:
             self._stand(found, job)
         return reaped
 
+    @legible("a job")
     def waiting_tasks(self) -> Collection[str]:
         """See `Queue.waiting_tasks`."""
-        return {row["task"] for row in self._db.execute(WAITING_TASKS)}
+        return {text(row["task"]) for row in self._db.execute(WAITING_TASKS)}
 
     def count_jobs(self, at_most: int) -> Mapping[JobState, int]:
         """See `Queue.count_jobs`."""

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pseudocron.backends.file.ledger import instant, micros
+from pseudocron.backends.file.ledger import micros
 from pseudocron.backends.jobs import Job, JobClaim, JobState
+from pseudocron.backends.legible import instant, legible, text, whole
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from pseudocron.backends.jobs import NewJob
 
 JOB = tuple(column.name for column in fields(Job))
 INSTANTS = ("due", "created", "expires", "started", "ended")
+READ: Mapping[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(JOB, text),
+    **dict.fromkeys(("priority", "attempts", "lost", "fence"), whole),
+    **dict.fromkeys(INSTANTS, instant),
+    "state": JobState,
+}
+"""How a column of a job is read where it says something."""
 
 SELECT = f"SELECT id, mark, {', '.join(JOB)} FROM told_jobs WHERE "  # noqa: S608  our own names
 INSERT = """
@@ -44,11 +53,10 @@ def stands(state: JobState | None) -> str:
     return f"kept_as = '{state}' AND lease IS NULL"
 
 
+@legible("a job")
 def kept(row: sqlite3.Row) -> Kept:
     """What a `SELECT` has read."""
-    read = {name: row[name] for name in JOB}
-    moments = {name: None if read[name] is None else instant(read[name]) for name in INSTANTS}
-    job = Job(**read | moments | {"state": JobState(read["state"])})
+    job = Job(**{name: READ[name](row[name]) for name in JOB if row[name] is not None})
     return Kept(row["id"], job, None if row["mark"] is None else JobState(row["mark"]))
 
 
@@ -65,15 +73,16 @@ def updated(place: int, job: Job) -> dict[str, object]:
     return told | {name: None if moment is None else micros(moment) for name, moment in moments} | {"id": place}
 
 
+@legible("a job")
 def claim_of(row: sqlite3.Row, started: datetime) -> JobClaim:
     """The claim of a job that waited, and is now started."""
     return JobClaim(
-        job_id=row["job_id"],
-        task=row["task"],
-        arguments=row["arguments"],
-        key=row["key"],
+        job_id=text(row["job_id"]),
+        task=text(row["task"]),
+        arguments=text(row["arguments"]),
+        key=None if row["key"] is None else text(row["key"]),
         due=instant(row["due"]),
-        fence=row["fence"] + 1,
-        attempt=row["attempts"] + 1,
+        fence=whole(row["fence"]) + 1,
+        attempt=whole(row["attempts"]) + 1,
         started=started,
     )

@@ -215,7 +215,7 @@ class Slots(Backend):
         with self._store.lock:
             found: dict[str, list[Run]] = {name: [] for name in names}
             for run in (line.run for line in reversed(self._store.lines)):
-                if len(found.get(run.name, self._store.lines)) < limit:
+                if run.name in found and len(found[run.name]) < limit:
                     found[run.name].append(replace(run, error=None, output=None))
             return found
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from pseudocron.backends.job_rules import BATCH, REASONS, claim_of, taken
 from pseudocron.backends.jobs import JobState, Queue
-from pseudocron.backends.redis.records import EPOCH, instant, job_of, micros, micros_of
+from pseudocron.backends.legible import EPOCH
+from pseudocron.backends.redis.records import instant, job_of, micros, micros_of
 from pseudocron.capture import kept
 
 if TYPE_CHECKING:

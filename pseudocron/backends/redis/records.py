@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from pseudocron.backends.jobs import Job, JobState
+from pseudocron.backends.legible import EPOCH, MICROSECOND, legible, text
+from pseudocron.backends.legible import instant as instant_of
 from pseudocron.backends.records import Outcome, Reason, Run, State
 from pseudocron.backends.rules import blockers_of, waited_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
+    from datetime import datetime
 
 
 def micros(moment: datetime) -> int:
@@ -24,7 +23,7 @@ def micros(moment: datetime) -> int:
 
 def instant(since_epoch: str) -> datetime:
     """The aware UTC instant so many microseconds after the Unix epoch."""
-    return EPOCH + int(since_epoch) * MICROSECOND
+    return instant_of(int(since_epoch))
 
 
 def micros_of(seconds: float) -> int:
@@ -32,11 +31,13 @@ def micros_of(seconds: float) -> int:
     return round(seconds * 1_000_000)
 
 
+@legible("a run")
 def run_of(line: Mapping[str, str]) -> Run:
     """A line of the history."""
     return Run(**_read(line, RUN))
 
 
+@legible("a cron")
 def state_of(name: str, kept: Mapping[str, Any]) -> State:
     """What is known of a cron; what was never counted is left out of it."""
     return State(
@@ -52,6 +53,7 @@ def state_of(name: str, kept: Mapping[str, Any]) -> State:
     )
 
 
+@legible("a job")
 def job_of(kept: Mapping[str, str]) -> Job:
     """A stored job."""
     return Job(**_read(kept, JOB))
@@ -63,7 +65,7 @@ def _read(kept: Mapping[str, str], kinds: Mapping[str, Callable[[str], Any]]) ->
 
 def _kinds(record: type, **others: Callable[[str], Any]) -> dict[str, Callable[[str], Any]]:
     """How each field of a dataclass is read; as text, unless it is one of the others."""
-    return {field.name: others.get(field.name, str) for field in fields(record)}
+    return {field.name: others.get(field.name, text) for field in fields(record)}
 
 
 RUN = _kinds(

@@ -31,7 +31,7 @@ async def trust(wire: Wire) -> str:
         raise BackendError(f"{wire.name} is version {'.'.join(found)}, must be 6.2 or newer, or Valkey: upgrade it")
     held = await wire.ask("slots", "version", version=VERSION)
     version = str(held["version"])
-    if not version.isdecimal() or int(version) > VERSION:
+    if version not in map(str, range(VERSION + 1)):
         raise BackendError(
             f"{wire.name} holds data of version {version[:20]!r}, this pseudocron knows {VERSION}: upgrade pseudocron"
         )

@@ -17,7 +17,7 @@ from redis.exceptions import NoScriptError, RedisClusterException, RedisError
 from pseudocron.backends.redis.scripts import SCRIPTS
 from pseudocron.backends.redis.thread import LoopThread
 from pseudocron.backends.redis.trouble import PATIENCE, READ_ONLY, complaint, may_pass
-from pseudocron.errors import BackendError
+from pseudocron.errors import BackendError, cause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -124,7 +124,11 @@ class Wire:
         now = "" if self._clock is None else str(self._clock())
         # The client repeats a call whose reply was lost; the token tells the server that it is the same one.
         words = (verb, now, uuid4().hex, json.dumps(given, ensure_ascii=False))
-        return json.loads(await self._patiently(lambda client: self._evaluate(client, part, words)))
+        answer = await self._patiently(lambda client: self._evaluate(client, part, words))
+        try:
+            return json.loads(answer)
+        except (ValueError, RecursionError) as error:
+            raise BackendError(f"{self.name} holds what can't be read: {cause(error)}") from error
 
     async def _evaluate(self, client: Client, part: str, words: tuple[str, ...]) -> Any:
         code = SCRIPTS[part]

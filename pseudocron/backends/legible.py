@@ -1,0 +1,61 @@
+"""What stores hold, taken for no more than it is: values of the wrong kind are told in one line, not stumbled over."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from functools import wraps
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from pseudocron.errors import BackendError, cause
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+
+ILLEGIBLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What comes of reading what somebody else has written."""
+
+
+def legible(what: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """A decorator: what the function can't make out of a stored record is a `BackendError`.
+
+    Args:
+        what: The record, for messages.
+    """
+
+    def decorate(read: Callable[P, T]) -> Callable[P, T]:
+        @wraps(read)
+        def reading(*args: P.args, **kwargs: P.kwargs) -> T:
+            try:
+                return read(*args, **kwargs)
+            except ILLEGIBLE as error:
+                mend = "remove it, or name another store"
+                raise BackendError(f"the store holds {what} that can't be read ({cause(error)}): {mend}") from error
+
+        return reading
+
+    return decorate
+
+
+def text(value: object) -> str:
+    """Text; a column of a SQLite file may hold anything."""
+    if not isinstance(value, str):
+        raise TypeError(f"{type(value).__name__} where text must be")
+    return value
+
+
+def whole(value: object) -> int:
+    """A whole number."""
+    if not isinstance(value, int):
+        raise TypeError(f"{type(value).__name__} where a whole number must be")
+    return value
+
+
+def instant(since_epoch: object) -> datetime:
+    """The aware UTC instant so many microseconds after the Unix epoch."""
+    return EPOCH + whole(since_epoch) * MICROSECOND

@@ -1,0 +1,277 @@
+"""A store written by an adversary: the application is served, and nothing is called but what is registered."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+import redis
+from redis_server import shared
+from support import Lifespan, hello, until, visit
+
+from pseudocron import Crons, PseudoCronMiddleware
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    Harm = Callable[[], object]
+
+RAN: list[str] = []
+
+
+def application(store: str, app: str = "pseudocron") -> PseudoCronMiddleware:
+    RAN.clear()
+    crons = Crons(backend=store, app=app, cron_max_time=0.01)
+
+    @crons.every(0.01)
+    async def often() -> None:
+        RAN.append("often")
+
+    @crons.task
+    async def mail(to: str = "") -> None:
+        RAN.append(f"mail {to}")
+
+    return PseudoCronMiddleware(hello, crons=crons)
+
+
+def serve(
+    store: str,
+    harm: Callable[[], object],
+    said: pytest.LogCaptureFixture,
+    *,
+    enough: Callable[[], object] | None = None,
+) -> str:
+    """Harm the store under a living application; what it logs of it, while it answers each request.
+
+    That goes on until there is enough: until something is logged, unless another condition is given.
+    """
+
+    async def use() -> None:
+        served = application(store)
+        async with Lifespan(served):
+            await visit(served)
+            await until(lambda: "often" in RAN)
+            await asyncio.to_thread(harm)
+            said.clear()
+            async with asyncio.timeout(20):
+                while not (enough() if enough else said.text):
+                    (start, _) = await visit(served)
+                    assert start["status"] == 200
+                    await asyncio.sleep(0.01)
+
+    with said.at_level(logging.WARNING, logger="pseudocron"):
+        asyncio.run(use())
+    return said.text
+
+
+def written(path: Path, *statements: str) -> Callable[[], None]:
+    def harm() -> None:
+        with closing(sqlite3.connect(path / "crons.db", timeout=20)) as db, db:
+            for statement in statements:
+                db.execute(statement)
+
+    return harm
+
+
+def a_job(**columns: object) -> str:
+    job: dict[str, object] = {"id": 99, "job_id": "'j'", "task": "'mail'", "state": "'pending'", "priority": 0}
+    job |= {"due": 1, "created": 1, "arguments": "'{}'"} | columns
+    return f"INSERT INTO jobs ({', '.join(job)}) VALUES ({', '.join(map(str, job.values()))})"  # noqa: S608 - a test's
+
+
+def waits(task: str = "mail") -> str:
+    return f"INSERT INTO waiting VALUES ('{task}', 0, 0, 1, 99, 0, NULL, NULL)"  # noqa: S608 - a test's
+
+
+@pytest.mark.parametrize(
+    ("statements", "why"),
+    [
+        (["UPDATE crons SET mark = 1 << 62"], "holds a cron that can't be read (OverflowError"),
+        (["UPDATE crons SET mark = 'soon'"], "holds a cron that can't be read (TypeError: str where a whole number"),
+        (["UPDATE crons SET mark = x'00ff'"], "holds a cron that can't be read (TypeError: bytes where"),
+        (["UPDATE runs SET outcome = 'won' WHERE lease IS NULL"], "holds a run that can't be read (ValueError: 'won'"),
+        (["UPDATE runs SET waited = '[['"], "holds a run that can't be read (JSONDecodeError"),
+        (
+            ["UPDATE runs SET waited = replace(hex(zeroblob(50000)), '0', '[')"],
+            "can't be read (RecursionError",
+        ),
+        (["UPDATE runs SET blockers = '[{\"evil\": 1}]'"], "holds a run that can't be read (TypeError"),
+        (["UPDATE runs SET worker = x'00'"], "holds a run that can't be read (TypeError: bytes where text must be)"),
+        (["UPDATE runs SET error = cast(x'ff' AS TEXT)"], "can't be used: Could not decode to UTF-8"),
+        ([a_job(arguments="x'00'"), waits()], "holds a job that can't be read (TypeError: bytes where text must be)"),
+        ([a_job(), waits().replace("0, 1,", "0, 1 << 62,")], "holds a job that can't be read (OverflowError"),
+        ([a_job(fence="'x'"), waits()], "holds a job that can't be read (TypeError: str where a whole number must be)"),
+        (["DROP TABLE crons"], "can't be used: no such table: crons"),
+        (["CREATE TRIGGER t AFTER INSERT ON runs BEGIN SELECT load_extension('/tmp/x'); END"], "can't be used: "),
+    ],
+)
+def test_what_can_not_be_read_is_told_in_one_line_and_the_requests_go_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, statements: list[str], why: str
+) -> None:
+    said = serve(f"file:{tmp_path / 'store'}", written(tmp_path / "store", *statements), caplog)
+    assert why in said
+    assert "Traceback" not in said
+
+
+def has_run_the_good_one() -> bool:
+    return "mail good" in RAN
+
+
+@pytest.mark.parametrize("arguments", ["[", "{} {}", '{"to": NaN', '{"__class__": "os.system"}', "[" * 100_000, "7"])
+def test_arguments_that_are_none_fail_their_job_and_no_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, arguments: str
+) -> None:
+    good = a_job(id=98, job_id="'g'", arguments='\'{"to": "good"}\'')
+    lines = [a_job(arguments=f"'{arguments}'"), waits(), good, waits().replace("99", "98")]
+    said = serve(f"file:{tmp_path / 'store'}", written(tmp_path / "store", *lines), caplog, enough=has_run_the_good_one)
+    assert "mail()" in said
+    assert "Traceback" not in said
+
+
+def test_a_job_of_a_task_that_is_not_registered_waits_for_ever(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    evil = tmp_path / "evil"
+    lines = [
+        a_job(task="'os:system'", arguments=f"'{json.dumps({'command': f'touch {evil}'})}'"),
+        waits("os:system"),
+        a_job(id=98, job_id="'g'", arguments='\'{"to": "good"}\''),
+        waits().replace("99", "98"),
+    ]
+    serve(f"file:{tmp_path / 'store'}", written(tmp_path / "store", *lines), caplog, enough=has_run_the_good_one)
+    assert not evil.exists()
+    assert set(RAN) == {"often", "mail good"}
+    with closing(sqlite3.connect(tmp_path / "store" / "crons.db")) as db:
+        assert db.execute("SELECT state, attempts FROM jobs WHERE id = 99").fetchone() == ("pending", 0)
+
+
+@pytest.fixture
+def keys() -> Iterator[tuple[redis.Redis, str]]:
+    client = redis.Redis.from_url(shared().url, decode_responses=True)
+    yield client, f"a{uuid4().hex}"
+    client.close()
+
+
+def each_hash(client: Any, app: str, field: str, value: str) -> None:
+    for key in client.scan_iter(f"{{{app}}}*"):
+        if client.type(key) == "hash" and client.hexists(key, field):
+            client.hset(key, field, value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("mark", "9" * 30),
+        ("mark", "soon"),
+        ("mark", "-1e999"),
+        ("claims", "many"),
+        ("slot", "9" * 5000),
+        ("waited", "[["),
+        ("waited", "7"),
+        ("worker", "\udcff"),
+        ("started", "{}"),
+        ("fence", "\0"),
+    ],
+)
+def test_a_hash_of_redis_that_can_not_be_read_stops_no_request(
+    keys: tuple[redis.Redis, str], caplog: pytest.LogCaptureFixture, field: str, value: str
+) -> None:
+    client, app = keys
+
+    def harm() -> None:
+        each_hash(client, app, field, value.encode(errors="surrogateescape"))  # type: ignore[arg-type]
+
+    async def use() -> None:
+        served = application(shared().url, app)
+        async with Lifespan(served):
+            for _ in range(3):
+                await visit(served)
+                await asyncio.sleep(0.01)
+            await asyncio.to_thread(harm)
+            for _ in range(8):
+                (start, _) = await visit(served)
+                assert start["status"] == 200
+                await asyncio.sleep(0.01)
+
+    with caplog.at_level(logging.WARNING, logger="pseudocron"):
+        asyncio.run(use())
+    assert "Traceback" not in caplog.text
+
+
+def test_a_job_of_redis_whose_task_was_renamed_is_not_called(
+    keys: tuple[redis.Redis, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    client, app = keys
+    crons = Crons(backend=shared().url, app=app, cron_max_time=0.01)
+
+    @crons.task
+    async def mail(to: str = "") -> None:
+        RAN.append(f"mail {to}")
+
+    async def use() -> None:
+        RAN.clear()
+        served = PseudoCronMiddleware(hello, crons=crons)
+        async with Lifespan(served):
+            await mail.options(delay=0.1).defer("evil")
+            await asyncio.to_thread(each_hash, client, app, "task", "os:system")
+            async with asyncio.timeout(20):
+                while not is_claimed(client, app, "os:system"):
+                    await visit(served)
+                    await asyncio.sleep(0.01)
+            await mail.defer("good")
+            async with asyncio.timeout(20):
+                while not has_run_the_good_one():
+                    await visit(served)
+                    await asyncio.sleep(0.01)
+
+    with caplog.at_level(logging.WARNING, logger="pseudocron"):
+        asyncio.run(use())
+    assert RAN == ["mail good"]
+    assert "Traceback" not in caplog.text
+
+
+def is_claimed(client: Any, app: str, task: str) -> bool:
+    hashes = [client.hgetall(key) for key in client.scan_iter(f"{{{app}}}*") if client.type(key) == "hash"]
+    return any(kept.get("task") == task and kept.get("state") == "running" for kept in hashes)
+
+
+@pytest.mark.parametrize("name", ["crons.db", "crons.db-wal", "crons.db-shm", "crons.db-journal", "cron.lock"])
+def test_a_link_in_the_folder_is_refused_and_what_it_leads_to_is_left_alone(tmp_path: Path, name: str) -> None:
+    store, elsewhere = tmp_path / "store", tmp_path / "elsewhere"
+    store.mkdir(0o700)
+    elsewhere.write_text("mine")
+    os.utime(elsewhere, ns=(1, 1))
+    (store / name).symlink_to(elsewhere)
+
+    async def start() -> str | None:
+        lifespan = Lifespan(application(f"file:{store}"))
+        async with lifespan:
+            return lifespan.failure
+
+    told = asyncio.run(start())
+    assert told is not None
+    assert f"'{store / name}' is a symbolic link: remove it, or name the folder where the store is to be" in told
+    assert (elsewhere.read_text(), elsewhere.stat().st_mtime_ns) == ("mine", 1)
+    assert {path.name for path in store.iterdir()} <= {name, "crons.db"}
+
+
+def test_all_that_is_made_is_for_this_user_alone_whatever_the_umask(tmp_path: Path) -> None:
+    async def use() -> None:
+        async with Lifespan(application(f"file:{tmp_path / 'store'}")):
+            modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "store").iterdir()}
+            assert modes == {"cron.lock": 0o600, "crons.db": 0o600, "crons.db-wal": 0o600, "crons.db-shm": 0o600}
+            assert (tmp_path / "store").stat().st_mode & 0o777 == 0o700
+
+    before = os.umask(0)
+    try:
+        asyncio.run(use())
+    finally:
+        os.umask(before)
