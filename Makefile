@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PORT ?= 8000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo picture test hosts simulate coverage test-wheel bench fuzz audit lint format clean
+.PHONY: help demo picture test hosts simulate soak coverage test-wheel bench fuzz audit lint format clean
 
 help:  ## What there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,6 +29,9 @@ hosts: $(VENV)/installed  ## Three hosts and one Redis, or a cluster, at full le
 
 simulate: $(VENV)/installed  ## So many seeds of the simulation, N=10000; BUGS=1: within how many planted bugs are found
 	PYTHONPATH=.:tests $(BIN)/python -m simulation $(if $(BUGS),--bugs,$(or $(N),1000)) $(ARGS)
+
+soak: $(VENV)/installed  ## A server under load for an hour, or MINUTES=3: does anything grow? Samples, table and plot in OUT=soak
+	$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),60) --out $(or $(OUT),soak) $(ARGS)
 
 coverage: $(VENV)/installed  ## The same, with branch coverage, of child processes too: they start half as fast
 	$(BIN)/python -m pytest --cov --cov-report=term-missing $(ARGS)

@@ -11,12 +11,14 @@ import sys
 import time
 from collections import deque
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping
 
+ROOT = Path(__file__).parent.parent
 REQUEST = b"GET %s HTTP/1.1\r\nhost: bench\r\n\r\n"
 START_WITHIN = 30.0
 """Seconds."""
@@ -58,6 +60,8 @@ class Connection:
             if not more:
                 raise ConnectionError(f"the server has hung up after {received!r}")
             received += more
+        if not received.startswith(b"HTTP/1.1 200 "):
+            raise ConnectionError(f"the server has answered {received!r}")
         return received.partition(b"\r\n\r\n")[2]
 
     def get(self, path: str = "/") -> bytes:
@@ -70,7 +74,59 @@ class Connection:
         self._socket.close()
 
 
-class Server:
+class Uvicorn:
+    """uvicorn, serving an application until the block ends.
+
+    Args:
+        target: What it imports.
+        folder: Where it runs, and imports from first.
+        workers: How many processes serve.
+        cores: To which cores the server and its children are pinned; all if None.
+        environ: What it finds in its environment besides ours.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        folder: Path,
+        *,
+        workers: int = 1,
+        cores: set[int] | None = None,
+        environ: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self.port = _free_port()
+        self._folder = folder
+        self._cores = cores
+        self._environ = {**os.environ, "PYTHONPATH": os.pathsep.join([".", str(ROOT)]), **environ}
+        server = ["-m", "uvicorn", target, "--port", str(self.port), "--workers", str(workers)]
+        self._argv = [sys.executable, *server, "--log-level", "warning", "--no-access-log"]
+
+    @property
+    def pid(self) -> int:
+        """The process that serves, or watches those that do."""
+        return self._process.pid
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(self._argv, cwd=self._folder, env=self._environ)
+        if self._cores:
+            os.sched_setaffinity(self._process.pid, self._cores)
+        end = time.monotonic() + START_WITHIN
+        while True:
+            try:
+                Connection(self.port).close()
+            except OSError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.05)
+            else:
+                return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        self._process.wait(START_WITHIN)
+
+
+class Server(Uvicorn):
     """A folder with an application and its crons, served by uvicorn until the block ends.
 
     Args:
@@ -94,30 +150,7 @@ class Server:
     ) -> None:
         (folder / "app.py").write_text(APP.format(options=options), encoding="utf-8")
         (folder / "crons.py").write_text(crons, encoding="utf-8")
-        self.port = _free_port()
-        self._folder = folder
-        self._cores = cores
-        server = ["-m", "uvicorn", f"app:{app}", "--port", str(self.port), "--workers", str(workers)]
-        self._argv = [sys.executable, *server, "--log-level", "warning", "--no-access-log"]
-
-    def __enter__(self) -> Self:
-        self._process = subprocess.Popen(self._argv, cwd=self._folder, env={**os.environ, "PYTHONPATH": "."})
-        if self._cores:
-            os.sched_setaffinity(self._process.pid, self._cores)
-        end = time.monotonic() + START_WITHIN
-        while True:
-            try:
-                Connection(self.port).close()
-            except OSError:
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.05)
-            else:
-                return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.send_signal(signal.SIGTERM)
-        self._process.wait(START_WITHIN)
+        super().__init__(f"app:{app}", folder, workers=workers, cores=cores)
 
 
 @contextmanager
