@@ -4,6 +4,8 @@ from pseudocron.backends.jobs import Job, JobState
 from pseudocron.context import CurrentRun, current_run
 from pseudocron.crons import Cron, Crons
 from pseudocron.dashboard import dashboard
+from pseudocron.doors.health import health
+from pseudocron.doors.trigger import trigger
 from pseudocron.errors import (
     ArgumentError,
     BackendError,
@@ -17,13 +19,11 @@ from pseudocron.errors import (
     UnknownCronError,
     UnknownTaskError,
 )
-from pseudocron.health import health
 from pseudocron.hooks import Event
-from pseudocron.later import JobHandle
+from pseudocron.jobs.later import JobHandle
+from pseudocron.jobs.tasks import Retry, Task
 from pseudocron.middleware import PseudoCronMiddleware
 from pseudocron.report import CronStatus, cron_status
-from pseudocron.tasks import Retry, Task
-from pseudocron.trigger import trigger
 
 __all__ = [
     "ArgumentError",

@@ -7,22 +7,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
+from pseudocron.config.entries import Entry, check_parcel, in_process, read_entry, read_options, spell_every
+from pseudocron.config.settings import Settings, gather
+from pseudocron.config.values import cron_name
 from pseudocron.cron import Cron
-from pseudocron.deferring import Deferring
-from pseudocron.entries import Entry, check_parcel, in_process, read_entry, read_options, spell_every
 from pseudocron.errors import ConfigError, PseudoCronError, UnknownCronError, did_you_mean, show
 from pseudocron.hooks import own_hooks
+from pseudocron.jobs.deferring import Deferring
+from pseudocron.jobs.tasks import undecorated
 from pseudocron.schedule import Interval, parse
-from pseudocron.settings import Settings, gather
 from pseudocron.targets import describe, resolve
-from pseudocron.tasks import undecorated
-from pseudocron.values import cron_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from pseudocron.backends import Durability, MakeClient
-    from pseudocron.entries import Options
+    from pseudocron.config.entries import Options
     from pseudocron.hooks import Hooks
 
 __all__ = ["Cron", "Crons"]

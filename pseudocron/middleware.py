@@ -10,10 +10,10 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pseudocron.answer import Answer
+from pseudocron.config.values import from_zero
 from pseudocron.errors import did_you_mean, show
 from pseudocron.lifespan import Lifespan
 from pseudocron.scheduler import READ_AGAIN
-from pseudocron.values import from_zero
 from pseudocron.watch import watch
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pseudocron.due import due
 from pseudocron.host import utcnow
+from pseudocron.runner.due import due
 from pseudocron.watch import watch
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pseudocron.backends.base import Backend
     from pseudocron.backends.jobs import JobState
     from pseudocron.backends.records import Claim, Refusal, Result, State
-    from pseudocron.config import Source
+    from pseudocron.config.source import Source
     from pseudocron.crons import Crons
     from pseudocron.host import Host
 

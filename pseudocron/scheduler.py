@@ -9,9 +9,9 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from pseudocron.due import Absence
 from pseudocron.errors import BackendError, PseudoCronError
-from pseudocron.observing import Observer
+from pseudocron.hooks.observing import Observer
+from pseudocron.runner.due import Absence
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from pseudocron.backends.base import Backend
     from pseudocron.backends.records import Claim, Result
-    from pseudocron.config import Source
+    from pseudocron.config.source import Source
     from pseudocron.crons import Crons
     from pseudocron.host import Host
     from pseudocron.runner import Looked, Runner, Started

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Self
 
+from pseudocron.config.settings import checked
+from pseudocron.config.values import aware
 from pseudocron.host import Host
 from pseudocron.runner import Runner
-from pseudocron.settings import checked
-from pseudocron.values import aware
 
 if TYPE_CHECKING:
     from pseudocron.backends.jobs import JobClaim, JobState

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
 
     from pseudocron.backends.base import Backend
-    from pseudocron.config import Source
+    from pseudocron.config.source import Source
     from pseudocron.crons import Crons
 
 
@@ -44,7 +44,7 @@ class Watch:
     @cached_property
     def source(self) -> Source:
         """Where the configuration comes from. Blocks when first asked for."""
-        from pseudocron.config import open_source  # noqa: PLC0415  here it does not block an event loop
+        from pseudocron.config.source import open_source  # noqa: PLC0415  here it does not block an event loop
 
         return open_source(self._ref)
 

@@ -16,22 +16,22 @@ from pseudocron import Crons, PseudoCronMiddleware, health, trigger
 from pseudocron.backends.jobs import Job, JobState
 from pseudocron.backends.records import Outcome, Reason, Refusal, Run
 from pseudocron.backends.redis.scripts import SCRIPTS
-from pseudocron.calls import Called
 from pseudocron.cli import main
 from pseudocron.cli.running import EXIT
+from pseudocron.config.entries import OPTIONS
+from pseudocron.config.settings import Settings
 from pseudocron.context import CurrentRun
 from pseudocron.dashboard import BasicAuth, BearerToken, NoAuth, dashboard
-from pseudocron.due import Overdue
-from pseudocron.entries import OPTIONS
-from pseudocron.health import _as_json as said
+from pseudocron.doors.calls import Called
+from pseudocron.doors.health import _as_json as said
+from pseudocron.doors.vitals import Config, Store, Vitals
 from pseudocron.hooks import Event, Happening
 from pseudocron.instrumentation.prometheus import instrument
+from pseudocron.jobs.tasks import TASK_OPTIONS, TaskOptions
+from pseudocron.jobs.terms import TERMS, Terms
 from pseudocron.report import CronStatus
+from pseudocron.runner.due import Overdue
 from pseudocron.scheduler import NoLook
-from pseudocron.settings import Settings
-from pseudocron.tasks import TASK_OPTIONS, TaskOptions
-from pseudocron.terms import TERMS, Terms
-from pseudocron.vitals import Config, Store, Vitals
 from pseudocron.why import Fate, Waiting, Why
 
 ROOT = Path(__file__).parent.parent

@@ -12,69 +12,15 @@ import pseudocron
 ROOT = Path(pseudocron.__file__).parent
 
 FLOORS = (
-    (
-        "errors",
-        "host",
-        "context",
-        "targets",
-        "zones",
-        "expressions",
-        "phrases",
-        "schedule",
-        "lockfile",
-        "values",
-        "capture",
-        "answer",
-        "limiter",
-        "replies",
-    ),
+    ("errors", "host", "context", "targets", "schedule", "lockfile", "capture", "answer"),
     ("backends.base", "backends.jobs", "backends.records", "backends.rules", "backends.job_rules", "backends.legible"),
-    (
-        "backends.memory",
-        "backends.file",
-        "backends.redis",
-        "backends",
-        "settings",
-        "cron",
-        "crons",
-        "deferring",
-        "tasks",
-        "later",
-        "terms",
-        "desk",
-        "arguments",
-        "conversion",
-        "entries",
-        "files",
-        "config",
-        "executors",
-        "processes",
-        "child",
-        "called",
-        "hooks",
-        "carrying",
-        "instrumentation",
-        "surrounding",
-    ),
-    (
-        "happenings",
-        "telling",
-        "pool",
-        "recording",
-        "runs",
-        "job_runs",
-        "due",
-        "hints",
-        "waits",
-        "leases",
-        "advice",
-        "runner",
-    ),
-    ("observing",),
+    ("backends", "config", "cron", "crons", "jobs", "executors", "hooks", "instrumentation"),
+    ("runner", "hooks.happenings", "hooks.telling"),
+    ("hooks.observing",),
     ("scheduler",),
     ("runtime", "watch"),
-    ("lifespan", "report", "why", "why_words", "inquiry", "calls", "vitals"),
-    ("middleware", "trigger", "health", "testing", "pytest_plugin", "cli", "dashboard"),
+    ("lifespan", "report", "why", "doors.calls", "doors.vitals"),
+    ("middleware", "doors", "testing", "pytest_plugin", "cli", "dashboard"),
     ("", "__main__"),
 )
 
@@ -114,7 +60,7 @@ def test_no_module_of_the_house_imports_the_front_page(module: str) -> None:
 
 
 def test_no_door_imports_another() -> None:
-    doors = {f"pseudocron.{name}" for name in ("middleware", "cli", "trigger", "health", "dashboard")}
+    doors = {f"pseudocron.{name}" for name in ("middleware", "cli", "doors.trigger", "doors.health", "dashboard")}
     assert all(not imports(modules()[door]) & (doors - {door}) for door in doors)
 
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pseudocron.advice import advice
 from pseudocron.backends import named
 from pseudocron.cli.shared import complete_name, crons_option, json_option, name_argument, one_line, perform, print_json
 from pseudocron.cli.tables import Column, brief, local, plain, print_table
-from pseudocron.config import open_source
+from pseudocron.config.source import open_source
 from pseudocron.host import utcnow
 from pseudocron.report import CronStatus, cron_status, duration, lateness, span
+from pseudocron.runner.advice import advice
 from pseudocron.schedule import jittered
 from pseudocron.watch import Watch, watch
 

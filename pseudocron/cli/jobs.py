@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from pseudocron.arguments import revive
 from pseudocron.backends.jobs import Conflict, JobState
-from pseudocron.carrying import bare
 from pseudocron.cli.inspecting import MOST as MOST_LINES
 from pseudocron.cli.operating import Instant, durable
 from pseudocron.cli.shared import crons_option, fail, json_option, perform, print_json
 from pseudocron.cli.tables import Column, brief, local, plain, print_table
+from pseudocron.config.values import MOST, span
 from pseudocron.errors import show as shown
 from pseudocron.host import utcnow
-from pseudocron.job_runs import KEEP, PURGED
-from pseudocron.phrases import duration
-from pseudocron.values import MOST, span
+from pseudocron.jobs.arguments import revive
+from pseudocron.jobs.carrying import bare
+from pseudocron.runner.job_runs import KEEP, PURGED
+from pseudocron.schedule.phrases import duration
 from pseudocron.watch import watch
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import click
 from pseudocron.backends import named
 from pseudocron.cli.shared import crons_option, name_argument, perform
 from pseudocron.cli.tables import local
+from pseudocron.config.values import instant
 from pseudocron.errors import BackendError
 from pseudocron.host import utcnow
-from pseudocron.values import instant
 from pseudocron.watch import watch
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import click
 from pseudocron.backends.records import Outcome, Refusal
 from pseudocron.cli.shared import FAILED, crons_option, fail, log, name_argument, perform
 from pseudocron.errors import show
-from pseudocron.telling import PATIENCE
+from pseudocron.hooks.telling import PATIENCE
 from pseudocron.watch import watch
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from pseudocron.config import open_source
+from pseudocron.config.source import open_source
 from pseudocron.errors import PseudoCronError
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from pseudocron.cli.inspecting import MOST
 from pseudocron.cli.operating import Instant
 from pseudocron.cli.shared import crons_option, json_option, name_argument, perform, print_json
 from pseudocron.cli.tables import Column, brief, local, plain, print_table
-from pseudocron.inquiry import inquire
 from pseudocron.watch import watch
 from pseudocron.why import Fate
+from pseudocron.why.inquiry import inquire
 
 if TYPE_CHECKING:
     from datetime import datetime

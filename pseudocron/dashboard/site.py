@@ -15,10 +15,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse
 
 from pseudocron.backends import named
-from pseudocron.carrying import bare
 from pseudocron.dashboard import csrf, pictures, words
 from pseudocron.errors import BackendError
 from pseudocron.host import Host
+from pseudocron.jobs.carrying import bare
 from pseudocron.report import duration, lateness
 from pseudocron.watch import watch
 

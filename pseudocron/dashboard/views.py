@@ -13,8 +13,8 @@ from starlette.responses import Response
 from pseudocron.backends.jobs import JobState
 from pseudocron.dashboard import words
 from pseudocron.dashboard.site import HERE, number
-from pseudocron.inquiry import inquire
 from pseudocron.report import status_of
+from pseudocron.why.inquiry import inquire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from markupsafe import Markup
 
 from pseudocron.report import span
-from pseudocron.zones import wrong_with
+from pseudocron.schedule.zones import wrong_with
 
 if TYPE_CHECKING:
     from starlette.requests import Request

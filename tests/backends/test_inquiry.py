@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from backends.worlds import NOON
 from pseudocron.backends.records import Reason, Skip, Waited
-from pseudocron.config import open_source
+from pseudocron.config.source import open_source
 from pseudocron.crons import Crons
-from pseudocron.inquiry import inquire
 from pseudocron.why import Fate, Waiting
+from pseudocron.why.inquiry import inquire
 
 if TYPE_CHECKING:
     from backends.worlds import World

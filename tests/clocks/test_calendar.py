@@ -11,7 +11,7 @@ import pytest
 
 from pseudocron.backends.records import State
 from pseudocron.crons import Cron
-from pseudocron.due import due
+from pseudocron.runner.due import due
 from pseudocron.schedule import parse
 from pseudocron.targets import Function
 

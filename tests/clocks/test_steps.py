@@ -13,7 +13,7 @@ from support import START, Clock
 from pseudocron.backends.file import File
 from pseudocron.backends.memory import Memory, Store
 from pseudocron.backends.records import Claim, Outcome, Proposal, Reason
-from pseudocron.config import open_source
+from pseudocron.config.source import open_source
 from pseudocron.crons import Crons
 from pseudocron.runner import Runner
 from pseudocron.scheduler import Scheduler

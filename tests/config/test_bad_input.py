@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pseudocron.config import open_source
+from pseudocron.config.source import open_source
 from pseudocron.crons import Crons
 from pseudocron.errors import ConfigError, PseudoCronError, ScheduleError, TargetError
 

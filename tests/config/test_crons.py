@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pseudocron.config import open_source
+from pseudocron.config.entries import OPTIONS, Options
+from pseudocron.config.settings import Settings
+from pseudocron.config.source import open_source
 from pseudocron.crons import Cron, Crons
-from pseudocron.entries import OPTIONS, Options
 from pseudocron.errors import ConfigError, ScheduleError, TargetError, UnknownCronError
 from pseudocron.schedule import Interval, Schedule, parse
-from pseudocron.settings import Settings
 from pseudocron.targets import Function, Script
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pseudocron.config import open_source
+from pseudocron.config.source import open_source
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pseudocron.config import Source
+    from pseudocron.config.source import Source
 
 GOOD = {".py": "crons = {'%s': ('shop:send', 60)}\n", ".toml": "[crons.%s]\nrun = 'shop:send'\nschedule = 60\n"}
 BAD = {".py": "crons = {'%s': ('shop:sned', 60)}\n", ".toml": "[crons.%s]\nrun = 'shop:sned'\nschedule = 60\n"}

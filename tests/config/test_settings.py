@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pseudocron.config import open_source
+from pseudocron.config.settings import Settings, gather
+from pseudocron.config.source import open_source
 from pseudocron.crons import Crons
-from pseudocron.settings import Settings, gather
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,8 +13,8 @@ from support import wait_until
 from dashboard.house import EVIL, FAILED, SUCCEEDED, TRACEBACK, House, crons_of
 from pseudocron.backends.jobs import JobState
 from pseudocron.backends.records import Reason
-from pseudocron.carrying import carry
-from pseudocron.config import FileSource
+from pseudocron.config.source import FileSource
+from pseudocron.jobs.carrying import carry
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,8 +19,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from pseudocron.arguments import LIMIT, pack, revive, unpack
 from pseudocron.errors import ArgumentError, show
+from pseudocron.jobs.arguments import LIMIT, pack, revive, unpack
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pseudocron.backends.jobs import Job, JobState
-from pseudocron.carrying import MOST, carry, parted
 from pseudocron.cli.jobs import _plain
 from pseudocron.context import current_run
 from pseudocron.crons import Crons
 from pseudocron.host import utcnow
+from pseudocron.jobs.carrying import MOST, carry, parted
 from pseudocron.testing import World
 
 words = st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from pseudocron.backends.jobs import Job, NewJob
-    from pseudocron.tasks import Task
+    from pseudocron.jobs.tasks import Task
 
 
 @pytest.fixture
@@ -389,7 +389,7 @@ def test_threads_that_ask_at_once_get_one_store(monkeypatch: pytest.MonkeyPatch)
         all_here.wait()
         found.append(crons.backend)
 
-    monkeypatch.setattr("pseudocron.desk.connect", make)
+    monkeypatch.setattr("pseudocron.jobs.desk.connect", make)
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:
         thread.start()

@@ -15,11 +15,11 @@ from uuid import UUID
 import pytest
 from support import START, Clock
 
-from pseudocron.called import main as call_in_child
-from pseudocron.config import open_source
+from pseudocron.config.source import open_source
 from pseudocron.crons import Crons
 from pseudocron.errors import ConfigError, PseudoCronError, TargetError, UnknownTaskError
-from pseudocron.tasks import Retry, Task
+from pseudocron.executors.called import main as call_in_child
+from pseudocron.jobs.tasks import Retry, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator

@@ -19,8 +19,8 @@ from doors.calling import Answer, ask
 from pseudocron import Crons, PseudoCronMiddleware, cron_status, health
 from pseudocron.backends.memory import Memory
 from pseudocron.backends.records import State
-from pseudocron.due import overdue
-from pseudocron.vitals import ANSWER_WITHIN
+from pseudocron.doors.vitals import ANSWER_WITHIN
+from pseudocron.runner.due import overdue
 from pseudocron.watch import watch
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ def test_a_bad_edit_is_told_while_the_last_good_configuration_goes_on(tmp_path: 
 
 def a_second_later(crons: object) -> None:
     """What was found is found anew at the next probe."""
-    from pseudocron.vitals import _examinations
+    from pseudocron.doors.vitals import _examinations
 
     _examinations[watch(crons).runtime()]._until = 0
 

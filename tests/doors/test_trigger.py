@@ -17,7 +17,7 @@ from support import Lifespan, until
 
 from doors.calling import BEARER, TOKEN, Answer, ask, request
 from pseudocron import ConfigError, Crons, PseudoCronMiddleware, cron_status, trigger
-from pseudocron.limiter import Limiter
+from pseudocron.doors.limiter import Limiter
 from pseudocron.watch import watch
 
 if TYPE_CHECKING:

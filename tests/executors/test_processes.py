@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from executors.executing import RUN, call, cancelled_when, ended, is_gone, kill, wait_until
-from pseudocron import processes
 from pseudocron.backends.records import Outcome
 from pseudocron.capture import LIMIT
-from pseudocron.executors import execute
+from pseudocron.executors import execute, processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

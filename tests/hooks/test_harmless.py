@@ -11,11 +11,11 @@ import pytest
 from runner.world import World
 from support import until
 
-from pseudocron import telling
 from pseudocron.backends.records import Outcome
 from pseudocron.cli.running import _run
 from pseudocron.context import current_run
 from pseudocron.crons import Crons
+from pseudocron.hooks import telling
 
 if TYPE_CHECKING:
     from pseudocron.hooks import Event
@@ -216,7 +216,7 @@ def test_without_hooks_no_event_is_made(monkeypatch: pytest.MonkeyPatch) -> None
     def never(*_: object, **__: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr("pseudocron.happenings.Event", never)
+    monkeypatch.setattr("pseudocron.hooks.happenings.Event", never)
     world = World(fine_every_minute())
     asyncio.run(world.look())
     assert not world.runner.busy

@@ -16,7 +16,7 @@ from pseudocron.backends.records import Outcome, Proposal, Reason, Refusal
 from pseudocron.crons import Crons
 from pseudocron.errors import ConfigError
 from pseudocron.hooks import Event, Happening
-from pseudocron.tasks import Retry
+from pseudocron.jobs.tasks import Retry
 
 if TYPE_CHECKING:
     from runner.world import World

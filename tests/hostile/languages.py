@@ -14,13 +14,13 @@ from uuid import UUID
 
 from hostile.bytes_to import Bytes
 from pseudocron import Crons
-from pseudocron.carrying import parted
+from pseudocron.config.files import _toml
+from pseudocron.config.settings import IN_FILES, gather
 from pseudocron.errors import ArgumentError, PseudoCronError, ScheduleError
-from pseudocron.expressions import ALIASES
-from pseudocron.files import _toml
-from pseudocron.phrases import _ENDINGS, _FILLERS, _KNOWN
+from pseudocron.jobs.carrying import parted
 from pseudocron.schedule import jittered, parse
-from pseudocron.settings import IN_FILES, gather
+from pseudocron.schedule.expressions import ALIASES
+from pseudocron.schedule.phrases import _ENDINGS, _FILLERS, _KNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

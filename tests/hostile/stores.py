@@ -17,10 +17,10 @@ from pseudocron.backends.jobs import JobEnd, JobState
 from pseudocron.backends.records import Claim, Outcome, Proposal, Reason, Result, Skip
 from pseudocron.backends.redis.records import JOB, RUN, job_of, run_of, state_of
 from pseudocron.cron import Cron
-from pseudocron.due import due, overdue
 from pseudocron.errors import BackendError
 from pseudocron.host import Host
 from pseudocron.report import status_of
+from pseudocron.runner.due import due, overdue
 from pseudocron.schedule import parse
 from pseudocron.targets import Function
 

@@ -12,7 +12,7 @@ import pytest
 from doors.calling import BEARER, TOKEN, ask
 
 from pseudocron import Crons, trigger
-from pseudocron.config import open_source
+from pseudocron.config.source import open_source
 from pseudocron.errors import ConfigError, ScheduleError, did_you_mean, show, unspoken
 from pseudocron.schedule import jittered, parse
 

@@ -14,7 +14,7 @@ from uuid import uuid4
 import pytest
 import redis
 from redis_server import shared
-from support import Lifespan, hello, until, visit
+from support import Lifespan, hello, visit
 
 from pseudocron import Crons, PseudoCronMiddleware
 
@@ -57,8 +57,9 @@ def serve(
     async def use() -> None:
         served = application(store)
         async with Lifespan(served):
-            await visit(served)
-            await until(lambda: "often" in RAN)
+            while RAN.count("often") < 2:  # so that the first is recorded
+                await visit(served)
+                await asyncio.sleep(0.01)
             await asyncio.to_thread(harm)
             said.clear()
             async with asyncio.timeout(20):

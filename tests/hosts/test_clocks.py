@@ -11,7 +11,7 @@ import pytest
 from redis_server import shared
 
 from pseudocron.backends.records import Outcome, Reason
-from pseudocron.config import open_source
+from pseudocron.config.source import open_source
 from pseudocron.crons import Crons
 from pseudocron.host import Host, utcnow
 from pseudocron.runner import Runner

@@ -13,10 +13,10 @@ from support import until
 
 from pseudocron.backends.jobs import JobState
 from pseudocron.backends.memory import Memory
-from pseudocron.config import open_source
+from pseudocron.config.source import open_source
 from pseudocron.crons import Crons
 from pseudocron.errors import BackendError
-from pseudocron.job_runs import REFILL_FOR, UNPACKED_AT_ONCE
+from pseudocron.runner.job_runs import REFILL_FOR, UNPACKED_AT_ONCE
 from pseudocron.scheduler import Scheduler
 from runner.world import World
 

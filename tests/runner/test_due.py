@@ -10,7 +10,7 @@ import pytest
 
 from pseudocron.backends.records import Reason, Skip, State
 from pseudocron.crons import Cron
-from pseudocron.due import AT_MOST, Absence, Due, due
+from pseudocron.runner.due import AT_MOST, Absence, Due, due
 from pseudocron.schedule import COUNTED, parse
 from pseudocron.targets import Function
 

@@ -12,7 +12,7 @@ from support import until
 
 from pseudocron.backends.jobs import JobState
 from pseudocron.crons import Crons
-from pseudocron.tasks import Retry
+from pseudocron.jobs.tasks import Retry
 from runner.world import World
 
 if TYPE_CHECKING:

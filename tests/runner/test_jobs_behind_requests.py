@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support import Clock, Lifespan, hello, until, visit
 
-from pseudocron.config import open_source
+from pseudocron.config.source import open_source
 from pseudocron.crons import Crons
 from pseudocron.middleware import PseudoCronMiddleware
 from pseudocron.runner import Runner
@@ -19,7 +19,7 @@ from pseudocron.watch import watch
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pseudocron.tasks import Task
+    from pseudocron.jobs.tasks import Task
 
 
 def of(folder: Path, seen: list[int]) -> tuple[Crons, Task[[int], None]]:

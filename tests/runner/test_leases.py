@@ -15,8 +15,8 @@ from pseudocron.context import CurrentRun, current_run
 from pseudocron.crons import Crons
 from pseudocron.errors import BackendError
 from pseudocron.host import Pulse
-from pseudocron.leases import Keeper
 from pseudocron.runner import Runner
+from pseudocron.runner.leases import Keeper
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

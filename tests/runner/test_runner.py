@@ -358,8 +358,8 @@ def test_a_drain_waits_then_interrupts_and_records() -> None:
 
 
 def test_a_drain_ends_though_the_store_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pseudocron.pool.RECORD_WITHIN", 0.05)
-    monkeypatch.setattr("pseudocron.runs.RECORD_WITHIN", 0.05)
+    monkeypatch.setattr("pseudocron.runner.pool.RECORD_WITHIN", 0.05)
+    monkeypatch.setattr("pseudocron.runner.runs.RECORD_WITHIN", 0.05)
     crons = Crons()
     crons.add("cron", int, 60)
 
@@ -506,8 +506,8 @@ def test_a_run_that_lost_its_lease_while_it_waited_is_not_tried_again() -> None:
 def test_a_run_that_is_interrupted_while_the_store_is_away_gives_up_in_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pseudocron.pool.RECORD_WITHIN", 0.05)
-    monkeypatch.setattr("pseudocron.runs.RECORD_WITHIN", 0.05)
+    monkeypatch.setattr("pseudocron.runner.pool.RECORD_WITHIN", 0.05)
+    monkeypatch.setattr("pseudocron.runner.runs.RECORD_WITHIN", 0.05)
     crons, clock = Crons(), Clock()
     crons.add("endless", asyncio.Event().wait, 3600)
     checked(crons)

@@ -14,13 +14,13 @@ from support import Clock, hello, until, visit
 from pseudocron import Crons, PseudoCronMiddleware
 from pseudocron.backends.memory import Memory, Store
 from pseudocron.backends.records import Reason
-from pseudocron.config import open_source
+from pseudocron.config.source import open_source
 from pseudocron.runner import Runner
 from pseudocron.scheduler import READ_AGAIN, Scheduler
 from pseudocron.watch import Watch, watch
 
 if TYPE_CHECKING:
-    from pseudocron.config import Source
+    from pseudocron.config.source import Source
 
 
 def a_scheduler(source: Source, backend: Memory, clock: Clock, *, concurrency: int = 10) -> Scheduler:

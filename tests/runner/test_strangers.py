@@ -10,7 +10,7 @@ from support import Clock
 
 from pseudocron.backends.jobs import JobState, NewJob
 from pseudocron.backends.memory import Memory
-from pseudocron.config import open_source
+from pseudocron.config.source import open_source
 from pseudocron.crons import Crons
 from pseudocron.runner import Runner
 from pseudocron.scheduler import Scheduler

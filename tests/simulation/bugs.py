@@ -15,7 +15,7 @@ from pseudocron.backends.memory import queue
 from pseudocron.backends.memory.queue import Jobs
 from pseudocron.backends.memory.shelf import Shelf
 from pseudocron.backends.memory.slots import Slots
-from pseudocron.leases import Keeper
+from pseudocron.runner.leases import Keeper
 
 Patch = tuple[Any, str, Any]
 

@@ -9,7 +9,7 @@ import pytest
 from support import START
 
 from pseudocron.backends.memory import Memory
-from pseudocron.config import open_source
+from pseudocron.config.source import open_source
 from pseudocron.crons import Crons
 from pseudocron.errors import BackendError
 from pseudocron.runner import Runner

@@ -11,8 +11,8 @@ from support import Clock
 from pseudocron.backends.memory import Store
 from pseudocron.backends.records import Claim, Outcome, Proposal, Reason
 from pseudocron.crons import Crons
-from pseudocron.inquiry import inquire
 from pseudocron.why import Fate, Waiting
+from pseudocron.why.inquiry import inquire
 from why.process import Process, at, every, ready
 
 if TYPE_CHECKING:

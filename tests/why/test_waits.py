@@ -11,7 +11,7 @@ from support import START, Clock
 from pseudocron.backends.memory import Store
 from pseudocron.backends.records import Claim, Proposal, Waited
 from pseudocron.crons import Crons
-from pseudocron.waits import KEPT, Waits
+from pseudocron.runner.waits import KEPT, Waits
 from why.process import Process, at, every, ready
 
 if TYPE_CHECKING:

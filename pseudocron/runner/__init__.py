@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any
 
-from pseudocron.advice import Adviser
 from pseudocron.backends.records import Claim, Proposal, Reason, Refusal
-from pseudocron.due import Absence
-from pseudocron.happenings import of_lost_run, of_refusal, of_skip
-from pseudocron.hints import Hints
 from pseudocron.hooks import Happening
-from pseudocron.job_runs import NO_JOBS, JobRuns
-from pseudocron.pool import Kind, Pool
-from pseudocron.runs import Runs
-from pseudocron.telling import Post
-from pseudocron.waits import Waits
+from pseudocron.hooks.happenings import of_lost_run, of_refusal, of_skip
+from pseudocron.hooks.telling import Post
+from pseudocron.runner.advice import Adviser
+from pseudocron.runner.due import Absence
+from pseudocron.runner.hints import Hints
+from pseudocron.runner.job_runs import NO_JOBS, JobRuns
+from pseudocron.runner.pool import Kind, Pool
+from pseudocron.runner.runs import Runs
+from pseudocron.runner.waits import Waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from pseudocron.backends.jobs import JobClaim, JobState
     from pseudocron.backends.records import Result, Run, Skip
     from pseudocron.crons import Cron, Crons
-    from pseudocron.due import Due
     from pseudocron.hooks import Hooks
     from pseudocron.host import Host
-    from pseudocron.job_runs import LookedForJobs, StartedJob
+    from pseudocron.runner.due import Due
+    from pseudocron.runner.job_runs import LookedForJobs, StartedJob
 
 logger = logging.getLogger("pseudocron")
 

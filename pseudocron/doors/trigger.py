@@ -8,19 +8,19 @@ from hmac import compare_digest
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
 
-from pseudocron.calls import call
+from pseudocron.config.values import flag, from_zero
+from pseudocron.doors.calls import call
+from pseudocron.doors.limiter import Limiter
+from pseudocron.doors.replies import not_found, reply
 from pseudocron.errors import ConfigError, show
 from pseudocron.lifespan import Lifespan
-from pseudocron.limiter import Limiter
-from pseudocron.replies import not_found, reply
-from pseudocron.values import flag, from_zero
 from pseudocron.watch import watch
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from pseudocron.calls import Called
-    from pseudocron.values import Check
+    from pseudocron.config.values import Check
+    from pseudocron.doors.calls import Called
 
 logger = logging.getLogger("pseudocron")
 

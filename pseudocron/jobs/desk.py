@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakMethod
 
 from pseudocron.backends import connect
-from pseudocron.carrying import bare
 from pseudocron.errors import EventLoopError
 from pseudocron.host import Host
+from pseudocron.jobs.carrying import bare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pseudocron.backends.base import Backend
     from pseudocron.backends.jobs import Job, NewJob
-    from pseudocron.settings import Settings
+    from pseudocron.config.settings import Settings
 
 T = TypeVar("T")
 Listener = "Callable[[datetime], None]"

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from pseudocron.conversion import meant, same, to_json
 from pseudocron.errors import ArgumentError, cause, show
+from pseudocron.jobs.conversion import meant, same, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,9 +9,9 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from pseudocron.due import overdue
 from pseudocron.errors import PseudoCronError, cause
 from pseudocron.host import hop, spawn, utcnow
+from pseudocron.runner.due import overdue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from pseudocron.backends.records import State
     from pseudocron.crons import Crons
-    from pseudocron.due import Overdue
+    from pseudocron.runner.due import Overdue
     from pseudocron.runtime import Runtime
 
 ANSWER_WITHIN = 2.0

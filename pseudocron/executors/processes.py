@@ -139,7 +139,7 @@ def command(target: Target, args: Sequence[Any], kwargs: Mapping[str, Any]) -> C
         options = (f"--{key}={value}" for key, value in kwargs.items())
         return Command(argv=[*interpreter, path, *map(str, args), *options])
     # Not on the command line, which every user of the machine can read.
-    return Command(argv=[sys.executable, "-P", "-m", "pseudocron.called"], stdin=_call(target, args, kwargs))
+    return Command(argv=[sys.executable, "-P", "-m", "pseudocron.executors.called"], stdin=_call(target, args, kwargs))
 
 
 def _call(target: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:

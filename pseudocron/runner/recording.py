@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pseudocron.backends.base import Backend
     from pseudocron.backends.jobs import JobClaim, JobEnd, JobState
     from pseudocron.host import Host
-    from pseudocron.pool import Pool
+    from pseudocron.runner.pool import Pool
 
 logger = logging.getLogger("pseudocron")
 

@@ -6,13 +6,13 @@ from inspect import isfunction
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
-from pseudocron.desk import Desk, blocking
-from pseudocron.entries import read_options
+from pseudocron.config.entries import read_options
+from pseudocron.config.values import cron_name
 from pseudocron.errors import ConfigError, UnknownTaskError, did_you_mean, show
 from pseudocron.hooks import Hooks
+from pseudocron.jobs.desk import Desk, blocking
+from pseudocron.jobs.tasks import TASK_OPTIONS, Task
 from pseudocron.targets import describe
-from pseudocron.tasks import TASK_OPTIONS, Task
-from pseudocron.values import cron_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from pseudocron.backends.base import Backend
     from pseudocron.backends.jobs import Job
+    from pseudocron.config.settings import Settings
     from pseudocron.host import Host
-    from pseudocron.settings import Settings
-    from pseudocron.tasks import TaskOptions
+    from pseudocron.jobs.tasks import TaskOptions
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -15,9 +15,9 @@ from pseudocron.backends.records import Outcome, Result
 from pseudocron.capture import timed_out, trace
 from pseudocron.context import running
 from pseudocron.errors import TargetError
+from pseudocron.executors.processes import Child, command
+from pseudocron.executors.surrounding import inside, inside_async
 from pseudocron.host import hop
-from pseudocron.processes import Child, command
-from pseudocron.surrounding import inside, inside_async
 from pseudocron.targets import Script
 
 if TYPE_CHECKING:

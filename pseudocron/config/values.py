@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pseudocron.errors import did_you_mean
-from pseudocron.zones import wrong_with
+from pseudocron.schedule.zones import wrong_with
 
 Check = Callable[[object], Any]
 """Takes what was written, gives what is meant."""

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from pseudocron.backends.jobs import JobClaim, JobEnd, JobState
 from pseudocron.backends.records import Outcome, Result
-from pseudocron.carrying import parted
 from pseudocron.context import CurrentRun, Flag
 from pseudocron.errors import ArgumentError
 from pseudocron.executors import Call, Ended, execute
-from pseudocron.happenings import kinds_of_lost, of_ended_job, of_job, of_lost_job
 from pseudocron.hooks import Happening
-from pseudocron.leases import Keeper
-from pseudocron.pool import RECORD_WITHIN, Kind
-from pseudocron.recording import Clerk
-from pseudocron.runs import RETRY_CAP, RETRY_FIRST
-from pseudocron.tasks import Retry
+from pseudocron.hooks.happenings import kinds_of_lost, of_ended_job, of_job, of_lost_job
+from pseudocron.jobs.carrying import parted
+from pseudocron.jobs.tasks import Retry
+from pseudocron.runner.leases import Keeper
+from pseudocron.runner.pool import RECORD_WITHIN, Kind
+from pseudocron.runner.recording import Clerk
+from pseudocron.runner.runs import RETRY_CAP, RETRY_FIRST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
     from pseudocron.backends.base import Backend
     from pseudocron.hooks import Hooks
+    from pseudocron.hooks.telling import Post
     from pseudocron.host import Host
-    from pseudocron.pool import Pool
-    from pseudocron.tasks import Task
-    from pseudocron.telling import Post
+    from pseudocron.jobs.tasks import Task
+    from pseudocron.runner.pool import Pool
 
 logger = logging.getLogger("pseudocron")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from pseudocron.backends import Durability, MakeClient, wrong_with
+from pseudocron.config.values import Check, above_zero, application, flag, from_zero, one_of, text, whole, zone
 from pseudocron.errors import ConfigError, show
-from pseudocron.values import Check, above_zero, application, flag, from_zero, one_of, text, whole, zone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pseudocron.backends.records import Outcome, Reason
 from pseudocron.report import lateness
-from pseudocron.why_words import NEVER_KNOWN, WAITING, coming, forgotten, no_slot, ran, skipped, unrecorded
+from pseudocron.why.words import NEVER_KNOWN, WAITING, coming, forgotten, no_slot, ran, skipped, unrecorded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -13,9 +13,9 @@ from itertools import islice, takewhile
 from typing import TYPE_CHECKING
 
 from pseudocron.errors import ScheduleError, show
-from pseudocron.expressions import Pattern
-from pseudocron.phrases import duration, expression, spell
-from pseudocron.zones import SECOND, YEARS, check_zone, parts_ahead, parts_back
+from pseudocron.schedule.expressions import Pattern
+from pseudocron.schedule.phrases import duration, expression, spell
+from pseudocron.schedule.zones import SECOND, YEARS, check_zone, parts_ahead, parts_back
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

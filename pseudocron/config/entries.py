@@ -8,10 +8,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-from pseudocron.errors import ConfigError, did_you_mean, show
-from pseudocron.settings import checked
-from pseudocron.targets import Script
-from pseudocron.values import (
+from pseudocron.config.settings import checked
+from pseudocron.config.values import (
     Check,
     above_zero,
     flag,
@@ -25,6 +23,8 @@ from pseudocron.values import (
     whole,
     zone,
 )
+from pseudocron.errors import ConfigError, did_you_mean, show
+from pseudocron.targets import Script
 
 if TYPE_CHECKING:
     from datetime import datetime

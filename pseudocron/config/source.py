@@ -8,16 +8,16 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pseudocron.config.files import read_file, signature
 from pseudocron.crons import Crons
 from pseudocron.errors import ConfigError, PseudoCronError, TargetError, show
-from pseudocron.files import read_file, signature
 from pseudocron.targets import is_path, load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pseudocron.files import Signature
-    from pseudocron.settings import Settings
+    from pseudocron.config.files import Signature
+    from pseudocron.config.settings import Settings
 
 logger = logging.getLogger("pseudocron")
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from pseudocron.config.settings import IN_FILES
 from pseudocron.crons import Crons
 from pseudocron.errors import ConfigError, PseudoCronError, cause, did_you_mean, show
-from pseudocron.settings import IN_FILES
 from pseudocron.targets import holds
 
 if TYPE_CHECKING:

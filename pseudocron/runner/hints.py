@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from pseudocron.due import Absence, due
+from pseudocron.runner.due import Absence, due
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pseudocron.backends.records import State
     from pseudocron.crons import Cron, Crons
-    from pseudocron.due import Due
+    from pseudocron.runner.due import Due
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from pseudocron.backends.jobs import Conflict, NewJob
+from pseudocron.config.settings import checked
+from pseudocron.config.values import MOST, Check, aware, job_key, one_of, optional, span, whole
 from pseudocron.errors import ConfigError
-from pseudocron.settings import checked
-from pseudocron.values import MOST, Check, aware, job_key, one_of, optional, span, whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

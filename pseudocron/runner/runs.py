@@ -14,11 +14,11 @@ from pseudocron.backends.records import Outcome, Result
 from pseudocron.context import CurrentRun, Flag
 from pseudocron.errors import PseudoCronError
 from pseudocron.executors import Call, Ended, execute
-from pseudocron.happenings import of_run
 from pseudocron.hooks import Happening
-from pseudocron.leases import Keeper
-from pseudocron.pool import RECORD_WITHIN, Kind
-from pseudocron.recording import at_last
+from pseudocron.hooks.happenings import of_run
+from pseudocron.runner.leases import Keeper
+from pseudocron.runner.pool import RECORD_WITHIN, Kind
+from pseudocron.runner.recording import at_last
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from pseudocron.backends.base import Backend
     from pseudocron.backends.records import Claim
     from pseudocron.crons import Cron
+    from pseudocron.hooks.telling import Post
     from pseudocron.host import Host
-    from pseudocron.pool import Pool
-    from pseudocron.telling import Post
+    from pseudocron.runner.pool import Pool
 
 logger = logging.getLogger("pseudocron")
 

@@ -8,19 +8,19 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec
 
-from pseudocron.arguments import pack, unpack
 from pseudocron.backends.jobs import JobState
-from pseudocron.carrying import carry
 from pseudocron.context import CurrentRun, running
-from pseudocron.desk import blocking
+from pseudocron.jobs.arguments import pack, unpack
+from pseudocron.jobs.carrying import carry
+from pseudocron.jobs.desk import blocking
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 
     from pseudocron.backends.jobs import NewJob
-    from pseudocron.desk import Desk
-    from pseudocron.tasks import Task
-    from pseudocron.terms import Terms
+    from pseudocron.jobs.desk import Desk
+    from pseudocron.jobs.tasks import Task
+    from pseudocron.jobs.terms import Terms
 
     Call = tuple[Sequence[Any], Mapping[str, Any]]
 

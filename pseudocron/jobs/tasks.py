@@ -6,24 +6,24 @@ from functools import cached_property, update_wrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypedDict, TypeVar
 
-from pseudocron.arguments import plain, revive, unpack
 from pseudocron.backends.jobs import Conflict
-from pseudocron.desk import blocking
-from pseudocron.entries import in_process
-from pseudocron.later import Deferrable, Later
-from pseudocron.settings import checked
+from pseudocron.config.entries import in_process
+from pseudocron.config.settings import checked
+from pseudocron.config.values import above_zero, error_types, job_key, one_of, optional, span, whole
+from pseudocron.jobs.arguments import plain, revive, unpack
+from pseudocron.jobs.desk import blocking
+from pseudocron.jobs.later import Deferrable, Later
+from pseudocron.jobs.terms import Terms, read_terms
 from pseudocron.targets import Function, resolve
-from pseudocron.terms import Terms, read_terms
-from pseudocron.values import above_zero, error_types, job_key, one_of, optional, span, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime, timedelta
     from inspect import BoundArguments
 
-    from pseudocron.desk import Desk
+    from pseudocron.config.values import Check
     from pseudocron.hooks import Hooks
-    from pseudocron.values import Check
+    from pseudocron.jobs.desk import Desk
 
 P = ParamSpec("P")
 T = TypeVar("T")
