@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PORT ?= 8000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo picture test hosts simulate soak coverage test-wheel bench fuzz audit lint format clean
+.PHONY: help demo picture test hosts chaos simulate soak coverage test-wheel bench fuzz audit lint format clean
 
 help:  ## What there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,6 +26,9 @@ test: $(VENV)/installed  ## The whole suite, in two processes side by side
 
 hosts: $(VENV)/installed  ## Three hosts and one Redis, or a cluster, at full length: 300 slots, 5,000 jobs, a minute and a half
 	HOSTS=full $(BIN)/python -m pytest tests/hosts --log-cli-level=INFO $(ARGS)
+
+chaos: $(VENV)/installed  ## Kill, stop and cut off real processes on both stores, MINUTES=5; OUT=figures.json; SEED=1
+	PYTHONPATH=.:tests $(BIN)/python -m chaos --minutes $(or $(MINUTES),5) --seed $(or $(SEED),1) $(if $(OUT),--out $(OUT)) $(ARGS)
 
 simulate: $(VENV)/installed  ## So many seeds of the simulation, N=10000; BUGS=1: within how many planted bugs are found
 	PYTHONPATH=.:tests $(BIN)/python -m simulation $(if $(BUGS),--bugs,$(or $(N),1000)) $(ARGS)

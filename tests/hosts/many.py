@@ -42,6 +42,7 @@ class Host:
         every: Seconds between two slots of its cron.
         workers: How many processes serve.
         roles: What its middleware does.
+        cwd: Where it is started; where we are if None.
     """
 
     folder: Path
@@ -51,20 +52,35 @@ class Host:
     workers: int = 2
     roles: str = "executes ticks"
     port: int = field(default_factory=free_port)
+    cwd: Path | None = None
 
-    def start(self) -> Self:
-        own = {
+    @property
+    def argv(self) -> tuple[object, ...]:
+        """What is started, as a module of Python's."""
+        return "uvicorn", "hosts.application:app", *self.serving
+
+    @property
+    def serving(self) -> tuple[object, ...]:
+        return "--port", self.port, "--workers", self.workers, "--no-access-log"
+
+    @property
+    def own(self) -> dict[str, object]:
+        """What it finds in its environment besides ours."""
+        return {
             "HOST_AHEAD": self.ahead,
             "HOST_EVERY": self.every,
             "HOST_NOTES": self.folder,
             "HOST_ROLES": self.roles,
             "HOST_STORE": self.store,
         }
-        argv = ("uvicorn", "hosts.application:app", "--port", self.port, "--workers", self.workers, "--no-access-log")
-        with self._log.open("wb") as log:
+
+    def start(self) -> Self:
+        own = {name: str(value) for name, value in self.own.items()}
+        with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", *map(str, argv)],
-                env={**os.environ, **{name: str(value) for name, value in own.items()}, "PYTHONPATH": _path()},
+                [sys.executable, "-m", *map(str, self.argv)],
+                env={**os.environ, **own, "PYTHONPATH": path()},
+                cwd=self.cwd,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -94,7 +110,7 @@ class Host:
             connection.close()
 
 
-def _path() -> str:
+def path() -> str:
     return os.pathsep.join([str(TESTS), *filter(None, sys.path)])
 
 

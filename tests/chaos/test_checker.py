@@ -1,0 +1,161 @@
+"""Each rule is seen to fail: a history that is broken in one place is told to be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from chaos.checker import RULES, check
+from chaos.history import Event, History
+
+SECOND = 1_000_000
+LEASE = 2.0
+
+
+def whole() -> list[Event]:
+    """What a cron that recovers, one that does not, and some jobs left behind when all went well."""
+    return [
+        {"what": "store", "at": 0.0, "lease": LEASE},
+        {"what": "cron", "at": 0.0, "name": "beat", "every": SECOND, "recover": False, "max_instances": 1},
+        {"what": "cron", "at": 0.0, "name": "again", "every": SECOND, "recover": True, "max_instances": 1},
+        {"what": "task", "at": 0.0, "name": "send", "retries": 1, "max_instances": 2},
+        *run("beat", 10, at=10.0, fence=1),
+        *run("beat", 11, at=11.0, fence=2),
+        {"what": "skip", "at": 12.5, "asked": 12.4, "cron": "beat", "reason": "overlap"} | slots(12, 12),
+        *run("beat", 13, at=13.0, fence=3),
+        *run("again", 10, at=10.0, fence=1, ends=False),
+        *run("again", 10, at=13.0, fence=2, recovers="again-1", attempt=2),
+        *job("a", at=10.0, key="k"),
+        *job("b", at=12.0, key="k"),
+        *job("c", at=14.0),
+        {"what": "settled", "at": 30.0, "left": 0},
+    ]
+
+
+def slots(first: int, last: int) -> Event:
+    return {"first": first * SECOND, "slot": last * SECOND}
+
+
+def run(cron: str, slot: int, *, at: float, fence: int, ends: bool = True, **more: Any) -> list[Event]:
+    """A slot from its claim to its record, and its line in the store's history."""
+    whose = {"cron": cron, "run": f"{cron}-{fence}", "fence": fence, "slot": slot * SECOND}
+    whose |= {"attempt": 1, "recovers": None, **more}
+    line = whose | slots(slot, slot) | {"epoch": 0, "reason": None, "outcome": "succeeded" if ends else "lost"}
+    return [
+        {"what": "claim", "at": at + 0.1, "asked": at, "clock": slot * SECOND, **whose},
+        {"what": "start", "at": at + 0.2, **whose},
+        *([{"what": "end", "at": at + 0.3, **whose}, *finish(whose["run"], fence, at + 0.4)] if ends else []),
+        {"what": "line", "at": 40.0, "asked": 40.0, **line},
+    ]
+
+
+def finish(identity: object, fence: int, at: float) -> list[Event]:
+    runs = [[identity, fence]]
+    return [
+        {"what": "finishing", "at": at, "runs": runs},
+        {"what": "finish", "at": at + 0.1, "asked": at, "runs": runs, "own": [True]},
+    ]
+
+
+def job(name: str, *, at: float, key: str | None = None) -> list[Event]:
+    """A job from its acknowledgement to its end in the store."""
+    told = {"run": name, "fence": 1, "attempt": 1}
+    state = {"state": "succeeded", "attempts": 1, "lost": 0, "reason": None, "epoch": 0}
+    return [
+        {"what": "defer", "at": at + 0.1, "asked": at, "job": name, "task": "send", "key": key},
+        claim_of_job(name, at=at + 0.2, key=key),
+        {"what": "start", "at": at + 0.4, "name": "send", **told},
+        {"what": "end", "at": at + 0.5, "name": "send", **told},
+        *finish(name, 1, at + 0.6),
+        {"what": "job", "at": 40.0, "asked": 40.0, "job": name, "task": "send", **state},
+    ]
+
+
+def claim_of_job(name: str, *, at: float, fence: int = 1, key: str | None = None) -> Event:
+    whose = {"job": name, "task": "send", "key": key, "fence": fence, "attempt": fence}
+    return {"what": "claim", "at": at + 0.1, "asked": at, "clock": 0, **whose}
+
+
+def changed(what: str, change: Event, **whose: Any) -> list[Event]:
+    """The whole one, but that the events that are meant are otherwise."""
+    meant = {"what": what, **whose}
+    return [event | change if meant.items() <= event.items() else event for event in whole()]
+
+
+def without(**whose: Any) -> list[Event]:
+    return [event for event in whole() if not whose.items() <= event.items()]
+
+
+WIPE: Event = {"what": "wipe", "at": 20.0, "asked": 19.0}
+BROKEN: dict[str, list[list[Event]]] = {
+    "no slot is claimed twice": [
+        [*whole(), *run("beat", 11, at=21.0, fence=9)],
+        [*whole(), *run("again", 10, at=21.0, fence=9)],
+        [*whole(), WIPE, *run("beat", 11, at=15.0, fence=9)],
+    ],
+    "no slot comes before its time": [changed("claim", {"clock": 11 * SECOND - 1}, run="beat-2")],
+    "a slot runs at most once": [
+        [*whole(), {"what": "start", "at": 21.0, "cron": "beat", "run": "x", "fence": 9, "slot": 11 * SECOND}]
+    ],
+    "a lost run is recovered": [without(run="again-2")],
+    "each slot ran or is recorded": [without(what="skip"), [*without(run="beat-2"), WIPE]],
+    "fences grow": [
+        [*whole(), *run("beat", 14, at=14.0, fence=3)],
+        [*whole(), claim_of_job("c", at=20.0, fence=0)],
+        [*whole(), WIPE, *run("beat", 11, at=21.0, fence=0)],
+    ],
+    "no late holder writes": [[*whole(), *finish("again-1", 1, 14.0)], [*whole(), *finish("c", 1, 21.0)]],
+    "what runs was claimed": [without(what="claim", run="beat-2")],
+    "no more leases than max instances": [
+        [*whole(), *run("again", 11, at=13.2, fence=3)],
+        [*whole(), claim_of_job("c", at=14.3, fence=2)],
+        [*whole(), claim_of_job("x", at=14.3), claim_of_job("y", at=14.3)],
+        [*whole(), claim_of_job("x", at=12.3, key="k")],
+    ],
+    "no acknowledged job is lost": [without(what="job", job="c"), changed("job", {"state": "running"}, job="c")],
+    "jobs end for a reason": [
+        without(what="end", run="c"),
+        changed("job", {"state": "failed"}, job="c"),
+    ],
+    "what is cancelled or replaced is not claimed": [
+        [*whole(), claim_of_job("a", at=13.0, fence=2, key="k")],
+        [*whole(), {"what": "cancel", "at": 14.15, "asked": 14.12, "job": "c"}],
+        [*whole(), {"what": "cancel", "at": 12.15, "asked": 12.12, "task": "send", "key": "k"}],
+    ],
+    "all comes to its end": [changed("settled", {"left": 1})],
+}
+
+
+def broken(*events: Event) -> set[str]:
+    return {violation.rule for violation in check(History(events))}
+
+
+def test_what_is_whole_breaks_no_rule() -> None:
+    assert broken(*whole()) == set()
+
+
+def test_each_rule_has_histories_that_break_it() -> None:
+    assert BROKEN.keys() == RULES.keys()
+
+
+@pytest.mark.parametrize(
+    ("rule", "events"),
+    [pytest.param(rule, one, id=f"{rule} {n}") for rule, those in BROKEN.items() for n, one in enumerate(those)],
+)
+def test_a_broken_promise_is_told(rule: str, events: list[Event]) -> None:
+    assert rule in broken(*events)
+
+
+def test_after_the_store_has_forgotten_everything_a_slot_may_be_claimed_again_and_a_job_be_gone() -> None:
+    events = changed("job", {"state": "pending"}, job="c")
+    assert "no acknowledged job is lost" not in broken(*events, WIPE)
+    assert broken(*whole(), WIPE, *run("beat", 11, at=21.0, fence=9)) == set()
+
+
+def test_a_lease_that_the_store_forgot_or_whose_clock_was_stepped_is_in_nobodys_way() -> None:
+    beside = run("again", 11, at=13.3, fence=3)
+    late = without(runs=[["again-2", 2]])
+    assert "no more leases than max instances" in broken(*late, *beside)
+    for what in ("wipe", "clock"):
+        assert "no more leases than max instances" not in broken(*late, WIPE | {"what": what, "asked": 13.2}, *beside)
