@@ -52,7 +52,7 @@ $(PEERS)/installed: benchmarks/peers.txt
 	$(PEERS)/bin/python -m pip install --quiet --requirement benchmarks/peers.txt
 	touch $@
 
-bench: $(VENV)/installed $(PEERS)/installed  ## What pseudocron costs: a table in 20 minutes, kept in benchmarks/RESULTS.md
+bench: $(VENV)/installed $(PEERS)/installed  ## What pseudocron costs: a table in 40 minutes, kept in benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks $(ARGS)
 
 picture: $(VENV)/installed  ## The picture of the dashboard in the README; needs a Chromium

@@ -16,6 +16,7 @@ ALL = (
     "request_under_uvicorn",
     "latency_while_running",
     "runs_per_slot",
+    "double_runs",
     "lateness",
     "entering_and_claiming",
     "look_over_many",

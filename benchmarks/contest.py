@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     Measured = Mapping[str, Any]
+    Beside = Callable[[Path], AbstractContextManager[Mapping[str, str]]]
 
 ROOT = Path(__file__).parent.parent
 PEERS = ROOT / ".venv-peers" / "bin" / "python"
@@ -35,7 +36,8 @@ ROUNDS = 3
 _NOBODY: Mapping[str, Rate] = MappingProxyType({})
 
 
-def _nothing(_folder: Path) -> AbstractContextManager[Mapping[str, str]]:
+def nothing(_folder: Path) -> AbstractContextManager[Mapping[str, str]]:
+    """What runs beside most."""
     return nullcontext({})
 
 
@@ -65,7 +67,7 @@ class Contestant:
     number: int = NUMBER
     processes: int = 1
     environ: Mapping[str, str] = field(default_factory=dict)
-    beside: Callable[[Path], AbstractContextManager[Mapping[str, str]]] = _nothing
+    beside: Beside = nothing
 
     @contextmanager
     def at(self, folder: Path) -> Iterator[Contestant]:

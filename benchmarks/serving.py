@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
@@ -83,6 +83,7 @@ class Uvicorn:
         workers: How many processes serve.
         cores: To which cores the server and its children are pinned; all if None.
         environ: What it finds in its environment besides ours.
+        python: The interpreter.
     """
 
     def __init__(
@@ -93,13 +94,14 @@ class Uvicorn:
         workers: int = 1,
         cores: set[int] | None = None,
         environ: Mapping[str, str] = MappingProxyType({}),
+        python: str = sys.executable,
     ) -> None:
         self.port = _free_port()
         self._folder = folder
         self._cores = cores
         self._environ = {**os.environ, "PYTHONPATH": os.pathsep.join([".", str(ROOT)]), **environ}
         server = ["-m", "uvicorn", target, "--port", str(self.port), "--workers", str(workers)]
-        self._argv = [sys.executable, *server, "--log-level", "warning", "--no-access-log"]
+        self._argv = [python, *server, "--log-level", "warning", "--no-access-log"]
 
     @property
     def pid(self) -> int:
@@ -153,10 +155,19 @@ class Server(Uvicorn):
         super().__init__(f"app:{app}", folder, workers=workers, cores=cores)
 
 
-@contextmanager
-def load(port: int, clients: int) -> Iterator[None]:
+def load(port: int, clients: int) -> AbstractContextManager[None]:
     """Processes that ask as fast as they are answered, until the block ends."""
-    code = f"from benchmarks.serving import ask_for_ever; ask_for_ever({port})"
+    return _asking(f"ask_for_ever({port})", clients)
+
+
+def visitor(port: int, *, gap: float) -> AbstractContextManager[None]:
+    """A process that asks every so many seconds, until the block ends."""
+    return _asking(f"ask_now_and_then({port}, gap={gap})", 1)
+
+
+@contextmanager
+def _asking(call: str, clients: int) -> Iterator[None]:
+    code = f"from benchmarks import serving; serving.{call}"
     with ExitStack() as stack:
         for _ in range(clients):
             process = stack.enter_context(subprocess.Popen([sys.executable, "-c", code]))
@@ -176,6 +187,14 @@ def ask_for_ever(port: int, connections: int = 16) -> None:
             connection.answer()
             connection.close()
             asking.remove(connection)
+
+
+def ask_now_and_then(port: int, *, gap: float) -> None:
+    """Ask on a new connection each time, so that all processes get some; one of them may die of a signal meanwhile."""
+    while True:
+        with suppress(OSError), closing(Connection(port)) as connection:
+            connection.get()
+        time.sleep(gap)
 
 
 def steadily(port: int, *, gap: float, seconds: float) -> list[tuple[float, float]]:
