@@ -43,7 +43,8 @@ async def _drain(number: int) -> Mapping[str, object]:
     await ran(number)
     ended = time.monotonic()
     working.cancel()
-    await asyncio.gather(working, return_exceptions=True)
+    # A job that has run may not be recorded yet; `close` would cancel that, and raise.
+    await asyncio.gather(working, *worker.tasks.values(), return_exceptions=True)
     await worker.close()
     return {"ended": ended, "store": AT_LEAST_ONCE}
 
