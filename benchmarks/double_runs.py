@@ -67,7 +67,9 @@ def _in_history(folder: Path, broken: Note, _worker: str) -> str:
     """Of pseudocron: the outcome; asked without the application, which would note that one more worker is there."""
     (folder / "crons.py").write_text("crons = {}", encoding="utf-8")
     argv = [sys.executable, "-m", "pseudocron", "history", "--json"]
-    lines = subprocess.run(argv, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True, capture_output=True)
+    lines = subprocess.run(
+        argv, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True, capture_output=True
+    )
     runs = (run for run in json.loads(lines.stdout) if datetime.fromisoformat(run["slot"]).timestamp() == broken.slot)
     return next((run["outcome"] or "no outcome yet" for run in runs), "")
 

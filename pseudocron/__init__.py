@@ -1,11 +1,12 @@
 """Scheduled work for any ASGI application: one line of middleware, no worker, no broker, no crontab."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from pseudocron.backends.jobs import Job, JobState
 from pseudocron.context import CurrentRun, current_run
 from pseudocron.crons import Cron, Crons
 from pseudocron.dashboard import dashboard
-from pseudocron.doors.health import health
-from pseudocron.doors.trigger import trigger
 from pseudocron.errors import (
     ArgumentError,
     BackendError,
@@ -23,7 +24,20 @@ from pseudocron.hooks import Event
 from pseudocron.jobs.later import JobHandle
 from pseudocron.jobs.tasks import Retry, Task
 from pseudocron.middleware import PseudoCronMiddleware
-from pseudocron.report import CronStatus, cron_status
+
+if TYPE_CHECKING:
+    from pseudocron.doors.health import health
+    from pseudocron.doors.trigger import trigger
+    from pseudocron.report import CronStatus, cron_status
+else:
+    LATER = {"CronStatus": "report", "cron_status": "report", "health": "doors.health", "trigger": "doors.trigger"}
+
+    def __getattr__(name: str) -> object:
+        """What a middleware alone does not need is imported when somebody asks for it."""
+        if name not in LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"{__name__}.{LATER[name]}"), name)
+
 
 __all__ = [
     "ArgumentError",

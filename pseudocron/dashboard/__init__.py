@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
-from pseudocron.dashboard.auth import Auth, BasicAuth, BearerToken, NoAuth, check
 from pseudocron.errors import ConfigError
+
+__all__ = ["Auth", "BasicAuth", "BearerToken", "NoAuth", "dashboard"]
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-__all__ = ["Auth", "BasicAuth", "BearerToken", "NoAuth", "dashboard"]
+    from pseudocron.dashboard.auth import Auth, BasicAuth, BearerToken, NoAuth
+else:
+
+    def __getattr__(name: str) -> object:
+        """Who has no dashboard pays for none of its parts."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module("pseudocron.dashboard.auth"), name)
 
 
 def dashboard(crons: object, *, auth: Auth, hide_arguments: bool = False) -> ASGIApp:
@@ -25,6 +34,8 @@ def dashboard(crons: object, *, auth: Auth, hide_arguments: bool = False) -> ASG
     Raises:
         ConfigError: `auth` is none of these, or Jinja is not installed.
     """
+    from pseudocron.dashboard.auth import check  # noqa: PLC0415 - nobody else needs it
+
     auth = check(auth)
     try:
         from pseudocron.dashboard.app import build  # noqa: PLC0415 - nobody else needs Jinja
