@@ -129,8 +129,10 @@ class JobEnd:
 class Queue(ABC):
     """One application's jobs, shared by every process that names the same store."""
 
-    ahead: timedelta = timedelta()
-    """How far the backend's clock is ahead of this host's, as last heard; nothing where they are the same clock."""
+    @property
+    def ahead(self) -> timedelta:
+        """How far the backend's clock is ahead of this host's, as last heard; nothing where they are the same clock."""
+        return timedelta()
 
     lost_at_most: ClassVar[int] = 3
     """A job that was lost so often has killed its workers, and is `failed` instead of pending again."""

@@ -145,10 +145,11 @@ class Nemesis:
         self._note(kind, asked=asked, at=at)
 
     async def _step(self, chance: float) -> None:
-        """By seconds only: crons wait where the clock of a folder's machine is set back."""
+        """That of a folder's machine by seconds only, as crons wait where it is set back."""
         member, asked = self._members[int(chance * len(self._members))], time.time()
         file = member.folder / member.clock
-        set_clock(file, 0 if clock_of(file) else 4 * self._lease * (2 * chance - 1))
+        most = 100 if self._store.own_clocks else 4 * self._lease
+        set_clock(file, 0 if clock_of(file) else most * (2 * chance - 1))
         self._note("clock stepped", asked=asked, clock=member.clock, ahead=clock_of(file))
         if not self._store.own_clocks:
             self._notes.add("clock", asked=asked)

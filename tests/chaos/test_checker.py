@@ -16,7 +16,7 @@ LEASE = 2.0
 def whole() -> list[Event]:
     """What a cron that recovers, one that does not, and some jobs left behind when all went well."""
     return [
-        {"what": "store", "at": 0.0, "lease": LEASE},
+        {"what": "store", "at": 0.0, "lease": LEASE, "kind": "redis"},
         {"what": "cron", "at": 0.0, "name": "beat", "every": SECOND, "recover": False, "max_instances": 1},
         {"what": "cron", "at": 0.0, "name": "again", "every": SECOND, "recover": True, "max_instances": 1},
         {"what": "task", "at": 0.0, "name": "send", "retries": 1, "max_instances": 2},

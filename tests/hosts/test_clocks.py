@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -68,6 +69,29 @@ def test_it_runs_what_is_due_by_the_store_and_skips_no_slot_that_has_not_come(of
         assert abs(utcnow() - ran.slot) < 2 * CLOSE
         assert {run.reason for run in await backend.history("mail")} <= {None, Reason.NO_TRAFFIC}
         assert (await backend.states({"mail": utcnow()}))["mail"].mark <= utcnow()
+        await backend.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no clock that goes on while they are suspended")
+@pytest.mark.parametrize("step", OFF)
+def test_a_step_of_its_clock_since_it_last_heard_of_the_stores_changes_nothing(step: timedelta) -> None:
+    crons, steps = some_crons(), [timedelta()]
+
+    @crons.task
+    def work() -> None: ...
+
+    backend = crons.connect(Host(now=lambda: utcnow() + steps[-1]))
+
+    async def main() -> None:
+        await backend.open()
+        steps.append(step)
+        handle = await work.options(delay=30).defer()
+        job = await backend.job(handle.id)
+        assert job
+        assert abs(job.due - timedelta(seconds=30) - utcnow()) < CLOSE
+        assert abs(backend.ahead + step) < CLOSE
         await backend.close()
 
     asyncio.run(main())

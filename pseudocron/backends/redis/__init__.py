@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pseudocron.backends.redis.queue import Jobs
 from pseudocron.backends.redis.server import threats, trust
-from pseudocron.backends.redis.slots import Slots
+from pseudocron.backends.redis.slots import SECOND, Slots
 from pseudocron.backends.redis.wire import Wire
 from pseudocron.errors import BackendError
 from pseudocron.host import Host
@@ -42,7 +45,7 @@ class Redis(Jobs, Slots):
         self._host = host
         self._heard = False
         wire = Wire(make, name=name, prefix=f"{{{app}}}", clock=clock)
-        Slots.__init__(self, wire, keep=keep, now=host.now)
+        Slots.__init__(self, wire, keep=keep, now=host.now, elapsed=_elapsing(host, clock))
         Jobs.__init__(self, wire)
 
     async def open(self) -> None:
@@ -66,3 +69,12 @@ class Redis(Jobs, Slots):
         self._heard = False
         if self._wire.is_open:
             await self._host.hop(self._wire.close)
+
+
+def _elapsing(host: Host, clock: Callable[[], int] | None) -> Callable[[], float]:
+    """Seconds that go on in a suspended machine too; where the system does not count them, by the host's clock."""
+    if clock is not None:
+        return lambda: clock() / SECOND
+    if sys.platform == "linux":
+        return partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+    return lambda: host.now().timestamp()

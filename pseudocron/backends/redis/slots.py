@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import uuid4
 
@@ -35,18 +36,29 @@ class Slots(Backend):
         wire: The way to the server.
         keep: How many runs, and how many skips, are kept of each cron.
         now: This host's clock.
+        elapsed: Seconds from any moment on, if possible by what no step of that clock touches.
     """
 
     durable: ClassVar[bool] = True
 
-    def __init__(self, wire: Wire, *, keep: int, now: Callable[[], datetime]) -> None:
+    def __init__(self, wire: Wire, *, keep: int, now: Callable[[], datetime], elapsed: Callable[[], float]) -> None:
         self._wire = wire
         self._keep = keep
         self._now = now
+        self._elapsed = elapsed
+        self._told: tuple[datetime, float] | None = None
+
+    @property
+    def ahead(self) -> timedelta:
+        """See `Queue.ahead`; a step of this host's clock changes it by as much, at once."""
+        if self._told is None:
+            return timedelta()
+        time, at = self._told
+        return time + timedelta(seconds=self._elapsed() - at) - self._now()
 
     def _hear(self, time: str) -> None:
         """What the server's clock says. It is a little past that by now, so that nothing is proposed too early."""
-        self.ahead = instant(time) - self._now()
+        self._told = instant(time), self._elapsed()
 
     async def _ask(self, verb: str, **arguments: object) -> Any:
         return await self._wire.ask("slots", verb, keep=self._keep, **arguments)
