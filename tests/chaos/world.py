@@ -114,6 +114,7 @@ class World:
 
     async def _until_it_works(self) -> None:
         ports = [member.port for member in self._members if not member.command]
+        self._visitors = Visitors(ports, rate=self.weather.rate, notes=self.notes, seed=self.weather.seed)
         end = time.time() + START_WITHIN
         while not all([await Visitors([port], rate=1, notes=self.notes, seed=0).served() for port in ports]):
             assert time.time() < end, "\n".join(member.log for member in self._members)
@@ -122,10 +123,8 @@ class World:
     async def _storm(self, until: float) -> None:
         weather = self.weather
         nemesis = Nemesis(self._members, self._store, self.notes, lease=weather.lease)
-        ports = [member.port for member in self._members if not member.command]
-        visitors = Visitors(ports, rate=weather.rate, notes=self.notes, seed=weather.seed)
         await asyncio.gather(
-            visitors.come(until),
+            self._visitors.come(until),
             self._tick(until),
             *(
                 nemesis.carry_out(plan(weather.seed, lane, kinds, gap), until)
@@ -159,7 +158,8 @@ class World:
     async def _settle(self) -> int:
         """Nothing goes wrong any more: wait until all jobs are over; how many are not."""
         end = time.time() + SETTLE_WITHIN
-        await asyncio.sleep(self.weather.lease + 1)  # until what is lost has been found, and is recovered
+        await self._until_it_works()
+        await self._visitors.come(time.time() + self.weather.lease)  # until what is lost can be found
         left = await self._store.left()
         while left and time.time() < end:
             await asyncio.sleep(0.1)
