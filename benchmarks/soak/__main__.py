@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from statistics import median
 from typing import IO, Any
 
 from benchmarks.measuring import machine
@@ -32,6 +34,7 @@ def main() -> int:
     parser.add_argument("--judge", action="store_true", help="only judge the samples that are there")
     said = parser.parse_args()
     if not said.judge:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped: what was sampled is kept, and --judge judges it"))
         said.out.mkdir(parents=True, exist_ok=True)
         with (said.out / "samples.jsonl").open("w", encoding="utf-8") as file:
             soak(said.out.absolute(), seconds=said.minutes * 60, rate=said.rate, keep=file)
@@ -76,11 +79,20 @@ def sample(server: Uvicorn, store: Path) -> dict[str, Any]:
 def judge(samples: list[dict[str, Any]], out: Path) -> int:
     """Print and keep the table and the plot; 1 if something is not flat."""
     rows = figures.compare(samples)
-    table = "\n".join([figures.HEAD, *map(str, rows)])
-    print(f"{machine()}\n\n{table}")
-    (out / "table.md").write_text(f"Measured on {machine()}.\n\n{table}\n", encoding="utf-8")
+    table = "\n".join([summary(samples), "", figures.HEAD, *map(str, rows)])
+    print(table)
+    (out / "table.md").write_text(f"{table}\n", encoding="utf-8")
     (out / "soak.svg").write_text(plot(samples), encoding="utf-8")
     return 0 if all(row.flat for row in rows) else 1
+
+
+def summary(samples: list[dict[str, Any]]) -> str:
+    """How long it was, on what, beside how much else, and what was done."""
+    last, loads = samples[-1], [one["load"] for one in samples]
+    where = machine().rpartition(", ")[0]  # the load there is of now
+    load = f"load {median(loads):.1f} ({min(loads):.1f} to {max(loads):.1f})"
+    runs = f"{last['ran']['crons']:,} runs of crons, {last['missed']:,} slots missed, {last['ran']['jobs']:,} jobs run"
+    return f"{last['at'] / 60:.0f} minutes on {where}; {load}; {runs}."
 
 
 if __name__ == "__main__":

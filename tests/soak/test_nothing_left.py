@@ -1,0 +1,185 @@
+"""A run leaves nothing behind: no object, no memory, no task, no thread, no descriptor."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import threading
+import tracemalloc
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from support import Lifespan, hello, until, visit
+
+import pseudocron
+from pseudocron import Crons, PseudoCronMiddleware
+from pseudocron.testing import World
+from pseudocron.watch import watch
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    Doing = Callable[[int], Awaitable[None]]
+
+RUNS = 1000
+KEPT = 100
+"""By so many objects of a kind there may be more: the latest are remembered, such as the last run of each cron."""
+TRACED = 100
+"""To trace what is held takes several times as long."""
+BYTES = 3000
+"""By so many more our own lines may then hold, 30 for each run: no object is as small."""
+
+
+@dataclass
+class Held:
+    """What a process has when all is quiet."""
+
+    objects: Counter[type]
+    tasks: int
+    descriptors: int
+    threads: int
+
+    @classmethod
+    def now(cls) -> Held:
+        gc.collect()
+        return cls(
+            objects=Counter(map(type, gc.get_objects())),
+            tasks=len(asyncio.all_tasks()),
+            descriptors=len(list(Path("/proc/self/fd").iterdir())),
+            threads=threading.active_count(),
+        )
+
+
+async def leaves_no_object(do: Doing, runs: int) -> None:
+    """Whether so many runs leave nothing, after a few which make what is kept for good, such as a pool's threads."""
+    await do(-(-runs // 5))
+    before = Held.now()
+    await do(runs)
+    await until(lambda: threading.active_count() <= before.threads)
+    after = Held.now()
+    assert {kind: more for kind, more in (after.objects - before.objects).items() if more > KEPT} == {}
+    assert (after.tasks, after.descriptors) == (before.tasks, before.descriptors)
+
+
+async def leaves_no_bytes(do: Doing) -> None:
+    """The same by the lines that have made what is held, whatever it is; of a leak there is more each time."""
+    tracemalloc.start()
+    try:
+        held, grown = 0, BYTES
+        for _ in range(6):  # at first all that is kept is replaced by what is traced
+            await do(TRACED)
+            now = held_by_our_lines()
+            grown, held = now - held, now
+            if grown < BYTES:
+                break
+    finally:
+        tracemalloc.stop()
+    assert grown < BYTES
+
+
+def held_by_our_lines() -> int:
+    gc.collect()
+    return sum(trace.size for trace in tracemalloc.take_snapshot().filter_traces([OUR_LINES]).traces)
+
+
+async def leaves_nothing(do: Doing, runs: int = RUNS) -> None:
+    await leaves_no_object(do, runs)
+    await leaves_no_bytes(do)
+
+
+OUR_LINES = tracemalloc.Filter(True, str(Path(pseudocron.__file__).parent / "*"))
+
+
+async def on_the_loop() -> None:
+    await asyncio.sleep(0)
+
+
+def in_a_thread() -> None:
+    pass
+
+
+async def fails() -> None:
+    raise ValueError("it does not work")
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As pytest keeps what is."""
+    monkeypatch.setattr(logging.getLogger("pseudocron"), "disabled", True)
+
+
+@pytest.mark.parametrize(("target", "runs"), [(on_the_loop, RUNS), (in_a_thread, RUNS), (fails, 200)])
+def test_many_runs_of_crons_leave_nothing_behind(target: Callable[[], object], runs: int) -> None:
+    crons = Crons(concurrency=50, history=1)
+    for number in range(25):
+        crons.add(str(number), target, 1)
+
+    world = World(crons)
+
+    async def run(runs: int) -> None:
+        assert len(await world.advance(seconds=runs / len(crons))) >= runs
+
+    asyncio.run(leaves_nothing(run, runs))
+
+
+def test_a_thousand_jobs_leave_nothing_behind_when_they_are_forgotten() -> None:
+    crons = Crons(concurrency=50)
+    job = crons.task(name="job")(a_job)
+    world = World(crons)
+
+    async def run(runs: int) -> None:
+        for _ in range(runs // TRACED):
+            await asyncio.gather(*(job.defer("somebody") for _ in range(TRACED)))
+            assert len(await world.advance(seconds=1)) == TRACED
+            await world.advance(days=8)
+            await world.advance(seconds=0)
+            assert not any((await crons.backend.count_jobs()).values())
+
+    asyncio.run(leaves_nothing(run))
+
+
+async def a_job(whom: str) -> None:
+    assert whom
+
+
+def test_child_processes_leave_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "child.py").touch()
+    crons = Crons(history=1)
+    crons.add("child", tmp_path / "child.py", 1)
+    world = World(crons)
+
+    async def run(runs: int) -> None:
+        assert {ran.outcome for ran in await world.advance(seconds=runs)} == {"succeeded"}
+
+    asyncio.run(leaves_no_object(run, 3))
+
+
+def test_visits_with_their_looks_leave_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pseudocron.runner.waits.KEPT", 1)  # or it would take long to fill
+    crons = Crons(backend=f"file:{tmp_path}/store", durability="process", history=1)
+    app = PseudoCronMiddleware(hello, crons=crons)
+    ran = 0
+
+    async def tell() -> None:
+        nonlocal ran
+        ran += 1
+
+    for number in range(10):
+        crons.add(str(number), tell, 0.001)
+
+    async def run(runs: int) -> None:
+        goal = ran + runs
+        while ran < goal:
+            await visit(app)
+            await asyncio.sleep(0)
+        await watch(crons).runtime().settle(10)
+
+    async def go() -> None:
+        async with Lifespan(app):
+            await leaves_no_object(run, 200)
+
+    asyncio.run(go())
