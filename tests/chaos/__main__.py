@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -37,6 +38,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="a file for the figures, as JSON")
     parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
     said = parser.parse_args(words)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # leaving nothing behind
     more = SHORT | {"seconds": 3} if said.short else {"seconds": said.minutes * 60}
     weather = Weather(seed=said.seed, **more)
     if said.one:
@@ -68,7 +70,8 @@ def _all(stores: Sequence[str], weather: Weather, out: Path | None, words: Seque
         codes = [process.wait() for process in processes]
     finally:
         for process in processes:
-            process.terminate()
+            # `unshare` heeds nothing else, and with it ends all that is in its namespaces.
+            process.send_signal(signal.SIGKILL if _apart() else signal.SIGTERM)
             process.wait()
     told = [folder / store / "figures.json" for store in stores]
     found = [json.loads(path.read_text()) for path in told if path.exists()]
