@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import struct
+import subprocess
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from random import randrange
 from typing import TYPE_CHECKING
 
 from hosts.many import Host, path
@@ -15,7 +18,18 @@ from servers.serving import children, command_line, running
 if TYPE_CHECKING:
     from pathlib import Path
 
+ENDS_WITHIN = 15.0
+"""Seconds."""
+
 BEATS, JOBS = "crons.py", "chaos.application:crons"
+
+
+def quiet_port() -> int:
+    """A free port that no client of anything gets while its server is away: systems give those from 32768 on."""
+    while True:
+        with socket.socket() as one, suppress(OSError):
+            one.bind(("127.0.0.1", randrange(20_000, 32_000)))
+            return int(one.getsockname()[1])
 
 
 @dataclass
@@ -33,6 +47,7 @@ class Member(Host):
     clock: str = "clock"
     lease: float = 2.0
     command: tuple[str, ...] = ()
+    port: int = field(default_factory=quiet_port)
 
     def __post_init__(self) -> None:
         self.cwd = self.folder
@@ -76,8 +91,8 @@ class Member(Host):
 
     def end(self) -> None:
         """In the end nothing of it is left."""
-        with suppress(Exception):
-            self.process.wait(0 if not self.alive else 15)
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(ENDS_WITHIN)
         self.signal_all(signal.SIGKILL)
         self.process.wait()
 

@@ -76,7 +76,6 @@ class Nemesis:
         self._notes = notes
         self._lease = lease
         self._edition = 0
-        self._healing = asyncio.Event()
         self._stopped: set[int] = set()
         self._deeds: Mapping[str, Callable[[float], Awaitable[None]]] = {
             "worker killed": self._kill_worker,

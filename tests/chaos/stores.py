@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from on_redis.proxy import Proxy
 from redis_server import FORGETFUL, Server
 
+from chaos.members import quiet_port
 from chaos.witness import micros
 from pseudocron.backends import connect
 
@@ -171,7 +172,7 @@ class OnRedis(Store):
         super().__init__(folder, notes)
         data = folder / "redis"
         data.mkdir()
-        self._server = Server(data, (*FORGETFUL, "--appendonly", "yes", "--appendfsync", "always"))
+        self._server = Server(data, (*FORGETFUL, "--appendonly", "yes", "--appendfsync", "always"), quiet_port())
         self.direct = self._server.url
         self.deeds = {
             "Redis restarted": lambda seconds: self.restart(signal.SIGTERM, seconds),
