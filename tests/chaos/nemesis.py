@@ -100,16 +100,19 @@ class Nemesis:
     def _note(self, kind: str, *, asked: float, at: float | None = None, **told: Any) -> None:
         self._notes.add("fault", kind=kind, asked=asked, at=at or asked, **told)
 
-    def _victim(self, chance: float) -> int | None:
-        pids = [pid for member in self._members for pid in member.pids() if pid not in self._stopped]
-        return pids[int(chance * len(pids))] if pids else None
+    async def _victim(self, chance: float) -> int:
+        """One that works; where none does, as soon as one does again."""
+        while True:
+            pids = [pid for member in self._members for pid in member.pids() if pid not in self._stopped]
+            if pids:
+                return pids[int(chance * len(pids))]
+            await asyncio.sleep(0.05)
 
     async def _kill_worker(self, chance: float) -> None:
-        if pid := self._victim(chance):
-            asked = time.time()
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-                self._note("worker killed", asked=asked, pids=[pid])
+        pid, asked = await self._victim(chance), time.time()
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+            self._note("worker killed", asked=asked, pids=[pid])
 
     async def _kill_host(self, chance: float) -> None:
         member = self._members[int(chance * len(self._members))]
@@ -126,10 +129,7 @@ class Nemesis:
 
     async def _stop_worker(self, chance: float) -> None:
         """For longer than a lease, and shorter than uvicorn waits for a worker's answer."""
-        pid = self._victim(chance)
-        if pid is None:
-            return
-        asked = time.time()
+        pid, asked = await self._victim(chance), time.time()
         self._stopped.add(pid)
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGSTOP)
