@@ -131,7 +131,8 @@ class Backend(Queue):
         """End the leases that are over; their runs, if not finished, become `lost`.
 
         A run with `recover` that is lost or interrupted waits, in `orphans` of this and every later call,
-        until a claim of its slot with `recovers` takes it over.
+        until a claim of its slot with `recovers` takes it over. A store that knows that the process of a lease is
+        gone, with all its children, need not wait for the rest of the lease.
         """
 
     # For people

@@ -7,6 +7,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from datetime import timedelta
 from itertools import count, pairwise
 from pathlib import Path
@@ -17,6 +18,7 @@ from support import environ_with
 
 from backends.worlds import LEASE, NOON
 from pseudocron.backends.file import File, schema, store
+from pseudocron.backends.file.ledger import micros
 from pseudocron.backends.jobs import NewJob
 from pseudocron.backends.records import Claim, Proposal, Refusal
 from pseudocron.errors import BackendError
@@ -195,11 +197,16 @@ def test_an_older_store_migrates_forward_and_keeps_what_it_has(folder: Path, mon
 def test_a_store_from_before_there_were_jobs_takes_jobs_and_keeps_what_it_has(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def claim() -> None:
+    async def run_once() -> None:
         older = File(folder)
         await older.open()
-        await older.claim(MAIL)
         await older.close()
+        with closing(sqlite3.connect(folder / "crons.db")) as db, db:
+            db.execute(
+                """INSERT INTO runs (run_id, name, slot, fence, attempt, worker, started, outcome, slots)
+                VALUES ('r', 'mail', ?, 1, 1, 'host:1', 1, 'succeeded', 1)""",
+                (micros(NOON),),
+            )
 
     async def use() -> tuple[list[Run], Collection[str]]:
         backend = File(folder)
@@ -211,7 +218,7 @@ def test_a_store_from_before_there_were_jobs_takes_jobs_and_keeps_what_it_has(
 
     with monkeypatch.context() as before:
         before.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:2])
-        asyncio.run(claim())
+        asyncio.run(run_once())
     (line,), tasks = asyncio.run(use())
     assert (line.slot, tasks) == (NOON, {"mail"})
 

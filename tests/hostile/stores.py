@@ -39,14 +39,14 @@ TABLES = {
     "crons": ("name", "mark", "back", "paused", "claims", "failures", "missed"),
     "runs": (
         *("run_id", "name", "slot", "fence", "attempt", "worker", "started", "ended", "outcome", "reason", "slots"),
-        *("first", "since", "blockers", "waited", "error", "output", "lease", "recover", "waits"),
+        *("first", "since", "blockers", "waited", "error", "output", "lease", "recover", "waits", "process"),
     ),
     "jobs": (
         *("job_id", "task", "key", "state", "priority", "due", "created", "expires", "attempts", "lost", "fence"),
         *("worker", "started", "ended", "reason", "error", "arguments"),
     ),
     "waiting": ("task", "ready", "rank", "due", "id", "priority", "key", "expires"),
-    "running": ("job_id", "id", "task", "key", "fence", "worker", "started", "lease", "mark"),
+    "running": ("job_id", "id", "task", "key", "fence", "worker", "started", "lease", "mark", "process"),
     "machines": ("machine", "host", "wrote"),
 }
 GOOD = (

@@ -6,6 +6,7 @@ from dataclasses import fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from pseudocron.backends.file.holders import forsake, this_process
 from pseudocron.backends.legible import EPOCH, MICROSECOND, instant, legible, text, whole
 from pseudocron.backends.records import (
     Blocker,
@@ -53,8 +54,8 @@ FIRST_MARK = """
 LIVING = "SELECT run_id, worker FROM runs WHERE name = ? AND lease IS NOT NULL ORDER BY id"
 GROW = "UPDATE crons SET {0} = max(ifnull({0}, ?), ?) WHERE name = ?"
 INSERT = f"""
-    INSERT INTO runs ({", ".join(RUN)}, lease, recover)
-    VALUES ({", ".join(f":{column}" for column in RUN)}, :lease, :recover)"""  # noqa: S608  our own names
+    INSERT INTO runs ({", ".join(RUN)}, lease, recover, process)
+    VALUES ({", ".join(f":{column}" for column in RUN)}, :lease, :recover, :process)"""  # noqa: S608  our own names
 MERGE = "UPDATE runs SET slot = ?, first = ?, ended = ?, slots = ? WHERE run_id = ?"
 RENEW = "UPDATE runs SET lease = ? WHERE run_id = ? AND fence = ? AND lease IS NOT NULL"
 END = "UPDATE runs SET outcome = ?, ended = ?, error = ?, output = ?, waits = recover AND ? WHERE run_id = ?"
@@ -189,6 +190,7 @@ class Ledger:
 
     def reap(self) -> Reaped:
         """See `Backend.reap`."""
+        forsake(self._db, "runs", micros(self._now))
         over = self._runs("lease <= ? ORDER BY +id", micros(self._now))  # the plus: by the index on leases, then sorted
         lost = [run for run in over if run.outcome is None]
         self._db.execute("UPDATE runs SET lease = NULL WHERE lease <= ?", (micros(self._now),))
@@ -245,7 +247,8 @@ class Ledger:
         line = {column: getattr(run, column) for column in RUN}
         instants = {column: _micros(line[column]) for column in INSTANTS}
         parts = {column: text_of(line[column]) for column in PARTS}
-        self._db.execute(INSERT, line | instants | parts | {"lease": lease, "recover": recover})
+        held = {"lease": lease, "recover": recover, "process": this_process()}
+        self._db.execute(INSERT, line | instants | parts | held)
 
     def _runs(self, where: str, *values: object, columns: Sequence[str] = RUN) -> list[Run]:
         lines = self._db.execute(f"SELECT {', '.join(columns)} FROM runs WHERE {where}", values)  # noqa: S608  our own

@@ -10,6 +10,7 @@ from itertools import chain, groupby, islice
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
+from pseudocron.backends.file.holders import forsake, this_process
 from pseudocron.backends.file.ledger import micros
 from pseudocron.backends.file.rows import INSERT, SELECT, UPDATE, Kept, claim_of, inserted, kept, stands, updated
 from pseudocron.backends.job_rules import BATCH, Candidate, dropped, finished, lost, pick, revived, rooms, taken
@@ -40,7 +41,8 @@ IN_LINE = f"""
     WHERE waiting.{READY} ORDER BY rank, waiting.due, waiting.id"""  # noqa: S608
 LEAVE_LINE = "DELETE FROM waiting WHERE rank = ? AND due = ? AND id = ? AND task = ? AND ready = 1"
 START = """
-    INSERT INTO running (job_id, id, task, key, fence, worker, started, lease) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
+    INSERT INTO running (job_id, id, task, key, fence, worker, started, lease, process)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 FIRST_READY = f"SELECT due FROM waiting WHERE {READY} ORDER BY rank, due LIMIT 1"  # noqa: S608
 FIRST_SCHEDULED = f"SELECT due FROM waiting WHERE {SCHEDULED} ORDER BY due LIMIT 1"  # noqa: S608
 # From one task to the next, past all of its jobs.
@@ -147,7 +149,7 @@ class Jobs:
         self._db.executemany(
             START,
             [
-                (claim.job_id, one.place, one.task, one.key, claim.fence, worker, now, until)
+                (claim.job_id, one.place, one.task, one.key, claim.fence, worker, now, until, this_process())
                 for one, claim in zip(picked.due, claims, strict=True)
             ],
         )
@@ -207,6 +209,7 @@ class Jobs:
 
     def reap_jobs(self) -> Sequence[Job]:
         """See `Queue.reap_jobs`."""
+        forsake(self._db, "running", micros(self._now))
         over = list(self._all("id IN (SELECT id FROM running WHERE lease <= ?) ORDER BY lease", micros(self._now)))
         reaped = [lost(found.job, found.mark, self._now) for found in over]
         for found, job in zip(over, reaped, strict=True):

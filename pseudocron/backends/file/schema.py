@@ -120,6 +120,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             lease, mark
         FROM jobs LEFT JOIN running ON running.job_id = jobs.job_id""",
     ),
+    # Who holds the lease; see `holders.py`.
+    ("ALTER TABLE runs ADD COLUMN process TEXT", "ALTER TABLE running ADD COLUMN process TEXT"),
 )
 
 SYNCHRONOUS: Mapping[Durability, str] = {"power": "FULL", "process": "NORMAL"}

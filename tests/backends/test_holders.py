@@ -1,0 +1,141 @@
+"""Who holds a lease, and is gone: on one machine the others need not wait for the rest of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from support import environ_with
+
+from pseudocron.backends.file import File
+from pseudocron.backends.file.holders import is_gone, this_process
+from pseudocron.backends.jobs import JobState
+from pseudocron.host import Host
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pseudocron.backends.jobs import Job
+    from pseudocron.backends.records import Run
+
+HERE = Path(__file__).parent
+SECOND = timedelta(seconds=1)
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only /proc tells who is gone")
+
+
+@dataclass
+class Successor:
+    """Another process of the same folder, with a clock of its own."""
+
+    folder: Path
+    now: datetime
+
+    def lost(self, later: timedelta = timedelta()) -> tuple[Sequence[Run], Sequence[Job]]:
+        """What it finds lost after so long."""
+        self.now += later
+        return asyncio.run(self._reap())
+
+    async def _reap(self) -> tuple[Sequence[Run], Sequence[Job]]:
+        backend = File(self.folder, host=Host(now=lambda: self.now))
+        await backend.open()
+        try:
+            return (await backend.reap()).lost, await backend.reap_jobs()
+        finally:
+            await backend.close()
+
+    def rename(self, process: str) -> None:
+        """Let the leases be held by another."""
+        with closing(sqlite3.connect(self.folder / "crons.db")) as db, db:
+            db.execute("UPDATE runs SET process = ?", (process,))
+            db.execute("UPDATE running SET process = ?", (process,))
+
+
+@contextmanager
+def holding(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that holds a slot and a job, for an hour."""
+    command = [sys.executable, "-W", "error", str(HERE / "holder.py"), str(folder)]
+    env = environ_with(HERE.parent)
+    with subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        try:
+            assert holder.stdout
+            assert holder.stdout.readline() == "holds\n"
+            yield holder
+        finally:
+            holder.kill()
+
+
+def test_who_is_killed_is_found_lost_a_second_later(tmp_path: Path) -> None:
+    successor = Successor(tmp_path / "store", datetime.now(UTC))
+    with holding(successor.folder) as holder:
+        assert successor.lost() == ([], [])
+        holder.kill()
+        os.waitid(os.P_PID, holder.pid, os.WEXITED | os.WNOWAIT)  # dead, and not yet buried
+        assert successor.lost() == ([], [])
+        (run,), (job,) = successor.lost(later=SECOND)
+    assert (run.name, job.task, job.state, job.lost) == ("mail", "mail", JobState.PENDING, 1)
+
+
+def test_who_was_killed_and_buried_is_found_too(tmp_path: Path) -> None:
+    successor = Successor(tmp_path / "store", datetime.now(UTC))
+    with holding(successor.folder) as holder:
+        holder.kill()
+    successor.lost()
+    (run,), (job,) = successor.lost(later=SECOND)
+    assert (run.name, job.task) == ("mail", "mail")
+
+
+def test_who_is_stopped_keeps_its_leases(tmp_path: Path) -> None:
+    successor = Successor(tmp_path / "store", datetime.now(UTC))
+    with holding(successor.folder) as holder:
+        os.kill(holder.pid, signal.SIGSTOP)
+        assert successor.lost() == ([], [])
+        assert successor.lost(later=10 * SECOND) == ([], [])
+
+
+def test_of_another_machine_or_container_only_the_lease_tells(tmp_path: Path) -> None:
+    successor = Successor(tmp_path / "store", datetime.now(UTC))
+    with holding(successor.folder) as holder:
+        holder.kill()
+    successor.rename(f"another machine/{holder.pid}@1")
+    assert successor.lost() == ([], [])
+    assert successor.lost(later=10 * SECOND) == ([], [])
+
+
+def test_a_number_that_another_process_has_now_is_gone() -> None:
+    own = this_process()
+    assert own
+    assert not is_gone(own)
+    assert is_gone(f"{own}1")
+
+
+@pytest.mark.parametrize(
+    "said", ["", "x", None, b"/1@1", 7, "{}/-1@1", "{}/0@x", "{}/" + "9" * 5000 + "@1", "{}/1", "{}/²@1"]
+)
+def test_what_names_no_process_is_not_gone(said: object) -> None:
+    where = str(this_process()).rpartition("/")[0]
+    assert not is_gone(said.replace("{}", where) if isinstance(said, str) else said)
+
+
+def test_a_child_that_was_forked_is_another_process() -> None:
+    heard, told = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(told, str(this_process()).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    said = os.read(heard, 1000).decode()
+    os.close(heard)
+    os.close(told)
+    assert said != this_process()
+    assert is_gone(said)
