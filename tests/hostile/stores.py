@@ -58,7 +58,7 @@ GOOD = (
         VALUES (1, 'i', 'mail', 'k', 'pending', 0, 1, 1, '{}'), (2, 'j', 'mail', NULL, 'pending', 0, 1, 1, '{}'),
             (3, 'k', 'mail', NULL, 'failed', 0, 1, 1, '{}')""",
     "INSERT INTO waiting (task, ready, rank, due, id, priority, key) VALUES ('mail', 0, 0, 1, 1, 0, 'k')",
-    "INSERT INTO running VALUES ('j', 2, 'mail', NULL, 1, 'w', 1, 5, NULL)",
+    "INSERT INTO running VALUES ('j', 2, 'mail', NULL, 1, 'w', 1, 5, NULL, NULL)",
 )
 
 
