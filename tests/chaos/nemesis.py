@@ -18,6 +18,7 @@ from chaos.members import clock_of, set_clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from chaos.history import Notes
     from chaos.members import Member
@@ -148,8 +149,12 @@ class Nemesis:
         member, asked = self._members[int(chance * len(self._members))], time.time()
         file = member.folder / member.clock
         most = 100 if self._store.own_clocks else 4 * self._lease
-        set_clock(file, 0 if clock_of(file) else most * (2 * chance - 1))
+        self._set_clock(file, 0 if clock_of(file) else most * (2 * chance - 1))
         self._note("clock stepped", asked=asked, clock=member.clock, ahead=clock_of(file))
+
+    def _set_clock(self, file: Path, ahead: float) -> None:
+        asked = time.time()
+        set_clock(file, ahead)
         if not self._store.own_clocks:
             self._notes.add("clock", asked=asked)
 
@@ -174,4 +179,4 @@ class Nemesis:
         self._edition += self._edition % 2
         self._write(crons_file(self._edition))
         for member in self._members:
-            set_clock(member.folder / member.clock, 0)
+            self._set_clock(member.folder / member.clock, 0)

@@ -110,12 +110,18 @@ class OnDisk(Store):
         self._mounts = mounts
         if mounts:
             _mount("-t", "tmpfs", "-o", f"size={DISK},mode=700", "none", self._disk)
+            # The same disk, read-only: made so while nobody writes there, or else it would be refused.
+            self._locked = folder / "locked"
+            self._locked.mkdir()
+            _mount("--bind", self._disk, self._locked)
+            _mount("-o", "remount,bind,ro", self._locked)
         self.deeds = {"lock deleted": self.delete_lock, "lock back-dated": self.backdate_lock}
         self.deeds |= {"disk full": self.fill, "folder read-only": self.lock_up} if mounts else {}
 
     def __exit__(self, *_: object) -> None:
         if self._mounts:
-            _unmount(self._disk)
+            for place in (self._locked, self._disk):
+                _unmount(place)
 
     def _locks(self) -> list[Path]:
         return sorted(self._disk.glob("store/*/cron.lock"))
@@ -140,8 +146,7 @@ class OnDisk(Store):
 
     async def lock_up(self, seconds: float) -> float:
         """What is open stays so: for who opens it now it can't be written to."""
-        _mount("--bind", self._disk, self._disk)
-        _mount("-o", "remount,bind,ro", self._disk)
+        _mount("--bind", self._locked, self._disk)
         await asyncio.sleep(seconds)
         _unmount(self._disk)
         return time.time()
