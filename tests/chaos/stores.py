@@ -206,8 +206,8 @@ class OnRedis(Store):
 
     async def wipe(self, _: float) -> float:
         """What it held is read where nobody else can reach it, so that it is known what was lost."""
-        asked = time.time()
         await asyncio.to_thread(self._server.kill, signal.SIGTERM)
+        asked = time.time()  # until now it has answered
         aside = Server(self._server.folder, self._server.options)
         await asyncio.to_thread(aside.start)
         await self.dump(epoch=self.epoch, asked=asked, url=aside.url)
