@@ -24,7 +24,7 @@ from chaos.world import Weather, World
 APART = ("unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 """In namespaces of its own: it may mount a small disk, and when it ends nothing of it goes on."""
 
-SHORT: dict[str, Any] = {"lease": 1.0, "gaps": (0.35, 0.4, 0.5), "tick_every": 3.0, "few": True}
+SHORT: dict[str, Any] = {"lease": 1.0, "gaps": (0.3, 0.35, 0.45), "tick_every": 3.0, "few": True}
 """All kinds of faults within a few seconds."""
 
 
@@ -33,13 +33,13 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="chaos")
     parser.add_argument("stores", nargs="*", default=["file", "redis"], help="file, redis, or both")
     parser.add_argument("--minutes", type=float, default=5)
-    parser.add_argument("--short", action="store_true", help="3 seconds, in which more goes wrong")
+    parser.add_argument("--short", action="store_true", help="2.5 seconds, in which more goes wrong")
     parser.add_argument("--seed", type=int, default=1, help="of the plan")
     parser.add_argument("--out", type=Path, help="a file for the figures, as JSON")
     parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
     said = parser.parse_args(words)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # leaving nothing behind
-    more = SHORT | {"seconds": 3} if said.short else {"seconds": said.minutes * 60}
+    more = SHORT | {"seconds": 2.5} if said.short else {"seconds": said.minutes * 60}
     weather = Weather(seed=said.seed, **more)
     if said.one:
         return _one(said.stores[0], said.one, weather)

@@ -159,7 +159,7 @@ class World:
         """Nothing goes wrong any more: wait until all jobs are over; how many are not."""
         end = time.time() + SETTLE_WITHIN
         await self._until_it_works()
-        await self._visitors.come(time.time() + self.weather.lease)  # until what is lost can be found
+        await self._visitors.come(time.time() + self.weather.lease / 2)  # whatever became of those before
         left = await self._store.left()
         while left and time.time() < end:
             await asyncio.sleep(0.1)
