@@ -176,7 +176,8 @@ class Process:
         """A visitor, the ticker's first, or the system's crontab."""
         quiet = self._world.is_quiet
         crowd = max(1.0, self._world.scenario.processes / 30)
-        pause = crowd if quiet else self._chance.expovariate(1 / self._world.application.visits)
+        calm = self._world.scenario.seconds + crowd - self._world.agenda.now
+        pause = crowd if quiet else min(calm, self._chance.expovariate(1 / self._world.application.visits))
         self.loop.call_later(pause, self._come_by)
         if self._role == "tick" and not quiet:
             if self._chance.random() < 0.1:

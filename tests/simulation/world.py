@@ -109,6 +109,8 @@ class World:
     def _start(self, machine: Machine) -> Process:
         number, self._born = self._born, self._born + 1
         self.tell(number, "born")
+        if (trouble := max(machine.cut_until, machine.lossy_until, machine.slow_until) - self.agenda.now) > 0:
+            self.tell(number, Kind.CUT, (trouble,))  # which is its machine's
         return Process(self, number, machine, self.scenario.chance("process", number))
 
     def _bury(self, process: Process) -> None:
