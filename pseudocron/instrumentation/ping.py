@@ -10,10 +10,10 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 from urllib.request import Request, urlopen
 
 from pseudocron.errors import cause
-from pseudocron.hooks import Happening
+from pseudocron.hooks.events import Happening
 
 if TYPE_CHECKING:
-    from pseudocron.hooks import Event
+    from pseudocron.hooks.events import Event
 
 logger = logging.getLogger("pseudocron")
 
