@@ -159,3 +159,12 @@ def test_a_lease_that_the_store_forgot_or_whose_clock_was_stepped_is_in_nobodys_
     assert "no more leases than max instances" in broken(*late, *beside)
     for what in ("wipe", "clock"):
         assert "no more leases than max instances" not in broken(*late, WIPE | {"what": what, "asked": 13.2}, *beside)
+
+
+@pytest.mark.parametrize(("kind", "lives_on"), [("redis", True), ("file", False)])
+def test_a_lease_whose_process_is_killed_lives_on_where_nobody_sees_that(kind: str, *, lives_on: bool) -> None:
+    late = [event | {"pid": 7} for event in without(runs=[["again-2", 2]])]
+    late[0] |= {"kind": kind}
+    killed = {"what": "fault", "at": 13.2, "asked": 13.2, "kind": "worker killed", "pids": [7]}
+    found = broken(*late, killed, *run("again", 11, at=13.3, fence=3))
+    assert ("no more leases than max instances" in found) is lives_on
