@@ -100,6 +100,12 @@ class History:
         return grants
 
     @cached_property
+    def last_signs(self) -> dict[int, float]:
+        """When each process was last heard of."""
+        signs = sorted((event["at"], event["pid"]) for event in self.of("claim", "renew", "finishing", "start", "end"))
+        return {pid: float(at) for at, pid in signs}
+
+    @cached_property
     def stored(self) -> dict[str, Event]:
         """What the store held last of each job."""
         return {event["job"]: event for event in sorted(self.of("job"), key=lambda event: int(event["epoch"]))}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 from functools import lru_cache
-from math import inf
 from typing import TYPE_CHECKING
 
 from chaos.history import asked
@@ -45,36 +44,25 @@ def _held(claim: Event) -> Held:
 def _spans(history: History) -> dict[Held, list[Span]]:
     """A lease lives from the answer that tells of it until its length after the question, or until something ends it.
 
-    That is a result that somebody begins to record, the end of the store's memory, a step of its clock, or, where
-    all are on one machine and may see it, the end of the process that holds it.
+    That is a result that somebody begins to record, the end of the store's memory, or a step of its clock. In a folder
+    others see that a process is gone, and do not wait for its leases: these live until its last sign of life.
     """
     (store,) = history.of("store")
     finishing: dict[Held, float] = {}
     for event in reversed(history.of("finishing")):
         finishing |= dict.fromkeys([(identity, fence) for identity, fence in event["runs"]], float(event["at"]))
     breaks = sorted(map(asked, history.of("wipe", "clock")))
-    deaths = _deaths(history) if store["kind"] == "file" else {}
+    signs = {pid: (at,) for pid, at in history.last_signs.items()} if store["kind"] == "file" else {}
     spans: dict[Held, list[Span]] = defaultdict(list)
     for event in history.of("claim", "renew"):
         runs = [_held(event)] if event["what"] == "claim" else event["runs"]
         following = bisect_left(breaks, event["asked"])
-        death = min((at for at in deaths.get(event.get("pid", 0), ()) if at >= event["asked"]), default=inf)
-        end = min([event["asked"] + store["lease"], death, *breaks[following : following + 1]])
+        end = min([event["asked"] + store["lease"], *breaks[following : following + 1], *signs.get(event["pid"], ())])
         for identity, fence in runs:
             until = min(end, finishing.get((identity, fence), end))
             if until > event["at"]:
                 spans[identity, fence].append((event["at"], until))
     return spans
-
-
-def _deaths(history: History) -> dict[int, list[float]]:
-    """When processes were killed, or told to end; a number may be that of several, one after the other."""
-    deaths: dict[int, list[float]] = defaultdict(list)
-    for fault in history.of("fault"):
-        if fault["kind"].endswith((" killed", " told to stop")):
-            for pid in fault.get("pids", ()):
-                deaths[pid].append(fault["asked"])
-    return deaths
 
 
 def _merged(spans: list[Span]) -> Iterator[Span]:

@@ -128,7 +128,7 @@ BROKEN: dict[str, list[list[Event]]] = {
 
 
 def broken(*events: Event) -> set[str]:
-    return {violation.rule for violation in check(History(events))}
+    return {violation.rule for violation in check(History([{"pid": 1} | event for event in events]))}
 
 
 def test_what_is_whole_breaks_no_rule() -> None:
@@ -153,18 +153,20 @@ def test_after_the_store_has_forgotten_everything_a_slot_may_be_claimed_again_an
     assert broken(*whole(), WIPE, *run("beat", 11, at=21.0, fence=9)) == set()
 
 
+def test_in_a_folder_the_lease_of_a_process_that_is_gone_is_in_nobodys_way() -> None:
+    gone = claim_of_job("x", at=15.0) | {"pid": 7}
+    beside = claim_of_job("x", at=15.5, fence=2) | {"pid": 8}
+    folder = [event | {"kind": "file"} if event["what"] == "store" else event for event in whole()]
+    rule = "no more leases than max instances"
+    assert rule in broken(*whole(), gone, beside)
+    assert rule not in broken(*folder, gone, beside)
+    signs: list[Event] = [{"what": "end", "at": 16.5, "pid": pid, "run": "x"} for pid in (7, 8)]
+    assert rule in broken(*folder, gone, beside, *signs)
+
+
 def test_a_lease_that_the_store_forgot_or_whose_clock_was_stepped_is_in_nobodys_way() -> None:
     beside = run("again", 11, at=13.3, fence=3)
     late = without(runs=[["again-2", 2]])
     assert "no more leases than max instances" in broken(*late, *beside)
     for what in ("wipe", "clock"):
         assert "no more leases than max instances" not in broken(*late, WIPE | {"what": what, "asked": 13.2}, *beside)
-
-
-@pytest.mark.parametrize(("kind", "lives_on"), [("redis", True), ("file", False)])
-def test_a_lease_whose_process_is_killed_lives_on_where_nobody_sees_that(kind: str, *, lives_on: bool) -> None:
-    late = [event | {"pid": 7} for event in without(runs=[["again-2", 2]])]
-    late[0] |= {"kind": kind}
-    killed = {"what": "fault", "at": 13.2, "asked": 13.2, "kind": "worker killed", "pids": [7]}
-    found = broken(*late, killed, *run("again", 11, at=13.3, fence=3))
-    assert ("no more leases than max instances" in found) is lives_on
