@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
+from math import ceil
 from statistics import median
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -153,5 +154,5 @@ def _spread(seconds: Sequence[float]) -> tuple[str, str, str]:
     if not seconds:
         return "", "", ""
     ordered = sorted(seconds)
-    p95 = ordered[min(len(ordered) - 1, round(0.95 * len(ordered)))]
+    p95 = ordered[ceil(0.95 * len(ordered)) - 1]
     return f"{median(ordered):.2f}", f"{p95:.2f}", f"{ordered[-1]:.2f}"
