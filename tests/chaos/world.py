@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 TASKS = {"quick": (3, None), "flaky": (2, None), "slow": (3, 6), "blocking": (1, 2), "newest": (3, None)}
 """Their retries and `max_instances`, as the application has them."""
 
+TICK_BEGINS = 0.6
+"""Seconds after which a `tick` is in the middle of its work."""
+
 START_WITHIN, SETTLE_WITHIN = 30.0, 60.0
 """Seconds."""
 
@@ -149,10 +152,11 @@ class World:
             number += 1
             ours = self._members[0]
             self._call = call = replace(ours, name="tick", command=("tick", (BEATS, JOBS)[number % 2])).start()
-            await asyncio.sleep(self.weather.tick_every)
+            await asyncio.sleep(TICK_BEGINS)
             if number % 6 == 0 and call.alive:
                 self.notes.add("fault", kind="tick killed", pids=[call.process.pid], asked=time.time())
                 call.signal_all(signal.SIGKILL)
+            await asyncio.sleep(self.weather.tick_every - TICK_BEGINS)
             await asyncio.to_thread(call.end)
 
     async def _settle(self) -> int:
