@@ -132,7 +132,7 @@ class Backend(Queue):
 
         A run with `recover` that is lost or interrupted waits, in `orphans` of this and every later call,
         until a claim of its slot with `recovers` takes it over. A store that knows that the process of a lease is
-        gone, with all its children, need not wait for the rest of the lease.
+        gone need not wait for the rest of it, but for the children of that process: until `again`.
         """
 
     # For people

@@ -196,7 +196,14 @@ class State:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reaped:
-    """What `reap` found: the runs it has just ended as lost, and those that wait to be recovered."""
+    """What `reap` found.
+
+    Args:
+        lost: The runs that it has just ended as lost.
+        orphans: Those that wait to be recovered.
+        again: When leases end of which it is known that nobody renews them, of runs or of jobs, aware UTC.
+    """
 
     lost: Sequence[Run] = field(default_factory=tuple)
     orphans: Sequence[Run] = field(default_factory=tuple)
+    again: datetime | None = None

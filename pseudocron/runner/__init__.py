@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from pseudocron.backends.base import Backend
     from pseudocron.backends.jobs import JobClaim, JobState
-    from pseudocron.backends.records import Result, Run, Skip
+    from pseudocron.backends.records import Reaped, Result, Run, Skip
     from pseudocron.crons import Cron, Crons
     from pseudocron.hooks import Hooks
     from pseudocron.host import Host
@@ -145,7 +145,7 @@ class Runner:
             return looked
 
     async def _look(self, crons: Crons, absence: Absence) -> Looked:
-        orphans = await self._reap(crons.hooks_of)
+        reaped = await self._reap(crons.hooks_of)
         now = self._host.now()
         states = await self._backend.states(await self._host.hop(self._hints.ask, crons, now))
         # The clock anew: what others have claimed meanwhile must not seem to lie in the future.
@@ -156,7 +156,7 @@ class Runner:
             self._remember(skips)
             self._tell_of_skips(crons.hooks, skips)
             _warn_of_the_clock(skips)
-        wanted = deque(_wanted(plans, [run for run in orphans if run.name in crons and crons[run.name].enabled]))
+        wanted = deque(_wanted(plans, [run for run in reaped.orphans if run.name in crons and crons[run.name].enabled]))
         tried: list[Started | Refused] = []
         while wanted and self._pool.room_for(Kind.CRON, beside=crons.tasks):
             slot, name, orphan = wanted.popleft()
@@ -165,7 +165,7 @@ class Runner:
             self.waits.place(self._host.now())
         await self._adviser.tell(crons.tasks)
         jobs = await self._look_for_jobs(crons, refill=not wanted)
-        upcoming = (*(plan.next for plan in plans), self._hints.next(crons), jobs.next)
+        upcoming = (*(plan.next for plan in plans), self._hints.next(crons), jobs.next, reaped.again)
         soonest = min((instant for instant in upcoming if instant is not None), default=None)
         waiting = bool(wanted) or jobs.crowded or any(plan.waiting for plan in plans)
         return Looked(
@@ -220,15 +220,15 @@ class Runner:
         self._runs.keeper.close()
         self._jobs.keeper.close()
 
-    async def _reap(self, hooks: Callable[[str], Hooks]) -> Sequence[Run]:
-        """Tell what was lost; the runs whose slots are to be claimed anew."""
+    async def _reap(self, hooks: Callable[[str], Hooks]) -> Reaped:
+        """Tell what was lost; what there is to recover, and when to ask again."""
         # After a step of the clock, or a sleep of the whole machine, our own leases look as if they were over.
         await self._host.hop(self._runs.keeper.renew)
         reaped = await self._backend.reap()
         for run in reaped.lost:
             logger.error("%s: the run of slot %s by %s is lost", run.name, run.slot.isoformat(), run.worker)
             self._post.tell(hooks(run.name), Happening.LOST, of_lost_run(run))
-        return reaped.orphans
+        return reaped
 
     async def _start(self, cron: Cron, slot: datetime, orphan: Run | None) -> Started | Refused:
         recovers = orphan.run_id if orphan else None

@@ -20,7 +20,7 @@ async def main(folder: Path) -> None:
     await backend.open()
     now = datetime.now(UTC)
     assert isinstance(await backend.claim(Proposal(name="mail", slot=now, worker="host:1", lease=3600)), Claim)
-    await backend.defer([NewJob(job_id="j1", task="mail", arguments="[]", due=now)], max_age=60)
+    await backend.defer([NewJob(job_id="j1", task="mail", arguments="{}", due=now)], max_age=60)
     assert await backend.claim_jobs({"mail": None}, limit=1, worker="host:1", lease=3600)
     print("holds", flush=True)  # noqa: T201  its output
 

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support import environ_with
+from support import Lifespan, environ_with, hello, visit
 
+from pseudocron import Crons, PseudoCronMiddleware
 from pseudocron.backends.file import File
 from pseudocron.backends.file.holders import is_gone, this_process
 from pseudocron.backends.jobs import JobState
@@ -84,6 +85,24 @@ def test_who_is_killed_is_found_lost_a_second_later(tmp_path: Path) -> None:
         assert successor.lost() == ([], [])
         (run,), (job,) = successor.lost(later=SECOND)
     assert (run.name, job.task, job.state, job.lost) == ("mail", "mail", JobState.PENDING, 1)
+
+
+def test_a_visitor_has_not_to_wait_for_the_next_look_of_an_idle_schedule(tmp_path: Path) -> None:
+    crons = Crons(backend=f"file:{tmp_path / 'store'}")  # nothing is ever due, so that it is a minute away
+    ran: list[str] = []
+    crons.task(name="mail")(lambda: ran.append("mail"))
+    app = PseudoCronMiddleware(hello, crons=crons)
+
+    async def come_by() -> None:
+        async with Lifespan(app), asyncio.timeout(20):
+            while not ran:
+                await visit(app)
+                await asyncio.sleep(0.05)
+
+    with holding(tmp_path / "store") as holder:
+        holder.kill()
+    asyncio.run(come_by())
+    assert ran == ["mail"]
 
 
 def test_who_was_killed_and_buried_is_found_too(tmp_path: Path) -> None:

@@ -17,8 +17,10 @@ CHILDREN_LIVE = 1_000_000
 """Microseconds within which the children of a process that was killed are gone too."""
 
 _PROCESS = re.compile(r"(?P<where>.*)/(?P<pid>[1-9]\d{,9})@(?P<born>\d+)", re.ASCII)
+_HOLDERS = "SELECT process, min(lease) FROM {0} WHERE lease > ? AND process <> ? GROUP BY process"
 _FORSAKE = "UPDATE {0} SET lease = ? WHERE process = ? AND lease > ?"
-_HOLDERS = "SELECT DISTINCT process FROM {0} WHERE lease > ? AND process <> ?"
+TABLES = ("runs", "running")
+"""Those with leases: of runs, and of jobs."""
 
 
 def this_process() -> str | None:
@@ -26,12 +28,16 @@ def this_process() -> str | None:
     return _process(os.getpid())  # another one after a fork
 
 
-def forsake(db: sqlite3.Connection, table: str, now: int) -> None:
-    """Let the leases of processes that are gone end within a second: nobody needs to wait for the rest of them."""
-    until, own = now + CHILDREN_LIVE, this_process()
-    for (process,) in db.execute(_HOLDERS.format(table), (until, own)).fetchall():
-        if is_gone(process):
-            db.execute(_FORSAKE.format(table), (until, process, until))
+def forsake(db: sqlite3.Connection, now: int) -> int | None:
+    """Let the leases of processes that are gone end within a second; when the first of them does, in microseconds."""
+    until = now + CHILDREN_LIVE
+    ends = []
+    for table in TABLES:
+        for process, first in db.execute(_HOLDERS.format(table), (now, this_process())).fetchall():
+            if is_gone(process):
+                db.execute(_FORSAKE.format(table), (until, process, until))
+                ends.append(min(first, until))
+    return min(ends, default=None)
 
 
 def is_gone(process: object) -> bool:

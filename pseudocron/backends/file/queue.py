@@ -10,7 +10,7 @@ from itertools import chain, groupby, islice
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from pseudocron.backends.file.holders import forsake, this_process
+from pseudocron.backends.file.holders import this_process
 from pseudocron.backends.file.ledger import micros
 from pseudocron.backends.file.rows import INSERT, SELECT, UPDATE, Kept, claim_of, inserted, kept, stands, updated
 from pseudocron.backends.job_rules import BATCH, Candidate, dropped, finished, lost, pick, revived, rooms, taken
@@ -209,7 +209,6 @@ class Jobs:
 
     def reap_jobs(self) -> Sequence[Job]:
         """See `Queue.reap_jobs`."""
-        forsake(self._db, "running", micros(self._now))
         over = list(self._all("id IN (SELECT id FROM running WHERE lease <= ?) ORDER BY lease", micros(self._now)))
         reaped = [lost(found.job, found.mark, self._now) for found in over]
         for found, job in zip(over, reaped, strict=True):
