@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from shutil import which
 from typing import TYPE_CHECKING
 
 import pytest
@@ -144,6 +145,21 @@ def test_a_number_that_another_process_has_now_is_gone() -> None:
 def test_what_names_no_process_is_not_gone(said: object) -> None:
     where = str(this_process()).rpartition("/")[0]
     assert not is_gone(said.replace("{}", where) if isinstance(said, str) else said)
+
+
+def test_where_proc_is_that_of_another_container_nobody_is_told() -> None:
+    unshare = ["unshare", "--user", "--map-root-user", "--pid", "--fork"]
+    if which("unshare") is None or subprocess.run([*unshare, "true"], check=False).returncode:
+        pytest.skip("no namespace can be made here")
+    tell = "from pseudocron.backends.file.holders import this_process; print(this_process())"
+    said = subprocess.run(
+        [*unshare, sys.executable, "-W", "error", "-c", tell],
+        env=environ_with(HERE.parent),
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert said.stdout == "None\n"
 
 
 def test_a_child_that_was_forked_is_another_process() -> None:

@@ -65,8 +65,10 @@ def _process(pid: int) -> str | None:
 def _where() -> str | None:
     """This machine and the container: where the number of a process, and the time of its start, mean the same."""
     try:
-        spaces = [os.readlink(f"/proc/self/ns/{kind}") for kind in ("pid", "time")]  # noqa: PTH115 - it is no path
+        own, *spaces = (os.readlink(f"/proc/self{part}") for part in ("", "/ns/pid", "/ns/time"))  # noqa: PTH115 - no paths
     except OSError:
+        return None
+    if own != str(os.getpid()):  # that `/proc` is another container's, and numbers processes otherwise
         return None
     return " ".join((this_machine(), *spaces))
 
