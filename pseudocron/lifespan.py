@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING
 
 from pseudocron.errors import PseudoCronError
+from pseudocron.log import logger
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from pseudocron.runtime import Runtime
-
-logger = logging.getLogger("pseudocron")
 
 END_WITHIN = 5.0
 """Seconds that an application has to end in when the scheduling behind it could not be opened."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from functools import wraps
 from inspect import iscoroutinefunction, signature
 from time import monotonic
@@ -13,6 +12,7 @@ from pseudocron.answer import Answer
 from pseudocron.config.values import from_zero
 from pseudocron.errors import did_you_mean, show
 from pseudocron.lifespan import Lifespan
+from pseudocron.log import logger
 from pseudocron.scheduler import READ_AGAIN
 from pseudocron.watch import watch
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-logger = logging.getLogger("pseudocron")
 
 
 F = TypeVar("F", bound="Callable[..., None]")

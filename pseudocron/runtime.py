@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import socket
 from collections import Counter
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pseudocron.errors import BackendError, ConfigError, PseudoCronError
 from pseudocron.host import spawn
+from pseudocron.log import logger
 from pseudocron.runner import Runner, Started
 from pseudocron.scheduler import READ_AGAIN, NoLook, Scheduler, Visit
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from pseudocron.config.source import Source
     from pseudocron.crons import Crons
     from pseudocron.host import Host
-
-logger = logging.getLogger("pseudocron")
 
 COMPLAIN_AGAIN = 60.0
 """Seconds between two log lines about the same trouble."""

@@ -12,7 +12,7 @@ import pseudocron
 ROOT = Path(pseudocron.__file__).parent
 
 FLOORS = (
-    ("errors", "host", "context", "targets", "schedule", "lockfile", "capture", "answer"),
+    ("errors", "log", "host", "context", "targets", "schedule", "lockfile", "capture", "answer"),
     ("backends.base", "backends.jobs", "backends.records", "backends.rules", "backends.job_rules", "backends.legible"),
     ("backends", "config", "cron", "crons", "jobs", "executors", "hooks", "instrumentation"),
     ("runner", "hooks.happenings", "hooks.telling"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -14,12 +13,11 @@ from pseudocron.backends.records import Outcome, Refusal
 from pseudocron.cli.shared import FAILED, crons_option, fail, log, name_argument, perform
 from pseudocron.errors import show
 from pseudocron.hooks.telling import PATIENCE
+from pseudocron.log import logger
 from pseudocron.watch import watch
 
 if TYPE_CHECKING:
     from pseudocron.backends.records import Result
-
-logger = logging.getLogger("pseudocron")
 
 EXIT = {Outcome.SUCCEEDED: 0, Outcome.FAILED: FAILED, Outcome.TIMED_OUT: 3, Outcome.INTERRUPTED: 5}
 OVERLAP = 4

@@ -19,11 +19,10 @@ from click.shell_completion import CompletionItem
 
 from pseudocron.config.source import open_source
 from pseudocron.errors import PseudoCronError
+from pseudocron.log import logger
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
-
-logger = logging.getLogger("pseudocron")
 
 T = TypeVar("T")
 

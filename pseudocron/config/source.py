@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from pseudocron.config.files import read_file, signature
 from pseudocron.crons import Crons
 from pseudocron.errors import ConfigError, PseudoCronError, TargetError, show
+from pseudocron.log import logger
 from pseudocron.targets import is_path, load
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from pseudocron.config.files import Signature
     from pseudocron.config.settings import Settings
-
-logger = logging.getLogger("pseudocron")
 
 _KINDS = "must be a path (.py or .toml), an import string 'package.module:crons', a mapping or a Crons"
 
@@ -102,7 +100,7 @@ class FileSource(Source):
             after = _checked(self._read())
         except PseudoCronError as error:
             if str(error) != self.error:
-                logger.error("%s (the last good configuration stays)", error)  # noqa: TRY400 - one line, by design
+                logger.error("%s (the last good configuration stays)", error)
             self.error = str(error)
             return before
         self.error = None

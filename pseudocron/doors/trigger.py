@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from hashlib import sha256
 from hmac import compare_digest
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from pseudocron.doors.limiter import Limiter
 from pseudocron.doors.replies import not_found, reply
 from pseudocron.errors import ConfigError, show
 from pseudocron.lifespan import Lifespan
+from pseudocron.log import logger
 from pseudocron.watch import watch
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from pseudocron.config.values import Check
     from pseudocron.doors.calls import Called
-
-logger = logging.getLogger("pseudocron")
 
 SHORTEST = 16
 """Characters that a token has at least."""

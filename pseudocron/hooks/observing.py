@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from math import inf
 from typing import TYPE_CHECKING
 
 from pseudocron.backends.jobs import JobState
 from pseudocron.errors import PseudoCronError
+from pseudocron.log import logger
 
 if TYPE_CHECKING:
     from pseudocron.backends.base import Backend
     from pseudocron.crons import Crons
     from pseudocron.hooks import Hooks
     from pseudocron.host import Host
-
-logger = logging.getLogger("pseudocron")
 
 COUNT_AGAIN = 15.0
 """Seconds between two counts: as often as metrics are usually collected."""

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from typing import TYPE_CHECKING
 
 from pseudocron.backends.records import Outcome
 from pseudocron.context import CurrentRun
 from pseudocron.executors import Call, execute
+from pseudocron.log import logger
 from pseudocron.targets import Function
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
     from pseudocron.hooks import Event, Happening, Hook, Hooks
-
-logger = logging.getLogger("pseudocron")
 
 PATIENCE = 10.0
 """Seconds that a hook has for one event; then it is cancelled, or, in its thread, left alone."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from http.client import HTTPException
 from typing import TYPE_CHECKING
@@ -11,11 +10,10 @@ from urllib.request import Request, urlopen
 
 from pseudocron.errors import cause
 from pseudocron.hooks.events import Happening
+from pseudocron.log import logger
 
 if TYPE_CHECKING:
     from pseudocron.hooks.events import Event
-
-logger = logging.getLogger("pseudocron")
 
 TIMEOUT = 5.0
 """Seconds that a ping may take."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,6 +15,7 @@ from pseudocron.backends import connect
 from pseudocron.errors import EventLoopError
 from pseudocron.host import Host
 from pseudocron.jobs.carrying import bare
+from pseudocron.log import logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Listener = "Callable[[datetime], None]"
-
-logger = logging.getLogger("pseudocron")
 
 _held: set[asyncio.Task[Any]] = set()  # an event loop holds its tasks only weakly
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from dataclasses import dataclass
 from operator import attrgetter, itemgetter
@@ -13,6 +12,7 @@ from pseudocron.backends.records import Claim, Proposal, Reason, Refusal
 from pseudocron.hooks import Happening
 from pseudocron.hooks.happenings import of_lost_run, of_refusal, of_skip
 from pseudocron.hooks.telling import Post
+from pseudocron.log import logger
 from pseudocron.runner.advice import Adviser
 from pseudocron.runner.due import Absence
 from pseudocron.runner.hints import Hints
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from pseudocron.host import Host
     from pseudocron.runner.due import Due
     from pseudocron.runner.job_runs import LookedForJobs, StartedJob
-
-logger = logging.getLogger("pseudocron")
 
 
 @dataclass(frozen=True, slots=True)

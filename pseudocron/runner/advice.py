@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 from math import inf
 from shlex import quote
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from pseudocron.errors import show
+from pseudocron.log import logger
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from pseudocron.backends.base import Backend
     from pseudocron.host import Host
-
-logger = logging.getLogger("pseudocron")
 
 ASK_AGAIN = 60.0
 """Seconds between two questions: what there is to say changes rarely, and to ask costs a look a few transactions."""

@@ -20,6 +20,7 @@ from pseudocron.hooks import Happening
 from pseudocron.hooks.happenings import kinds_of_lost, of_ended_job, of_job, of_lost_job
 from pseudocron.jobs.carrying import parted
 from pseudocron.jobs.tasks import Retry
+from pseudocron.log import logger
 from pseudocron.runner.leases import Keeper
 from pseudocron.runner.pool import RECORD_WITHIN, Kind
 from pseudocron.runner.recording import Clerk
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
     from pseudocron.host import Host
     from pseudocron.jobs.tasks import Task
     from pseudocron.runner.pool import Pool
-
-logger = logging.getLogger("pseudocron")
 
 
 _FOR_A_WEEK = (JobState.SUCCEEDED, JobState.CANCELLED, JobState.REPLACED, JobState.EXPIRED)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pseudocron.errors import PseudoCronError
 from pseudocron.host import Pulse
+from pseudocron.log import logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
-
-logger = logging.getLogger("pseudocron")
 
 C = TypeVar("C")
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from pseudocron.errors import PseudoCronError
+from pseudocron.log import logger
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from pseudocron.backends.jobs import JobClaim, JobEnd, JobState
     from pseudocron.host import Host
     from pseudocron.runner.pool import Pool
-
-logger = logging.getLogger("pseudocron")
 
 T = TypeVar("T")
 

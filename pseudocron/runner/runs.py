@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextlib import suppress
 from datetime import timedelta
 from itertools import count
@@ -16,6 +15,7 @@ from pseudocron.errors import PseudoCronError
 from pseudocron.executors import Call, Ended, execute
 from pseudocron.hooks import Happening
 from pseudocron.hooks.happenings import of_run
+from pseudocron.log import logger
 from pseudocron.runner.leases import Keeper
 from pseudocron.runner.pool import RECORD_WITHIN, Kind
 from pseudocron.runner.recording import at_last
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from pseudocron.hooks.telling import Post
     from pseudocron.host import Host
     from pseudocron.runner.pool import Pool
-
-logger = logging.getLogger("pseudocron")
 
 RETRY_FIRST = 1.0
 RETRY_CAP = 300.0

@@ -1,0 +1,48 @@
+"""What our logger promises: it tells where a line comes from, and no handler can harm whoever logs."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pseudocron.log import logger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Raising(logging.Handler):
+    """A handler of the application, at its first line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        raise OSError(f"no space left for {record.msg}")
+
+
+@pytest.fixture
+def raising() -> Iterator[None]:
+    handler = Raising()
+    logging.getLogger("pseudocron").addHandler(handler)
+    yield
+    logging.getLogger("pseudocron").removeHandler(handler)
+
+
+@pytest.mark.usefixtures("raising")
+@pytest.mark.parametrize("level", ["debug", "info", "warning", "error", "exception"])
+def test_a_handler_that_raises_harms_nobody(
+    level: str, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="pseudocron")
+    getattr(logger, level)("a line about %s", "something")
+    assert "no space left" in capsys.readouterr().err
+
+
+def test_a_line_tells_the_place_that_logged_it(caplog: pytest.LogCaptureFixture) -> None:
+    logger.error("a line about %s", "something")
+    (record,) = caplog.records
+    assert (record.name, record.filename, record.getMessage()) == (
+        "pseudocron",
+        "test_log.py",
+        "a line about something",
+    )
