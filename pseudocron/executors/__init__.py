@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-import threading
-from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pseudocron.backends.records import Outcome, Result
 from pseudocron.capture import timed_out, trace
 from pseudocron.context import running
 from pseudocron.errors import TargetError
+from pseudocron.executors.ended import CutOff as CutOff
+from pseudocron.executors.ended import Ended as Ended
+from pseudocron.executors.ended import Lingering as Lingering
 from pseudocron.executors.processes import Child, command
 from pseudocron.executors.surrounding import inside, inside_async
+from pseudocron.executors.work import Done, Work, cancel, in_thread, settled_async, wait, work_of
 from pseudocron.host import hop
 from pseudocron.targets import Script
 
@@ -29,8 +31,6 @@ if TYPE_CHECKING:
 
 _TIMEOUT_GRACE = 5.0  # seconds that a coroutine has to end when it is cancelled at its timeout
 _CANCEL_GRACE = 2.0  # seconds that a run has to end when it is cancelled: a drain can't wait long
-
-_held: set[asyncio.Future[Any]] = set()  # an event loop holds its tasks only weakly
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,28 +54,6 @@ class Call:
     arounds: Sequence[Around] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
-    """The end of a run.
-
-    `lingering` is given where a run is over but its code is not (a thread can't be killed, a coroutine may
-    resist its cancellation), and is done when the code has ended as well. `raised` is what it raised, where that
-    is known: not of a child process.
-    """
-
-    result: Result
-    lingering: asyncio.Future[None] | None = None
-    raised: BaseException | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Done:
-    """What a piece of user's code returned or raised."""
-
-    value: Any = None
-    error: BaseException | None = None
-
-
 class _ChildError(Exception):
     """A child process did not succeed."""
 
@@ -85,19 +63,26 @@ class _ChildError(Exception):
 
 
 _SUCCEEDED = Ended(result=Result(outcome=Outcome.SUCCEEDED))
+_LATE = Done()  # of what has not come to its end in time
 
 
 async def execute(call: Call, run: CurrentRun) -> Ended:
-    """Run a call to its end, its timeout or its cancellation; raises nothing but `CancelledError`.
+    """Run a call to its end, its timeout or its cancellation.
 
     A coroutine function runs on this event loop, another callable in a daemon thread of its own (an awaitable
     that it returns is then awaited on the loop), both with their own copy of the context variables; a script,
     or with `process` any callable, in a child process.
     What they raise is a failure, `SystemExit` included. On cancellation a coroutine is cancelled or a process
     killed, and waited for a little; a thread is left alone.
+
+    Raises:
+        CutOff: The run was cancelled; says what continues. Nothing else is raised.
     """
+    execution = _Execution(call, run)
     try:
-        return await _Execution(call, run).end()
+        return await execution.end()
+    except asyncio.CancelledError as error:
+        raise CutOff(execution.lingering()) from error
     except TargetError as error:
         return Ended(result=Result(outcome=Outcome.FAILED, error=str(error)))
     except Exception as error:  # noqa: BLE001 - such as no further thread to be had: this run's own failure
@@ -114,17 +99,24 @@ class _Execution:
         self._context.run(running.set, run)
         self._loop = asyncio.get_running_loop()
         self._deadline = None if call.timeout is None else self._loop.time() + call.timeout
+        self._works: list[Work] = []
+        self._unstoppable: asyncio.Future[Done] | None = None
 
     async def end(self) -> Ended:
         target = self._call.target
         if isinstance(target, Script) or self._call.process:
-            return await self._about_child()
+            return await self._in_child_inside()
         work = functools.partial(target.call, *self._call.args, **self._call.kwargs)
         if self._call.arounds:
-            return await self._surrounded(target, work)
+            return await self._inside(target, work)
         return await (self._on_loop(work) if inspect.iscoroutinefunction(target.call) else self._in_thread(work))
 
-    async def _surrounded(self, target: Function, work: Callable[[], Any]) -> Ended:
+    def lingering(self) -> Lingering | None:
+        """Return what has been started and has not ended."""
+        left = [work for work in self._works if not work.future.done()]
+        return Lingering(left) if left else None
+
+    async def _inside(self, target: Function, work: Callable[[], Any]) -> Ended:
         arounds = self._call.arounds
         if target.is_async:
             return await self._on_loop(inside_async(arounds, work))
@@ -136,7 +128,7 @@ class _Execution:
 
     async def _thread_to_its_end(self, work: Callable[[], Any]) -> Any:
         """What the thread returns or raises; a cancellation waits for it, as what is about it must outlast it."""
-        thread = self._thread(functools.partial(copy_context().run, work))
+        thread = self._unstoppable = self._thread(functools.partial(copy_context().run, work))
         cancelled: asyncio.CancelledError | None = None
         while not thread.done():
             try:
@@ -148,14 +140,20 @@ class _Execution:
             raise raised
         return await done.value if inspect.isawaitable(done.value) else done.value
 
-    async def _about_child(self) -> Ended:
+    async def _in_child_inside(self) -> Ended:
         arounds = [around for around in self._call.arounds if around.children]
         if not arounds:
             return await self._in_child()
-        try:
-            return await self._context.run(asyncio.create_task, inside_async(arounds, self._in_child_or_raise)())
-        except _ChildError as error:
-            return error.ended
+        done = await self._awaited(inside_async(arounds, self._in_child_or_raise), None)
+        match done.error:
+            case None:
+                return cast("Ended", done.value)
+            case _ChildError(ended=ended):
+                return ended
+            case Exception():
+                raise done.error
+            case _:
+                return await _ended(done.error)
 
     async def _in_child_or_raise(self) -> Ended:
         """The same, but what is about it is to see a failure as it sees one of a function."""
@@ -188,57 +186,47 @@ class _Execution:
             if not thread.done():
                 thread.add_done_callback(_close_unawaited)
         if not thread.done():
-            return self._timed_out(thread)
+            return self._timed_out()
         done = thread.result()
         if inspect.isawaitable(done.value):
             return await self._on_loop(lambda: done.value)
         return await _ended(done.error)
 
     async def _on_loop(self, work: Callable[[], Awaitable[Any]]) -> Ended:
+        done = await self._awaited(work, self._left())
+        return self._timed_out() if done is _LATE else await _ended(done.error)
+
+    async def _awaited(self, work: Callable[[], Awaitable[Any]], seconds: float | None) -> Done:
+        """Await it in a task of its own; `_LATE` if that takes longer."""
         # Created inside of the context, the task copies it; not every task factory can be given one.
-        task = self._context.run(asyncio.create_task, _done(work))
+        task = self._context.run(asyncio.create_task, settled_async(work))
+        self._works.append(work_of(task))
         try:
-            await _wait(task, self._left())
+            await wait(task, seconds)
         except asyncio.CancelledError:
-            await _cancel(task, _CANCEL_GRACE)
+            await self._cancel(task, _CANCEL_GRACE)
             raise
         if task.done():
-            return await _ended(asyncio.CancelledError() if task.cancelled() else task.result().error)
-        await _cancel(task, _TIMEOUT_GRACE)
-        return self._timed_out(task)
+            return Done(error=asyncio.CancelledError()) if task.cancelled() else task.result()
+        await self._cancel(task, _TIMEOUT_GRACE)
+        return _LATE
 
-    def _thread(self, work: Callable[[], Any]) -> asyncio.Future[_Done]:
-        future: asyncio.Future[_Done] = self._loop.create_future()
+    async def _cancel(self, task: asyncio.Task[Done], grace: float) -> None:
+        # A thread does not end the sooner for being waited for, nor does what is about it.
+        in_vain = self._unstoppable is not None and not self._unstoppable.done()
+        await cancel(task, 0 if in_vain else grace)
 
-        def run() -> None:
-            done = _attempt(work)
-            with suppress(RuntimeError):  # the loop is closed, nobody waits any more
-                self._loop.call_soon_threadsafe(future.set_result, done)
-
-        threading.Thread(target=run, name=f"pseudocron {self._run.name}", daemon=True).start()
-        return future
+    def _thread(self, work: Callable[[], Any]) -> asyncio.Future[Done]:
+        thread = in_thread(work, name=f"pseudocron {self._run.name}")
+        self._works.append(thread)
+        return thread.future
 
     def _left(self) -> float | None:
         return None if self._deadline is None else max(0.0, self._deadline - self._loop.time())
 
-    def _timed_out(self, work: asyncio.Future[Any]) -> Ended:
+    def _timed_out(self) -> Ended:
         result = Result(outcome=Outcome.TIMED_OUT, error=timed_out(self._call.timeout))
-        return Ended(result=result, lingering=None if work.done() else _lingering(work))
-
-
-async def _done(work: Callable[[], Awaitable[Any]]) -> _Done:
-    # A task that ends with SystemExit or KeyboardInterrupt would stop the event loop, and with it the server.
-    try:
-        return _Done(await work())
-    except BaseException as error:  # noqa: BLE001 - whatever it raises is its own failure
-        return _Done(error=error)
-
-
-def _attempt(work: Callable[[], Any]) -> _Done:
-    try:
-        return _Done(work())
-    except BaseException as error:  # noqa: BLE001 - likewise
-        return _Done(error=error)
+        return Ended(result=result, lingering=self.lingering())
 
 
 async def _ended(error: BaseException | None) -> Ended:
@@ -248,47 +236,7 @@ async def _ended(error: BaseException | None) -> Ended:
     return Ended(result=Result(outcome=Outcome.FAILED, error=await hop(trace, error)), raised=error)
 
 
-async def _wait(work: asyncio.Future[Any], seconds: float | None) -> None:
-    """Wait until it is done or the seconds are over: `asyncio.wait` for one, which is half of what a run costs."""
-    waiter = work.get_loop().create_future()
-
-    def wake(_: object = None) -> None:
-        if not waiter.done():
-            waiter.set_result(None)
-
-    timer = None if seconds is None else work.get_loop().call_later(seconds, wake)
-    work.add_done_callback(wake)
-    try:
-        await waiter
-    finally:
-        work.remove_done_callback(wake)
-        if timer:
-            timer.cancel()
-
-
-async def _cancel(task: asyncio.Task[Any], grace: float) -> None:
-    _hold(task)  # it may resist, and then nobody waits for it any more
-    task.cancel()
-    await asyncio.wait({task}, timeout=grace)
-
-
-def _hold(future: asyncio.Future[Any]) -> None:
-    _held.add(future)
-    future.add_done_callback(_held.discard)
-
-
-def _lingering(work: asyncio.Future[Any]) -> asyncio.Future[None]:
-    lingering = work.get_loop().create_future()
-
-    def end(_: object) -> None:
-        if not lingering.done():
-            lingering.set_result(None)
-
-    work.add_done_callback(end)
-    return lingering
-
-
-def _close_unawaited(thread: asyncio.Future[_Done]) -> None:
+def _close_unawaited(thread: asyncio.Future[Done]) -> None:
     value = thread.result().value
     if inspect.iscoroutine(value):
         value.close()

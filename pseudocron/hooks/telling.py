@@ -126,7 +126,7 @@ class _Line:
         if ended.result.outcome is not Outcome.SUCCEEDED:
             logger.error("hook %s: %s of %s:\n%s", self._hook.name, event.kind, event.name, ended.result.error)
         if ended.lingering is not None:
-            self._stuck = ended.lingering
+            self._stuck = ended.lingering.future
             self._lost += len(self._waiting)
             self._waiting.clear()
 

@@ -200,7 +200,7 @@ class JobRuns:
         ended = await self._pool.execute(self._attempt(task, claim))
         if ended is not None and ended.lingering is not None:
             logger.warning("%s: still running after its timeout; a thread can't be stopped", task.name)
-            await asyncio.wait([ended.lingering])
+            await asyncio.wait([ended.lingering.future])
         end = self._verdict(task, claim, ended)
         self.keeper.end(claim)
         state = await self._record(claim, end, within=None if ended else RECORD_WITHIN)

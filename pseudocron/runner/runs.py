@@ -90,7 +90,7 @@ class Runs:
         if ended.lingering is None:
             self.keeper.drop(claim)
         else:
-            self._pool.leave_behind(self._linger(claim, ended.lingering))
+            self._pool.leave_behind(self._linger(claim, ended.lingering.future))
         return ended.result
 
     async def _attempts(self, cron: Cron, claim: Claim) -> Ended:

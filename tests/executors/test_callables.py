@@ -18,6 +18,7 @@ from pseudocron.backends.records import Outcome, Result
 from pseudocron.capture import LIMIT
 from pseudocron.context import current_run, running
 from pseudocron.executors import execute
+from pseudocron.executors.work import held
 
 colour: ContextVar[str] = ContextVar("colour", default="none")
 SUCCEEDED = Result(outcome=Outcome.SUCCEEDED)
@@ -205,10 +206,10 @@ def test_a_coroutine_that_resists_its_timeout_lingers_until_it_ends(monkeypatch:
         end = await execute(call(resist, timeout=0.05), RUN)
         assert end.result.outcome is Outcome.TIMED_OUT
         assert end.lingering
-        assert not end.lingering.done()
+        assert not end.lingering.future.done()
         gc.collect()
         let_go.set()
-        await asyncio.wait_for(end.lingering, 5)
+        await asyncio.wait_for(end.lingering.future, 5)
 
     asyncio.run(main(), debug=True)
 
@@ -219,9 +220,9 @@ def test_a_thread_is_timed_out_at_once_and_lingers_until_it_returns() -> None:
         end = await execute(call(let_go.wait, timeout=0.05), RUN)
         assert end.result == Result(outcome=Outcome.TIMED_OUT, error="timed out after 0.05 s")
         assert end.lingering
-        assert not end.lingering.done()
+        assert not end.lingering.future.done()
         let_go.set()
-        await asyncio.wait_for(end.lingering, 5)
+        await asyncio.wait_for(end.lingering.future, 5)
 
     asyncio.run(main(), debug=True)
 
@@ -244,7 +245,7 @@ def test_what_lingers_is_not_collected_while_nobody_else_holds_it(monkeypatch: p
         gc.collect()
         seen[0]().set_result(None)
         assert end.lingering
-        await asyncio.wait_for(end.lingering, 5)
+        await asyncio.wait_for(end.lingering.future, 5)
 
     asyncio.run(main())
     assert seen[1:] == ["ended"]
@@ -258,7 +259,7 @@ def test_what_lingers_may_be_given_up() -> None:
         let_go = threading.Event()
         end = await execute(call(let_go.wait, timeout=0), RUN)
         assert end.lingering
-        end.lingering.cancel()
+        end.lingering.future.cancel()
         let_go.set()
         await until(lambda: not named_threads())
         await asyncio.sleep(0.01)
@@ -278,7 +279,7 @@ def test_a_coroutine_that_comes_too_late_from_a_thread_is_closed() -> None:
         end = await execute(call(late, timeout=0.05), RUN)
         let_go.set()
         assert end.lingering
-        await asyncio.wait_for(end.lingering, 5)
+        await asyncio.wait_for(end.lingering.future, 5)
         gc.collect()
 
     asyncio.run(main(), debug=True)
@@ -367,7 +368,7 @@ def test_a_run_leaves_no_task_behind() -> None:
         for function in (coroutine, print, plain):
             await execute(call(function), RUN)
         assert asyncio.all_tasks() == {asyncio.current_task()}
-        assert not executors._held
+        assert not held
 
     asyncio.run(main(), debug=True)
 
