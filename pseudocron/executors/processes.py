@@ -85,22 +85,28 @@ class Child:
 
     def hang_up(self) -> None:
         """Let it be killed, with its whole process group, within a second; from any thread, at any time."""
-        with self._lock:
-            self._hung_up = True
-            if self._lifeline:
-                _lifelines.discard(self._lifeline)
-                self._lifeline.close()
+        self._hung_up = True
+        # Never waited for, as the event loop calls this: a thread that has the lock hangs up when it releases it.
+        if self._lock.acquire(blocking=False):
+            try:
+                self._close()
+            finally:
+                self._lock.release()
+
+    def _close(self) -> None:
+        if self._lifeline:
+            _lifelines.discard(self._lifeline)
+            self._lifeline.close()
 
     def _pick_up(self, lifeline: IO[bytes], spec: bytes) -> None:
         with self._lock:
             self._lifeline = lifeline
-            if self._hung_up:
-                lifeline.close()
-                return
             _lifelines.add(lifeline)
             with suppress(BrokenPipeError):  # the supervisor is gone; what it said tells why
-                while spec:
+                while spec and not self._hung_up:
                     spec = spec[lifeline.write(spec) :]
+        if self._hung_up:
+            self.hang_up()
 
     def _spec(self, command: Command) -> bytes:
         environ = {**os.environ, "PYTHONUNBUFFERED": "1", **self._environ}

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from executors.executing import RUN, call, is_gone, until, wait_until
+from executors.executing import RUN, call, is_gone, kill, until, wait_until
 from executors.test_processes import outlives, pids
 from pseudocron import executors
-from pseudocron.executors import CutOff, Lingering, execute
+from pseudocron.executors import CutOff, Lingering, execute, processes
 from pseudocron.executors.work import held
 from pseudocron.hooks import Around
 
@@ -196,5 +196,26 @@ def test_a_child_whose_supervisor_is_stopped_lingers(write: Write, tmp_path: Pat
         await asyncio.wait_for(lingering.future, 2)
         assert asked_elsewhere(lingering)
         assert all(map(is_gone, pids(told)))
+
+    asyncio.run(main(), debug=True)
+
+
+def test_a_supervisor_that_reads_nothing_never_blocks_the_loop(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deaf = "import os, pathlib, time; pathlib.Path({!r}).write_text(str(os.getpid())); time.sleep(60)"
+    told = tmp_path / "told"
+    monkeypatch.setattr(processes, "_SUPERVISOR", str(write(deaf.format(str(told)))))
+    monkeypatch.setattr(executors, "_CANCEL_GRACE", 0.2)
+
+    def ready() -> bool:
+        return told.exists() and bool(told.read_text())
+
+    async def main() -> None:
+        more_than_a_pipe_holds = "x" * 1_000_000
+        lingering = await cut_off(ready, call("shop:paint", more_than_a_pipe_holds, process=True), within=1)
+        assert lingering
+        kill(int(told.read_text()))
+        await asyncio.wait_for(lingering.future, 1)
 
     asyncio.run(main(), debug=True)
