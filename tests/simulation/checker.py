@@ -11,6 +11,7 @@ from pseudocron.backends.jobs import JobState
 from pseudocron.backends.records import Claim, Outcome
 from simulation.gate import check_gate
 from simulation.history import BEGINNING
+from simulation.rules import Rule, Violation
 from simulation.slots import check_slots
 
 if TYPE_CHECKING:
@@ -20,18 +21,6 @@ if TYPE_CHECKING:
     from simulation.scenario import Application
 
 FINAL = frozenset(JobState) - {JobState.PENDING, JobState.RUNNING}
-
-
-@dataclass(frozen=True, slots=True)
-class Violation:
-    """A promise that was not kept, and where in the history."""
-
-    rule: str
-    what: str
-    number: int = -1
-
-    def __str__(self) -> str:
-        return f"{self.rule}: {self.what}"
 
 
 @dataclass(slots=True)
@@ -57,7 +46,6 @@ class _Job:
     fence: int = 0
     mark: JobState | None = None
     losses: int = 0
-    acknowledged: bool = False
     dropped: bool = False
 
 
@@ -74,7 +62,6 @@ class Checker:
     _runs: dict[str, _Run] = field(default_factory=dict)
     _fences: dict[str, int] = field(default_factory=dict)
     _jobs: dict[str, _Job] = field(default_factory=dict)
-    _began: set[tuple[str, int]] = field(default_factory=set)
     _did: set[tuple[str, int]] = field(default_factory=set)
     _trouble: dict[int, float] = field(default_factory=lambda: defaultdict(lambda: -1e9))
     _latest: datetime = BEGINNING
@@ -87,8 +74,8 @@ class Checker:
             self._latest = max(self._latest, event.clock)  # what has come due stays so if the clock is set back
             if not isinstance(event.got, Exception):
                 getattr(self, f"_on_{event.what}", self._pass)(event)
-        found = (*check_gate(events), *check_slots(events, self.application))
-        return sorted([*self.violations, *(Violation(*one) for one in found)], key=lambda one: one.number)
+        found = (*self.violations, *check_gate(events), *check_slots(events, self.application))
+        return sorted(found, key=lambda one: one.number)
 
     def _pass(self, event: Event) -> None:
         """Nothing follows from it, but for what goes wrong in its process."""
@@ -101,7 +88,7 @@ class Checker:
     def _on_store_clock(self, event: Event) -> None:
         self._trouble[-1] = event.at
 
-    def _must(self, kept: object, rule: str, what: object) -> None:
+    def _must(self, kept: object, rule: Rule, what: object) -> None:
         if not kept:
             self.violations.append(Violation(rule, str(what), self._number))
 
@@ -113,11 +100,11 @@ class Checker:
             return
         claim = event.got
         cron = next(cron for cron in self.application.crons if cron.name == claim.name)
-        self._must(claim.slot <= event.clock, "no slot before its time", claim)
-        self._must(claim.fence > self._fences.get(claim.name, 0), "fences grow", claim)
+        self._must(claim.slot <= event.clock, Rule.SLOT_NOT_EARLY, claim)
+        self._must(claim.fence > self._fences.get(claim.name, 0), Rule.FENCES_GROW, claim)
         self._fences[claim.name] = max(claim.fence, self._fences.get(claim.name, 0))
         living = sum(not run.ended for run in self._runs.values() if run.name == claim.name)
-        self._must(living < cron.options.get("max_instances", 1), "at most max_instances living leases", claim)
+        self._must(living < cron.options.get("max_instances", 1), Rule.MAX_INSTANCES, claim)
         until = event.clock + timedelta(seconds=proposal.lease)
         self._runs[claim.run_id] = _Run(claim.name, claim.fence, event.who, until, event.at)
 
@@ -132,17 +119,17 @@ class Checker:
         for claim in claims:
             run = self._runs.get(_identity(claim, identity))
             if getattr(claim, identity) in event.got and run:
-                self._must(not run.ended, "no lease that is over is renewed", claim)
+                self._must(not run.ended, Rule.LEASE_OVER, claim)
                 run.until, run.since = event.clock + timedelta(seconds=lease), event.at
 
     def _on_finish(self, event: Event) -> None:
         claim, result = event.given[:2]
         run = self._runs.get(claim.run_id)
         if event.got and run:
-            self._must(not run.ended, "no late holder writes", claim)
+            self._must(not run.ended, Rule.NO_LATE_HOLDER, claim)
             self._must(
                 result.outcome is not Outcome.SUCCEEDED or (claim.run_id, claim.fence) in self._did,
-                "what succeeded was done",
+                Rule.DONE,
                 claim,
             )
             run.ended = True
@@ -155,9 +142,9 @@ class Checker:
             self._lost(event, self._runs[lost.run_id], lost.run_id)
 
     def _lost(self, event: Event, run: _Run, what: str) -> None:
-        self._must(run.until <= event.clock, "no lease ends before its time", what)
+        self._must(run.until <= event.clock, Rule.LEASE_IN_FULL, what)
         healthy = max(self._trouble[run.who], self._trouble[-1]) < run.since
-        self._must(not healthy, "whoever is well keeps its lease", what)
+        self._must(not healthy, Rule.LEASE_KEPT, what)
         run.ended = True
 
     # Jobs
@@ -187,33 +174,31 @@ class Checker:
         found = [self._jobs[job_id]] if job_id in self._jobs else list(self._with(task or "", key))
         pending = [job for job in found if job.state is JobState.PENDING]
         may_be_over = any(job.expires and job.expires < self._latest for job in pending)
-        self._must(event.got is bool(pending) or may_be_over, "cancel tells whether it was pending", event)
+        self._must(event.got is bool(pending) or may_be_over, Rule.CANCEL_ANSWERS, event)
         for job in found:
             self._drop(job, JobState.CANCELLED)
 
     def _on_deferred(self, event: Event) -> None:
         (job_id,) = event.given
-        self._must(job_id in self._jobs, "what is acknowledged is stored", job_id)
-        if job_id in self._jobs:
-            self._jobs[job_id].acknowledged = True
+        self._must(job_id in self._jobs, Rule.JOB_STORED, job_id)
 
     def _on_claim_jobs(self, event: Event) -> None:
         lease = event.given[-1]
         for claim in event.got:
             job = self._jobs[claim.job_id]
-            self._must(job.state is JobState.PENDING, "one living claim of a job", claim)
-            self._must(not job.dropped, "what is cancelled or replaced is not started", claim)
-            self._must(claim.fence > job.fence, "fences grow", claim)
-            self._must(claim.due <= self._latest, "no job before its time", claim)
+            self._must(job.state is JobState.PENDING or job.dropped, Rule.JOB_ONCE, claim)
+            self._must(not job.dropped, Rule.NOT_WANTED, claim)
+            self._must(claim.fence > job.fence, Rule.FENCES_GROW, claim)
+            self._must(claim.due <= self._latest, Rule.JOB_NOT_EARLY, claim)
             beside = [other for other in self._with(job.task, job.key) if other.state is JobState.RUNNING]
-            self._must(not beside, "one running job of a key", claim)
+            self._must(not beside, Rule.ONE_OF_A_KEY, claim)
             job.state, job.fence = JobState.RUNNING, claim.fence
             until = event.clock + timedelta(seconds=lease)
             self._runs[_identity(claim, "job_id")] = _Run(claim.task, claim.fence, event.who, until, event.at)
         for spec in self.application.jobs:
             running = sum(job.state is JobState.RUNNING for job in self._jobs.values() if job.task == spec.name)
             most = spec.options.get("max_instances")
-            self._must(most is None or running <= most, "at most max_instances living leases", spec.name)
+            self._must(most is None or running <= most, Rule.MAX_INSTANCES, spec.name)
 
     def _on_finish_jobs(self, event: Event) -> None:
         (ends,) = event.given
@@ -221,14 +206,14 @@ class Checker:
             if state is None:
                 continue
             job, run = self._jobs[claim.job_id], self._runs[_identity(claim, "job_id")]
-            self._must(job.state is JobState.RUNNING and job.fence == claim.fence, "no late holder writes", claim)
+            self._must(job.state is JobState.RUNNING and job.fence == claim.fence, Rule.NO_LATE_HOLDER, claim)
             wanted = job.mark if job.mark and end.state is not JobState.SUCCEEDED else end.state
-            self._must(state is wanted, "a job ends as it was said", (claim, state))
+            self._must(state is wanted, Rule.ENDS_AS_SAID, (claim, state))
             did = (claim.job_id, claim.fence) in self._did
-            self._must(state is not JobState.SUCCEEDED or did, "what succeeded was done", claim)
+            self._must(state is not JobState.SUCCEEDED or did, Rule.DONE, claim)
             spec = next(spec for spec in self.application.jobs if spec.name == job.task)
             tries = claim.attempt > spec.options["retries"]
-            self._must(state is not JobState.FAILED or tries, "failed after its retries", claim)
+            self._must(state is not JobState.FAILED or tries, Rule.RETRIED, claim)
             job.state, run.ended = state, True
 
     def _on_reap_jobs(self, event: Event) -> None:
@@ -237,7 +222,7 @@ class Checker:
             self._lost(event, run, lost.job_id)
             job.losses += 1
             wanted = job.mark or (JobState.FAILED if job.losses >= 3 else JobState.PENDING)
-            self._must(lost.state is wanted, "a lost job comes back", lost)
+            self._must(lost.state is wanted, Rule.COMES_BACK, lost)
             job.state = lost.state
 
     # Code
@@ -245,29 +230,31 @@ class Checker:
     def _on_began(self, event: Event) -> None:
         name, identity, fence = event.given
         run = self._runs.get(identity) or self._runs.get(f"{identity}/{fence}")
-        self._must(run and run.name == name, "what runs was claimed", event)
-        self._began.add((identity, fence))
+        self._must(run and run.name == name, Rule.CLAIMED, event)
 
     def _on_did(self, event: Event) -> None:
         self._did.add(event.given[1:])
 
+    def _on_uncaught(self, event: Event) -> None:
+        self._must(not event.got, Rule.CAUGHT, event.got)
+
     # The end
 
     def _on_settled(self, event: Event) -> None:
-        self._must(event.got, "all comes to its end when nothing goes wrong any more", "jobs are left")
+        self._must(event.got, Rule.ALL_ENDS, "jobs are left")
         patience = timedelta(seconds=self.application.cron_max_time + 5)
         for identity, run in self._runs.items():
-            self._must(run.ended or run.until + patience > event.clock, "a lease that is over is ended", identity)
+            self._must(run.ended or run.until + patience > event.clock, Rule.LEASE_ENDED, identity)
 
     def _on_left(self, event: Event) -> None:
         """What the store has of each job in the end."""
         stored: dict[str, JobState] = dict(event.got)
         for job_id, job in self._jobs.items():
             state = stored.get(job_id)
-            self._must(state is not None or not job.acknowledged, "no acknowledged job is lost", job_id)
+            self._must(state is not None, Rule.JOB_KEPT, job_id)
             never = job.state in {JobState.PENDING, JobState.REPLACED, JobState.CANCELLED}
             expired = state is JobState.EXPIRED and never and job.expires is not None
-            self._must(state is job.state or expired, "a job is in the state it came to", (job_id, state, job.state))
+            self._must(state in {None, job.state} or expired, Rule.STATE, (job_id, state, job.state))
 
 
 def _identity(claim: Any, identity: str) -> str:

@@ -5,20 +5,22 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from simulation.rules import Rule, Violation
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from simulation.history import Event
 
 
-def check_gate(events: Sequence[Event]) -> Iterator[tuple[str, str, int]]:
+def check_gate(events: Sequence[Event]) -> Iterator[Violation]:
     """Those who entered a gate that was fresh, and those who did not though it was stale."""
     gate: datetime | None = None
     for number, event in enumerate(events):
         if event.what == "enter":
             stale = _left(gate, event.clock, event.given[0]) <= timedelta()
             if event.got is not stale:
-                yield "one enters a stale gate, nobody a fresh one", str(event), number
+                yield Violation(Rule.ONE_ENTERS, str(event), number)
             if event.got:
                 gate = event.clock
         elif event.what in {"lower", "defer"} and not isinstance(event.got, Exception):

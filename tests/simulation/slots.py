@@ -1,4 +1,4 @@
-"""The rule of the slots: each is claimed once, or recorded as skipped, up to the last look."""
+"""The rule of the slots: each is claimed once, or recorded as skipped, up to the last poll."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from pseudocron.backends.records import Claim, Reason, Refusal
+from simulation.rules import Rule, Violation
 
 if TYPE_CHECKING:
     from simulation.history import Event
@@ -16,7 +17,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LATE = 5.0
 """Seconds that may pass from a slot until it is dealt with when all is well."""
 
-Found = Iterator[tuple[str, str, int]]
+Found = Iterator[Violation]
 
 
 def check_slots(events: Sequence[Event], application: Application) -> Found:
@@ -55,7 +56,7 @@ def _claimed(event: Event, claimed: dict[int, Claim], skipped: set[int], every: 
     before = claimed.get(place)
     again = before is not None and proposal.recovers == before.run_id and got.attempt == before.attempt + 1
     if before is not None and not again:
-        yield "no slot is claimed twice", f"{before} and {got}", number
+        yield Violation(Rule.SLOT_ONCE, f"{before} and {got}", number)
     claimed[place] = got
 
 
@@ -63,12 +64,12 @@ def _left_out(events: Sequence[Event], cron: Cron, first: int, known: set[int]) 
     name, every = cron.name, cron.every
     unknown = set(range(first + 1, max(known, default=first) + 1)) - known
     if unknown:
-        yield "each slot ran or is recorded", f"{name}: {sorted(unknown)[:5]} of {len(unknown)}", len(events)
+        yield Violation(Rule.SLOT_RECORDED, f"{name}: {sorted(unknown)[:5]} of {len(unknown)}", len(events))
     end = next((event for event in reversed(events) if event.what == "settled"), None)
     latest = _place(end.clock - timedelta(seconds=LATE), every) if end else 0
     # Where each slot has to run, one after the other, they may well be behind.
     if cron.options["coalesce"] and max(known, default=first) < latest - 1:
-        yield "each slot is looked at when all is well", f"{name}: {latest - max(known, default=first)}", len(events)
+        yield Violation(Rule.SLOT_PLANNED, f"{name}: {latest - max(known, default=first)}", len(events))
 
 
 def _place(slot: datetime, every: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from simulation.checker import Checker, Violation
+from simulation.checker import Checker
 from simulation.scenario import MOST, application, scenario
 from simulation.world import simulate
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from simulation.history import History
+    from simulation.rules import Violation
     from simulation.scenario import Scenario
 
 STORY = 40
@@ -54,7 +55,6 @@ def attempt(one: Scenario) -> Tried:
     """Simulate a scenario, and check what happened."""
     outcome = simulate(one)
     found = Checker(application(one)).read(outcome.history)
-    found += [Violation("nothing is left uncaught", trouble) for trouble in outcome.troubles]
     return Tried(one, tuple(found), outcome.history, outcome.seconds)
 
 

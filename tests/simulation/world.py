@@ -29,12 +29,11 @@ STOP_WITHIN = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a scenario: what happened, in how many simulated seconds, and what nobody has caught."""
+    """What came of a scenario: what happened, in how many simulated seconds."""
 
     scenario: Scenario
     history: History
     seconds: float
-    troubles: tuple[str, ...]
 
 
 class World:
@@ -50,7 +49,6 @@ class World:
         self._shared = Store()
         self._stepped = 0.0
         self._born = 0
-        self._troubles: list[str] = []
         chance = scenario.chance("skew")
         self._machines = [
             Machine(lambda: self.agenda.now, off=chance.uniform(-1, 1) * self.application.skew)
@@ -81,7 +79,7 @@ class World:
             self.tell(-1, "settled", (), settled)
             for process in self._processes:
                 self._bury(process)
-        return Outcome(self.scenario, self.history, self.agenda.now, tuple(self._troubles))
+        return Outcome(self.scenario, self.history, self.agenda.now)
 
     def _calm(self) -> None:
         self.is_quiet = True
@@ -117,7 +115,8 @@ class World:
         if process.alive:
             self.tell(process.number, "died")
             process.die()
-            self._troubles += [str(trouble) for trouble in process.loop.troubles]
+            for trouble in process.loop.troubles:
+                self.tell(process.number, "uncaught", (), str(trouble))
 
     def _replace(self, process: Process) -> None:
         """It is gone, and its supervisor starts another."""

@@ -1,0 +1,55 @@
+"""The rules that a history may break, by name, and one that was broken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Rule(StrEnum):
+    """Every rule that a checker of histories can report."""
+
+    # Gate
+    ONE_ENTERS = "one enters a stale gate, nobody a fresh one"
+    # Slots
+    SLOT_NOT_EARLY = "no slot before its time"
+    SLOT_ONCE = "no slot is claimed twice"
+    SLOT_RECORDED = "each slot ran or is recorded"
+    SLOT_PLANNED = "each slot is planned when all is well"
+    # Claims
+    FENCES_GROW = "fences grow"
+    MAX_INSTANCES = "at most max_instances living leases"
+    NO_LATE_HOLDER = "no late holder writes"
+    LEASE_IN_FULL = "no lease ends before its time"
+    LEASE_KEPT = "no healthy process loses a lease"
+    LEASE_OVER = "no lease that is over is renewed"
+    LEASE_ENDED = "a lease that is over is ended"
+    CLAIMED = "what runs was claimed"
+    DONE = "what succeeded was done"
+    # Jobs
+    JOB_NOT_EARLY = "no job before its time"
+    JOB_STORED = "what is acknowledged is stored"
+    JOB_KEPT = "no stored job is lost"
+    JOB_ONCE = "one living claim of a job"
+    ONE_OF_A_KEY = "one running job of a key"
+    NOT_WANTED = "what is cancelled or replaced is not started"
+    CANCEL_ANSWERS = "cancel tells whether it was pending"
+    ENDS_AS_SAID = "a job ends as it was said"
+    RETRIED = "failed after its retries"
+    COMES_BACK = "a lost job comes back"
+    STATE = "a job is in the state it came to"
+    ALL_ENDS = "all comes to its end when nothing goes wrong any more"
+    # Code
+    CAUGHT = "nothing is left uncaught"
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A rule that was broken, how, and by which event of the history."""
+
+    rule: Rule
+    what: str
+    number: int = -1
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.what}"
