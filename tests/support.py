@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pseudocron.host import Host, hop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, MutableMapping
+    from collections.abc import Callable, Iterator, MutableMapping
     from pathlib import Path
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -33,6 +34,15 @@ async def until(condition: Callable[[], object], seconds: float = 20) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - any condition will do, not only an event
             await asyncio.sleep(0.002)
+
+
+@contextmanager
+def took(least: float, most: float) -> Iterator[None]:
+    """Fail if what is inside takes fewer or more seconds, by the clock of the running event loop."""
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    yield
+    assert least <= round(clock() - began, 3) <= most
 
 
 @dataclass
