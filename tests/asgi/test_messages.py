@@ -68,6 +68,7 @@ HTTP: dict[str, tuple[ASGIApp, dict[str, Any]]] = {
     "a stream": (says(START, PART, PART, PART, BODY), {}),
     "trailers": (says(TRAILED, PART, BODY, TRAILER, LAST_TRAILER), {}),
     "trailers that never come": (says(TRAILED, BODY), {}),
+    "trailers behind a path to send": (says(TRAILED, PATH, TRAILER, LAST_TRAILER), {}),
     "a path to send": (says(START, PATH), {}),
     "a file to send, and then a body": (says(START, ZERO_COPY | {"more_body": True}, BODY), {}),
     "a file to send": (says(START, ZERO_COPY), {}),
@@ -160,6 +161,7 @@ UNANSWERED = {
     "a start": says(START),
     "a part": says(START, PART),
     "a body that trailers are to follow": says(TRAILED, BODY),
+    "a path that trailers are to follow": says(TRAILED, PATH),
     "a part of a file": says(START, ZERO_COPY | {"more_body": True}),
     "an open websocket": says(ACCEPT, REPLY),
     "a part of a refusal": says(DENY, DENY_BODY | {"more_body": True}),
@@ -175,7 +177,7 @@ def test_wait_does_not_keep_the_server_from_ending_what_the_application_left_una
     async def main() -> None:
         wrapped = PseudoCronMiddleware(app, crons=crons, wait=3600)
         call = asyncio.create_task(record(wrapped, http()))
-        await until(call.done)
+        await until(call.done, 2)
         await until(lambda: (scheduler := watch(crons).runtime()._scheduler) and scheduler.runner.runs)
 
     asyncio.run(main())
@@ -188,6 +190,8 @@ async def endless() -> None:
 SERVED = {
     "an answer": ((START, PART), BODY),
     "trailers": ((TRAILED, BODY, TRAILER), LAST_TRAILER),
+    "trailers behind a path": ((TRAILED, PATH, TRAILER), LAST_TRAILER),
+    "trailers behind a file": ((TRAILED, ZERO_COPY, TRAILER), LAST_TRAILER),
     "a path": ((START,), PATH),
     "a file": ((START, ZERO_COPY | {"more_body": True}), ZERO_COPY),
     "a websocket": ((), ACCEPT),
