@@ -7,7 +7,8 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support import Lifespan, hello, until, visit
+from leaping import leap
+from support import Lifespan, hello, took, until, visit
 
 from asgi.comparing import RECEIVE, record, says
 from pseudocron import Crons, PseudoCronMiddleware, lifespan
@@ -113,21 +114,22 @@ def test_a_lifespan_that_hangs_at_its_end_hangs_as_the_bare_one_and_is_drained_a
     assert events == ["begins", "drained", "hangs"]
 
 
-def test_an_application_that_hangs_when_it_is_to_end_does_not_hold_up_the_one_line_of_a_bad_start(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(lifespan, "END_WITHIN", 0.05)
-
+def test_after_a_bad_start_an_application_that_hangs_has_five_seconds() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send(COMPLETE)
         await asyncio.Event().wait()
 
     wrapped = PseudoCronMiddleware(app, crons={"a": ("nowhere:run", 60)})
-    (started, answered, returned) = asyncio.run(record(wrapped, {"type": "lifespan"}, A_LIFE))
-    assert started == ("received", STARTUP)
-    assert answered[1]["type"] == "lifespan.startup.failed"
-    assert returned == ("returned", None)
+
+    async def main() -> None:
+        with took(5, 5.5):
+            (started, answered, returned) = await record(wrapped, {"type": "lifespan"}, A_LIFE)
+        assert started == ("received", STARTUP)
+        assert answered[1]["type"] == "lifespan.startup.failed"
+        assert returned == ("returned", None)
+
+    leap(main())
 
 
 def test_the_state_of_the_scope_is_the_servers_own_and_nothing_is_put_into_it() -> None:

@@ -293,6 +293,7 @@ def test_of_two_lifespans_on_one_loop_the_last_to_end_drains() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.alone
 def test_a_look_that_hangs_holds_the_shutdown_up_for_no_more_than_a_second(tmp_path: Path) -> None:
     (tmp_path / "crons.py").write_text("crons = {}")
     app = PseudoCronMiddleware(hello, crons=tmp_path / "crons.py")
@@ -307,4 +308,4 @@ def test_a_look_that_hangs_holds_the_shutdown_up_for_no_more_than_a_second(tmp_p
         slow.set()
         return time.monotonic() - began
 
-    assert asyncio.run(main()) < 4
+    assert 0.9 < asyncio.run(main()) < 2

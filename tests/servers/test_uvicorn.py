@@ -89,14 +89,17 @@ def test_sigterm_drains_what_can_end_and_interrupts_what_can_not(tmp_path: Path)
     assert [run.outcome for run in history(tmp_path)] == [Outcome.SUCCEEDED]
 
 
-def test_a_run_that_outlasts_the_drain_is_recorded_as_interrupted(
+@pytest.mark.alone
+def test_sigterm_gives_a_run_its_drain_and_then_records_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PSEUDOCRON_DRAIN", "0.2")
+    monkeypatch.setenv("PSEUDOCRON_DRAIN", "0.5")
     crons = '{"endless": ("jobs:until_told", 3600)}'
     with Server(tmp_path, crons).uvicorn() as server:
         wait_until(lambda: server.notes("endless"))
+        told = time.monotonic()
         server.stop()
+        assert 0.5 <= time.monotonic() - told < 2
     assert [run.outcome for run in history(tmp_path)] == [Outcome.INTERRUPTED]
 
 
