@@ -1,0 +1,152 @@
+"""How late a process starts what is due, in seconds, while requests come or none does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import timedelta
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support import START, Clock, Lifespan, hello, until, visit
+
+from pseudocron import Crons, PseudoCronMiddleware
+from pseudocron.watch import Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytestmark = pytest.mark.alone
+
+
+def with_task(backend: str, **settings: Any) -> tuple[Crons, Any, list[float]]:
+    """Crons with one task, and when its jobs started."""
+    crons, started = Crons(backend=backend, **settings), []
+
+    @crons.task
+    async def work() -> None:
+        started.append(monotonic())
+
+    return crons, work, started
+
+
+async def requests(app: Any, condition: Callable[[], object], seconds: float) -> None:
+    """Send a request every 20 ms until the condition holds."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await visit(app)
+            await asyncio.sleep(0.02)
+
+
+async def requests_for(app: Any, seconds: float) -> None:
+    end = monotonic() + seconds
+    await requests(app, lambda: monotonic() > end, seconds + 1)
+
+
+@pytest.mark.parametrize("store", ["memory:", "file:{}/store"])
+def test_a_job_starts_at_once_in_its_process_without_a_request(store: str, tmp_path: Path) -> None:
+    crons, work, started = with_task(store.format(tmp_path))
+
+    async def main() -> None:
+        app = PseudoCronMiddleware(hello, crons=crons, wait=5)
+        async with Lifespan(app):
+            await visit(app)  # from now on the gate is fresh
+            for _ in range(3):
+                started.clear()
+                await work.defer()
+                deferred = monotonic()
+                await until(lambda: started, 1)
+                assert started[0] - deferred < 0.5
+
+    asyncio.run(main())
+
+
+def test_a_job_of_another_process_starts_within_a_second_of_requests(tmp_path: Path) -> None:
+    crons, _, started = with_task(f"file:{tmp_path}/store")
+    _, work, _ = with_task(f"file:{tmp_path}/store")
+    polls: list[str] = []
+    crons.hooks.on_look(polls.append)
+
+    async def main() -> None:
+        app = PseudoCronMiddleware(hello, crons=crons)
+        async with Lifespan(app):
+            await requests_for(app, 0.5)
+            assert polls.count("looked") == 1, "the gate is fresh now, for a minute"
+            await work.defer()
+            deferred = monotonic()
+            await requests(app, lambda: started, 3)
+            assert started[0] - deferred < 2
+            assert len(polls) <= 4, "a fresh gate is read once a second, and not with each request"
+
+    asyncio.run(main())
+
+
+def test_a_process_that_was_full_starts_what_came_then_within_a_second(tmp_path: Path) -> None:
+    crons, _, started = with_task(f"file:{tmp_path}/store", concurrency=1)
+    _, work, _ = with_task(f"file:{tmp_path}/store")
+    held, go_on = asyncio.Event(), asyncio.Event()
+
+    @crons.every(hours=5)
+    async def hold() -> None:
+        held.set()
+        await go_on.wait()
+
+    async def main() -> None:
+        app = PseudoCronMiddleware(hello, crons=crons)
+        async with Lifespan(app):
+            await requests(app, held.is_set, 2)
+            await requests_for(app, 1.2)  # it has been found to be full
+            await work.defer()
+            go_on.set()
+            free = monotonic()
+            await requests(app, lambda: started, 3)
+            assert started[0] - free < 2
+
+    asyncio.run(main())
+
+
+EDITED = """
+from pathlib import Path
+
+def edited():
+    Path(__file__).with_name("ran").touch()
+
+crons = {"edited": (edited, "5h")}
+"""
+
+
+def test_an_edit_of_the_config_is_read_by_the_next_poll(tmp_path: Path) -> None:
+    path = tmp_path / "crons.py"
+    path.write_text("crons = {'often': ('builtins:int', 0.2)}")
+
+    async def main() -> None:
+        app = PseudoCronMiddleware(hello, crons=path)
+        async with Lifespan(app):
+            await requests_for(app, 0.3)
+            path.write_text(EDITED)
+            edited = monotonic()
+            await requests(app, (tmp_path / "ran").exists, 2)
+            assert monotonic() - edited < 0.8, "a slot every 0.2 s, and a poll with each"
+
+    asyncio.run(main())
+
+
+def test_a_store_that_is_away_is_logged_once_a_minute(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "no folder").touch()
+    clock = Clock()
+    app = PseudoCronMiddleware(hello, crons=Crons(), wait=5)
+    app._watch = Watch(Crons(backend=f"file:{tmp_path}/no folder"), clock.host)
+
+    async def logged(second: float) -> int:
+        """How many lines there are when the clock is there, and ten requests have come."""
+        clock.now = START + timedelta(seconds=second)
+        for _ in range(10):
+            assert (await visit(app))[0]["status"] == 200
+        return sum(record.levelno == logging.ERROR for record in caplog.records)
+
+    async def main() -> None:
+        assert [await logged(second) for second in (0, 1, 59, 61, 119, 122)] == [1, 1, 1, 2, 2, 3]
+
+    asyncio.run(main())
