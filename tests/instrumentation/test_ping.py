@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -11,10 +12,12 @@ from uuid import UUID
 import pytest
 from backends.worlds import STORES
 from runner.world import World
+from support import START
 
 from pseudocron.backends.records import Outcome, Proposal
 from pseudocron.crons import Crons
 from pseudocron.errors import ConfigError
+from pseudocron.hooks import Event, Happening
 from pseudocron.instrumentation import ping
 
 if TYPE_CHECKING:
@@ -133,6 +136,17 @@ def test_a_ping_that_fails_is_logged_without_its_url_and_the_run_is_none_the_wor
     assert line.outcome is Outcome.SUCCEEDED
     assert "fine: the ping of started did not arrive" in caplog.text
     assert "secret-uuid" not in caplog.text
+
+
+def test_a_ping_to_a_silent_server_is_given_up_after_five_seconds(
+    health: Health, caplog: pytest.LogCaptureFixture
+) -> None:
+    health.answers.clear()
+    started = Event(kind=Happening.STARTED, name="fine", is_job=False, slot=START)
+    began = time.monotonic()
+    ping.Ping("fine", health.url)(started)
+    assert 4.9 < time.monotonic() - began < 9
+    assert "fine: the ping of started did not arrive" in caplog.text
 
 
 def test_a_config_file_may_say_where_a_cron_pings(health: Health) -> None:
