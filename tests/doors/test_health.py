@@ -19,7 +19,6 @@ from doors.calling import Answer, ask
 from pseudocron import Crons, PseudoCronMiddleware, cron_status, health
 from pseudocron.backends.memory import Memory
 from pseudocron.backends.records import State
-from pseudocron.doors.vitals import ANSWER_WITHIN
 from pseudocron.runner.due import overdue
 from pseudocron.watch import watch
 
@@ -275,7 +274,7 @@ async def probes_of_a_stopped(server: redis_server.Server, crons: Crons) -> None
     a_second_later(crons)
     before = time.monotonic()
     answers = await asyncio.gather(*(ask(app, "GET") for _ in range(50)))
-    assert time.monotonic() - before < ANSWER_WITHIN + 1
+    assert time.monotonic() - before < 3
     assert {(answer.status, answer.json["backend"]) for answer in answers} <= {(503, "slow"), (503, "down")}
     os.kill(server.process.pid, signal.SIGCONT)
     async with asyncio.timeout(20):
@@ -296,7 +295,7 @@ def test_a_locked_database_delays_no_probe_and_does_not_make_it_unwell(tmp_path:
             writer.execute("BEGIN EXCLUSIVE")
             before = time.monotonic()
             assert (await ask(app, "GET")).json["backend"] == "ok"
-            assert time.monotonic() - before < ANSWER_WITHIN
+            assert time.monotonic() - before < 1
         finally:
             writer.close()
             await watch(crons).runtime().close()
