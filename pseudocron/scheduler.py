@@ -103,6 +103,7 @@ class Scheduler:
     async def tick(self) -> AsyncIterator[tuple[Claim, Result]]:
         """Look, whatever the gate says, until nothing is due any more; each run as it is over."""
         crons = await self._host.hop(self._source.reload)
+        self._backend.cron_max_time = crons.settings.cron_max_time
         await self._backend.enter(crons.settings.cron_max_time)
         started: list[Started] = []
         again = True
@@ -123,7 +124,7 @@ class Scheduler:
         return True
 
     async def _pass_gate(self) -> float:
-        max_age = self._source.load().settings.cron_max_time
+        max_age = self._backend.cron_max_time = self._source.load().settings.cron_max_time
         if self._entered:  # the store was gone before the gate could be told when the next look is due
             await self._backend.lower(self._host.now(), max_age)
         fresh = await self._backend.fresh_for(max_age)

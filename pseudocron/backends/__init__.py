@@ -35,6 +35,7 @@ class Place:
     folder: Path
     keep: int
     durability: Durability
+    cron_max_time: float
     host: Host
 
 
@@ -45,6 +46,7 @@ def connect(
     folder: Path,
     keep: int = 20,
     durability: Durability = "power",
+    cron_max_time: float = 60.0,
     host: Host = Host(),  # noqa: B008  frozen
 ) -> Backend:
     """The backend that `store` names; nothing is opened yet.
@@ -55,6 +57,7 @@ def connect(
         folder: What a relative FOLDER counts from.
         keep: How many runs, and how many skips, are kept of each cron.
         durability: What a change outlives; `memory:` outlives nothing, and a Redis server has settings of its own.
+        cron_max_time: The configured `CRON_MAX_TIME` in seconds.
         host: Where the clock, the chance and the threads come from.
 
     Raises:
@@ -65,7 +68,15 @@ def connect(
     if not APP.fullmatch(app):
         raise ConfigError(f"app {app!r} is not a name of letters, digits, '_', '-' and '.'")
     scheme, _, rest = ("", "", "") if callable(store) else store.partition(":")
-    place = Place(rest=rest, app=app, folder=folder, keep=keep, durability=durability, host=host)
+    place = Place(
+        rest=rest,
+        app=app,
+        folder=folder,
+        keep=keep,
+        durability=durability,
+        cron_max_time=cron_max_time,
+        host=host,
+    )
     return _redis(store, place) if callable(store) or scheme in REDIS else SCHEMES[scheme](place)
 
 
@@ -118,7 +129,7 @@ def _without_redis() -> str | None:
 def _memory(place: Place) -> Backend:
     from pseudocron.backends.memory import Memory  # noqa: PLC0415  only when named
 
-    return Memory(keep=place.keep, host=place.host)
+    return Memory(keep=place.keep, cron_max_time=place.cron_max_time, host=place.host)
 
 
 def _file(place: Place) -> Backend:
@@ -126,7 +137,13 @@ def _file(place: Place) -> Backend:
 
     root = place.folder / place.rest
     root = root if place.app == DEFAULT_APP else root / place.app
-    return File(root, keep=place.keep, durability=place.durability, host=place.host)
+    return File(
+        root,
+        keep=place.keep,
+        durability=place.durability,
+        cron_max_time=place.cron_max_time,
+        host=place.host,
+    )
 
 
 def _redis(store: str | MakeClient, place: Place) -> Backend:
@@ -134,7 +151,14 @@ def _redis(store: str | MakeClient, place: Place) -> Backend:
     from pseudocron.backends.redis.client import from_url  # noqa: PLC0415
 
     make = store if callable(store) else from_url(store)
-    return Redis(make, name=f"Redis at {named(store)}", app=place.app, keep=place.keep, host=place.host)
+    return Redis(
+        make,
+        name=f"Redis at {named(store)}",
+        app=place.app,
+        keep=place.keep,
+        cron_max_time=place.cron_max_time,
+        host=place.host,
+    )
 
 
 SCHEMES: dict[str, Callable[[Place], Backend]] = {"file": _file, "memory": _memory}

@@ -7,6 +7,9 @@ This docstring and those of the verbs are the law; a backend fulfils them and ad
 - Verbs of all processes that share a store happen one after another, in one order that all of them see.
 - The backend's own clock decides whether a slot has come and whether a lease is over; callers propose by `ahead`.
 - A verb that can't do its work raises `BackendError`, and has then changed nothing.
+- A verb that makes something due, or grants a lease, brings the gate forward itself, as `lower` does with
+  `cron_max_time`, by the backend's clock: no caller has to remember it. If that alone fails it is logged, not raised,
+  as what the verb has stored stays stored.
 - Instants are aware UTC, kept to `precision`; durations are seconds.
 - `renew` and `renew_jobs` block and may be called from any thread; every other verb is a coroutine that never
   blocks its event loop, and is at most one hop off it. The verbs want an open backend; it may be opened again
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
-    from pseudocron.backends.records import Claim, Proposal, Reaped, Refusal, Result, Run, Skip, State
+    from pseudocron.backends.records import Claim, Lingering, Proposal, Reaped, Refusal, Result, Run, Skip, State
 
 
 class Backend(Queue):
@@ -93,7 +96,8 @@ class Backend(Queue):
         With `manual` rules 1 to 3 fall away: the slot is the moment of the claim by the backend's clock, whatever
         was proposed; the mark stays, or stays unset; a paused cron is claimed all the same. Where `max_instances`
         leases are living it is an `OVERLAP`, not recorded. What is granted is a claim as any other.
-        A cron never seen before has no mark, and any slot is above it.
+        A cron never seen before has no mark, and any slot is above it. A claim that is granted brings the gate forward
+        to the end of its lease.
         """
 
     @abstractmethod
@@ -119,31 +123,36 @@ class Backend(Queue):
 
         A run that was reaped, or finished before, is no longer the claim's own. With `keep_lease` the lease
         goes on, to be renewed, until `release`. An interrupted run that has `recover` then waits to be
-        recovered. Of the error and of the output the last 64 KiB are kept.
+        recovered, and the gate is brought forward to now. Of the error and of the output the last 64 KiB are kept.
         """
 
     @abstractmethod
     async def release(self, claim: Claim) -> None:
-        """End a lease that `finish` has kept; that of a run that is not finished stays."""
+        """End a lease that `finish` has kept, and bring the gate forward to now.
+
+        The lease of a run that is not finished stays.
+        """
 
     @abstractmethod
     async def reap(self) -> Reaped:
         """End the leases that are over; their runs, if not finished, become `lost`.
 
         A run with `recover` that is lost or interrupted waits, in `orphans` of this and every later call,
-        until a claim of its slot with `recovers` takes it over. A store that knows that the process of a lease is
-        gone need not wait for the rest of it, but for the children of that process: until `again`.
+        until a claim of its slot with `recovers` takes it over. If such a run was lost just now, the gate is brought
+        forward to now. A store that knows that the process of a lease is gone need not wait for the rest of it, but
+        for the children of that process: the lease then ends at most a second from now, and the gate is brought
+        forward to that.
         """
 
     # For people
 
     @abstractmethod
     async def pause(self, name: str) -> None:
-        """From now on refuse this cron's slots as `PAUSED`. It need not be known yet."""
+        """From now on refuse this cron's slots as `PAUSED`. It need not be known yet. The gate is brought forward."""
 
     @abstractmethod
     async def resume(self, name: str) -> None:
-        """Undo `pause`. The slots that came meanwhile and were skipped stay skipped."""
+        """Undo `pause`, and bring the gate forward to now. Slots that were skipped while it was paused stay skipped."""
 
     @abstractmethod
     async def history(self, name: str | None = None, *, limit: int = 20) -> Sequence[Run]:
@@ -159,4 +168,11 @@ class Backend(Queue):
 
     @abstractmethod
     async def reset(self, name: str, mark: datetime) -> None:
-        """Set a cron's mark, up or down, and that of its last `clock_back` with it. The fence goes on growing."""
+        """Set a cron's mark, up or down, and that of its last `clock_back` with it, and bring the gate forward to now.
+
+        The fence goes on growing.
+        """
+
+    @abstractmethod
+    async def lingering(self) -> Sequence[Lingering]:
+        """Return the kept leases of runs and jobs whose result is recorded, those of `finish` and `finish_jobs`."""

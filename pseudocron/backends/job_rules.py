@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 BATCH = 100
 """How many jobs of a task become ready, and how many expire, in one claim at most."""
 
+IN_USE_FOR, SEEN_AGAIN = 2.0, 0.25
+"""The parts of `cron_max_time` for which a task stays in use, and after which that is written again."""
+
 UNFINISHED = frozenset({JobState.PENDING, JobState.RUNNING})
 
 Moment = TypeVar("Moment", int, datetime)
@@ -92,6 +95,21 @@ def _while_room(line: Iterator[Candidate[Moment]], task: str, room: Mapping[str,
         yield job
 
 
+def is_in_use(age: float, cron_max_time: float) -> bool:
+    """Return whether a task that was last seen so many seconds ago is in use; see `Queue.claim_jobs`."""
+    return age <= IN_USE_FOR * cron_max_time
+
+
+def is_seen(age: float, cron_max_time: float) -> bool:
+    """Return whether it need not be written again that a task is in use; after a step of the clock it is."""
+    return 0 <= age < SEEN_AGAIN * cron_max_time
+
+
+def is_expired(job: Job, now: datetime) -> bool:
+    """Return whether it is too late to start a job."""
+    return job.expires is not None and job.expires < now
+
+
 def stored(new: NewJob, now: datetime) -> Job:
     """A job as it is first stored."""
     return Job(
@@ -139,24 +157,38 @@ def claim_of(job: Job, started: datetime) -> JobClaim:
         fence=job.fence,
         attempt=job.attempts,
         started=started,
+        unfit_since=job.unfit_since,
     )
 
 
-def finished(job: Job, end: JobEnd, mark: JobState | None, now: datetime) -> Job:
-    """A running job whose attempt ended; `Queue.finish_jobs` is the source of the rules."""
-    job = replace(job, ended=now, attempts=job.attempts - (not end.counts), error=kept(end.error) or job.error)
-    if mark is not None and end.state is not JobState.SUCCEEDED:
-        return dropped(job, mark, now)
+def finished(job: Job, end: JobEnd, dropped_as: JobState | None, now: datetime) -> Job:
+    """Return a running job whose attempt has ended.
+
+    Args:
+        job: The job, running.
+        end: How the attempt ended.
+        dropped_as: `CANCELLED` or `REPLACED` if it is not wanted back; see `backends.jobs`.
+        now: The backend's clock.
+    """
+    job = replace(
+        job,
+        ended=now,
+        attempts=job.attempts - (not end.counts),
+        error=kept(end.error) or job.error,
+        unfit_since=(job.unfit_since or now) if end.unfit else None,
+    )
+    if dropped_as is not None and end.state is not JobState.SUCCEEDED:
+        return dropped(job, dropped_as, now)
     if end.state is JobState.PENDING:
         return replace(job, state=end.state, due=end.due or now)
     return replace(job, state=end.state, reason=end.reason)
 
 
-def lost(job: Job, mark: JobState | None, now: datetime) -> Job:
-    """A running job whose lease is over; `Queue.reap_jobs` is the source of the rules."""
-    job = replace(job, ended=now, lost=job.lost + 1)
-    if mark is not None:
-        return dropped(job, mark, now)
+def lost(job: Job, dropped_as: JobState | None, now: datetime) -> Job:
+    """Return a running job whose lease is over; see `finished`."""
+    job = replace(job, ended=now, lost=job.lost + 1, unfit_since=None)
+    if dropped_as is not None:
+        return dropped(job, dropped_as, now)
     if job.lost >= Queue.lost_at_most:
         return replace(job, state=JobState.FAILED, reason=f"lost {job.lost} times")
     return replace(job, state=JobState.PENDING, due=now)
@@ -184,4 +216,5 @@ def revived(job: Job, now: datetime) -> Job:
         attempts=0,
         lost=0,
         reason=None,
+        unfit_since=None,
     )

@@ -7,6 +7,12 @@ Atomicity, ordering, clocks and errors are those of `backends.base`. A job is in
     running -> cancelled | replaced                     it failed, or its worker did, and it is not wanted back
 
 The states behind which nothing comes are final: only `retry` brings a job back from `failed`.
+
+When an attempt ends without success, is lost or is handed back, its job is `cancelled` if `cancel` has marked it, else
+`replaced` if a job that is pending and has not expired has its key now, else in the state that the end gives.
+
+A lease may outlive the record of its attempt (`JobEnd.goes_on`). Such a *kept* lease is living as any other: it counts
+for the key, for the limit of the task, and for the next claim of the same job.
 """
 
 from __future__ import annotations
@@ -73,7 +79,8 @@ class Job:
 
     `attempts` counts its claims, `lost` those whose lease ended under them. `error` is of the latest attempt that
     failed, its last 64 KiB; `reason` says in a word or two why it is in a final state other than succeeded. `worker`,
-    `started` and `ended` are of the latest attempt; a job that ends without one more has `ended` then.
+    `started` and `ended` are of the latest attempt; a job that ends without one more has `ended` then. If the arguments
+    did not fit the task at the latest attempt (`JobEnd.unfit`), `unfit_since` says when that was first found.
     """
 
     job_id: str
@@ -93,13 +100,15 @@ class Job:
     ended: datetime | None = None
     error: str | None = None
     reason: str | None = None
+    unfit_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobClaim:
     """The exclusive right to run a job, until its lease is over.
 
-    `fence` grows with every claim of the same job; `attempt` counts its claims, from 1.
+    `fence` grows with every claim of the same job; `attempt` counts its claims, from 1. `unfit_since` is that of the
+    job.
     """
 
     job_id: str
@@ -110,6 +119,7 @@ class JobClaim:
     fence: int
     attempt: int
     started: datetime
+    unfit_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +127,9 @@ class JobEnd:
     """How an attempt ended: in a final state, or in `PENDING` to be tried again at `due` (None: at once).
 
     A job that is handed back by a shutdown is `PENDING`, due at once, and does not count as an attempt (`counts`).
+    `goes_on`: the attempt is recorded, but its code still runs (a thread can't be killed). Its lease is kept, to be
+    renewed, until `release_jobs` or the end of the lease. `unfit`: the stored arguments do not fit the task as it is
+    here, as of a job that a newer version deferred.
     """
 
     state: JobState
@@ -124,6 +137,8 @@ class JobEnd:
     error: str | None = None
     reason: str | None = None
     counts: bool = True
+    goes_on: bool = False
+    unfit: bool = False
 
 
 class Queue(ABC):
@@ -133,6 +148,9 @@ class Queue(ABC):
     def ahead(self) -> timedelta:
         """How far the backend's clock is ahead of this host's, as last heard; nothing where they are the same clock."""
         return timedelta()
+
+    cron_max_time: float = 60.0
+    """The configured `CRON_MAX_TIME` in seconds; to be set by whoever reads a changed configuration."""
 
     lost_at_most: ClassVar[int] = 3
     """A job that was lost so often has killed its workers, and is `failed` instead of pending again."""
@@ -146,8 +164,7 @@ class Queue(ABC):
 
         That is its own, or with `Conflict.KEEP` that of the pending job with its key. A job whose id is stored
         already, in whatever state, is not stored again. Of two jobs of one call with the same key the later is the
-        newer. A running job with the same task and key is marked: unless it succeeds it ends as `replaced`. A job
-        that has been marked keeps its first mark.
+        newer. A pending job with the key that has expired is recorded as `expired` first, so that the key is free.
 
         Raises:
             JobConflictError: A key is taken and `on_conflict` says so; names the task and the key.
@@ -158,7 +175,7 @@ class Queue(ABC):
         """Cancel one job by its id, or else the pending and running ones with this task and key (both are given).
 
         True if one was still pending: it will never start. One that is running is marked: unless it succeeds it
-        ends as `cancelled`.
+        ends as `cancelled`. The mark is gone when that attempt has ended.
         """
 
     @abstractmethod
@@ -170,7 +187,7 @@ class Queue(ABC):
         Args:
             tasks: The tasks that may be claimed, each with how many living leases of it there may be (None: any
                 number). Jobs of other tasks stay pending and stand in nobody's way, nor do those of a task at its
-                limit, nor those whose key has a running job of the same task.
+                limit, nor those whose key a living lease of the same task has, nor those that have a kept lease.
             limit: How many.
             worker: Who asks, for people to read (`host:pid`).
             lease: Seconds for which the claims hold unless renewed.
@@ -178,14 +195,28 @@ class Queue(ABC):
         A due job that has expired is recorded as `expired` instead. The cost grows neither with the jobs that are
         not due nor with those that are: of each task a claim sees at most so many that have come due since the last
         one, the earliest first, and ends after so many that have expired (`job_rules.BATCH`).
+
+        The gate is brought forward to the end of the leases. With a `limit` of at least 1 the tasks are *in use* from
+        now on: a task is in use if a claim has named it, or `defer` was given a job of it, within the last
+        2 x `cron_max_time`. The store writes that at once for a new name, else at most once in a quarter of that time.
         """
 
     @abstractmethod
-    async def next_job(self, tasks: Collection[str]) -> datetime | None:
-        """When the first pending job of these tasks is due, None if there is none.
+    async def next_due(self, tasks: Mapping[str, int | None]) -> datetime | None:
+        """Return when the store needs the next poll, None if nothing is known to come due.
 
-        If some are due already it is an instant in the past, of any of them. Jobs that `claim_jobs` would pass over
-        now (a task at its limit, a running key) may count or not.
+        That is the least of
+
+        - the due time of each pending job that may start: its task is in `tasks`, with fewer living leases than given
+          there, or it is in use (see `claim_jobs`) by another process; no living lease of the same task has its key;
+          it has no kept lease itself. One that has expired counts, as it is to be recorded;
+        - the end of each living lease, of runs and of jobs.
+
+        If something is due it is an instant in the past, of any of it. What the store holds back does not count: the
+        verb that sets it free brings the gate forward. The cost does not grow with the number of pending jobs.
+
+        Args:
+            tasks: The tasks of this process, each with its limit as for `claim_jobs`.
         """
 
     @abstractmethod
@@ -199,16 +230,23 @@ class Queue(ABC):
     async def finish_jobs(self, ends: Sequence[tuple[JobClaim, JobEnd]]) -> Sequence[JobState | None]:
         """Record how attempts ended; for each the state its job is in then, None if it was no longer the claim's own.
 
-        It is the claim's own until it is reaped or finished, even if its lease is over. One that was marked by
-        `defer` or `cancel` and did not succeed ends as `replaced` or `cancelled`.
+        It is the claim's own until it is reaped or finished, even if its lease is over. The gate is brought forward
+        to when the first pending job of these tasks is due that may start (see `next_due`), whatever their limits.
+        """
+
+    @abstractmethod
+    async def release_jobs(self, claims: Sequence[JobClaim]) -> None:
+        """End leases that `finish_jobs` has kept, and bring the gate forward as that does.
+
+        The lease of an attempt that is not finished stays.
         """
 
     @abstractmethod
     async def reap_jobs(self) -> Sequence[Job]:
         """End the leases that are over: their jobs are pending again and due at once, `lost` one higher.
 
-        Marked jobs end as `replaced` or `cancelled`; one lost for the `lost_at_most`-th time is `failed`. Returns
-        what was reaped, in its new state.
+        One that was lost for the `lost_at_most`-th time is `failed`. A kept lease ends without a loss. The gate is
+        brought forward as by `finish_jobs`. Returns what was lost, in its new state.
         """
 
     @abstractmethod
@@ -250,9 +288,12 @@ class Queue(ABC):
         """Let a `failed` job be pending again and due now, whenever it expires; False if it is not failed.
 
         Its attempts and losses are counted anew. It is left alone too (False) if another pending job of its task
-        has its key. A running one with its key is marked as by `defer`.
+        has its key; one that has expired is first recorded as `expired`. The gate is brought forward to now.
         """
 
     @abstractmethod
     async def purge(self, keep: Mapping[JobState, timedelta], *, limit: int = 1000) -> int:
-        """Forget at most `limit` jobs in final states that ended longer ago than `keep` says; how many there were."""
+        """Forget at most `limit` jobs in final states that ended longer ago than `keep` says; how many there were.
+
+        A job that has a kept lease is not forgotten.
+        """

@@ -201,9 +201,26 @@ class Reaped:
     Args:
         lost: The runs that it has just ended as lost.
         orphans: Those that wait to be recovered.
-        again: When leases end of which it is known that nobody renews them, of runs or of jobs, aware UTC.
     """
 
     lost: Sequence[Run] = field(default_factory=tuple)
     orphans: Sequence[Run] = field(default_factory=tuple)
-    again: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lingering:
+    """A living lease whose run has ended: the result is recorded, but its code still runs, as a thread can't be killed.
+
+    Args:
+        name: The name of the cron, or of the job's task.
+        is_job: Whether the run was one of a job.
+        run_id: The id of the run, or of the job.
+        worker: The process in which the code runs (`host:pid`).
+        ended: When the result was recorded, aware UTC; None if that is not known.
+    """
+
+    name: str
+    is_job: bool
+    run_id: str
+    worker: str
+    ended: datetime | None = None

@@ -50,7 +50,7 @@ class Observer:
         self._count_again = self._host.monotonic() + COUNT_AGAIN
         try:
             pending = (await self._backend.count_jobs(at_most=COUNTED))[JobState.PENDING]
-            soonest = await self._backend.next_job(crons.tasks) if pending else None
+            soonest = await self._backend.next_due(dict.fromkeys(crons.tasks)) if pending else None
             age = (self._host.now() - soonest).total_seconds() if soonest else 0.0
             for tell in crons.hooks.counts:
                 tell(pending, max(0.0, age))

@@ -70,6 +70,7 @@ class Desk:
             if self._backend is None or self._made_of != made_of:
                 url, app, folder, keep, durability, _ = self._made_of = made_of
                 self._backend = connect(url, app=app, folder=folder, keep=keep, durability=durability, host=self.host)
+            self._backend.cron_max_time = settings.cron_max_time
             self.settled = True
             return self._backend
 

@@ -163,7 +163,7 @@ class Runner:
             self.waits.place(self._host.now())
         await self._adviser.tell(crons.tasks)
         jobs = await self._look_for_jobs(crons, refill=not wanted)
-        upcoming = (*(plan.next for plan in plans), self._hints.next(crons), jobs.next, reaped.again)
+        upcoming = (*(plan.next for plan in plans), self._hints.next(crons), jobs.next)
         soonest = min((instant for instant in upcoming if instant is not None), default=None)
         waiting = bool(wanted) or jobs.crowded or any(plan.waiting for plan in plans)
         return Looked(

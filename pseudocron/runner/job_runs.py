@@ -135,7 +135,7 @@ class JobRuns:
                 self._post.tell(hooks, kind, of_lost_job(job))
         await self._forget()
         started = await self._claim()
-        upcoming = await self._backend.next_job(tasks)
+        upcoming = await self._backend.next_due({task.name: task.max_instances for task in tasks.values()})
         # What is due and was not claimed waits for room, or for a job of its task or key: a run that ends tells.
         due = upcoming is not None and upcoming <= self._host.now()
         self._refill_until = self._host.monotonic() + REFILL_FOR if due and refill else -inf

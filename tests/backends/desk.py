@@ -65,6 +65,9 @@ class Desk:
     def end_all(self, *ends: tuple[JobClaim, JobEnd]) -> Sequence[JobState | None]:
         return self.world.do(self.world.backend.finish_jobs(ends))
 
+    def release(self, *claims: JobClaim) -> None:
+        self.world.do(self.world.backend.release_jobs(claims))
+
     def cancel(self, job_id: str | None = None, **named: str) -> bool:
         return self.world.do(self.world.backend.cancel(job_id=job_id, **named))
 
@@ -85,7 +88,7 @@ class Desk:
         return [job.job_id for job in self.world.do(self.world.backend.jobs(**options))]
 
     def next(self, *tasks: str) -> datetime | None:
-        return self.world.do(self.world.backend.next_job(tasks or ("mail",)))
+        return self.world.do(self.world.backend.next_due(dict.fromkeys(tasks or ("mail",))))
 
     def waiting(self) -> set[str]:
         return set(self.world.do(self.world.backend.waiting_tasks()))

@@ -226,7 +226,7 @@ def test_a_store_from_before_there_were_jobs_takes_jobs_and_keeps_what_it_has(
 def test_who_only_reads_does_not_wait_for_who_writes(folder: Path, backend: File, runner: asyncio.Runner) -> None:
     async def read() -> list[object]:
         states = await backend.states({"mail": NOON})
-        jobs = await backend.jobs(), await backend.job("j1"), await backend.next_job(["mail"])
+        jobs = await backend.jobs(), await backend.job("j1"), await backend.next_due({"mail": None})
         return [states["mail"].mark, *jobs, await backend.waiting_tasks(), len(await backend.history())]
 
     runner.run(backend.claim(MAIL))

@@ -274,10 +274,10 @@ def test_cancelling_a_key_cancels_the_running_and_the_pending_job(desk: Desk) ->
     pending = desk.defer("k")
     assert desk.cancel(task="mail", key="k")
     assert desk.state(pending) is JobState.CANCELLED
-    assert desk.end(running, JobState.PENDING) is JobState.REPLACED
+    assert desk.end(running, JobState.PENDING) is JobState.CANCELLED
 
 
-def test_the_first_mark_stays(desk: Desk) -> None:
+def test_a_job_that_was_cancelled_while_it_ran_is_not_replaced(desk: Desk) -> None:
     desk.defer("k")
     running = desk.claim()
     desk.cancel(running.job_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -42,18 +43,25 @@ class Modelled:
     fence: int = 0
     lease: datetime | None = None
     ended: datetime | None = None
-    mark: JobState | None = None
+    stop: bool = False
+    unfit_since: datetime | None = None
 
-    def over(self, state: JobState, now: datetime) -> None:
-        self.state, self.ended, self.lease = state, now, None
+    def over(self, state: JobState, now: datetime, *, goes_on: bool = False) -> None:
+        if self.state is JobState.RUNNING and not goes_on:
+            self.lease = None
+        self.state, self.ended, self.stop = state, now, False
 
-    def again(self, due: datetime, now: datetime) -> None:
-        self.over(JobState.PENDING, now)
+    def again(self, due: datetime, now: datetime, *, goes_on: bool = False) -> None:
+        self.over(JobState.PENDING, now, goes_on=goes_on)
         self.due = due
 
     @property
+    def lingers(self) -> bool:
+        return self.lease is not None and self.state is not JobState.RUNNING
+
+    @property
     def told(self) -> tuple[object, ...]:
-        return self.job_id, self.state, self.due, self.attempts, self.lost, self.fence, self.ended
+        return self.job_id, self.state, self.due, self.attempts, self.lost, self.fence, self.ended, self.unfit_since
 
 
 class Model(RuleBasedStateMachine):
@@ -68,6 +76,8 @@ class Model(RuleBasedStateMachine):
         self.desk = Desk(self.world)
         self.all: list[Modelled] = []
         self.claims: list[JobClaim] = []
+        self.limits: dict[str, int | None] = {}
+        self.seen: dict[str, datetime] = {}
         self.world.another()
 
     def teardown(self) -> None:
@@ -101,18 +111,20 @@ class Model(RuleBasedStateMachine):
             "expires": None if expires is None else now + expires * SECOND,
         }
         new = self.desk.new(key, on_conflict=conflict, **options)
-        pending = self.of(JobState.PENDING, task, key) if key else []
+        holder = self.holder(task, key, record=conflict is not Conflict.RAISE)
+        pending = [holder] if holder else []
         if pending and conflict is Conflict.RAISE:
             with pytest.raises(JobConflictError):
                 self.desk.defer_all(new)
             return
+        self.holder(task, key)
+        self.see(task)
         if pending and conflict is Conflict.KEEP:
             assert self.desk.defer_all(new) == [pending[0].job_id]
             return
         assert self.desk.defer_all(new) == [new.job_id]
         for job in pending:
             job.over(JobState.REPLACED, now)
-        self.mark(task, key, JobState.REPLACED)
         self.all.append(Modelled(new.job_id, int(new.job_id[1:]), key=key, **options))
 
     @rule(task=st.sampled_from(TASKS), terms=st.lists(st.tuples(st.integers(-3, 1), st.integers(-1, 1)), max_size=4))
@@ -121,16 +133,30 @@ class Model(RuleBasedStateMachine):
         due = [(self.world.now + delay * SECOND, priority) for delay, priority in terms]
         new = [self.desk.new(task=task, due=moment, priority=priority) for moment, priority in due]
         assert self.desk.defer_all(*new) == [job.job_id for job in new]
+        self.see(*([task] if new else []))
         self.all += [Modelled(job.job_id, int(job.job_id[1:]), task, None, job.due, job.priority, None) for job in new]
 
-    def mark(self, task: str, key: str | None, state: JobState) -> None:
-        for job in self.of(JobState.RUNNING, task, key) if key else []:
-            job.mark = job.mark or state
+    def holder(self, task: str, key: str | None, *, record: bool = True) -> Modelled | None:
+        """The pending job of a key; one that has expired has it no more."""
+        for job in self.of(JobState.PENDING, task, key) if key else []:
+            if job.expires is None or job.expires >= self.world.now:
+                return job
+            if record:
+                job.over(JobState.EXPIRED, self.world.now)
+        return None
+
+    def see(self, *tasks: str) -> None:
+        """As a store does that writes it once in a quarter of 60 s."""
+        self.seen |= {task: self.world.now for task in tasks if self.age(task) >= timedelta(seconds=15)}
+
+    def age(self, task: str) -> timedelta:
+        return self.world.now - self.seen[task] if task in self.seen else timedelta.max
 
     @rule(task=st.sampled_from(TASKS), key=st.sampled_from(["a", "b"]))
     def cancel_by_key(self, task: str, key: str) -> None:
         pending = self.of(JobState.PENDING, task, key)
-        self.mark(task, key, JobState.CANCELLED)
+        for job in self.of(JobState.RUNNING, task, key):
+            job.stop = True
         assert self.desk.cancel(task=task, key=key) == bool(pending)
         for job in pending:
             job.over(JobState.CANCELLED, self.world.now)
@@ -143,11 +169,12 @@ class Model(RuleBasedStateMachine):
         if job.state is JobState.PENDING:
             job.over(JobState.CANCELLED, self.world.now)
         elif job.state is JobState.RUNNING:
-            job.mark = job.mark or JobState.CANCELLED
+            job.stop = True
 
     @rule(limit=st.integers(0, 4), mail=st.sampled_from([None, 0, 1, 2]), both=st.booleans())
     def claim(self, limit: int, mail: int | None, *, both: bool) -> None:
-        tasks: dict[str, int | None] = {"mail": mail} | ({"bill": None} if both else {})
+        self.limits = tasks = {"mail": mail} | ({"bill": None} if both else {})
+        self.see(*(tasks if limit else ()))
         expected = self.claimable(tasks, limit)
         claims = self.desk.claims(limit, **tasks)
         assert [(claim.job_id, claim.attempt) for claim in claims] == [(job.job_id, job.attempts) for job in expected]
@@ -155,20 +182,22 @@ class Model(RuleBasedStateMachine):
         for claim, job in zip(claims, expected, strict=True):
             job.fence = claim.fence
         self.claims += claims
+        if upcoming := self.world.do(self.world.backend.next_due(tasks)):  # a claim is part of a poll, which ends so
+            self.world.do(self.world.backend.lower(upcoming, 60))
 
     def claimable(self, tasks: dict[str, int | None], limit: int) -> list[Modelled]:
         now, started = self.world.now, list[Modelled]()
         for job in sorted(self.of(JobState.PENDING), key=lambda job: (-job.priority, job.due, job.place)):
-            running = [other.key for other in self.of(JobState.RUNNING) if other.task == job.task]
+            running = [other.key for other in self.all if other.lease and other.task == job.task]
             most = tasks.get(job.task, 0)
             if len(started) == max(limit, 0):
                 break
-            if job.due > now or (most is not None and len(running) >= most):
+            if job.due > now or job.lingers or (most is not None and len(running) >= most):
                 continue
             if job.expires is not None and job.expires < now:
                 job.over(JobState.EXPIRED, now)
             elif job.key is None or job.key not in running:
-                job.state, job.lease, job.mark, job.ended = JobState.RUNNING, now + LEASE * SECOND, None, None
+                job.state, job.lease, job.ended = JobState.RUNNING, now + LEASE * SECOND, None
                 job.attempts += 1
                 started.append(job)
         return started
@@ -180,26 +209,56 @@ class Model(RuleBasedStateMachine):
         delay=st.integers(-1, 3),
         counts=st.booleans(),
         late=st.booleans(),
+        goes_on=st.booleans(),
+        unfit=st.booleans(),
     )
-    def finish(self, data: st.DataObject, state: JobState, delay: int, *, counts: bool, late: bool) -> None:
+    def finish(
+        self,
+        data: st.DataObject,
+        state: JobState,
+        delay: int,
+        *,
+        counts: bool,
+        late: bool,
+        goes_on: bool,
+        unfit: bool,
+    ) -> None:
         """Also by those that have long lost their lease, or finished before."""
         living = {(job.job_id, job.fence) for job in self.of(JobState.RUNNING)}
         wanted = [claim for claim in self.claims if late or (claim.job_id, claim.fence) in living]
         claim, now = data.draw(st.sampled_from(wanted or self.claims)), self.world.now
         job = self.known(claim.job_id)
         own = job and job.state is JobState.RUNNING and job.fence == claim.fence
-        ended = self.desk.end(claim, state, due=now + delay * SECOND, counts=counts)
+        due = now + delay * SECOND
+        ended = self.desk.end(claim, state, due=due, counts=counts, goes_on=goes_on, unfit=unfit)
         if not (job and own):
             assert ended is None
             return
         job.attempts -= not counts
-        if job.mark and state is not JobState.SUCCEEDED:
-            job.over(job.mark, now)
-        elif state is JobState.PENDING:
-            job.again(now + delay * SECOND, now)
+        job.unfit_since = (job.unfit_since or now) if unfit else None
+        dropped_as = self.dropped_as(job) if state is not JobState.SUCCEEDED else None
+        if dropped_as is None and state is JobState.PENDING:
+            job.again(due, now, goes_on=goes_on)
         else:
-            job.over(state, now)
+            job.over(dropped_as or state, now, goes_on=goes_on)
         assert ended is job.state
+
+    def dropped_as(self, job: Modelled) -> JobState | None:
+        if job.stop:
+            return JobState.CANCELLED
+        return JobState.REPLACED if self.holder(job.task, job.key) else None
+
+    @precondition(lambda self: any(job.lingers for job in self.all))
+    @rule(data=st.data(), renew=st.booleans())
+    def release(self, data: st.DataObject, *, renew: bool) -> None:
+        job = data.draw(st.sampled_from([job for job in self.all if job.lingers]))
+        (claim,) = (one for one in self.claims if (one.job_id, one.fence) == (job.job_id, job.fence))
+        if renew:
+            assert set(self.world.backend.renew_jobs([claim], LEASE)) == {job.job_id}
+            job.lease = self.world.now + LEASE * SECOND
+        else:
+            self.desk.release(claim)
+            job.lease = None
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data())
@@ -214,11 +273,14 @@ class Model(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0, 1, 3, LEASE / 2, LEASE]))
     def reap(self, seconds: float) -> None:
         now = self.world.forward(seconds)
-        over = [job for job in self.all if job.lease and job.lease <= now]
+        ended = [job for job in self.all if job.lease and job.lease <= now]
+        over = [job for job in ended if not job.lingers]
+        for job in ended:
+            job.lease = None
         for job in over:
-            job.lost += 1
-            if job.mark:
-                job.over(job.mark, now)
+            job.lost, job.unfit_since = job.lost + 1, None
+            if dropped_as := self.dropped_as(job):
+                job.over(dropped_as, now)
             elif job.lost == 3:
                 job.over(JobState.FAILED, now)
             else:
@@ -230,17 +292,18 @@ class Model(RuleBasedStateMachine):
     @rule(data=st.data())
     def retry(self, data: st.DataObject) -> None:
         job = data.draw(st.sampled_from(self.of(JobState.FAILED)))
-        taken = job.key is not None and self.of(JobState.PENDING, job.task, job.key)
+        taken = self.holder(job.task, job.key)
         assert self.desk.retry(job.job_id) == (not taken)
         if not taken:
-            self.mark(job.task, job.key, JobState.REPLACED)
+            job.unfit_since = None
             job.state, job.due, job.expires = JobState.PENDING, self.world.now, None
             job.attempts = job.lost = 0
 
     @rule()
     def purge(self) -> None:
         now = self.world.now
-        old = [job for job in self.all if job.state in KEEP and job.ended and job.ended < now - KEEP[job.state]]
+        over = [job for job in self.all if job.state in KEEP and not job.lingers]
+        old = [job for job in over if job.ended and job.ended < now - KEEP[job.state]]
         assert self.world.do(self.world.backend.purge(KEEP)) == len(old)
         self.all = [job for job in self.all if job not in old]
 
@@ -251,23 +314,53 @@ class Model(RuleBasedStateMachine):
     @invariant()
     def all_is_as_in_the_model(self) -> None:
         stored = self.world.do(self.world.backend.jobs(limit=1000))
-        told = [(job.job_id, job.state, job.due, job.attempts, job.lost, job.fence, job.ended) for job in stored]
+        told = [
+            (job.job_id, job.state, job.due, job.attempts, job.lost, job.fence, job.ended, job.unfit_since)
+            for job in stored
+        ]
         assert told == [job.told for job in reversed(self.all)]
 
     @invariant()
+    def the_lingering_are_those_of_the_model(self) -> None:
+        lingering = {one.run_id: one.ended for one in self.world.do(self.world.backend.lingering())}
+        assert lingering == {job.job_id: job.ended for job in self.all if job.lingers}
+
+    def dues(self, tasks: dict[str, int | None], *, used_for: timedelta = timedelta(seconds=120)) -> set[datetime]:
+        """When something comes due, as `next_due` has it of these tasks and those that are in use."""
+        leases = [(job.task, job.key) for job in self.all if job.lease]
+        living = Counter(task for task, _ in leases)
+        room = {task: most is None or living[task] < most for task, most in tasks.items()}
+        room = {task: self.age(task) <= used_for for task in TASKS} | room
+        free = (job for job in self.of(JobState.PENDING) if room[job.task] and not job.lingers)
+        dues = {job.due for job in free if not (job.key and (job.task, job.key) in leases)}
+        return dues | {job.lease for job in self.all if job.lease}
+
+    @invariant()
     def the_next_is_the_first_to_come_or_one_that_is_due(self) -> None:
-        pending = self.of(JobState.PENDING)
-        upcoming, soonest = self.desk.next(*TASKS), min((job.due for job in pending), default=None)
-        if soonest is None or soonest > self.world.now:
-            assert upcoming == soonest
-        else:
-            assert upcoming in {job.due for job in pending if job.due <= self.world.now}
+        for tasks in (self.limits, dict.fromkeys(TASKS), {}):
+            upcoming = self.world.do(self.world.backend.next_due(tasks))
+            dues = self.dues(tasks)
+            soonest = min(dues, default=None)
+            if soonest is None or soonest > self.world.now:
+                assert upcoming == soonest
+            else:
+                assert upcoming in {due for due in dues if due <= self.world.now}
+
+    @invariant()
+    def the_gate_turns_stale_when_something_is_due(self) -> None:
+        """The law of the gate; when it is stale a poll enters, which changes nothing and ends as a poll does."""
+        world, soonest = self.world, min(self.dues(self.limits), default=None)
+        fresh = world.do(world.backend.fresh_for(60))
+        assert fresh <= (60 if soonest is None else max(0, (soonest - world.now).total_seconds()))
+        if world.do(world.backend.enter(60)) and (upcoming := world.do(world.backend.next_due(self.limits))):
+            world.do(world.backend.lower(upcoming, 60))
 
     @invariant()
     def a_key_is_pending_once_and_runs_once(self) -> None:
-        for state in (JobState.PENDING, JobState.RUNNING):
-            names = [(job.task, job.key) for job in self.of(state) if job.key]
-            assert len(names) == len(set(names))
+        names = [(job.task, job.key) for job in self.of(JobState.PENDING) if job.key]
+        assert len(names) == len(set(names))
+        leases = [(job.task, job.key) for job in self.all if job.key and job.lease]
+        assert len(leases) == len(set(leases))
 
 
 class OnMemory(Model):

@@ -340,9 +340,9 @@ def test_a_store_is_open_as_long_as_one_watch_needs_it_and_opened_again_to_defer
         async with server.store() as (_, backend):
             async with page.store() as (_, same):
                 assert same is backend
-            await backend.next_job([])  # the page has not closed it
+            await backend.next_due({})  # the page has not closed it
         with pytest.raises(BackendError, match="is closed"):
-            await backend.next_job([])
+            await backend.next_due({})
         await restore.defer("A")
         assert len(await backend.jobs()) == 1
         await backend.close()
@@ -357,7 +357,7 @@ def test_of_many_who_look_into_a_store_at_once_none_closes_it_under_another(file
         async def look(number: int) -> None:
             for _ in range(20):
                 async with runtime.store() as (_, backend):
-                    await backend.next_job([str(number)])
+                    await backend.next_due({str(number): None})
 
         await asyncio.gather(*map(look, range(6)))
 

@@ -141,7 +141,9 @@ async def work(backend: Backend) -> None:
         with suppress(Exception):
             crons.tasks["paint"].unpack(claim.arguments)
         assert isinstance(claim.arguments, str)
-    await backend.next_job(["mail"])
+    await backend.next_due({"mail": None})
+    await backend.release_jobs(claims)
+    await backend.lingering()
     backend.renew_jobs(claims, 30)
     await backend.finish_jobs([(claim, JobEnd(state=JobState.PENDING, due=NOW, error="x")) for claim in claims])
     await backend.cancel(task="mail", key="k")

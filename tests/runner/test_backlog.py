@@ -149,9 +149,9 @@ def test_where_a_cron_waits_for_a_place_the_first_run_that_ends_makes_a_look() -
 
 def test_what_ends_while_a_look_goes_on_is_followed_when_that_is_over() -> None:
     class Slow(Counting):
-        async def next_job(self, tasks: Any) -> datetime | None:
+        async def next_due(self, tasks: Any) -> datetime | None:
             await until(lambda: not self.held)
-            return await super().next_job(tasks)
+            return await super().next_due(tasks)
 
     _, world = a_backlog(store=Slow)
 

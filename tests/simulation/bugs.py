@@ -26,9 +26,9 @@ async def _enter_unread(self: Any, max_age: float) -> bool:
     return True
 
 
-def _own_by_its_name(self: Any, claim: Any) -> Any:
+def _own_by_its_name(self: Any, claim: Any, *, over: bool = False) -> Any:
     kept = self._shelf.jobs.get(claim.job_id)
-    return kept if kept and kept.job.state is JobState.RUNNING else None
+    return kept if kept and kept.place in self._shelf.running and kept.over is over else None
 
 
 def _lost_for_ever(job: Any, mark: Any, now: Any) -> Any:
@@ -62,7 +62,7 @@ BUGS: Mapping[str, Patch] = {
     "the mark is not checked": (rules, "_taken", lambda *_: False),
     "a lease is not renewed": (Keeper, "renew", lambda _: None),
     "the gate's second read is left out": (Slots, "enter", _enter_unread),
-    "a key's mark is forgotten": (Shelf, "mark", lambda *_: None),
+    "a key's mark is forgotten": (Shelf, "dropped_as", lambda *_: None),
     "a fence is not checked at the finish": (Jobs, "_own", _own_by_its_name),
     "a lost job does not come back": (queue, "lost", _lost_for_ever),
     "a running key keeps nobody waiting": (Shelf, "pick", _pick_whatever_runs),

@@ -163,11 +163,13 @@ class Checker:
 
     def _drop(self, job: _Job, state: JobState) -> None:
         """It is not wanted any more: from here on nobody may start it."""
+        if job.state is JobState.RUNNING and state is JobState.REPLACED:
+            return  # it may come back, if the newer one is gone when it ends
         job.dropped = job.state not in FINAL or job.dropped
         if job.state is JobState.PENDING:
             job.state = state
         elif job.state is JobState.RUNNING:
-            job.mark = job.mark or state
+            job.mark = state
 
     def _on_cancel(self, event: Event) -> None:
         job_id, task, key = (*event.given, None, None)[:3] if len(event.given) == 3 else (None, None, None)
@@ -207,7 +209,8 @@ class Checker:
                 continue
             job, run = self._jobs[claim.job_id], self._runs[_identity(claim, "job_id")]
             self._must(job.state is JobState.RUNNING and job.fence == claim.fence, Rule.NO_LATE_HOLDER, claim)
-            wanted = job.mark if job.mark and end.state is not JobState.SUCCEEDED else end.state
+            dropped = end.state is not JobState.SUCCEEDED and self._dropped_as(job, event)
+            wanted = dropped or end.state
             self._must(state is wanted, Rule.ENDS_AS_SAID, (claim, state))
             did = (claim.job_id, claim.fence) in self._did
             self._must(state is not JobState.SUCCEEDED or did, Rule.DONE, claim)
@@ -221,9 +224,14 @@ class Checker:
             job, run = self._jobs[lost.job_id], self._runs[f"{lost.job_id}/{lost.fence}"]
             self._lost(event, run, lost.job_id)
             job.losses += 1
-            wanted = job.mark or (JobState.FAILED if job.losses >= 3 else JobState.PENDING)
+            wanted = self._dropped_as(job, event) or (JobState.FAILED if job.losses >= 3 else JobState.PENDING)
             self._must(lost.state is wanted, Rule.COMES_BACK, lost)
             job.state = lost.state
+
+    def _dropped_as(self, job: _Job, event: Event) -> JobState | None:
+        newer = [one for one in self._with(job.task, job.key) if one is not job and one.state is JobState.PENDING]
+        wanted = [one for one in newer if one.expires is None or one.expires >= event.clock]
+        return job.mark or (JobState.REPLACED if wanted else None)
 
     # Code
 

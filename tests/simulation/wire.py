@@ -69,6 +69,14 @@ class Wire:
             raise AttributeError(verb)
         return partial(self._ask, verb)
 
+    @property
+    def cron_max_time(self) -> float:
+        return self._memory.cron_max_time
+
+    @cron_max_time.setter
+    def cron_max_time(self, seconds: float) -> None:
+        self._memory.cron_max_time = seconds
+
     async def open(self) -> None:
         if not self._is_open:
             await self._ask("open")

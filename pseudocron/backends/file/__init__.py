@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from pseudocron.backends import Durability
     from pseudocron.backends.jobs import Job, JobClaim, JobEnd, JobState, NewJob
-    from pseudocron.backends.records import Claim, Proposal, Reaped, Refusal, Result, Run, Skip, State
+    from pseudocron.backends.records import Claim, Lingering, Proposal, Reaped, Refusal, Result, Run, Skip, State
 
 logger = logging.getLogger("pseudocron")
 
@@ -42,6 +42,7 @@ class File(Backend):
         folder: Where the files are; made when opened, for this user alone. It must be on a local disk.
         keep: How many runs, and how many skips, are kept of each cron.
         durability: What a change outlives.
+        cron_max_time: The configured `CRON_MAX_TIME` in seconds.
         host: Where the clock, the chance and the threads come from.
     """
 
@@ -53,9 +54,11 @@ class File(Backend):
         *,
         keep: int = 20,
         durability: Durability = "power",
+        cron_max_time: float = 60.0,
         host: Host = Host(),  # noqa: B008  frozen
     ) -> None:
         self._keep = keep
+        self.cron_max_time = cron_max_time
         self._host = host
         self._store = Store(folder / "crons.db", durability=durability, random=host.random)
         # The clock's microseconds, so that the gate and the memory tell the same time.
@@ -183,8 +186,16 @@ class File(Backend):
             return []
         return await self._on_queue(lambda queue: queue.claim_jobs(tasks, limit=limit, worker=worker, lease=lease))
 
-    async def next_job(self, tasks: Collection[str]) -> datetime | None:
-        """See `Queue.next_job`."""
+    async def lingering(self) -> Sequence[Lingering]:
+        """See `Backend.lingering`."""
+        raise NotImplementedError
+
+    async def release_jobs(self, claims: Sequence[JobClaim]) -> None:
+        """See `Queue.release_jobs`."""
+        raise NotImplementedError
+
+    async def next_due(self, tasks: Mapping[str, int | None]) -> datetime | None:
+        """See `Queue.next_due`."""
         return await self._from_queue(lambda queue: queue.next_job(tasks))
 
     def renew_jobs(self, claims: Sequence[JobClaim], lease: float) -> Collection[str]:

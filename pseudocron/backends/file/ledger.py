@@ -190,7 +190,7 @@ class Ledger:
 
     def reap(self) -> Reaped:
         """See `Backend.reap`."""
-        again = forsake(self._db, micros(self._now))
+        forsake(self._db, micros(self._now))
         over = self._runs("lease <= ? ORDER BY +id", micros(self._now))  # the plus: by the index on leases, then sorted
         lost = [run for run in over if run.outcome is None]
         self._db.execute("UPDATE runs SET lease = NULL WHERE lease <= ?", (micros(self._now),))
@@ -199,11 +199,7 @@ class Ledger:
         for name in {run.name for run in over}:
             self._trim(name)
         ended = (self._run("run_id = ?", run.run_id) for run in lost)
-        return Reaped(
-            lost=[run for run in ended if run],
-            orphans=self._runs("waits ORDER BY id"),
-            again=None if again is None else instant(again),
-        )
+        return Reaped(lost=[run for run in ended if run], orphans=self._runs("waits ORDER BY id"))
 
     def pause(self, name: str) -> None:
         """See `Backend.pause`."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pseudocron.backends.jobs import NewJob
 
 JOB = tuple(column.name for column in fields(Job))
-INSTANTS = ("due", "created", "expires", "started", "ended")
+INSTANTS = ("due", "created", "expires", "started", "ended", "unfit_since")
 READ: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(JOB, text),
     **dict.fromkeys(("priority", "attempts", "lost", "fence"), whole),
@@ -32,7 +32,8 @@ INSERT = """
     VALUES (?, ?, ?, 'pending', ?, ?, ?, ?, ?) ON CONFLICT (job_id) DO NOTHING"""
 UPDATE = """
     UPDATE jobs SET state = :state, due = :due, expires = :expires, attempts = :attempts, lost = :lost, fence = :fence,
-        worker = :worker, started = :started, ended = :ended, error = :error, reason = :reason
+        worker = :worker, started = :started, ended = :ended, error = :error, reason = :reason,
+        unfit_since = :unfit_since
     WHERE id = :id"""
 
 

@@ -122,6 +122,26 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
     # Who holds the lease; see `holders.py`.
     ("ALTER TABLE runs ADD COLUMN process TEXT", "ALTER TABLE running ADD COLUMN process TEXT"),
+    # A line of `running` that is `over` is a kept lease: the attempt has ended, and the job is as `jobs` has it.
+    (
+        "CREATE TABLE tasks (name TEXT PRIMARY KEY, seen INTEGER NOT NULL) WITHOUT ROWID",
+        "ALTER TABLE running ADD COLUMN over INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE jobs ADD COLUMN unfit_since INTEGER",
+        "UPDATE running SET mark = NULL WHERE mark <> 'cancelled'",
+        "DROP VIEW told_jobs",
+        """CREATE VIEW told_jobs AS SELECT
+            jobs.id, jobs.job_id, jobs.task, jobs.key, priority, due, created, expires, lost, reason, error, arguments,
+            jobs.state AS kept_as,
+            unfit_since,
+            CASE WHEN lease IS NULL THEN state ELSE 'running' END AS state,
+            attempts + (lease IS NOT NULL) AS attempts,
+            ifnull(running.fence, jobs.fence) AS fence,
+            ifnull(running.worker, jobs.worker) AS worker,
+            ifnull(running.started, jobs.started) AS started,
+            CASE WHEN lease IS NULL THEN ended END AS ended,
+            lease, mark
+        FROM jobs LEFT JOIN running ON running.job_id = jobs.job_id AND NOT over""",
+    ),
 )
 
 SYNCHRONOUS: Mapping[Durability, str] = {"power": "FULL", "process": "NORMAL"}

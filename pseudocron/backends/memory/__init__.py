@@ -16,10 +16,19 @@ class Memory(Jobs, Slots):
     Args:
         store: What it shares with others; its own if none is given.
         keep: How many runs, and how many skips, are kept of each cron.
+        cron_max_time: The configured `CRON_MAX_TIME` in seconds.
         host: Where the clock comes from.
     """
 
-    def __init__(self, *, store: Store | None = None, keep: int = 20, host: Host = Host()) -> None:  # noqa: B008
+    def __init__(
+        self,
+        *,
+        store: Store | None = None,
+        keep: int = 20,
+        cron_max_time: float = 60.0,
+        host: Host = Host(),  # noqa: B008  frozen
+    ) -> None:
         shared = store or Store()
         Slots.__init__(self, shared, keep=keep, now=host.now)
-        Jobs.__init__(self, shared.lock, shared.shelf, host.now, self.lower)
+        Jobs.__init__(self, shared, host.now)
+        self.cron_max_time = cron_max_time

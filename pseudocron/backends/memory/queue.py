@@ -7,69 +7,77 @@ from itertools import islice
 from math import inf
 from typing import TYPE_CHECKING
 
-from pseudocron.backends.job_rules import claim_of, claimed, dropped, finished, lost, revived, stored, taken
+from pseudocron.backends.job_rules import (
+    claim_of,
+    claimed,
+    dropped,
+    finished,
+    is_expired,
+    lost,
+    revived,
+    stored,
+    taken,
+)
 from pseudocron.backends.jobs import Conflict, JobState, Queue
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from datetime import datetime
-    from threading import Lock
 
     from pseudocron.backends.jobs import Job, JobClaim, JobEnd, NewJob
-    from pseudocron.backends.memory.shelf import Kept, Shelf
+    from pseudocron.backends.memory.shelf import Kept
+    from pseudocron.backends.memory.store import Store
 
 
 class Jobs(Queue):
     """The verbs of the queue.
 
     Args:
-        lock: Held by one verb at a time.
-        shelf: The jobs.
+        store: The jobs and the gate; its lock is held by one verb at a time.
         now: The clock.
-        lower: Lowers the gate.
     """
 
-    def __init__(
-        self,
-        lock: Lock,
-        shelf: Shelf,
-        now: Callable[[], datetime],
-        lower: Callable[[datetime, float], Awaitable[None]],
-    ) -> None:
-        self._lock = lock
-        self._shelf = shelf
+    def __init__(self, store: Store, now: Callable[[], datetime]) -> None:
+        self._store = store
+        self._lock = store.lock
+        self._shelf = store.shelf
         self._clock = now
-        self._lower = lower
+
+    def _forward_to(self, due: datetime | None) -> None:
+        """Bring the gate forward to an instant, if there is one."""
+        if due:
+            self._store.bring_forward(due, self.cron_max_time, self._clock())
 
     async def defer(self, jobs: Sequence[NewJob], *, max_age: float) -> Sequence[str]:
         """See `Queue.defer`."""
         with self._lock:
             self._refuse(jobs)
-            ids = [self._defer(new) for new in jobs]
-        if jobs:
-            await self._lower(min(new.due for new in jobs), max_age)
-        return ids
+            now, shelf = self._clock(), self._shelf
+            ids = [self._defer(new, now) for new in jobs]
+            back = shelf.first_due(shelf.see({new.task for new in jobs}, now, self.cron_max_time))
+            for due in (*(new.due for new in jobs), *([back] if back else ())):
+                self._store.bring_forward(due, max_age, now)
+            return ids
 
     def _refuse(self, jobs: Sequence[NewJob]) -> None:
         """Raise before anything is stored."""
-        newer: dict[tuple[str, str], str] = {}
+        newer, now = dict[tuple[str, str], str](), self._clock()
         for new in jobs:
             if new.key is None or new.job_id in self._shelf.jobs:
                 continue
             other = self._shelf.keys.get((new.task, new.key))
-            by = newer.setdefault((new.task, new.key), other.job.job_id if other else new.job_id)
+            taken_by = other.job.job_id if other and not is_expired(other.job, now) else new.job_id
+            by = newer.setdefault((new.task, new.key), taken_by)
             if new.on_conflict is Conflict.RAISE and by != new.job_id:
                 raise taken(new, by)
 
-    def _defer(self, new: NewJob) -> str:
+    def _defer(self, new: NewJob, now: datetime) -> str:
         if new.job_id in self._shelf.jobs:
             return new.job_id
-        now, name = self._clock(), (new.task, new.key)
-        if other := self._shelf.keys.get(name):
+        if other := self._shelf.holder((new.task, new.key), now):
             if new.on_conflict is Conflict.KEEP:
                 return other.job.job_id
             self._shelf.put(other, dropped(other.job, JobState.REPLACED, now), now)
-        self._shelf.mark(name, JobState.REPLACED)
         self._shelf.add(stored(new, now), now)
         return new.job_id
 
@@ -77,11 +85,11 @@ class Jobs(Queue):
         """See `Queue.cancel`."""
         with self._lock:
             now, shelf = self._clock(), self._shelf
-            pending = shelf.jobs.get(job_id) if job_id is not None else shelf.keys.get((task or "", key))
-            if job_id is None:
-                shelf.mark((task or "", key), JobState.CANCELLED)
-            elif pending and pending.job.state is JobState.RUNNING:
-                pending.mark = pending.mark or JobState.CANCELLED
+            name = (task or "", key)
+            pending = shelf.jobs.get(job_id) if job_id is not None else shelf.keys.get(name)
+            for kept in shelf.running.values():
+                if kept is pending or (job_id is None and key is not None and kept.name == name):
+                    kept.stop = not kept.over
             if pending is None or pending.job.state is not JobState.PENDING:
                 return False
             shelf.put(pending, dropped(pending.job, JobState.CANCELLED, now), now)
@@ -102,51 +110,67 @@ class Jobs(Queue):
             for kept in started:
                 kept.lease = now + timedelta(seconds=lease)
                 shelf.put(kept, claimed(kept.job, worker, now), now)
+            shelf.see(tasks, now, self.cron_max_time)
+            self._forward_to(started[0].lease if started else None)
             return [claim_of(kept.job, now) for kept in started]
 
-    async def next_job(self, tasks: Collection[str]) -> datetime | None:
-        """See `Queue.next_job`."""
+    async def next_due(self, tasks: Mapping[str, int | None]) -> datetime | None:
+        """See `Queue.next_due`."""
         with self._lock:
-            ready = (first.due for task in tasks if (first := self._shelf.ready[task].first))
-            scheduled = (later.when for task in tasks if (later := self._shelf.scheduled[task].first))
-            return min((*ready, *scheduled), default=None)
+            leases = [line.lease for line in self._store.lines if line.lease]
+            first = self._shelf.next_due(tasks, self._clock(), self.cron_max_time)
+            return min((*leases, first) if first else leases, default=None)
 
     def renew_jobs(self, claims: Sequence[JobClaim], lease: float) -> Collection[str]:
         """See `Queue.renew_jobs`."""
         with self._lock:
             until = self._clock() + timedelta(seconds=lease)
-            living = [kept for claim in claims if (kept := self._own(claim))]
+            living = [kept for claim in claims if (kept := self._own(claim) or self._own(claim, over=True))]
             for kept in living:
                 kept.lease = until
             return {kept.job.job_id for kept in living}
 
-    def _own(self, claim: JobClaim) -> Kept | None:
-        """What runs by this claim, if it still does."""
+    def _own(self, claim: JobClaim, *, over: bool = False) -> Kept | None:
+        """Return the job that runs by this claim, or with `over` the one whose lease it keeps."""
         kept = self._shelf.jobs.get(claim.job_id)
-        own = kept and kept.job.state is JobState.RUNNING and kept.job.fence == claim.fence
+        own = kept and kept.place in self._shelf.running and kept.over is over and kept.job.fence == claim.fence
         return kept if own else None
 
     async def finish_jobs(self, ends: Sequence[tuple[JobClaim, JobEnd]]) -> Sequence[JobState | None]:
         """See `Queue.finish_jobs`."""
         with self._lock:
             now = self._clock()
-            return [self._finish(claim, end, now) for claim, end in ends]
+            states = [self._finish(claim, end, now) for claim, end in ends]
+            self._forward_to(self._shelf.first_due({claim.task for claim, _ in ends}))
+            return states
 
     def _finish(self, claim: JobClaim, end: JobEnd, now: datetime) -> JobState | None:
         kept = self._own(claim)
         if kept is None:
             return None
-        self._shelf.put(kept, finished(kept.job, end, kept.mark, now), now)
+        dropped_as = None if end.state is JobState.SUCCEEDED else self._shelf.dropped_as(kept, now)
+        self._shelf.put(kept, finished(kept.job, end, dropped_as, now), now, goes_on=end.goes_on)
         return kept.job.state
+
+    async def release_jobs(self, claims: Sequence[JobClaim]) -> None:
+        """See `Queue.release_jobs`."""
+        with self._lock:
+            for kept in [kept for claim in claims if (kept := self._own(claim, over=True))]:
+                self._shelf.end_lease(kept)
+            self._forward_to(self._shelf.first_due({claim.task for claim in claims}))
 
     async def reap_jobs(self) -> Sequence[Job]:
         """See `Queue.reap_jobs`."""
         with self._lock:
             now = self._clock()
-            over = [kept for kept in self._shelf.running.values() if kept.lease and kept.lease <= now]
-            for kept in over:
-                self._shelf.put(kept, lost(kept.job, kept.mark, now), now)
-            return [kept.job for kept in over]
+            ended = [kept for kept in self._shelf.running.values() if kept.lease and kept.lease <= now]
+            gone = [kept for kept in ended if not kept.over]
+            for kept in ended:
+                self._shelf.end_lease(kept)
+            for kept in gone:
+                self._shelf.put(kept, lost(kept.job, self._shelf.dropped_as(kept, now), now), now)
+            self._forward_to(self._shelf.first_due({kept.job.task for kept in ended}))
+            return [kept.job for kept in gone]
 
     async def waiting_tasks(self) -> Collection[str]:
         """See `Queue.waiting_tasks`."""
@@ -198,10 +222,10 @@ class Jobs(Queue):
         """See `Queue.retry`."""
         with self._lock:
             now, kept = self._clock(), self._shelf.jobs.get(job_id)
-            if kept is None or kept.job.state is not JobState.FAILED or kept.name in self._shelf.keys:
+            if kept is None or kept.job.state is not JobState.FAILED or self._shelf.holder(kept.name, now):
                 return False
-            self._shelf.mark(kept.name, JobState.REPLACED)
             self._shelf.put(kept, revived(kept.job, now), now)
+            self._forward_to(now)
             return True
 
     async def purge(self, keep: Mapping[JobState, timedelta], *, limit: int = 1000) -> int:
@@ -209,8 +233,5 @@ class Jobs(Queue):
         with self._lock:
             now, purged = self._clock(), 0
             for state, age in keep.items():
-                line = self._shelf.ended[state]
-                while purged < limit and line.first and line.first.when < now - age:
-                    self._shelf.forget(self._shelf.places[line.first.place])
-                    purged += 1
+                purged += self._shelf.purge(state, now - age, limit - purged)
             return purged

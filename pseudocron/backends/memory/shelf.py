@@ -4,25 +4,40 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pseudocron.backends.job_rules import BATCH, Candidate, Picked, pick, rooms
+from pseudocron.backends.job_rules import (
+    BATCH,
+    Candidate,
+    Picked,
+    dropped,
+    is_expired,
+    is_in_use,
+    is_seen,
+    pick,
+    rooms,
+)
 from pseudocron.backends.jobs import Job, JobState
 from pseudocron.backends.memory.lines import Line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from datetime import datetime
 
 
 @dataclass(slots=True, eq=False)
 class Kept:
-    """A job, its place in the order in which jobs were stored, its lease, and what it is to end as."""
+    """A job, its place in the order in which jobs were stored, and its lease.
+
+    `stop` says that it was cancelled while it ran, `over` that its attempt has ended and the lease is kept.
+    """
 
     job: Job
     place: int
     lease: datetime | None = None
-    mark: JobState | None = None
+    stop: bool = False
+    over: bool = False
 
     @property
     def name(self) -> tuple[str, str | None]:
@@ -39,7 +54,10 @@ class Timed(NamedTuple):
 
 @dataclass(slots=True)
 class Shelf:
-    """Every job, and where it is to be found: by its key, running, or in the line of those that are like it."""
+    """Every job, and where it is to be found: by its key, running, or in the line of those that are like it.
+
+    `running` has all that have a lease, also a kept one. `seen` says when each task was last named by a process.
+    """
 
     jobs: dict[str, Kept] = field(default_factory=dict)
     places: dict[int, Kept] = field(default_factory=dict)
@@ -50,6 +68,7 @@ class Shelf:
     ready: defaultdict[str, Line[Candidate[datetime]]] = field(default_factory=lambda: defaultdict(Line))
     ended: defaultdict[JobState, Line[Timed]] = field(default_factory=lambda: defaultdict(Line))
     lines: dict[int, tuple[Line[Any], tuple[Any, ...]]] = field(default_factory=dict)
+    seen: dict[str, datetime] = field(default_factory=dict)
 
     def add(self, job: Job, now: datetime) -> None:
         """Store a new job."""
@@ -58,14 +77,16 @@ class Shelf:
         self.jobs[job.job_id] = self.places[kept.place] = kept
         self.put(kept, job, now)
 
-    def put(self, kept: Kept, job: Job, now: datetime) -> None:
-        """Let a job be as it is now, and stand where it belongs."""
+    def put(self, kept: Kept, job: Job, now: datetime, *, goes_on: bool = False) -> None:
+        """Store a job as it is now; `goes_on` if it has ended and keeps its lease."""
         self._take(kept)
         kept.job = job
         if job.state is JobState.RUNNING:
             self.running[kept.place] = kept
             return
-        kept.lease = kept.mark = None
+        kept.stop, kept.over = False, kept.over or goes_on
+        if not kept.over:
+            self.end_lease(kept)
         if job.state is JobState.PENDING and job.key is not None:
             self.keys[kept.name] = kept
         line, item = self._line(kept, now)
@@ -80,29 +101,56 @@ class Shelf:
             return self.scheduled[job.task], Timed(job.due, place)
         return self.ready[job.task], Candidate(-job.priority, job.due, place, job.task, job.key, job.expires)
 
-    def _take(self, kept: Kept) -> None:
+    def end_lease(self, kept: Kept) -> None:
+        """End the lease of a job, if it has one."""
         self.running.pop(kept.place, None)
+        kept.lease, kept.over = None, False
+
+    def _take(self, kept: Kept) -> None:
         if self.keys.get(kept.name) is kept:
             del self.keys[kept.name]
         if kept.place in self.lines:
             line, item = self.lines.pop(kept.place)
             line.leave(item)
 
-    def forget(self, kept: Kept) -> None:
-        """Keep a job no more."""
-        self._take(kept)
-        del self.jobs[kept.job.job_id], self.places[kept.place]
+    def purge(self, state: JobState, before: datetime, limit: int) -> int:
+        """Forget at most `limit` jobs that ended in a state before an instant and have no lease; return how many."""
+        line, read, old = self.ended[state], list[Timed](), list[Kept]()
+        for item in line.served():
+            read.append(item)
+            if item.when >= before or len(old) == limit:
+                break
+            if item.place not in self.running:
+                old.append(self.places[item.place])
+        for item in read:
+            line.join(item)
+        for kept in old:
+            self._take(kept)
+            del self.jobs[kept.job.job_id], self.places[kept.place]
+        return len(old)
 
-    def mark(self, name: tuple[str, str | None], state: JobState) -> None:
-        """Let what runs with a task and key end so, unless it succeeds; the first mark stays."""
-        for kept in self.running.values():
-            if name[1] is not None and kept.name == name:
-                kept.mark = kept.mark or state
+    def holder(self, name: tuple[str, str | None], now: datetime) -> Kept | None:
+        """Return the pending job with a task and key; one that has expired is recorded as such, and leaves the key."""
+        kept = self.keys.get(name)
+        if kept and is_expired(kept.job, now):
+            self.put(kept, dropped(kept.job, JobState.EXPIRED, now), now)
+            return None
+        return kept
+
+    def dropped_as(self, kept: Kept, now: datetime) -> JobState | None:
+        """Return what a running job ends as if it is not wanted back; see `backends.jobs`."""
+        if kept.stop:
+            return JobState.CANCELLED
+        return JobState.REPLACED if self.holder(kept.name, now) else None
+
+    def lingering(self) -> list[Job]:
+        """Return the jobs with a kept lease."""
+        return [kept.job for kept in self.running.values() if kept.over]
 
     def count(self, state: JobState) -> int:
         """How many jobs are in a state."""
         if state is JobState.RUNNING:
-            return len(self.running)
+            return len(self.running) - len(self.lingering())
         if state is JobState.PENDING:
             return sum(line.size for lines in (self.scheduled, self.ready) for line in lines.values())
         return self.ended[state].size
@@ -123,14 +171,49 @@ class Shelf:
             self.make_ready(task, now)
         busy = {kept.name for kept in self.running.values() if kept.job.key is not None}
         read: list[Candidate[datetime]] = []
-        lines = {task: _read(self.ready[task], read) for task in room}
+        lines = {task: self._read(task, read) for task in room}
         picked = pick(lines, room, busy, limit=limit, now=now)
         for candidate in read:
             self.ready[candidate.task].join(candidate)
         return picked
 
+    def _read(self, task: str, read: list[Candidate[datetime]]) -> Iterator[Candidate[datetime]]:
+        for candidate in self.ready[task].served():
+            read.append(candidate)
+            if candidate.place not in self.running:
+                yield candidate
 
-def _read(line: Line[Candidate[datetime]], read: list[Candidate[datetime]]) -> Iterator[Candidate[datetime]]:
-    for candidate in line.served():
-        read.append(candidate)
-        yield candidate
+    # When the next is due
+
+    def see(self, tasks: Iterable[str], now: datetime, cron_max_time: float) -> set[str]:
+        """Remember that these tasks are in use; return those that were not."""
+        ages = {task: (now - self.seen[task]).total_seconds() if task in self.seen else inf for task in tasks}
+        self.seen |= {task: now for task, age in ages.items() if not is_seen(age, cron_max_time)}
+        return {task for task, age in ages.items() if not is_in_use(age, cron_max_time)}
+
+    def first_due(self, tasks: Collection[str]) -> datetime | None:
+        """Return when the first job of these tasks that may start is due, whatever their limits."""
+        busy = {kept.name for kept in self.running.values() if kept.job.key is not None}
+        lines = (of_tasks[task] for of_tasks in (self.ready, self.scheduled) for task in tasks if task in of_tasks)
+        dues = (self._first_due(line, busy) for line in lines)
+        return min((due for due in dues if due), default=None)
+
+    def _first_due(self, line: Line[Any], busy: Collection[tuple[str, str | None]]) -> datetime | None:
+        read, due = [], None
+        for item in line.served():
+            read.append(item)
+            kept = self.places[item.place]
+            if kept.place not in self.running and kept.name not in busy:
+                due = kept.job.due
+                break
+        for item in read:
+            line.join(item)
+        return due
+
+    def next_due(self, tasks: Mapping[str, int | None], now: datetime, cron_max_time: float) -> datetime | None:
+        """Return when the first job is due that may start, or the first lease ends; see `Queue.next_due`."""
+        room = rooms(tasks, Counter(kept.job.task for kept in self.running.values()))
+        others = {task for task, seen in self.seen.items() if is_in_use((now - seen).total_seconds(), cron_max_time)}
+        first = self.first_due(room.keys() | others - tasks.keys())
+        leases = (kept.lease for kept in self.running.values())
+        return min((moment for moment in (first, *leases) if moment), default=None)

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pseudocron.backends.base import Backend
 from pseudocron.backends.memory.store import Cron, Line, Store
-from pseudocron.backends.records import Claim, Outcome, Proposal, Reaped, Refusal, Result, Run, Skip, State
+from pseudocron.backends.records import (
+    Claim,
+    Lingering,
+    Outcome,
+    Proposal,
+    Reaped,
+    Refusal,
+    Result,
+    Run,
+    Skip,
+    State,
+)
 from pseudocron.backends.rules import RECOVERABLE, claim_of, granted, grows, merged, refusal, skip_for, skipped
 from pseudocron.capture import kept
 
@@ -42,12 +53,12 @@ class Slots(Backend):
     async def fresh_for(self, max_age: float) -> float:
         """See `Backend.fresh_for`."""
         with self._store.lock:
-            return self._left(max_age)
+            return self._store.fresh_for(max_age, self._now())
 
     async def enter(self, max_age: float) -> bool:
         """See `Backend.enter`."""
         with self._store.lock:
-            stale = not self._left(max_age)
+            stale = not self._store.fresh_for(max_age, self._now())
             if stale:
                 self._store.gate = self._now()
             return stale
@@ -55,14 +66,12 @@ class Slots(Backend):
     async def lower(self, due: datetime, max_age: float) -> None:
         """See `Backend.lower`."""
         with self._store.lock:
-            if self._left(max_age) and self._store.gate:
-                self._store.gate = min(self._store.gate, due - timedelta(seconds=max_age))
+            self._store.bring_forward(due, max_age, self._now())
 
-    def _left(self, max_age: float) -> float:
-        gate, now = self._store.gate, self._now()
-        if gate is None or gate > now:
-            return 0.0
-        return max(0.0, (gate + timedelta(seconds=max_age) - now).total_seconds())
+    def _bring_forward(self, due: datetime | None = None) -> None:
+        """Bring the gate forward to an instant; None: to now."""
+        now = self._now()
+        self._store.bring_forward(due or now, self.cron_max_time, now)
 
     async def states(self, marks: Mapping[str, datetime]) -> Mapping[str, State]:
         """See `Backend.states`."""
@@ -117,6 +126,7 @@ class Slots(Backend):
         run = granted(proposal, fence=cron.claims, orphan=orphan.run if orphan else None, now=now)
         lease = now + timedelta(seconds=proposal.lease)
         self._store.lines.append(Line(run=run, lease=lease, recover=proposal.recover))
+        self._bring_forward(lease)
         if orphan:
             orphan.waits = False
             self._trim(proposal.name)
@@ -169,6 +179,8 @@ class Slots(Backend):
             output=kept(result.output),
         )
         line.waits = line.recover and result.outcome in RECOVERABLE
+        if line.waits:
+            self._bring_forward()
         self._store.cron(line.run.name).failures += result.outcome is not Outcome.SUCCEEDED
         self._trim(line.run.name)
 
@@ -179,6 +191,7 @@ class Slots(Backend):
             if line and line.run.outcome is not None:
                 line.lease = None
                 self._trim(claim.name)
+            self._bring_forward()
 
     async def reap(self) -> Reaped:
         """See `Backend.reap`."""
@@ -198,11 +211,13 @@ class Slots(Backend):
         """See `Backend.pause`."""
         with self._store.lock:
             self._store.cron(name).paused = True
+            self._bring_forward()
 
     async def resume(self, name: str) -> None:
         """See `Backend.resume`."""
         with self._store.lock:
             self._store.cron(name).paused = False
+            self._bring_forward()
 
     async def history(self, name: str | None = None, *, limit: int = 20) -> Sequence[Run]:
         """See `Backend.history`."""
@@ -224,6 +239,20 @@ class Slots(Backend):
         with self._store.lock:
             cron = self._store.cron(name)
             cron.mark = cron.back = mark
+            self._bring_forward()
+
+    async def lingering(self) -> Sequence[Lingering]:
+        """See `Backend.lingering`."""
+        with self._store.lock:
+            ended = [line.run for line in self._store.lines if line.lease and line.run.outcome is not None]
+            runs = [
+                Lingering(name=run.name, is_job=False, run_id=run.run_id, worker=run.worker, ended=run.ended)
+                for run in ended
+            ]
+            return runs + [
+                Lingering(name=job.task, is_job=True, run_id=job.job_id, worker=job.worker or "", ended=job.ended)
+                for job in self._store.shelf.lingering()
+            ]
 
     def _trim(self, name: str) -> None:
         """Forget all but the last `keep` settled runs and skips of a cron."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -64,6 +65,17 @@ class Store:
     crons: dict[str, Cron] = field(default_factory=dict)
     lines: list[Line] = field(default_factory=list)
     shelf: Shelf = field(default_factory=Shelf)
+
+    def fresh_for(self, max_age: float, now: datetime) -> float:
+        """Return the seconds until the gate turns stale, 0 when it is stale."""
+        if self.gate is None or self.gate > now:
+            return 0.0
+        return max(0.0, (self.gate + timedelta(seconds=max_age) - now).total_seconds())
+
+    def bring_forward(self, due: datetime, max_age: float, now: datetime) -> None:
+        """Let the gate turn stale at `due`, if that is sooner than it would be."""
+        if self.gate and self.fresh_for(max_age, now):
+            self.gate = min(self.gate, due - timedelta(seconds=max_age))
 
     def cron(self, name: str) -> Cron:
         """What is known of a cron, from now on."""

@@ -28,6 +28,7 @@ class Redis(Jobs, Slots):
         name: What to call the server in errors; without a password.
         app: The hash tag of all keys.
         keep: How many runs, and how many skips, are kept of each cron.
+        cron_max_time: The configured `CRON_MAX_TIME` in seconds.
         host: Where the threads come from.
         clock: The time in microseconds since the epoch, where a simulation owns it; None for the server's own.
     """
@@ -39,11 +40,13 @@ class Redis(Jobs, Slots):
         name: str,
         app: str,
         keep: int = 20,
+        cron_max_time: float = 60.0,
         host: Host = Host(),  # noqa: B008  frozen
         clock: Callable[[], int] | None = None,
     ) -> None:
         self._host = host
         self._heard = False
+        self.cron_max_time = cron_max_time
         wire = Wire(make, name=name, prefix=f"{{{app}}}", clock=clock)
         Slots.__init__(self, wire, keep=keep, now=host.now, elapsed=_elapsing(host, clock))
         Jobs.__init__(self, wire)

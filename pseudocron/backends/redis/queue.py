@@ -58,8 +58,12 @@ class Jobs(Queue):
         claimed = await self._ask_queue("claim_jobs", tasks=named, limit=limit, worker=worker, lease=micros_of(lease))
         return [claim_of(job, job.started or EPOCH) for job in map(job_of, claimed)]
 
-    async def next_job(self, tasks: Collection[str]) -> datetime | None:
-        """See `Queue.next_job`."""
+    async def release_jobs(self, claims: Sequence[JobClaim]) -> None:
+        """See `Queue.release_jobs`."""
+        raise NotImplementedError
+
+    async def next_due(self, tasks: Mapping[str, int | None]) -> datetime | None:
+        """See `Queue.next_due`."""
         soonest = await self._ask_queue("next_job", tasks=list(tasks))
         return None if soonest is None else instant(soonest)
 

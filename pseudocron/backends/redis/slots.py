@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import uuid4
 
 from pseudocron.backends.base import Backend
-from pseudocron.backends.records import Claim, Reaped, Refusal
+from pseudocron.backends.records import Claim, Lingering, Reaped, Refusal
 from pseudocron.backends.redis.records import BRIEF, instant, micros, micros_of, run_of, state_of
 from pseudocron.backends.rules import claim_of, grows, text_of
 from pseudocron.capture import kept
@@ -159,6 +159,10 @@ class Slots(Backend):
     async def reset(self, name: str, mark: datetime) -> None:
         """See `Backend.reset`."""
         await self._ask("reset", name=name, mark=micros(mark))
+
+    async def lingering(self) -> Sequence[Lingering]:
+        """See `Backend.lingering`."""
+        raise NotImplementedError
 
 
 def _line(skip: Skip) -> dict[str, object]:
