@@ -39,7 +39,7 @@ async def _looks(crons: Crons, folder: Path) -> tuple[float, list[float]]:
     """Milliseconds of CPU that the first look takes, which asks about all, and each of the others."""
     backend = connect("file:store", folder=folder)
     await backend.open()
-    runner = Runner(backend, host=Host(), worker="bench", concurrency=10, lease=30.0, state={})
+    runner = Runner(backend, host=Host(), worker="bench", concurrency=10, lease=30.0)
     taken = []
     for _ in range(LOOKS + 1):
         began = process_time()

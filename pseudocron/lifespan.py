@@ -11,6 +11,7 @@ from pseudocron.log import logger
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from pseudocron.runner.pool import Lifetime
     from pseudocron.runtime import Runtime
 
 END_WITHIN = 5.0
@@ -30,17 +31,21 @@ class Lifespan:
     Args:
         app: The application.
         runtime: What to open and drain.
-        ticker: Whether the process is to look without being asked.
+        ticker: Whether the process is to poll without being asked.
+        execute: Whether it runs what it defers.
         mistake: What is wrong with the middleware's options, in one line.
     """
 
-    def __init__(self, app: ASGIApp, runtime: Runtime, *, ticker: bool, mistake: str | None = None) -> None:
+    def __init__(
+        self, app: ASGIApp, runtime: Runtime, *, ticker: bool, execute: bool = True, mistake: str | None = None
+    ) -> None:
         self._app = app
         self._runtime = runtime
         self._ticker = ticker
+        self._execute = execute
         self._mistake = mistake
         self._takes_part = False
-        self._opened = False
+        self._lifetime: Lifetime | None = None
         self._failure: str | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -53,7 +58,7 @@ class Lifespan:
                 await self._send({"type": "lifespan.startup.complete"})
         if self._failure is not None:
             await self._send({"type": "lifespan.startup.failed", "message": self._failure})
-        elif self._opened:
+        elif self._lifetime:
             await self._wait_for_the_end()
 
     async def _pass_on(self) -> None:
@@ -62,8 +67,8 @@ class Lifespan:
                 await self._app(self._scope, self._hear, self._say)
         except Exception:
             if self._takes_part and self._failure is None:
-                if self._opened:
-                    self._runtime.leave()
+                if self._lifetime:
+                    self._runtime.leave(self._lifetime)
                 raise
             logger.debug("the application has no lifespan, or fails to end it", exc_info=True)
 
@@ -73,8 +78,8 @@ class Lifespan:
             return {"type": "lifespan.shutdown"}
         self._takes_part = True
         message = await self._receive()
-        if message["type"] == "lifespan.shutdown" and self._opened:
-            await self._stop()
+        if message["type"] == "lifespan.shutdown" and self._lifetime:
+            await self._stop(self._lifetime)
         return message
 
     async def _say(self, message: Message) -> None:
@@ -97,18 +102,18 @@ class Lifespan:
     async def _open(self) -> bool:
         if self._mistake:
             self._failure = self._mistake
-        elif not self._opened:
+        elif not self._lifetime:
+            state = self._scope.get("state")
             try:
-                await self._runtime.start(state=self._scope.get("state"), ticker=self._ticker)
-                self._opened = True
+                self._lifetime = await self._runtime.start(state=state, ticker=self._ticker, execute=self._execute)
             except PseudoCronError as error:
                 self._failure = str(error)
         return self._failure is None
 
-    async def _stop(self) -> None:
-        self._opened = False
+    async def _stop(self, lifetime: Lifetime) -> None:
+        self._lifetime = None
         try:
-            await self._runtime.stop()
+            await self._runtime.stop(lifetime)
         except Exception:
             # Raised into the application, it would keep it from shutting down.
             logger.exception("the scheduling could not be drained")

@@ -6,12 +6,19 @@ import logging
 import sys
 import traceback
 from contextlib import suppress
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     _Adapter = logging.LoggerAdapter[logging.Logger]
 else:
     _Adapter = logging.LoggerAdapter
+
+
+COMPLAIN_AGAIN = 60.0
+"""Seconds between two log lines about the same trouble."""
 
 
 class _HarmlessLogger(_Adapter):
@@ -28,3 +35,25 @@ class _HarmlessLogger(_Adapter):
 
 
 logger = _HarmlessLogger(logging.getLogger("pseudocron"))
+
+
+class Complaints:
+    """Logs what keeps a process from polling, once a minute, and how many polls were skipped since.
+
+    Args:
+        monotonic: Seconds that never go back.
+    """
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._complained = -inf
+        self._skipped = 0
+
+    def log(self, trouble: object, *, traceback: bool = False) -> None:
+        """Log trouble that has kept this process from polling once more."""
+        self._skipped += 1
+        if self._monotonic() - self._complained >= COMPLAIN_AGAIN:
+            self._complained = self._monotonic()
+            more = f" ({self._skipped} looks were skipped)" if self._skipped > 1 else ""
+            logger.error("no look: %s%s", trouble, more, exc_info=traceback)
+            self._skipped = 0

@@ -13,7 +13,7 @@ from pseudocron.config.values import from_zero
 from pseudocron.errors import did_you_mean, show
 from pseudocron.lifespan import Lifespan
 from pseudocron.log import logger
-from pseudocron.scheduler import READ_AGAIN
+from pseudocron.polling import Reason
 from pseudocron.watch import watch
 
 if TYPE_CHECKING:
@@ -91,7 +91,9 @@ class PseudoCronMiddleware:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan" and _on_asyncio():
-            lifespan = Lifespan(self.app, self._watch.runtime(), ticker=self._ticker, mistake=self._mistake)
+            lifespan = Lifespan(
+                self.app, self._watch.runtime(), ticker=self._ticker, execute=self._execute, mistake=self._mistake
+            )
             await lifespan(scope, receive, send)
         elif self._may_look(scope):
             await self._visit(scope, receive, send)
@@ -112,23 +114,23 @@ class PseudoCronMiddleware:
             return False
 
     async def _visit(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request and look behind it; until then no other request needs to."""
-        self._watch.deadline = monotonic() + READ_AGAIN
+        """Serve one request and poll behind it; until then no other request needs to."""
+        self._watch.request_polls()
         runtime = self._watch.runtime()
         answer = Answer()
 
-        async def send_and_look(message: Message) -> None:
+        async def send_and_poll(message: Message) -> None:
             await send(message)
             served = answer.served
             answer.goes_on(message)
             if answer.served and not served:
-                runtime.visit(ticker=self._ticker)
+                runtime.request_poll(Reason.REQUEST, ticker=self._ticker)
 
         try:
-            await self.app(scope, receive, send_and_look)
+            await self.app(scope, receive, send_and_poll)
         finally:
             if not answer.served:
-                runtime.visit(ticker=self._ticker)
+                runtime.request_poll(Reason.REQUEST, ticker=self._ticker)
         # What the application left unanswered the server ends now: nobody may wait for that.
         if self._wait and answer.complete:
             await runtime.settle(self._wait)

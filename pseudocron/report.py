@@ -58,7 +58,7 @@ async def cron_status(crons: object) -> list[CronStatus]:
     Raises:
         PseudoCronError: In one line, if the configuration or the store can't be read.
     """
-    entries, states = await watch(crons).runtime().states()
+    entries, states = await watch(crons).states()
     return [status_of(cron, states[cron.name], utcnow()) for cron in entries]
 
 

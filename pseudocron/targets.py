@@ -56,6 +56,16 @@ class Function:
 Target = Script | Function
 
 
+def needs_thread(target: Target, *, process: bool) -> bool:
+    """Whether a run of this has a thread of its own, which can't be killed.
+
+    Args:
+        target: What is run.
+        process: Whether it runs in a child process.
+    """
+    return not (process or isinstance(target, Script) or target.is_async)
+
+
 def resolve(value: object, *, folder: Path, script: bool = False) -> Target:
     """What a value of the configuration names; imports it if it is an import string.
 

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
+from contextlib import asynccontextmanager
 from functools import cached_property
 from math import inf
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
+from weakref import WeakValueDictionary
 
+from pseudocron.backends.usage import usage
 from pseudocron.host import Host
 from pseudocron.runtime import Runtime
+from pseudocron.scheduler import READ_AGAIN
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import AsyncIterator, Hashable, Mapping
 
     from pseudocron.backends.base import Backend
+    from pseudocron.backends.records import State
     from pseudocron.config.source import Source
     from pseudocron.crons import Crons
 
@@ -23,11 +28,16 @@ if TYPE_CHECKING:
 class Watch:
     """What all middlewares of one configuration share in a process.
 
-    `deadline` is the moment, by `time.monotonic`, until which no request needs to do anything.
+    It owns the deadline of the process: the moment, by `time.monotonic`, until which no request needs to do anything.
+    Several event loops may poll at once; a poll that began before another one, or before the deadline was brought
+    forward, can only bring it forward too.
 
     Args:
         ref: The configuration, as the middleware takes it. It is not looked at before it is loaded.
         host: Time, sleep, chance and threads.
+
+    Attributes:
+        deadline: To be read by requests, and written by nobody but this object.
     """
 
     # Each request reads the deadline, and from a slot that is quickest.
@@ -35,11 +45,40 @@ class Watch:
 
     def __init__(self, ref: object, host: Host | None = None) -> None:
         self.deadline = -inf
+        self._deadline_lock = threading.Lock()
+        self._latest_poll = 0
         self._ref = ref
         self._given_host = host
         self._host = host or Host()
         self._backend: Backend | None = None
         self._runtimes: dict[asyncio.AbstractEventLoop, Runtime] = {}
+
+    def request_polls(self) -> None:
+        """Let one request poll, behind its response; until then no other one needs to."""
+        self.deadline = self._host.monotonic() + READ_AGAIN
+
+    def poll_began(self) -> int:
+        """Return the number of a poll that begins now."""
+        with self._deadline_lock:
+            self._latest_poll += 1
+            return self._latest_poll
+
+    def poll_ended(self, number: int, seconds: float) -> None:
+        """Set the deadline as a poll wants it that began with `poll_began`.
+
+        Args:
+            number: Which one.
+            seconds: Until the next poll is due, from now.
+        """
+        with self._deadline_lock:
+            until = self._host.monotonic() + seconds
+            self.deadline = until if number == self._latest_poll else min(self.deadline, until)
+
+    def poll_is_due(self) -> None:
+        """Bring the deadline forward to now, whatever a poll that is under way finds."""
+        with self._deadline_lock:
+            self._latest_poll += 1
+            self.deadline = -inf
 
     @cached_property
     def source(self) -> Source:
@@ -58,38 +97,47 @@ class Watch:
         if loop not in self._runtimes:
             # Each event loop has a thread of its own: the others may come and go meanwhile.
             for closed in [other for other in list(self._runtimes) if other.is_closed()]:
-                gone = self._runtimes.pop(closed, None)
-                if gone is not None and self._backend is not None:
-                    _users(self._backend).discard(gone)
+                if (gone := self._runtimes.pop(closed, None)) is not None:
+                    gone.forsake()
             self._runtimes[loop] = Runtime(self, self._host)
         return self._runtimes[loop]
 
-    async def connect(self, runtime: Runtime, crons: Crons) -> Backend:
-        """The store that the configuration names, open, and the same object for the life of the process."""
+    @property
+    def stuck(self) -> bool:
+        """Whether so many threads have outlasted their runs in this process that no further ones are started."""
+        return any(runtime.stuck for runtime in list(self._runtimes.values()))
+
+    async def connect(self, crons: Crons) -> Backend:
+        """The store that the configuration names, and the same object for the life of the process."""
         if self._backend is None:
             # That of `defer` in this process; crons that are read again name the same store until a restart.
             # Off the loop: the kind of store that is named is imported now.
             self._backend = await self._host.hop(crons.connect, self._given_host)
-        await self._backend.open()
-        _users(self._backend).add(runtime)
         return self._backend
 
-    async def disconnect(self, runtime: Runtime) -> None:
-        """Let go of the store, if no other event loop needs it; it may be opened again."""
-        if self._backend is None:
-            return
-        users = _users(self._backend)
-        users.discard(runtime)
-        if not users:
-            await self._backend.close()
+    @asynccontextmanager
+    async def store(self) -> AsyncIterator[tuple[Crons, Backend]]:
+        """The crons as they are now, and their store, open; nothing is run."""
+        crons = await self._host.hop(self.reload)
+        async with self.opened(crons) as backend:
+            yield crons, backend
 
+    @asynccontextmanager
+    async def opened(self, crons: Crons) -> AsyncIterator[Backend]:
+        """The store of the crons, open; nothing is run."""
+        backend = await self.connect(crons)
+        user = object()
+        await usage(backend).begin(user)
+        try:
+            yield backend
+        finally:
+            await asyncio.shield(usage(backend).end(user))
 
-_using: WeakKeyDictionary[Backend, WeakSet[Runtime]] = WeakKeyDictionary()
-
-
-def _users(backend: Backend) -> WeakSet[Runtime]:
-    """Who needs a store to be open: two watches of the same crons have the same."""
-    return _using.setdefault(backend, WeakSet())
+    async def states(self) -> tuple[Crons, Mapping[str, State]]:
+        """The crons as they are now, and what the store knows of them; nothing is run."""
+        async with self.store() as (crons, backend):
+            now = self._host.now() + backend.ahead
+            return crons, await backend.states({cron.name: cron.first_mark(now) for cron in crons})
 
 
 _watches: WeakValueDictionary[Hashable, Watch] = WeakValueDictionary()

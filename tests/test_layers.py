@@ -13,11 +13,19 @@ ROOT = Path(pseudocron.__file__).parent
 
 FLOORS = (
     ("errors", "log", "host", "context", "targets", "schedule", "lockfile", "capture", "answer"),
-    ("backends.base", "backends.jobs", "backends.records", "backends.rules", "backends.job_rules", "backends.legible"),
+    (
+        "backends.base",
+        "backends.jobs",
+        "backends.records",
+        "backends.rules",
+        "backends.job_rules",
+        "backends.legible",
+        "backends.usage",
+    ),
     ("backends", "config", "cron", "crons", "jobs", "executors", "hooks", "instrumentation"),
     ("runner", "hooks.happenings", "hooks.telling"),
     ("hooks.observing",),
-    ("scheduler",),
+    ("polling", "scheduler"),
     ("runtime", "watch"),
     ("lifespan", "report", "why", "doors.calls", "doors.vitals"),
     ("middleware", "doors", "testing", "pytest_plugin", "cli", "dashboard"),

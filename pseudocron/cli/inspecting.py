@@ -14,7 +14,7 @@ from pseudocron.cli.tables import Column, brief, local, plain, print_table
 from pseudocron.config.source import open_source
 from pseudocron.host import utcnow
 from pseudocron.report import CronStatus, cron_status, duration, lateness, span
-from pseudocron.runner.advice import advice
+from pseudocron.runner.advice import advice, outlasting
 from pseudocron.schedule import jittered
 from pseudocron.watch import Watch, watch
 
@@ -60,11 +60,13 @@ def check(ref: str) -> None:
 @json_option
 def list_(ref: str, *, as_json: bool) -> None:
     """Show each cron's last and next run."""
-    crons = perform(_status(ref))
+    crons, outlasting_runs = perform(_status(ref))
     if as_json:
         print_json([asdict(cron) for cron in crons])
     else:
         print_table(_STATUS, crons)
+    for line in outlasting_runs:
+        click.echo(f"Warning: {plain(line)}", err=True)
 
 
 @click.command(name="next")
@@ -114,16 +116,19 @@ def history(ref: str, name: str | None, limit: int, *, as_json: bool) -> None:
 
 async def _open(seen: Watch) -> Sequence[str]:
     """The tasks that have left the code, but not the store."""
-    async with seen.runtime().store() as (crons, backend):
+    async with seen.store() as (crons, backend):
         return await advice(backend, crons.tasks)
 
 
-async def _status(ref: str) -> list[CronStatus]:
-    return await cron_status(ref)
+async def _status(ref: str) -> tuple[list[CronStatus], Sequence[str]]:
+    """The crons, and what to say of code that has outlasted its runs."""
+    status = await cron_status(ref)
+    async with watch(ref).store() as (crons, backend):
+        return status, outlasting(await backend.lingering(), concurrency=crons.settings.concurrency)
 
 
 async def _history(ref: str, name: str | None, limit: int) -> Sequence[Run]:
-    async with watch(ref).runtime().store() as (crons, backend):
+    async with watch(ref).store() as (crons, backend):
         runs = await backend.history(name, limit=limit)
         if name is not None and not runs:  # one that has left the configuration may have left a history
             _ = crons[name]

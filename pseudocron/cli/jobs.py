@@ -16,7 +16,6 @@ from pseudocron.cli.shared import crons_option, fail, json_option, perform, prin
 from pseudocron.cli.tables import Column, brief, local, plain, print_table
 from pseudocron.config.values import MOST, span
 from pseudocron.errors import show as shown
-from pseudocron.host import utcnow
 from pseudocron.jobs.arguments import revive
 from pseudocron.jobs.carrying import bare
 from pseudocron.runner.job_runs import KEEP, PURGED
@@ -206,7 +205,7 @@ async def _cancel(ref: str, job_id: str | None, task: str | None, key: str | Non
 async def _jobs(
     ref: str, states: Collection[JobState], *, task: str | None, key: str | None, limit: int
 ) -> Sequence[Job]:
-    async with watch(ref).runtime().store() as (crons, backend):
+    async with watch(ref).store() as (crons, backend):
         found = await backend.jobs(states=states, task=task, key=key, limit=limit)
         if task is not None and not found:  # one that has left the code may have left jobs
             _ = crons.task_named(task)
@@ -214,15 +213,14 @@ async def _jobs(
 
 
 async def _job(ref: str, job_id: str) -> Job | None:
-    async with watch(ref).runtime().store() as (_, backend):
+    async with watch(ref).store() as (_, backend):
         return await backend.job(job_id)
 
 
 async def _retry(ref: str, job_id: str) -> str | None:
     """Nothing, or why it can't be tried again."""
-    async with durable(ref) as (crons, backend):
+    async with durable(ref) as (_, backend):
         if await backend.retry(job_id):
-            await backend.lower(utcnow() + backend.ahead, crons.settings.cron_max_time)
             return None
         job = await backend.job(job_id)
         if job is not None and job.state is JobState.FAILED:

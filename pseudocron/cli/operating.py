@@ -109,24 +109,23 @@ async def _reset(ref: str, name: str, mark: datetime) -> None:
 
 
 async def _mark(ref: str, name: str) -> datetime:
-    async with watch(ref).runtime().store() as (crons, backend):
+    async with watch(ref).store() as (crons, backend):
         states = await backend.states({name: crons[name].first_mark(utcnow())})
         return states[name].mark
 
 
 @asynccontextmanager
 async def _changing(ref: str, name: str) -> AsyncIterator[Backend]:
-    """The store; afterwards the gate is opened, so that every process soon sees what has changed."""
+    """The store, if there is such a cron."""
     async with durable(ref) as (crons, backend):
         _ = crons[name]
         yield backend
-        await backend.lower(utcnow() + backend.ahead, crons.settings.cron_max_time)
 
 
 @asynccontextmanager
 async def durable(ref: str) -> AsyncIterator[tuple[Crons, Backend]]:
     """The crons and their store, if what is changed there outlives this process."""
-    async with watch(ref).runtime().store() as (crons, backend):
+    async with watch(ref).store() as (crons, backend):
         if not backend.durable:
             raise BackendError(
                 f"store {named(crons.settings.backend)!r} ends with its process: there is nothing to change"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pseudocron.by_hand import run_now, tick_now
 from pseudocron.backends.records import Outcome, Refusal
 from pseudocron.cli.shared import FAILED, crons_option, fail, log, name_argument, perform
 from pseudocron.errors import show
@@ -67,21 +68,21 @@ def work(ref: str) -> None:
 
 
 async def _tick(ref: str) -> list[Outcome]:
-    runtime = watch(ref).runtime()
+    seen = watch(ref)
     try:
-        return [result.outcome async for _, result in runtime.tick()]
+        return [result.outcome async for _, result in tick_now(seen)]
     finally:
-        await runtime.close()
+        await seen.runtime().close()
 
 
 async def _run(ref: str, name: str) -> Result | Refusal:
-    runtime = watch(ref).runtime()
+    seen = watch(ref)
     try:
-        ended = await runtime.run_once(name)
-        await runtime.settle(PATIENCE)  # its hooks are told, as after a tick
+        ended = await run_now(seen, name)
+        await seen.runtime().settle(PATIENCE)  # its hooks are told, as after a tick
         return ended
     finally:
-        await runtime.close()
+        await seen.runtime().close()
 
 
 async def _work(ref: str) -> None:

@@ -44,7 +44,7 @@ def why(ref: str, name: str, at: datetime | None, count: int, *, as_json: bool) 
 
 
 async def _inquire(ref: str, name: str) -> Inquiry:
-    async with watch(ref).runtime().store() as (crons, backend):
+    async with watch(ref).store() as (crons, backend):
         return await inquire(crons, backend, name, tell=brief)
 
 

@@ -100,7 +100,7 @@ class FileSource(Source):
             after = _checked(self._read())
         except PseudoCronError as error:
             if str(error) != self.error:
-                logger.error("%s (the last good configuration stays)", error)
+                logger.error("%s (the last good configuration stays)", error)  # noqa: TRY400 - one line, by design
             self.error = str(error)
             return before
         self.error = None

@@ -8,11 +8,11 @@ from urllib.parse import parse_qsl
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse
 
+from pseudocron.by_hand import start_now
 from pseudocron.backends.jobs import JobState
 from pseudocron.backends.records import Refusal
 from pseudocron.dashboard import csrf
 from pseudocron.dashboard.site import root, way_back
-from pseudocron.host import utcnow
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from pseudocron.backends.base import Backend
     from pseudocron.backends.jobs import Job
-    from pseudocron.crons import Crons
     from pseudocron.dashboard.site import Site
 
 Verb: TypeAlias = "Callable[[str], Awaitable[str]]"
@@ -59,27 +58,24 @@ class Actions:
         """Start a run, which goes on behind the page."""
         async with self._site.store() as (crons, _):
             _ = crons[name]
-            started = await self._site.runtime.start_once(name)
+            started = await start_now(self._site.watch, name)
         return "overlap" if isinstance(started, Refusal) else "started"
 
     async def _pause(self, name: str) -> str:
         async with self._site.store() as (crons, backend):
             _ = crons[name]
             await backend.pause(name)
-            await _look_soon(crons, backend)
         return "paused"
 
     async def _resume(self, name: str) -> str:
         async with self._site.store() as (crons, backend):
             _ = crons[name]
             await backend.resume(name)
-            await _look_soon(crons, backend)
         return "resumed"
 
     async def _retry(self, job_id: str) -> str:
-        async with self._site.store() as (crons, backend):
+        async with self._site.store() as (_, backend):
             if await backend.retry(job_id):
-                await _look_soon(crons, backend)
                 return "retried"
             await _found(backend, job_id)
             return "not-retried"
@@ -90,11 +86,6 @@ class Actions:
                 return "cancelled"
             job = await _found(backend, job_id)
             return "marked" if job.state is JobState.RUNNING else "over"
-
-
-async def _look_soon(crons: Crons, backend: Backend) -> None:
-    """Open the gate, so that every process soon sees what has changed."""
-    await backend.lower(utcnow(), crons.settings.cron_max_time)
 
 
 async def _found(backend: Backend, job_id: str) -> Job:

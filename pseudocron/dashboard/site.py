@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from pseudocron.backends.base import Backend
     from pseudocron.crons import Crons
-    from pseudocron.runtime import Runtime
 
 HERE = Path(__file__).parent
 PATIENCE = 10.0
@@ -62,12 +61,7 @@ class Site:
     def __init__(self, crons: object, *, hide_arguments: bool, host: Host | None = None) -> None:
         self.hide_arguments = hide_arguments
         self.host = host or Host()
-        self._watch = watch(crons)
-
-    @property
-    def runtime(self) -> Runtime:
-        """The scheduling on this event loop."""
-        return self._watch.runtime()
+        self.watch = watch(crons)
 
     @asynccontextmanager
     async def store(self) -> AsyncIterator[tuple[Crons, Backend]]:
@@ -77,7 +71,7 @@ class Site:
             BackendError: The store can't be used, or does not answer.
         """
         try:
-            async with asyncio.timeout(PATIENCE), self.runtime.store() as (crons, backend):
+            async with asyncio.timeout(PATIENCE), self.watch.store() as (crons, backend):
                 yield crons, backend
         except TimeoutError:
             raise BackendError(f"the store has not answered within {PATIENCE:g} s") from None
@@ -87,7 +81,7 @@ class Site:
         newest = await backend.history(limit=1)
         return {
             "backend": named(crons.settings.backend),
-            "error": self._watch.source.error,
+            "error": self.watch.source.error,
             "fresh_for": await backend.fresh_for(crons.settings.cron_max_time),
             "last": next(iter(newest), None),
         }

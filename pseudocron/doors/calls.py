@@ -8,7 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pseudocron.runner import Looked
+from pseudocron.polling import Reason
+from pseudocron.runner.looked import Looked
 from pseudocron.scheduler import NoLook
 
 if TYPE_CHECKING:
@@ -16,9 +17,8 @@ if TYPE_CHECKING:
 
     from pseudocron.backends.jobs import JobState
     from pseudocron.backends.records import Outcome
-    from pseudocron.runner import Started
+    from pseudocron.runner.looked import Started
     from pseudocron.runtime import Runtime
-    from pseudocron.scheduler import Visit
 
 TROUBLES = frozenset({NoLook.BAD_CONFIG, NoLook.BACKEND_DOWN, NoLook.ERROR, NoLook.CLOSED})
 """Why nobody looked, though somebody should have."""
@@ -71,7 +71,7 @@ async def call(runtime: Runtime, seconds: float) -> Called:
     runs, jobs = runtime.runs, runtime.jobs_ended.copy()
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            async for came_of_it in _looks(runtime):
+            async for came_of_it in _polls(runtime):
                 called.heed(came_of_it)
             if begun := runtime.runs - runs:
                 await asyncio.wait(begun)
@@ -80,25 +80,17 @@ async def call(runtime: Runtime, seconds: float) -> Called:
     return called
 
 
-async def _looks(runtime: Runtime) -> AsyncIterator[Looked | NoLook]:
-    """What comes of it that somebody comes by, and of each look for what the one before it had to leave."""
-    looking: asyncio.Task[Visit] | None = runtime.visit()
-    while looking is not None:
-        await asyncio.wait([looking])
-        if looking.cancelled():
-            yield NoLook.CLOSED
+async def _polls(runtime: Runtime) -> AsyncIterator[Looked | NoLook]:
+    """What comes of a poll, and of each that follows as runs make way for what the one before had to leave."""
+    polling = runtime.request_poll(Reason.URL)
+    while True:
+        await asyncio.wait([polling])
+        polled = polling.result()
+        following = runtime.next_poll()
+        yield polled.came_of_it
+        if not polled.left or not runtime.runs:
             return
-        visit = looking.result()
-        yield visit.came_of_it
-        looking = await _next(visit)
-
-
-async def _next(visit: Visit) -> asyncio.Task[Visit] | None:
-    """The look that follows, when there is room for what this one had to leave."""
-    if visit.following is None:
-        return None
-    await asyncio.wait([visit.following])
-    return None if visit.following.cancelled() else visit.following.result()
+        polling = following
 
 
 def _ran(run: Started) -> dict[str, Any]:

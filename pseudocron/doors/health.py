@@ -22,7 +22,8 @@ def health(crons: object, *, verbose: bool = False) -> ASGIApp:
     """An ASGI application that answers 200 if all is well and 503 if not, with JSON, to GET and HEAD.
 
     Unwell are a configuration that has never been right in this process, a store that can't be used or does not answer
-    within 2 seconds, and a cron that is overdue by more than its `tolerance`. It asks the store at most once a second
+    within 2 seconds, a cron that is overdue by more than its `tolerance`, and a process in which so many threads have
+    outlasted their runs that it starts no further ones. It asks the store at most once a second
     in each process.
 
     Args:
@@ -46,7 +47,7 @@ class _Health:
         elif scope["type"] == "http" and scope["method"] not in {"GET", "HEAD"}:
             await reply(send, 405, {"error": "must be GET or HEAD"}, allow="GET, HEAD")
         elif scope["type"] == "http":
-            found = await vitals(self._watch.runtime())
+            found = await vitals(self._watch)
             status = 200 if found.healthy else 503
             await reply(send, status, _as_json(found, verbose=self._verbose), body=scope["method"] == "GET")
 
@@ -70,5 +71,7 @@ def _as_json(found: Vitals, *, verbose: bool) -> dict[str, Any]:
         "crons": found.crons,
         "overdue": len(found.overdue),
         "latest": late,
+        "lingering": found.lingering,
+        "stuck": found.stuck,
     }
     return said | {"errors": list(found.errors)} if verbose else said

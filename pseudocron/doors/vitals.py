@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 from pseudocron.errors import PseudoCronError, cause
 from pseudocron.host import hop, spawn, utcnow
+from pseudocron.runner.advice import outlasting
 from pseudocron.runner.due import overdue
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pseudocron.crons import Crons
     from pseudocron.runner.due import Overdue
     from pseudocron.runtime import Runtime
+    from pseudocron.watch import Watch
 
 ANSWER_WITHIN = 2.0
 """Seconds that whoever asks waits at most: probes are not patient."""
@@ -57,6 +59,8 @@ class Vitals:
         enabled: Whether anything is to run at all.
         crons: How many crons there are.
         overdue: Those that are late by more than they tolerate, the latest first.
+        lingering: How many runs have ended while their code goes on, in all processes.
+        stuck: Whether this process has so many of them that it starts no further threads.
         errors: What is wrong, each in one line that may name files and servers.
     """
 
@@ -65,13 +69,15 @@ class Vitals:
     enabled: bool = True
     crons: int = 0
     overdue: Sequence[Overdue] = ()
+    lingering: int = 0
+    stuck: bool = False
     errors: Sequence[str] = ()
 
     @property
     def healthy(self) -> bool:
         """Whether what is due runs, as far as that can be seen. A stale configuration runs."""
         well = self.config in {Config.OK, Config.STALE} and self.backend in {Store.OK, Store.NOT_ASKED}
-        return well and not self.overdue
+        return well and not self.overdue and not self.stuck
 
 
 class _Examination:
@@ -82,22 +88,22 @@ class _Examination:
         self._task: asyncio.Task[Vitals] | None = None
         self._until = 0.0
 
-    async def ask(self, runtime: Runtime) -> Vitals:
+    async def ask(self, watch: Watch) -> Vitals:
         """What is known within `ANSWER_WITHIN`, at most `ASK_AGAIN` old."""
         now = asyncio.get_running_loop().time()
         if self._task is None or (self._task.done() and now >= self._until):
             self._until = now + ASK_AGAIN
-            self._task = spawn(self._examine(runtime))
+            self._task = spawn(self._examine(watch))
         task = self._task
         # One that does not come to its end is neither cut off nor begun again: it may hold a thread.
         await asyncio.wait([task], timeout=ANSWER_WITHIN)
         return task.result() if task.done() else self._so_far
 
-    async def _examine(self, runtime: Runtime) -> Vitals:
+    async def _examine(self, watch: Watch) -> Vitals:
         """Find out, and note at each step what is known so far."""
         self._so_far = Vitals(config=Config.UNKNOWN, backend=Store.NOT_ASKED)
         try:
-            crons, stale = await runtime.read()
+            crons, stale = await hop(watch.reload), watch.source.error
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing can run with it
             return Vitals(config=Config.BROKEN, backend=Store.NOT_ASKED, errors=[_words(error)])
         known = Vitals(
@@ -110,15 +116,20 @@ class _Examination:
         if not known.enabled:
             return known
         self._so_far = replace(known, backend=Store.SLOW)
-        return await _ask_the_store(runtime, crons, known)
+        return await _ask_the_store(watch, crons, known)
 
 
-async def _ask_the_store(runtime: Runtime, crons: Crons, known: Vitals) -> Vitals:
+async def _ask_the_store(watch: Watch, crons: Crons, known: Vitals) -> Vitals:
     try:
-        async with runtime.opened(crons) as backend:
+        async with watch.opened(crons) as backend:
             now = utcnow() + backend.ahead
             states = await backend.states({cron.name: cron.first_mark(now) for cron in crons})
-        return replace(known, backend=Store.OK, overdue=await hop(_overdue, crons, states, utcnow() + backend.ahead))
+            lingering = await backend.lingering()
+        late = await hop(_overdue, crons, states, utcnow() + backend.ahead)
+        errors = [*known.errors, *outlasting(lingering, concurrency=crons.settings.concurrency)]
+        return replace(
+            known, backend=Store.OK, overdue=late, lingering=len(lingering), stuck=watch.stuck, errors=errors
+        )
     except Exception as error:  # noqa: BLE001 - as above
         return replace(known, backend=Store.DOWN, errors=[*known.errors, _words(error)])
 
@@ -136,6 +147,6 @@ def _words(error: Exception) -> str:
 _examinations: WeakKeyDictionary[Runtime, _Examination] = WeakKeyDictionary()
 
 
-async def vitals(runtime: Runtime) -> Vitals:
+async def vitals(watch: Watch) -> Vitals:
     """How the scheduling does, as far as it is known within `ANSWER_WITHIN`; at most `ASK_AGAIN` old."""
-    return await _examinations.setdefault(runtime, _Examination()).ask(runtime)
+    return await _examinations.setdefault(watch.runtime(), _Examination()).ask(watch)

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from pseudocron.backends.jobs import Job, JobClaim, JobEnd
     from pseudocron.backends.records import Claim, Proposal, Refusal, Result, Run, Skip
-    from pseudocron.executors import Ended
 
     Make = Callable[[Happening], Event]
 
@@ -109,11 +108,10 @@ def of_job(
 
 
 def of_ended_job(
-    claim: JobClaim, worker: str, *, duration: float, ended: Ended | None, end: JobEnd, state: JobState
+    claim: JobClaim, worker: str, *, duration: float, outcome: Outcome, end: JobEnd, state: JobState
 ) -> tuple[Happening, Make]:
-    """An attempt that has ended, or was cut off by a shutdown (None), and what that means for the job."""
+    """An attempt that has ended, and what that means for the job."""
     kind = _KINDS.get(state, Happening.FAILED)
-    outcome = ended.result.outcome if ended else Outcome.INTERRUPTED
     unwanted = state in {JobState.CANCELLED, JobState.REPLACED}
     return kind, of_job(claim, worker, duration=duration, outcome=state if unwanted else outcome, end=end)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakMethod
 
 from pseudocron.backends import connect
+from pseudocron.backends.usage import ShortUse
 from pseudocron.errors import EventLoopError
 from pseudocron.host import Host
 from pseudocron.jobs.carrying import bare
@@ -78,34 +79,34 @@ class Desk:
         """The time by the clock of the store, as far as this process has heard it."""
         return self.host.now() + (self._backend.ahead if self._backend else timedelta())
 
-    async def open(self) -> Backend:
-        """The store, open."""
-        backend = self.connect() if self.settled else await self.host.hop(self.connect)
-        await backend.open()
-        return backend
+    async def opened(self) -> ShortUse:
+        """Return a context in which the store is open."""
+        return ShortUse(self.connect() if self.settled else await self.host.hop(self.connect))
 
     async def store(self, jobs: Sequence[NewJob]) -> Sequence[str]:
         """Store jobs, all of them or none, and tell who should know; their ids."""
-        backend = await self.open()
-        task = asyncio.create_task(self._store(backend, jobs))
+        task = asyncio.create_task(self._store(jobs))
         _held.add(task)
         task.add_done_callback(_held.discard)
         # Shielded: a job that is stored while its caller is cancelled must not be one that the gate knows nothing of.
         return await asyncio.shield(task)
 
-    async def _store(self, backend: Backend, jobs: Sequence[NewJob]) -> Sequence[str]:
-        ids = await backend.defer(jobs, max_age=self._settings().cron_max_time)
+    async def _store(self, jobs: Sequence[NewJob]) -> Sequence[str]:
+        async with await self.opened() as backend:
+            ids = await backend.defer(jobs, max_age=self._settings().cron_max_time)
         self._tell(min(job.due for job in jobs))
         return ids
 
     async def job(self, job_id: str) -> Job | None:
         """One job, None if there is none of this id (any more)."""
-        job = await (await self.open()).job(job_id)
+        async with await self.opened() as backend:
+            job = await backend.job(job_id)
         return job and replace(job, arguments=bare(job.arguments))
 
     async def cancel(self, *, job_id: str | None = None, task: str | None = None, key: str | None = None) -> bool:
         """See `Queue.cancel`."""
-        return await (await self.open()).cancel(job_id=job_id, task=task, key=key)
+        async with await self.opened() as backend:
+            return await backend.cancel(job_id=job_id, task=task, key=key)
 
     def on_deferred(self, callback: Callable[[datetime], None]) -> None:
         """Call back after each defer, in whatever thread that was, with when its first job is due (aware UTC).

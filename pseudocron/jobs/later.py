@@ -88,10 +88,10 @@ class Later(Deferrable[P]):
         if self.task.desk.inline:
             return [await self._run(job) for job in self._jobs(calls)]
         few, desk = len(calls) <= FEW, self.task.desk
-        await desk.open()  # if another is just opening it too: only then it is known what its clock says
-        carried = self.task.hooks.carried()  # asked here: a thread has not the context of who defers
-        jobs = self._jobs(calls, carried) if few else await desk.host.hop(self._jobs, calls, carried)
-        ids = await desk.store(jobs) if jobs else []
+        async with await desk.opened():  # only an open store has told what time it is
+            carried = self.task.hooks.carried()  # asked here: a thread has not the context of who defers
+            jobs = self._jobs(calls, carried) if few else await desk.host.hop(self._jobs, calls, carried)
+            ids = await desk.store(jobs) if jobs else []
         return [self._handle(job_id) for job_id in ids]
 
     def hand_in_sync(self, calls: Sequence[Call], *, instead: str) -> list[JobHandle]:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from dataclasses import dataclass
-from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any
 
 from pseudocron.backends.records import Claim, Proposal, Reason, Refusal
@@ -16,55 +13,24 @@ from pseudocron.log import logger
 from pseudocron.runner.advice import Adviser
 from pseudocron.runner.due import Absence
 from pseudocron.runner.hints import Hints
-from pseudocron.runner.job_runs import NO_JOBS, JobRuns
-from pseudocron.runner.pool import Kind, Pool
+from pseudocron.runner.job_runs import JobRuns, LookedForJobs
+from pseudocron.runner.looked import AGAIN, Looked, Refused, Started, wanted_slots, warn_of_the_clock
+from pseudocron.runner.pool import Kind, Lifetime, Pool
 from pseudocron.runner.runs import Runs
 from pseudocron.runner.waits import Waits
+from pseudocron.targets import needs_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
     from pseudocron.backends.base import Backend
     from pseudocron.backends.jobs import JobClaim, JobState
-    from pseudocron.backends.records import Reaped, Result, Run, Skip
+    from pseudocron.backends.records import Reaped, Run, Skip
     from pseudocron.crons import Cron, Crons
     from pseudocron.hooks import Hooks
     from pseudocron.host import Host
-    from pseudocron.runner.due import Due
-    from pseudocron.runner.job_runs import LookedForJobs, StartedJob
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """A run that a look has started; the task ends when its result is recorded."""
-
-    claim: Claim
-    task: asyncio.Task[Result]
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A slot that a look wanted and did not get."""
-
-    name: str
-    slot: datetime
-    why: Refusal
-
-
-@dataclass(frozen=True, slots=True)
-class Looked:
-    """What a look did: what it started, when the next is due, and whether slots were left for want of room.
-
-    `skips` is what it recorded as missed, `refused` what it asked for in vain.
-    """
-
-    started: Sequence[Started]
-    next: datetime | None
-    crowded: bool
-    jobs: Sequence[StartedJob] = ()
-    skips: Sequence[Skip] = ()
-    refused: Sequence[Refused] = ()
+    from pseudocron.runner.looked import Wanted
 
 
 class Runner:
@@ -76,8 +42,9 @@ class Runner:
         worker: Who this process is, for people to read.
         concurrency: How many runs this process has at once.
         lease: Seconds for which a claim holds unless renewed.
-        state: The application's lifespan state, for `current_run()`.
+        lifetime: Of which application a run is that begins now.
         on_job_end: Told of each attempt of a job that has ended, and of the state the job is in then.
+        on_capacity: Called when a run has ended, and no job is claimed into its place without a look.
 
     Attributes:
         waits: What holds this process up.
@@ -91,8 +58,9 @@ class Runner:
         worker: str,
         concurrency: int,
         lease: float,
-        state: Mapping[str, Any],
+        lifetime: Callable[[], Lifetime] = Lifetime,
         on_job_end: Callable[[JobClaim, JobState | None], None] = lambda *_: None,
+        on_capacity: Callable[[], None] = lambda: None,
     ) -> None:
         self._backend = backend
         self._host = host
@@ -100,9 +68,12 @@ class Runner:
         self._lease = lease
         self._hints = Hints()
         self.waits = Waits()
-        self._pool = Pool(concurrency, freed=lambda: self.waits.freed(host.now()))
+        self._on_capacity = on_capacity
+        self._pool = Pool(concurrency, freed=self._freed)
         self._post = Post()
-        self._runs = Runs(self._pool, backend, host=host, worker=worker, post=self._post, lease=lease, state=state)
+        self._runs = Runs(
+            self._pool, backend, host=host, worker=worker, post=self._post, lease=lease, lifetime=lifetime
+        )
         self._adviser = Adviser(backend, host)
         self._jobs = JobRuns(
             self._pool,
@@ -111,12 +82,10 @@ class Runner:
             worker=worker,
             post=self._post,
             lease=lease,
-            state=state,
+            lifetime=lifetime,
             on_end=on_job_end,
+            on_refilled=on_capacity,
         )
-
-        self._filling: frozenset[asyncio.Task[Any]] = frozenset()
-        """The runs that the last look has found or started; they may be over by now."""
 
     @property
     def runs(self) -> frozenset[asyncio.Task[Any]]:
@@ -129,6 +98,16 @@ class Runner:
         return self.runs | self._post.delivering
 
     @property
+    def lingering(self) -> frozenset[asyncio.Task[None]]:
+        """What waits for code that has outlasted its run."""
+        return self._pool.lingering
+
+    @property
+    def stuck(self) -> bool:
+        """Whether this process starts no further threads, as too many have outlasted their runs."""
+        return not self._pool.has_threads
+
+    @property
     def full(self) -> bool:
         """Whether this process may start nothing more now."""
         return not self._pool.room
@@ -137,10 +116,7 @@ class Runner:
         """Ask what is due, claim at most what this process has room for, and start it."""
         self.waits.look(self._host.now())
         async with self._pool.claiming:
-            found = self.runs
-            looked = await self._look(crons, absence)
-            self._filling = found | {run.task for run in looked.started} | {job.task for job in looked.jobs}
-            return looked
+            return await self._look(crons, absence)
 
     async def _look(self, crons: Crons, absence: Absence) -> Looked:
         reaped = await self._reap(crons.hooks_of)
@@ -153,44 +129,59 @@ class Runner:
             await self._backend.skip(skips)
             self._remember(skips)
             self._tell_of_skips(crons.hooks, skips)
-            _warn_of_the_clock(skips)
-        wanted = deque(_wanted(plans, [run for run in reaped.orphans if run.name in crons and crons[run.name].enabled]))
-        tried: list[Started | Refused] = []
-        while wanted and self._pool.room_for(Kind.CRON, beside=crons.tasks):
-            slot, name, orphan = wanted.popleft()
-            tried.append(await self._start(crons[name], slot, orphan))
-        if wanted or any(plan.waiting for plan in plans) or not self._pool.room_for(Kind.CRON, beside=crons.tasks):
+            warn_of_the_clock(skips)
+        orphans = [run for run in reaped.orphans if run.name in crons and crons[run.name].enabled]
+        tried, wanted = await self._try(crons, wanted_slots(plans, orphans))
+        held_back = any(plan.waiting for plan in plans)
+        if wanted or held_back or not self._pool.room_for(Kind.CRON, beside=crons.tasks):
             self.waits.place(self._host.now())
         await self._adviser.tell(crons.tasks)
-        jobs = await self._look_for_jobs(crons, refill=not wanted)
-        upcoming = (*(plan.next for plan in plans), self._hints.next(crons), jobs.next)
-        soonest = min((instant for instant in upcoming if instant is not None), default=None)
-        waiting = bool(wanted) or jobs.crowded or any(plan.waiting for plan in plans)
+        upcoming = _first(*(plan.next for plan in plans), self._hints.next(crons))
+        if wanted:  # the gate stays stale: others may take it
+            upcoming = now
+        elif held_back:  # of this the store does not know when it may start
+            upcoming = _first(upcoming, now + AGAIN)
+        jobs = await self._look_for_jobs(crons, until=upcoming)
         return Looked(
             started=[one for one in tried if isinstance(one, Started)],
-            next=soonest,
-            crowded=waiting,
+            next=_first(upcoming, jobs.next),
+            left=bool(wanted) or held_back or jobs.left,
             jobs=jobs.started,
             skips=skips,
             refused=[one for one in tried if isinstance(one, Refused)],
         )
 
-    async def _look_for_jobs(self, crons: Crons, *, refill: bool) -> LookedForJobs:
+    async def _try(
+        self, crons: Crons, wanted: Sequence[Wanted]
+    ) -> tuple[Sequence[Started | Refused], Sequence[Wanted]]:
+        """Claim as many slots as there is room for; what came of each, and those that were left."""
+        tried: list[Started | Refused] = []
+        left: list[Wanted] = []
+        for one in wanted:
+            slot, name, orphan = one
+            if self._may_start(crons, crons[name]):
+                tried.append(await self._start(crons[name], slot, orphan))
+            else:
+                left.append(one)
+        return tried, left
+
+    def _may_start(self, crons: Crons, cron: Cron) -> bool:
+        """Whether there is a place for a cron now, and a thread if it needs one."""
+        has_place = self._pool.room_for(Kind.CRON, beside=crons.tasks) > 0
+        return has_place and (self._pool.has_threads or not needs_thread(cron.target, process=cron.process))
+
+    async def _look_for_jobs(self, crons: Crons, *, until: datetime | None) -> LookedForJobs:
         if not crons.tasks:
-            return NO_JOBS
-        return await self._jobs.look(crons.tasks, beside=len(crons), refill=refill, hooks=crons.hooks)
+            return LookedForJobs((), await self._jobs.only_reap(crons.hooks), left=False)
+        return await self._jobs.look(crons.tasks, beside=len(crons), until=until, hooks=crons.hooks)
 
-    async def room(self) -> bool:
-        """Wait until another look may start what the last one left; False if nothing has run here since.
-
-        That is when a run has ended, and no further job is claimed into its place.
-        """
-        runs, self._filling = self._filling | self.runs, frozenset()
-        if not runs:
-            return False
-        await asyncio.wait(runs, return_when=asyncio.FIRST_COMPLETED)
-        await self._jobs.refilled()
-        return True
+    def _freed(self) -> None:
+        """A place has become free: a job takes it at once, or a look sees to it."""
+        self.waits.freed(self._host.now())
+        if self._jobs.refills:
+            self._jobs.refill_soon()
+        else:
+            self._on_capacity()
 
     async def idle(self) -> None:
         """Wait until nothing runs here, and all is told."""
@@ -210,6 +201,10 @@ class Runner:
         """Start a run by hand, outside of the schedule but recorded like any other; or why that is refused."""
         await self._reap(lambda _: cron.hooks)
         return await self._claim(cron, self._host.now(), manual=True)
+
+    async def drain_of(self, lifetime: Lifetime, seconds: float) -> None:
+        """Wait for the runs of one application while those of others go on, and cut off what outlasts the seconds."""
+        await self._pool.drain_of(lifetime, seconds)
 
     async def drain(self, seconds: float) -> None:
         """Wait for the runs that go on; those that outlast the seconds are cancelled and recorded `interrupted`."""
@@ -261,19 +256,5 @@ class Runner:
         return claim
 
 
-def _wanted(plans: Iterable[Due], orphans: Iterable[Run]) -> list[tuple[datetime, str, Run | None]]:
-    """The slots to claim, by the names of their crons, the oldest first, and the run that each one recovers."""
-    slots = [(slot, plan.cron.name, None) for plan in plans for slot in plan.slots]
-    return sorted([*slots, *((run.slot, run.name, run) for run in orphans)], key=itemgetter(0))
-
-
-def _warn_of_the_clock(skips: Iterable[Skip]) -> None:
-    again = [skip for skip in skips if skip.reason is Reason.CLOCK_BACK]
-    if again:
-        last = max(again, key=attrgetter("slot"))
-        logger.warning(
-            "the clock was set back: crons that wait until it is past what they have run: %d, the longest %s, until %s",
-            len(again),
-            last.name,
-            last.slot.isoformat(),
-        )
+def _first(*instants: datetime | None) -> datetime | None:
+    return min((instant for instant in instants if instant is not None), default=None)

@@ -9,11 +9,13 @@ from weakref import WeakKeyDictionary
 
 from pseudocron.errors import show
 from pseudocron.log import logger
+from pseudocron.runner.pool import OUTLASTING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from pseudocron.backends.base import Backend
+    from pseudocron.backends.records import Lingering
     from pseudocron.host import Host
 
 ASK_AGAIN = 60.0
@@ -51,6 +53,26 @@ async def advice(backend: Backend, tasks: Collection[str]) -> Sequence[str]:
     """What people should know, a line each, with the mend; `tasks` are the registered ones."""
     strangers = sorted(set(await backend.waiting_tasks()).difference(tasks))
     return [*await backend.advice(), *map(_stranger, strangers)]
+
+
+def outlasting(lingering: Iterable[Lingering], *, concurrency: int) -> Sequence[str]:
+    """What people should know of code that has outlasted its runs: a line for each worker.
+
+    Args:
+        lingering: The leases of such runs.
+        concurrency: How many runs a worker has at once.
+    """
+    of: dict[str, list[str]] = {}
+    for one in lingering:
+        of.setdefault(one.worker, []).append(one.name)
+    return [_outlasting(worker, names, OUTLASTING * concurrency) for worker, names in sorted(of.items())]
+
+
+def _outlasting(worker: str, names: Sequence[str], most: int) -> str:
+    line = f"{worker}: runs that have ended while their code goes on: {len(names)} ({', '.join(sorted(set(names)))})"
+    if len(names) < most:
+        return f"{line}; a thread can't be killed: give what it waits for a timeout"
+    return f"{line}; at {most} it starts no further threads, so restart that process"
 
 
 def _stranger(name: str) -> str:

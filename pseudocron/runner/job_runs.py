@@ -8,23 +8,23 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from math import inf
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+from pseudocron.backends.job_rules import BATCH
 from pseudocron.backends.jobs import JobClaim, JobEnd, JobState
 from pseudocron.backends.records import Outcome, Result
 from pseudocron.context import CurrentRun, Flag
 from pseudocron.errors import ArgumentError
-from pseudocron.executors import Call, Ended, execute
+from pseudocron.executors import Call, CutOff, Ended, execute
 from pseudocron.hooks import Happening
 from pseudocron.hooks.happenings import kinds_of_lost, of_ended_job, of_job, of_lost_job
 from pseudocron.jobs.carrying import parted
-from pseudocron.jobs.tasks import Retry
 from pseudocron.log import logger
-from pseudocron.runner.leases import Keeper
+from pseudocron.runner.holding import Holding
 from pseudocron.runner.pool import RECORD_WITHIN, Kind
 from pseudocron.runner.recording import Clerk
-from pseudocron.runner.runs import RETRY_CAP, RETRY_FIRST
+from pseudocron.runner.verdicts import UnfitError, verdict
+from pseudocron.targets import needs_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pseudocron.hooks.telling import Post
     from pseudocron.host import Host
     from pseudocron.jobs.tasks import Task
-    from pseudocron.runner.pool import Pool
+    from pseudocron.runner.pool import Lifetime, Pool
 
 
 _FOR_A_WEEK = (JobState.SUCCEEDED, JobState.CANCELLED, JobState.REPLACED, JobState.EXPIRED)
@@ -63,15 +63,11 @@ class StartedJob:
 
 @dataclass(frozen=True, slots=True)
 class LookedForJobs:
-    """What a look for jobs did: what it started, when the next job is due, and whether it had to leave some."""
+    """What a look for jobs did: what it started, when the next one is needed, and whether it had to leave some."""
 
     started: Sequence[StartedJob]
     next: datetime | None
-    crowded: bool
-
-
-DONE = JobEnd(state=JobState.SUCCEEDED)
-NO_JOBS = LookedForJobs((), None, crowded=False)
+    left: bool
 
 
 class JobRuns:
@@ -84,8 +80,9 @@ class JobRuns:
         worker: Who this process is, for people to read.
         post: Brings what happens to the hooks.
         lease: Seconds for which a claim holds unless renewed.
-        state: The application's lifespan state, for `current_run()`.
+        lifetime: Of which application a run is that begins now.
         on_end: Told of each attempt whose end is recorded, and of the state its job is in then.
+        on_refilled: Called when jobs are claimed without a look no more.
     """
 
     def __init__(
@@ -97,8 +94,9 @@ class JobRuns:
         worker: str,
         post: Post,
         lease: float,
-        state: Mapping[str, Any],
+        lifetime: Callable[[], Lifetime],
         on_end: Callable[[JobClaim, JobState | None], None] = lambda *_: None,
+        on_refilled: Callable[[], None] = lambda: None,
     ) -> None:
         self._pool = pool
         self._backend = backend
@@ -106,53 +104,78 @@ class JobRuns:
         self._worker = worker
         self._post = post
         self._lease = lease
-        self._state = state
+        self._lifetime = lifetime
         self._on_end = on_end
-        self._clerk = Clerk(backend, host=host, pool=pool, refill=self._refill)
+        self._on_refilled = on_refilled
+        self._holding: Holding[JobClaim] = Holding(
+            pool,
+            renew=backend.renew_jobs,
+            release=self._release,
+            lease=lease,
+            identity="job_id",
+            name="task",
+            pulse=host.pulse,
+        )
+        self.keeper = self._holding.keeper
+        self._clerk = Clerk(backend, host=host, pool=pool, trusts=self.keeper.holds, refill=self.refill)
         self._tasks: Mapping[str, Task[..., Any]] = {}
         self._beside: object = None
+        self._has_missed = False
         self._refill_until = -inf
-        self._refilled = asyncio.Event()
         self._forget_again = -inf
-        self.keeper = Keeper(backend.renew_jobs, lease, attrgetter("job_id"), pulse=host.pulse)
 
     async def look(
-        self, tasks: Mapping[str, Task[..., Any]], *, beside: object, refill: bool, hooks: Hooks
+        self, tasks: Mapping[str, Task[..., Any]], *, beside: object, until: datetime | None, hooks: Hooks
     ) -> LookedForJobs:
         """Claim at most as many due jobs as there is room for, beside the crons, and start them.
 
         Args:
             tasks: Those whose jobs may be claimed.
             beside: The crons, which must not starve.
-            refill: Whether jobs that end may be followed by others for `REFILL_FOR`, without a further look.
+            until: When crons need a look again; until then, but for `REFILL_FOR` at most, jobs follow others without.
             hooks: Who is told of jobs that were lost.
         """
         self._tasks, self._beside = tasks, beside
+        self._has_missed, self._refill_until = False, -inf
         await self._host.hop(self.keeper.renew)
+        await self._reap(hooks)
+        await self._forget()
+        room = self._room()
+        started = await self._claim()
+        upcoming = await self._backend.next_due(self._limits())
+        now = self._host.now()
+        is_due = upcoming is not None and upcoming <= now
+        if is_due or started:
+            seconds = REFILL_FOR if until is None else min(REFILL_FOR, (until - now).total_seconds())
+            self._refill_until = self._host.monotonic() + seconds
+        if self._has_missed:  # what has ended meanwhile has found that a look went on
+            await self._fill()
+        # One that claims less than it may has found nothing more for this process.
+        return LookedForJobs(started, upcoming, left=is_due and len(started) >= min(room, BATCH))
+
+    async def only_reap(self, hooks: Hooks) -> datetime | None:
+        """End the leases that are over, for a process without tasks; when the store needs the next look."""
+        upcoming = await self._backend.next_due({})
+        if upcoming is None or upcoming > self._host.now():
+            return upcoming
+        await self._reap(hooks)
+        return await self._backend.next_due({})
+
+    async def _reap(self, hooks: Hooks) -> None:
         for job in await self._backend.reap_jobs():
             logger.error("%s: job %s of %s is lost, and now %s", job.task, job.job_id, job.worker, job.state)
             for kind in kinds_of_lost(job):
                 self._post.tell(hooks, kind, of_lost_job(job))
-        await self._forget()
-        started = await self._claim()
-        upcoming = await self._backend.next_due({task.name: task.max_instances for task in tasks.values()})
-        # What is due and was not claimed waits for room, or for a job of its task or key: a run that ends tells.
-        due = upcoming is not None and upcoming <= self._host.now()
-        self._refill_until = self._host.monotonic() + REFILL_FOR if due and refill else -inf
-        self._refilled.clear()
-        await self._fill()  # what has ended meanwhile has found that a look went on
-        return LookedForJobs(started, None if due else upcoming, crowded=due)
 
-    async def refilled(self) -> None:
-        """Wait until jobs are claimed without a look no more."""
-        while (left := self._refill_until - self._host.monotonic()) > 0:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(left):
-                    await self._refilled.wait()
+    @property
+    def refills(self) -> bool:
+        """Whether jobs are claimed into free places without a look."""
+        return self._host.monotonic() < self._refill_until
 
-    async def _refill(self) -> None:
-        """Jobs have ended: claim others into their places, unless a look goes on, which does."""
+    async def refill(self) -> None:
+        """Places are free: claim others into them, unless a look goes on, which does."""
         if self._pool.claiming.locked():
+            self._has_missed = True
             return
         async with self._pool.claiming:
             try:
@@ -163,22 +186,30 @@ class JobRuns:
 
     async def _fill(self) -> None:
         """Claim into free places, until nothing more is due or the time for that is over."""
-        over = self._host.monotonic() >= self._refill_until
-        if over or (self._room() and not await self._claim()):
+        if not self.refills or (self._room() and not await self._claim()):
             self._look_next()
+
+    def refill_soon(self) -> None:
+        """A place has become free; unless jobs are being recorded, whose places are refilled together."""
+        if not self._clerk.writes:
+            self._pool.attend(self.refill())
 
     def _look_next(self) -> None:
         """Claim nothing more without a look."""
         self._refill_until = -inf
-        self._refilled.set()
+        self._on_refilled()
 
     def _room(self) -> int:
         return self._pool.room_for(Kind.JOB, beside=self._beside)
 
+    def _limits(self, *, threads: bool = True) -> dict[str, int | None]:
+        tasks = (one for one in self._tasks.values() if threads or not needs_thread(one.target, process=one.process))
+        return {task.name: task.max_instances for task in tasks}
+
     async def _claim(self) -> list[StartedJob]:
-        limits = {task.name: task.max_instances for task in self._tasks.values()}
+        tasks = self._limits(threads=self._pool.has_threads)
         asked = self.keeper.asked()
-        claims = await self._backend.claim_jobs(limits, limit=self._room(), worker=self._worker, lease=self._lease)
+        claims = await self._backend.claim_jobs(tasks, limit=self._room(), worker=self._worker, lease=self._lease)
         # Whatever a store hands out, nothing is called but what is registered.
         return [self._start(self._tasks[claim.task], claim, asked) for claim in claims if claim.task in self._tasks]
 
@@ -190,35 +221,46 @@ class JobRuns:
         self._forget_again = self._host.monotonic() + (PURGE_AGAIN if purged < PURGED else 0)
 
     def _start(self, task: Task[..., Any], claim: JobClaim, asked: float) -> StartedJob:
-        self.keeper.hold(claim, asked)
-        return StartedJob(claim, self._pool.start(self._run(task, claim), Kind.JOB))
+        lifetime = self._lifetime()
+        run = self._run(task, claim, self._holding.hold(claim, asked), lifetime)
+        return StartedJob(claim, self._pool.start(run, Kind.JOB, lifetime))
 
-    async def _run(self, task: Task[..., Any], claim: JobClaim) -> JobState | None:
-        """One attempt from its claim to its record; whatever happens, it ends here."""
+    async def _run(
+        self, task: Task[..., Any], claim: JobClaim, not_held: Exception | None, lifetime: Lifetime
+    ) -> JobState | None:
         began = self._host.monotonic()
-        self._post.tell(task.hooks, Happening.STARTED, of_job(claim, self._worker))
-        ended = await self._pool.execute(self._attempt(task, claim))
-        if ended is not None and ended.lingering is not None:
-            logger.warning("%s: still running after its timeout; a thread can't be stopped", task.name)
-            await asyncio.wait([ended.lingering.future])
-        end = self._verdict(task, claim, ended)
-        self.keeper.end(claim)
-        state = await self._record(claim, end, within=None if ended else RECORD_WITHIN)
-        self.keeper.drop(claim)
-        duration = self._host.monotonic() - began
+
+        async def record(ended: Ended | CutOff) -> JobState | None:
+            return await self._end(task, claim, ended, self._host.monotonic() - began)
+
+        return await self._holding.run(claim, not_held, self._attempt(task, claim, lifetime), record)
+
+    async def _release(self, claim: JobClaim) -> None:
+        await self._backend.release_jobs([claim])
+
+    async def _end(
+        self, task: Task[..., Any], claim: JobClaim, ended: Ended | CutOff, duration: float
+    ) -> JobState | None:
+        end = verdict(task, claim, ended, now=self._host.now(), random=self._host.random)
+        if isinstance(ended, CutOff):
+            outcome, within = Outcome.INTERRUPTED, RECORD_WITHIN
+        else:
+            outcome, within = ended.result.outcome, None
+        state = await self._record(claim, end, within=within)
         _report(claim, state, end, duration)
         if state is not None:  # or else it was another's, and that one tells
-            happened = of_ended_job(claim, self._worker, duration=duration, ended=ended, end=end, state=state)
+            happened = of_ended_job(claim, self._worker, duration=duration, outcome=outcome, end=end, state=state)
             self._post.tell(task.hooks, *happened)
         self._on_end(claim, state)
         return state
 
-    async def _attempt(self, task: Task[..., Any], claim: JobClaim) -> Ended:
+    async def _attempt(self, task: Task[..., Any], claim: JobClaim, lifetime: Lifetime) -> Ended:
+        self._post.tell(task.hooks, Happening.STARTED, of_job(claim, self._worker))
         stored, context = parted(claim.arguments)
         try:
             arguments = await self._unpack(task, stored)
         except ArgumentError as error:
-            return Ended(result=Result(outcome=Outcome.FAILED, error=str(error)), raised=error)
+            return Ended(result=Result(outcome=Outcome.FAILED, error=str(error)), raised=UnfitError())
         call = Call(
             target=task.target,
             args=arguments.args,
@@ -236,7 +278,7 @@ class JobRuns:
             run_id=claim.job_id,
             deadline=deadline,
             is_job=True,
-            state=self._state,
+            state=lifetime.state,
             context=context,
             cancelled=Flag(lambda: not self.keeper.holds(claim)),
         )
@@ -247,24 +289,6 @@ class JobRuns:
             return task.unpack(arguments)
         return await self._host.hop(task.unpack, arguments)
 
-    def _verdict(self, task: Task[..., Any], claim: JobClaim, ended: Ended | None) -> JobEnd:
-        """What becomes of the job: done, tried again later, given up, or handed back by a shutdown."""
-        if ended is None:
-            return JobEnd(state=JobState.PENDING, due=self._host.now(), counts=False)
-        if ended.result.outcome is Outcome.SUCCEEDED:
-            return DONE
-        error = ended.result.error
-        if claim.attempt > task.retries or not _is_wanted_again(task, ended):
-            return JobEnd(state=JobState.FAILED, error=error, reason=str(ended.result.outcome))
-        return JobEnd(state=JobState.PENDING, due=self._host.now() + self._pause(claim, ended), error=error)
-
-    def _pause(self, claim: JobClaim, ended: Ended) -> timedelta:
-        """Exponential with full jitter, unless the task says when."""
-        if isinstance(ended.raised, Retry) and ended.raised.after is not None:
-            return ended.raised.after
-        most = min(RETRY_FIRST * 2.0 ** min(claim.attempt, 30), RETRY_CAP)
-        return timedelta(seconds=self._host.random() * most)
-
     async def _record(self, claim: JobClaim, end: JobEnd, *, within: float | None) -> JobState | None:
         run = asyncio.current_task()
         assert run is not None  # noqa: S101 - a coroutine of a pool's
@@ -274,13 +298,6 @@ class JobRuns:
             async with asyncio.timeout(within):
                 return await self._clerk.record(run, claim, end)
         return None
-
-
-def _is_wanted_again(task: Task[..., Any], ended: Ended) -> bool:
-    """Whether what went wrong may go right another time; of a child process that is not known."""
-    if ended.raised is None or isinstance(ended.raised, Retry):
-        return True
-    return isinstance(ended.raised, task.retry_for) and not isinstance(ended.raised, ArgumentError)
 
 
 def _report(claim: JobClaim, state: JobState | None, end: JobEnd, duration: float) -> None:

@@ -22,11 +22,23 @@ TRUSTED = 0.9
 
 @dataclass(slots=True)
 class _Held(Generic[C]):
-    """A claim, until when its lease is trusted by the monotonic clock, and whether it ever was not."""
+    """A claim whose lease is renewed.
+
+    Args:
+        claim: The claim.
+        until: Until when its lease is trusted, by the monotonic clock.
+        lost: Whether it ever was not.
+        ended: Whether its code has ended, and its result is being recorded.
+        final: Whether it was renewed since, so that it is renewed no more.
+        is_over: Of a run that is recorded while its code goes on: whether that has ended.
+    """
 
     claim: C
     until: float
     lost: bool = False
+    ended: bool = False
+    final: bool = False
+    is_over: Callable[[], bool] | None = None
 
 
 class Keeper(Generic[C]):
@@ -62,7 +74,6 @@ class Keeper(Generic[C]):
         self._identity = identity
         self._pulse = pulse
         self._held: dict[str, _Held[C]] = {}
-        self._ending: set[str] = set()
         self._lock = threading.Lock()
         self._stop: Callable[[], None] | None = None  # the beat that goes on
 
@@ -71,15 +82,34 @@ class Keeper(Generic[C]):
         return self._pulse.monotonic()
 
     def hold(self, claim: C, asked: float) -> None:
-        """Renew this claim, that was asked for then, from now on."""
+        """Renew this claim, that was asked for then, from now on.
+
+        Raises:
+            RuntimeError: There is no thread to be had that renews it; it is not held then.
+        """
         with self._lock:
-            self._held[self._identity(claim)] = _Held(claim, asked + TRUSTED * self._lease)
             if self._stop is None:
                 self._stop = self._pulse.beat(self._lease / 3, self._keep)
+            self._held[self._identity(claim)] = _Held(claim, asked + TRUSTED * self._lease)
 
     def end(self, claim: C) -> None:
-        """Its result is being recorded: renew it until it is dropped, but that its lease is over is no loss."""
-        self._ending.add(self._identity(claim))
+        """Its result is being recorded: that its lease is over is no loss any more.
+
+        It is renewed once more, for a store that was away meanwhile, and not again: a result that the store refuses
+        for good must not keep others waiting for ever.
+        """
+        if (held := self._held.get(self._identity(claim))) is not None:
+            held.ended = True
+
+    def outlast(self, claim: C, is_over: Callable[[], bool]) -> None:
+        """Renew a recorded claim until its code has ended, also when the event loop is closed.
+
+        Args:
+            claim: The claim.
+            is_over: Whether the code has ended; called from any thread.
+        """
+        if (held := self._held.get(self._identity(claim))) is not None:
+            held.is_over = is_over
 
     def drop(self, claim: C) -> None:
         """Renew this claim no more."""
@@ -93,38 +123,41 @@ class Keeper(Generic[C]):
     def _trusts(self, held: _Held[C]) -> bool:
         if not held.lost and self._pulse.monotonic() > held.until:
             held.lost = True
-            run = self._identity(held.claim)
-            logger.warning("the lease of run %s could not be renewed in time: it is told to stop", run)
+            if not held.ended:
+                run = self._identity(held.claim)
+                logger.warning("the lease of run %s could not be renewed in time: it is told to stop", run)
         return not held.lost
 
     def close(self) -> None:
-        """Renew nothing more; what is still held is left to its end."""
+        """Renew nothing more but what outlasts its run; what else is still held is left to its end."""
         with self._lock:
-            self._held.clear()
-            self._ending.clear()
-            if self._stop:
+            self._held = {identity: held for identity, held in self._held.items() if held.is_over}
+            if self._stop and not self._held:
                 self._stop()
-            self._stop = None
+                self._stop = None
 
     def renew(self) -> None:
         """Renew all that is held, now; blocks. `BackendError` if the store can't be reached."""
         with self._lock:
-            held = dict(self._held)
+            over = [identity for identity, held in self._held.items() if held.is_over and held.is_over()]
+            for identity in over:
+                del self._held[identity]
+            held = {identity: one for identity, one in self._held.items() if not one.final}
         asked = self._pulse.monotonic()
-        for identity in held.keys() - self._ending:
-            self._trusts(held[identity])
+        for one in held.values():
+            self._trusts(one)
         living = set(self._renew([one.claim for one in held.values()], self._lease) if held else ())
         for identity in living & held.keys():
             held[identity].until = asked + TRUSTED * self._lease
-        for identity in held.keys() - living - self._ending:
-            if identity in self._held:
+            held[identity].final = held[identity].ended
+        for identity in held.keys() - living:
+            if identity in self._held and not (held[identity].ended or held[identity].is_over):
                 logger.warning("the lease of run %s is lost", identity)
                 self._drop(identity)
 
     def _drop(self, identity: str) -> None:
         with self._lock:
             self._held.pop(identity, None)
-            self._ending.discard(identity)
 
     def _keep(self) -> bool:
         """One beat; False if nothing is held, so that the next claim needs another thread."""
@@ -135,6 +168,8 @@ class Keeper(Generic[C]):
         try:
             self.renew()
         except PseudoCronError as error:
-            if self._held:
-                logger.warning("leases could not be renewed, trying again: %s", error)
+            logger.warning("leases could not be renewed, trying again: %s", error)
+        except Exception:
+            # The thread must outlive it: without, nothing of this process would be renewed any more.
+            logger.exception("leases could not be renewed, trying again")
         return True

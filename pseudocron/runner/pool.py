@@ -1,13 +1,17 @@
-"""What goes on in one process: so many runs at once, and their end at a shutdown."""
+"""The runs of one process: how many at once, whose lifespan they belong to, and their end at a shutdown."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pseudocron.executors import CutOff
+from pseudocron.log import logger
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
 
     from pseudocron.executors import Ended
 
@@ -16,12 +20,26 @@ T = TypeVar("T")
 RECORD_WITHIN = 3.0
 """Seconds in which a drain has what it interrupted recorded."""
 
+OUTLASTING = 4
+"""How many runs may have ended whose code goes on, as a multiple of the size of the pool; then no thread is started."""
+
 
 class Kind(Enum):
     """What takes places; none of these is to starve another."""
 
     CRON = auto()
     JOB = auto()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lifetime:
+    """The time from the start of one application to its shutdown; runs that begin in it end in it.
+
+    Args:
+        state: The application's lifespan state, for `current_run()`.
+    """
+
+    state: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Pool:
@@ -42,6 +60,7 @@ class Pool:
         self._places: dict[Kind, set[asyncio.Task[Any]]] = {kind: set() for kind in Kind}
         self._going_on: set[asyncio.Task[Any]] = set()
         self._executing: set[asyncio.Task[Any]] = set()
+        self._lifetimes: dict[asyncio.Task[Any], Lifetime] = {}
         self._behind: set[asyncio.Task[None]] = set()
         self._closed = self._cut_off = False
 
@@ -51,74 +70,104 @@ class Pool:
         return frozenset(self._going_on)
 
     @property
+    def lingering(self) -> frozenset[asyncio.Task[None]]:
+        """What waits for code that has outlasted its run."""
+        return frozenset(self._behind)
+
+    @property
     def room(self) -> int:
         """How many more runs may start now."""
         return 0 if self._closed else max(0, self._size - sum(map(len, self._places.values())))
 
+    @property
+    def has_threads(self) -> bool:
+        """Whether another run may have a thread: too many of those that can't be killed would fill the process."""
+        return len(self._behind) < OUTLASTING * self._size
+
     def room_for(self, kind: Kind, *, beside: object) -> int:
         """The same for one kind: if there is another beside it, it never takes the last place of all."""
         most = self._size - 1 if beside and self._size > 1 else self._size
-        return max(0, min(self.room, most - self.taken_by(kind)))
+        return max(0, min(self.room, most - len(self._places[kind])))
 
-    def taken_by(self, kind: Kind) -> int:
-        """How many places one kind has."""
-        return len(self._places[kind])
-
-    def start(self, run: Coroutine[Any, Any, T], kind: Kind) -> asyncio.Task[T]:
+    def start(self, run: Coroutine[Any, Any, T], kind: Kind, lifetime: Lifetime) -> asyncio.Task[T]:
         """Start a run, from its claim to its record; it has a place until it leaves it, or ends."""
         task = _spawn(self._going_on, run)
         self._places[kind].add(task)
-        task.add_done_callback(self.leave)
+        self._lifetimes[task] = lifetime
+        task.add_done_callback(self._over)
         return task
 
+    def _over(self, run: asyncio.Task[Any]) -> None:
+        self._lifetimes.pop(run, None)
+        self.leave(run)
+
     def leave(self, run: asyncio.Task[Any]) -> None:
-        """Let others have the place of a run that holds nothing any more."""
+        """Let others have the place of a run that needs it no more."""
         for places in self._places.values():
-            places.discard(run)
-        self._freed()
+            if run in places:
+                places.remove(run)
+                self._freed()
 
     def attend(self, work: Coroutine[Any, Any, None]) -> None:
         """Start what runs need to come to their ends; it needs no place, and a drain waits for it as for them."""
         _spawn(self._going_on, work)
 
     def leave_behind(self, rest: Coroutine[Any, Any, None]) -> None:
-        """Start what is left of a run that has ended, and needs no place."""
-        _spawn(self._behind, rest)
+        """Start what is left of a run that is recorded while its code goes on; it needs no place."""
+        _spawn(self._behind, rest).add_done_callback(lambda _: self._freed())
+        if len(self._behind) == OUTLASTING * self._size:
+            logger.error(
+                "%d threads go on after their runs: no further one is started until some end", len(self._behind)
+            )
 
-    async def execute(self, execution: Coroutine[Any, Any, Ended]) -> Ended | None:
-        """The part of the running run that a drain may cut off; None if it did."""
+    async def execute(self, execution: Coroutine[Any, Any, Ended]) -> Ended | CutOff:
+        """The part of the running run that a drain may cut off."""
         run = asyncio.current_task()
         if run is None or self._cut_off:
             execution.close()
-            return None
+            return CutOff(None)
         self._executing.add(run)
         try:
             return await execution
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             run.uncancel()  # only this part of it is over
-            return None
+            return error if isinstance(error, CutOff) else CutOff(None)
         finally:
             self._executing.discard(run)
 
     async def drain(self, seconds: float) -> None:
         """Wait for the runs, and start no more; executions that outlast the seconds are cut off, and recorded so."""
         self._closed = True
-        await self._idle(seconds)
+        await _wait_for(lambda: self._going_on, seconds)
         self._cut_off = True  # what was being claimed may yet start
-        for run in tuple(self._executing):
-            run.cancel()
-        await self._idle(RECORD_WITHIN)
-        for task in (*self._going_on, *self._behind):
+        self._cancel(self._executing)
+        await _wait_for(lambda: self._going_on, RECORD_WITHIN)
+        for task in self.runs:
             task.cancel()
 
-    async def _idle(self, seconds: float) -> None:
-        """Wait until nothing goes on, or the seconds are over."""
-        end = asyncio.get_running_loop().time() + seconds
-        while self._going_on:
-            left = end - asyncio.get_running_loop().time()
-            await asyncio.wait(self._going_on, timeout=max(0.0, left))
-            if left <= 0:
-                break
+    async def drain_of(self, lifetime: Lifetime, seconds: float) -> None:
+        """The same for the runs of one lifetime, while others go on."""
+
+        def runs() -> list[asyncio.Task[Any]]:
+            return [run for run, of in self._lifetimes.items() if of is lifetime]
+
+        await _wait_for(runs, seconds)
+        self._cancel(self._executing.intersection(runs()))
+        await _wait_for(runs, RECORD_WITHIN)
+
+    def _cancel(self, runs: Iterable[asyncio.Task[Any]]) -> None:
+        for run in tuple(runs):
+            run.cancel()
+
+
+async def _wait_for(going_on: Callable[[], Iterable[asyncio.Task[Any]]], seconds: float) -> None:
+    """Wait until nothing goes on, or the seconds are over."""
+    end = asyncio.get_running_loop().time() + seconds
+    while tasks := set(going_on()):
+        left = end - asyncio.get_running_loop().time()
+        await asyncio.wait(tasks, timeout=max(0.0, left))
+        if left <= 0:
+            break
 
 
 def _spawn(tasks: set[asyncio.Task[T]], coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:

@@ -5,34 +5,35 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from itertools import count
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pseudocron.backends.records import Outcome, Result
 from pseudocron.context import CurrentRun, Flag
-from pseudocron.errors import PseudoCronError
-from pseudocron.executors import Call, Ended, execute
+from pseudocron.executors import Call, CutOff, Ended, execute
 from pseudocron.hooks import Happening
 from pseudocron.hooks.happenings import of_run
 from pseudocron.log import logger
-from pseudocron.runner.leases import Keeper
+from pseudocron.runner.holding import Holding
 from pseudocron.runner.pool import RECORD_WITHIN, Kind
 from pseudocron.runner.recording import at_last
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable
 
     from pseudocron.backends.base import Backend
     from pseudocron.backends.records import Claim
     from pseudocron.crons import Cron
     from pseudocron.hooks.telling import Post
     from pseudocron.host import Host
-    from pseudocron.runner.pool import Pool
+    from pseudocron.runner.pool import Lifetime, Pool
 
 RETRY_FIRST = 1.0
 RETRY_CAP = 300.0
 """Seconds: the n-th retry waits a random part of `RETRY_FIRST * 2**n`, at most of `RETRY_CAP` (full jitter)."""
+
+CUT_OFF = Result(outcome=Outcome.INTERRUPTED, error="the process was shut down")
 
 
 class Runs:
@@ -45,7 +46,7 @@ class Runs:
         worker: Who this process is, for people to read.
         post: Brings what happens to the hooks.
         lease: Seconds for which a claim holds unless renewed.
-        state: The application's lifespan state, for `current_run()`.
+        lifetime: Of which application a run is that begins now.
     """
 
     def __init__(
@@ -57,46 +58,56 @@ class Runs:
         worker: str,
         post: Post,
         lease: float,
-        state: Mapping[str, Any],
+        lifetime: Callable[[], Lifetime],
     ) -> None:
         self._pool = pool
         self._backend = backend
         self._host = host
         self._worker = worker
         self._post = post
-        self._state = state
-        self.keeper = Keeper(backend.renew, lease, attrgetter("run_id"), pulse=host.pulse)
+        self._lifetime = lifetime
+        self._holding: Holding[Claim] = Holding(
+            pool,
+            renew=backend.renew,
+            release=backend.release,
+            lease=lease,
+            identity="run_id",
+            name="name",
+            pulse=host.pulse,
+        )
+        self.keeper = self._holding.keeper
 
     def start(self, cron: Cron, claim: Claim, asked: float) -> asyncio.Task[Result]:
         """Start a run whose claim was asked for then; the task ends when its result is recorded."""
-        self.keeper.hold(claim, asked)
-        return self._pool.start(self._run(cron, claim), Kind.CRON)
+        lifetime = self._lifetime()
+        return self._pool.start(self._run(cron, claim, self._holding.hold(claim, asked), lifetime), Kind.CRON, lifetime)
 
-    async def _run(self, cron: Cron, claim: Claim) -> Result:
-        """One run from its claim to its record; whatever happens, it ends here."""
+    async def _run(self, cron: Cron, claim: Claim, not_held: Exception | None, lifetime: Lifetime) -> Result:
         began = self._host.monotonic()
-        self._post.tell(cron.hooks, Happening.STARTED, of_run(claim, self._worker))
-        ended = await self._pool.execute(self._attempts(cron, claim))
-        patience = None if ended else RECORD_WITHIN
-        ended = ended or Ended(result=Result(outcome=Outcome.INTERRUPTED, error="the process was shut down"))
-        duration = self._host.monotonic() - began
-        _report(claim, ended.result, duration)
-        if ended.lingering is None:
-            self.keeper.end(claim)
-        with suppress(TimeoutError):  # then its lease ends, and the run is found lost
-            async with asyncio.timeout(patience):
-                if await self._record(claim, ended.result, keep_lease=ended.lingering is not None):
-                    self._tell(cron, claim, ended.result, duration)
-        if ended.lingering is None:
-            self.keeper.drop(claim)
-        else:
-            self._pool.leave_behind(self._linger(claim, ended.lingering.future))
-        return ended.result
 
-    async def _attempts(self, cron: Cron, claim: Claim) -> Ended:
+        async def record(ended: Ended | CutOff) -> Result:
+            return await self._end(cron, claim, ended, self._host.monotonic() - began)
+
+        return await self._holding.run(claim, not_held, self._attempts(cron, claim, lifetime), record)
+
+    async def _end(self, cron: Cron, claim: Claim, ended: Ended | CutOff, duration: float) -> Result:
+        within, result = None, CUT_OFF
+        if isinstance(ended, CutOff):
+            within = RECORD_WITHIN
+        else:
+            result = ended.result
+        _report(claim, result, duration)
+        with suppress(TimeoutError):  # then its lease ends, and the run is found lost
+            async with asyncio.timeout(within):
+                if await self._record(claim, result, keep_lease=ended.lingering is not None):
+                    self._tell(cron, claim, result, duration)
+        return result
+
+    async def _attempts(self, cron: Cron, claim: Claim, lifetime: Lifetime) -> Ended:
         """Try, and try again while there are retries, inside the same claim."""
+        self._post.tell(cron.hooks, Happening.STARTED, of_run(claim, self._worker))
         for retry in count():
-            ended = await self._attempt(cron, claim, retry)
+            ended = await self._attempt(cron, claim, lifetime, retry)
             if ended.result.outcome is Outcome.SUCCEEDED or ended.lingering or retry == cron.retries:
                 break
             pause = self._host.random() * min(RETRY_FIRST * 2**retry, RETRY_CAP)
@@ -112,7 +123,7 @@ class Runs:
         kind = Happening.SUCCEEDED if result.outcome is Outcome.SUCCEEDED else Happening.FAILED
         self._post.tell(cron.hooks, kind, of_run(claim, self._worker, duration=duration, result=result))
 
-    async def _attempt(self, cron: Cron, claim: Claim, retry: int) -> Ended:
+    async def _attempt(self, cron: Cron, claim: Claim, lifetime: Lifetime, retry: int) -> Ended:
         deadline = self._host.now() + timedelta(seconds=cron.timeout) if cron.timeout else None
         run = CurrentRun(
             name=claim.name,
@@ -121,26 +132,23 @@ class Runs:
             attempt=claim.attempt + retry,
             run_id=claim.run_id,
             deadline=deadline,
-            state=self._state,
+            state=lifetime.state,
             cancelled=Flag(lambda: not self.keeper.holds(claim)),
         )
         return await execute(_call(cron), run)
 
     async def _record(self, claim: Claim, result: Result, *, keep_lease: bool = False) -> bool:
-        own = await at_last(
-            lambda: self._backend.finish(claim, result, keep_lease=keep_lease), self._host, whose=claim.name
-        )
+        run = asyncio.current_task()
+
+        def failed() -> None:
+            if run is not None and not self.keeper.holds(claim):
+                self._pool.leave(run)
+
+        finish = partial(self._backend.finish, claim, result, keep_lease=keep_lease)
+        own = await at_last(finish, self._host, whose=claim.name, failed=failed)
         if not own:
             logger.warning("%s: the result of slot %s came after its lease", claim.name, claim.slot.isoformat())
         return own
-
-    async def _linger(self, claim: Claim, thread: asyncio.Future[None]) -> None:
-        """Keep the lease of a run that timed out until its thread returns, so that it never overlaps itself."""
-        logger.warning("%s: still running after its timeout; a thread can't be stopped", claim.name)
-        await asyncio.wait([thread])
-        self.keeper.drop(claim)
-        with suppress(PseudoCronError):  # then the lease ends by itself
-            await self._backend.release(claim)
 
 
 def _call(cron: Cron) -> Call:

@@ -210,9 +210,9 @@ def test_the_look_is_behind_the_message_that_serves_the_visitor_and_not_before(
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         for message in before:
             await send(message)
-        looks.append(watch(crons).runtime()._looking)
+        looks.append(watch(crons).runtime()._polls.task)
         await send(last)
-        looks.append(watch(crons).runtime()._looking)
+        looks.append(watch(crons).runtime()._polls.task)
         await go_on.wait()
 
     async def main() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support import START, Clock
 
+from pseudocron import polling
 from pseudocron.backends.file import File
 from pseudocron.backends.memory import Memory, Store
 from pseudocron.backends.records import Claim, Outcome, Proposal, Reason
@@ -35,12 +36,12 @@ class Process:
     def __init__(self, backend: Backend, crons: Crons, clock: Clock, *, worker: str = "me") -> None:
         source = open_source(crons)
         self.backend, self.crons, self.clock = backend, crons, clock
-        self.runner = Runner(backend, host=clock.host, worker=worker, concurrency=10, lease=30, state={})
+        self.runner = Runner(backend, host=clock.host, worker=worker, concurrency=10, lease=30)
         self.scheduler = Scheduler(source, backend, self.runner, host=clock.host)
 
     async def visit(self) -> None:
         """What is behind a request that asks the gate."""
-        await self.scheduler.pass_gate()
+        await self.scheduler.poll({polling.Reason.REQUEST})
         while self.runner.runs:
             await asyncio.wait(self.runner.runs)
 
@@ -227,9 +228,9 @@ def test_set_forward_a_day_a_run_that_goes_on_here_is_not_taken_for_lost(
     crons.add("long", go_on.wait, 60)
 
     async def body(process: Process) -> None:
-        await process.scheduler.pass_gate()
+        await process.scheduler.poll({polling.Reason.REQUEST})
         process.clock.now += DAY
-        await process.scheduler.pass_gate()
+        await process.scheduler.poll({polling.Reason.REQUEST})
         assert len(process.runner.runs) == 1
         go_on.set()
         await asyncio.wait(process.runner.runs)
@@ -251,7 +252,7 @@ def test_a_step_of_the_clock_neither_shortens_nor_lengthens_a_timeout(step: time
     async def main() -> None:
         clock = Clock()
         process = Process(Memory(host=clock.host), crons, clock)
-        await process.scheduler.pass_gate()
+        await process.scheduler.poll({polling.Reason.REQUEST})
         clock.now += step
         await asyncio.sleep(0)
         assert len(process.runner.runs) == 1

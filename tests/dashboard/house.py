@@ -76,7 +76,7 @@ class House:
         """Something done to the store, on the event loop of the application."""
 
         async def done() -> T:
-            async with self.watch.runtime().store() as (_, backend):
+            async with self.watch.store() as (_, backend):
                 return await work(backend)
 
         assert self.client.portal

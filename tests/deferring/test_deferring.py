@@ -323,9 +323,8 @@ def test_the_watch_of_the_crons_and_those_who_defer_have_the_same_store(crons: C
     restore = restoring(crons)
 
     async def main() -> None:
-        runtime = Watch(crons).runtime()
         handle = await restore.options(delay=60).defer("A")
-        async with runtime.store() as (_, backend):
+        async with Watch(crons).store() as (_, backend):
             assert backend is crons.backend
             assert await backend.job(handle.id) is not None
 
@@ -336,7 +335,7 @@ def test_a_store_is_open_as_long_as_one_watch_needs_it_and_opened_again_to_defer
     restore = restoring(filed)
 
     async def main() -> None:
-        server, page = Watch(filed).runtime(), Watch(filed).runtime()
+        server, page = Watch(filed), Watch(filed)
         async with server.store() as (_, backend):
             async with page.store() as (_, same):
                 assert same is backend
@@ -352,11 +351,11 @@ def test_a_store_is_open_as_long_as_one_watch_needs_it_and_opened_again_to_defer
 
 def test_of_many_who_look_into_a_store_at_once_none_closes_it_under_another(filed: Crons) -> None:
     async def main() -> None:
-        runtime = Watch(filed).runtime()
+        seen = Watch(filed)
 
         async def look(number: int) -> None:
             for _ in range(20):
-                async with runtime.store() as (_, backend):
+                async with seen.store() as (_, backend):
                     await backend.next_due({str(number): None})
 
         await asyncio.gather(*map(look, range(6)))

@@ -19,6 +19,7 @@ from doors.calling import Answer, ask
 from pseudocron import Crons, PseudoCronMiddleware, cron_status, health
 from pseudocron.backends.memory import Memory
 from pseudocron.backends.records import State
+from pseudocron.polling import Reason
 from pseudocron.runner.due import overdue
 from pseudocron.watch import watch
 
@@ -134,7 +135,7 @@ def test_a_cron_that_nobody_has_run_in_time_is_503_until_somebody_does() -> None
     async def main() -> None:
         await cron_status(crons)
         mark = datetime.now(UTC) - timedelta(hours=1)
-        async with watch(crons).runtime().store() as (_, backend):
+        async with watch(crons).store() as (_, backend):
             await backend.reset("one", mark)
             answer = await ask(health(crons), "GET")
         assert answer.status == 503
@@ -288,7 +289,7 @@ def test_a_locked_database_delays_no_probe_and_does_not_make_it_unwell(tmp_path:
     app = health(crons)
 
     async def main() -> None:
-        await asyncio.wait([watch(crons).runtime().visit()])
+        await asyncio.wait([watch(crons).runtime().request_poll(Reason.REQUEST)])
         await watch(crons).runtime().settle(5)
         writer = sqlite3.connect(tmp_path / "store" / "crons.db", isolation_level=None)
         try:
@@ -308,11 +309,11 @@ def test_who_reads_the_store_and_leaves_takes_it_away_from_nobody(tmp_path: Path
 
     async def main() -> None:
         runtime = watch(crons).runtime()
-        async with runtime.store() as (_, backend):
-            async with runtime.store():
+        async with watch(crons).store() as (_, backend):
+            async with watch(crons).store():
                 pass
             assert await backend.history() == []
-            await asyncio.wait([runtime.visit()])
+            await asyncio.wait([runtime.request_poll(Reason.REQUEST)])
             await runtime.settle(5)
         assert len(await backend.history()) == 1
         await runtime.close()
@@ -328,7 +329,7 @@ def test_probes_that_come_with_the_first_visitors_take_no_store_away_from_them(t
         answers = await asyncio.gather(*(ask(app, "GET") for _ in range(10)))
         assert {answer.status for answer in answers} == {200}
         await watch(crons).runtime().settle(5)
-        await asyncio.wait([watch(crons).runtime().visit()])
+        await asyncio.wait([watch(crons).runtime().request_poll(Reason.REQUEST)])
         await watch(crons).runtime().settle(5)
         assert (await cron_status(crons))[0].runs >= 1
         await watch(crons).runtime().close()

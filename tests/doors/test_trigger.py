@@ -61,7 +61,7 @@ def test_it_tells_what_was_skipped_and_why() -> None:
     async def main() -> None:
         crons.add("rests", print, 60)
         await cron_status(crons)
-        async with watch(crons).runtime().store() as (_, backend):
+        async with watch(crons).store() as (_, backend):
             await backend.pause("rests")
             answer = (await ask(trigger(crons, token=TOKEN), headers=BEARER)).json
         (skip,) = answer["skipped"]
@@ -194,7 +194,7 @@ def test_who_may_not_call_gets_byte_by_byte_what_a_url_that_is_not_there_gets(
         refused = await ask(app, method, path, headers=headers)
         assert refused.status == 404
         assert refused == await ask(app, method, path.replace("/cron", "/nowhere"), headers=headers)
-        assert watch(crons).runtime()._looking is None
+        assert watch(crons).runtime()._polls.task is None
 
     asyncio.run(main())
     assert not ran

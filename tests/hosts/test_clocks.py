@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 from redis_server import shared
 
+from pseudocron import polling
 from pseudocron.backends.records import Outcome, Reason
 from pseudocron.config.source import open_source
 from pseudocron.crons import Crons
@@ -36,8 +37,8 @@ def some_crons() -> Crons:
 async def look(crons: Crons, backend: Backend, off: timedelta) -> None:
     """What is behind one request."""
     source, host = open_source(crons), by(off).by(lambda: backend.ahead)
-    runner = Runner(backend, host=host, worker="me", concurrency=10, lease=30, state={})
-    await Scheduler(source, backend, runner, host=host).pass_gate()
+    runner = Runner(backend, host=host, worker="me", concurrency=10, lease=30)
+    await Scheduler(source, backend, runner, host=host).poll({polling.Reason.REQUEST})
     while runner.runs:
         await asyncio.wait(runner.runs)
 

@@ -15,6 +15,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from redis_server import shared
 from runner.world import World
 
+from pseudocron.by_hand import tick_now
 from pseudocron.crons import Crons
 from pseudocron.instrumentation import opentelemetry
 from pseudocron.watch import Watch
@@ -55,10 +56,10 @@ def test_a_job_is_a_span_that_is_linked_to_the_request_that_deferred_it(store: s
     async def main() -> None:
         with traced.tracer.start_as_current_span("request"):
             await greet.defer_many([{"who": "B-204", "loud": True}] * many)
-        runtime = Watch(traced.crons).runtime()
-        async for _ in runtime.tick():
+        seen = Watch(traced.crons)
+        async for _ in tick_now(seen):
             pass
-        await runtime.close()
+        await seen.runtime().close()
 
     asyncio.run(main())
     spans = traced.spans()

@@ -17,6 +17,7 @@ from runner.world import World
 from pseudocron.backends.records import Proposal
 from pseudocron.crons import Crons
 from pseudocron.instrumentation import prometheus
+from pseudocron.polling import Reason
 from pseudocron.watch import Watch
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def test_looks_are_counted_by_what_came_of_them_and_jobs_by_how_many_wait(store:
         await later.options(delay=1000).defer_many([{}, {}, {}])
         runtime = Watch(crons).runtime()
         for _ in range(2):
-            await runtime.visit()
+            await runtime.request_poll(Reason.REQUEST)
         await runtime.close()
 
     asyncio.run(main())
@@ -152,6 +153,7 @@ PROCESS = """
 import asyncio, sys
 from pseudocron import Crons
 from pseudocron.instrumentation import prometheus
+from pseudocron.by_hand import tick_now
 from pseudocron.watch import Watch
 
 crons = Crons(backend=sys.argv[1])
@@ -166,10 +168,10 @@ def later(): pass
 async def main():
     await work.defer_many([{}] * 3)
     await later.options(delay=1000).defer()
-    runtime = Watch(crons).runtime()
-    async for _ in runtime.tick():
+    seen = Watch(crons)
+    async for _ in tick_now(seen):
         pass
-    await runtime.close()
+    await seen.runtime().close()
 
 asyncio.run(main())
 """

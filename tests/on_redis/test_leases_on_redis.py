@@ -27,7 +27,7 @@ LEASE = 0.6
 
 
 def a_runner(backend: Backend) -> Runner:
-    return Runner(backend, host=Host(), worker="me", concurrency=9, lease=LEASE, state={})
+    return Runner(backend, host=Host(), worker="me", concurrency=9, lease=LEASE)
 
 
 @pytest.mark.alone

@@ -73,7 +73,7 @@ def test_a_process_tells_a_server_that_has_lost_everything_how_far_its_crons_wer
 
     async def main() -> None:
         async with opened(server.url, app) as backend:
-            runner = Runner(backend, host=clock.host, worker="me", concurrency=9, lease=30, state={})
+            runner = Runner(backend, host=clock.host, worker="me", concurrency=9, lease=30)
             clock.forward(3600)
             (started,) = (await runner.look(crons)).started
             await started.task

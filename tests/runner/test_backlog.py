@@ -13,11 +13,14 @@ from support import until
 
 from pseudocron.backends.jobs import JobState
 from pseudocron.backends.memory import Memory
+from pseudocron.by_hand import tick_now
 from pseudocron.config.source import open_source
 from pseudocron.crons import Crons
 from pseudocron.errors import BackendError
+from pseudocron.polling import Reason
 from pseudocron.runner.job_runs import REFILL_FOR, UNPACKED_AT_ONCE
 from pseudocron.scheduler import Scheduler
+from pseudocron.watch import watch
 from runner.world import World
 
 if TYPE_CHECKING:
@@ -122,10 +125,8 @@ def test_who_waits_for_room_waits_until_jobs_follow_no_others() -> None:
     async def main() -> None:
         await world.defer_many("noop", 100)
         await world.runner.look(world.crons)
-        assert await world.runner.room()
+        await world.room()
         assert await world.states() == {JobState.SUCCEEDED: 100}
-        await world.settle()
-        assert not await world.runner.room()
 
     asyncio.run(main())
 
@@ -139,7 +140,7 @@ def test_where_a_cron_waits_for_a_place_the_first_run_that_ends_makes_a_look() -
         await world.defer_many("noop", 100)
         for _ in range(2):
             assert len((await world.runner.look(world.crons)).started) == 1
-            assert await world.runner.room()
+            await world.room()
         assert (await world.states())[JobState.PENDING] >= 98
         await world.look()
         assert await world.states() == {JobState.SUCCEEDED: 100}
@@ -179,9 +180,10 @@ def test_a_cron_of_a_second_runs_on_time_amid_a_backlog() -> None:
     async def main() -> None:
         await world.defer_many("job", 5000)
         scheduler = Scheduler(source, world.backend, world.runner, host=world.clock.host)
-        await scheduler.pass_gate()
-        while scheduler.crowded and await scheduler.room():
-            await scheduler.pass_gate()
+        await scheduler.poll({Reason.REQUEST})
+        while scheduler.left:
+            await world.room()
+            await scheduler.poll({Reason.CAPACITY})
         await world.settle()
         assert await world.states() == {JobState.SUCCEEDED: 5000}
 
@@ -194,7 +196,7 @@ def test_a_cron_of_a_second_runs_on_time_amid_a_backlog() -> None:
     assert world.backend.looks < 30
 
 
-def test_a_gate_that_jobs_wait_behind_is_stale_as_soon_as_the_next_cron_is_due() -> None:
+def test_a_gate_that_jobs_wait_behind_stays_stale_for_other_processes() -> None:
     crons, go_on = Crons(), asyncio.Event()
     crons.add("cron", int, 0.25)
 
@@ -207,8 +209,9 @@ def test_a_gate_that_jobs_wait_behind_is_stale_as_soon_as_the_next_cron_is_due()
     async def main() -> None:
         await world.defer_many("job", 5)
         scheduler = Scheduler(source, world.backend, world.runner, host=world.clock.host)
-        assert await scheduler.pass_gate() == 0.25
-        assert scheduler.crowded
+        polled = await scheduler.poll({Reason.REQUEST})
+        assert (polled.again, polled.left) == (1, True), "at the pace of one that has to leave what is due"
+        assert await world.backend.fresh_for(60) == 0
         go_on.set()
         await world.settle()
 
@@ -218,27 +221,23 @@ def test_a_gate_that_jobs_wait_behind_is_stale_as_soon_as_the_next_cron_is_due()
 
 
 def test_a_tick_drains_a_backlog_beside_a_cron_that_takes_long() -> None:
-    crons, done = Crons(), list[int]()
+    crons, done = Crons(backend="memory:"), list[int]()
 
     @crons.task
     async def job() -> None:
-        world.clock.forward(0.1)
         done.append(1)
 
     @crons.every(3600)
     async def long() -> None:
-        await until(lambda: len(done) == 100)
-
-    world = World(crons)
+        await until(lambda: len(done) == 100, 5)
 
     async def main() -> None:
-        await world.defer_many("job", 100)
-        scheduler = Scheduler(source, world.backend, world.runner, host=world.clock.host)
-        assert [(claim.name, result.outcome) async for claim, result in scheduler.tick()] == [("long", "succeeded")]
-        assert await world.states() == {JobState.SUCCEEDED: 100}
+        await job.defer_many([{}] * 100)
+        ran = [(claim.name, result.outcome) async for claim, result in tick_now(watch(crons))]
+        assert ran == [("long", "succeeded")]
+        assert (len(done), await crons.backend.next_due({"job": None})) == (100, None)
+        await watch(crons).runtime().close()
 
-    source = open_source(crons)
-    source.load()
     asyncio.run(main())
 
 
@@ -335,14 +334,14 @@ def test_a_store_that_goes_away_amid_a_backlog_leaves_the_rest_to_the_next_look(
         await world.defer_many("noop", 100)
         assert await world.look()
         assert await world.states() == {JobState.SUCCEEDED: 30, JobState.PENDING: 70}
-        assert await asyncio.wait_for(world.runner.room(), 5), "that look is due at once"
+        await world.room()
         await world.look()
         assert await world.states() == {JobState.SUCCEEDED: 100}
 
     asyncio.run(main())
 
 
-def test_a_bug_in_the_store_costs_the_results_that_meet_it_and_the_next_are_recorded(
+def test_a_bug_in_the_store_delays_the_results_that_meet_it_and_no_others(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Buggy(Counting):
@@ -359,10 +358,7 @@ def test_a_bug_in_the_store_costs_the_results_that_meet_it_and_the_next_are_reco
         await world.look()
         assert "noop: the result could not be recorded" in caplog.text
         assert "ZeroDivisionError" in caplog.text
-        assert await world.states() == {JobState.RUNNING: 10, JobState.SUCCEEDED: 10}
-        world.clock.forward(31)
-        await world.look()
-        assert await world.states() == {JobState.SUCCEEDED: 20}, "their leases have ended, as nobody holds them"
+        assert await world.states() == {JobState.SUCCEEDED: 20}
 
     asyncio.run(main())
 

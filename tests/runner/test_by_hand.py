@@ -11,9 +11,11 @@ from support import START, Clock
 
 from pseudocron.backends.memory import Memory
 from pseudocron.backends.records import Claim, Outcome, Proposal, Refusal
+from pseudocron.by_hand import run_now
 from pseudocron.crons import Crons
 from pseudocron.errors import UnknownCronError
-from pseudocron.runner import Runner, Started
+from pseudocron.runner import Runner
+from pseudocron.runner.looked import Started
 from pseudocron.watch import Watch
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ def by_hand(crons: Crons, body: Callable[[Crons, Runner, Memory, Clock], Awaitab
 
     async def main() -> None:
         backend = Memory(host=clock.host)
-        runner = Runner(backend, host=clock.host, worker="me", concurrency=1, lease=30, state={})
+        runner = Runner(backend, host=clock.host, worker="me", concurrency=1, lease=30)
         await body(crons, runner, backend, clock)
 
     asyncio.run(main())
@@ -77,7 +79,7 @@ def test_one_that_outlives_its_process_is_no_overlap_after_its_lease_and_is_not_
     crons.add("cron", int, 3600, recover=True)
 
     async def body(crons: Crons, runner: Runner, backend: Memory, clock: Clock) -> None:
-        gone = Runner(backend, host=clock.host, worker="gone", concurrency=1, lease=30, state={})
+        gone = Runner(backend, host=clock.host, worker="gone", concurrency=1, lease=30)
         claim = await backend.claim(Proposal(name="cron", slot=START, worker="gone", lease=30, manual=True))
         assert isinstance(claim, Claim)
         assert await gone.run_once(crons["cron"]) is Refusal.OVERLAP
@@ -105,17 +107,17 @@ def test_one_with_recover_that_is_interrupted_does_not_wait_to_be_recovered() ->
     by_hand(crons, body)
 
 
-def test_a_runtime_runs_a_cron_by_its_name_and_knows_no_others() -> None:
+def test_a_cron_is_run_by_its_name_and_one_that_is_not_there_is_refused() -> None:
     crons = Crons(backend="memory:")
     crons.add("cron", int, "@yearly")
 
     async def main() -> None:
-        runtime = Watch(crons).runtime()
-        result = await runtime.run_once("cron")
+        seen = Watch(crons)
+        result = await run_now(seen, "cron")
         assert not isinstance(result, Refusal)
         assert result.outcome is Outcome.SUCCEEDED
         with pytest.raises(UnknownCronError, match="did you mean 'cron'"):
-            await runtime.run_once("corn")
-        await runtime.close()
+            await run_now(seen, "corn")
+        await seen.runtime().close()
 
     asyncio.run(main())

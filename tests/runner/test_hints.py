@@ -30,7 +30,7 @@ class Process:
     def __init__(self, clock: Clock, store: Store | None = None, *, concurrency: int = 10) -> None:
         self.asked: list[Collection[str]] = []
         self.backend = Spied(self.asked, store=store or Store(), host=clock.host)
-        self.runner = Runner(self.backend, host=clock.host, worker="me", concurrency=concurrency, lease=3600, state={})
+        self.runner = Runner(self.backend, host=clock.host, worker="me", concurrency=concurrency, lease=3600)
 
     async def look(self, crons: Crons) -> tuple[set[str], datetime | None]:
         """The crons that the look started, and when the next one is due."""

@@ -8,16 +8,12 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from support import until
-
 from pseudocron.backends.jobs import JobState
 from pseudocron.crons import Crons
 from pseudocron.jobs.tasks import Retry
 from runner.world import World
 
 if TYPE_CHECKING:
-    import pytest
-
     from pseudocron.backends.jobs import Job
 
 
@@ -111,7 +107,7 @@ def test_a_task_may_say_when_it_wants_to_be_tried_again_and_what_is_worth_it() -
     asyncio.run(main())
 
 
-def test_arguments_that_no_longer_fit_fail_with_that_reason_and_only_a_person_tries_again() -> None:
+def test_arguments_that_do_not_fit_leave_the_job_to_a_newer_version() -> None:
     crons, mended, seen = Crons(), Crons(), []
 
     @crons.task(retries=5)
@@ -128,15 +124,39 @@ def test_arguments_that_no_longer_fit_fail_with_that_reason_and_only_a_person_tr
         job_id = await world.defer("greet", title="Dr.")
         await world.look()
         job = await world.job(job_id)
-        assert (job.state, job.attempts) == (JobState.FAILED, 1)
+        assert (job.state, job.attempts, job.due - world.clock.now) == (JobState.PENDING, 0, timedelta(seconds=10))
         assert job.error == "greet(): has no parameter 'title' any more"
         world.crons = mended
-        assert await world.backend.retry(job_id)
+        world.clock.forward(10)
         await world.look()
         assert (await world.job(job_id)).state is JobState.SUCCEEDED
 
     asyncio.run(main())
     assert seen == ["Dr."]
+
+
+def test_arguments_that_never_fit_are_tried_for_a_day_and_then_have_failed() -> None:
+    crons, pauses = Crons(), list[float]()
+
+    @crons.task(retries=0)
+    async def greet(name: str) -> None:
+        raise AssertionError
+
+    world = World(crons)
+
+    async def main() -> None:
+        job_id = await world.defer("greet", title="Dr.")
+        began = world.clock.now
+        while (job := await world.job(job_id)).state is JobState.PENDING:
+            world.clock.now = job.due
+            await world.look()
+            pauses.append(((await world.job(job_id)).due - world.clock.now).total_seconds())
+        assert (job.state, job.attempts) == (JobState.FAILED, 1)
+        assert timedelta(days=1) <= world.clock.now - began < timedelta(days=1, minutes=5)
+
+    asyncio.run(main())
+    assert pauses[:7] == [10, 10, 20, 40, 80, 160, 300]
+    assert set(pauses[6:-1]) == {300}
 
 
 def test_a_drained_job_is_handed_back_at_once_and_the_attempt_does_not_count() -> None:
@@ -160,25 +180,27 @@ def test_a_drained_job_is_handed_back_at_once_and_the_attempt_does_not_count() -
     assert (job.state, job.attempts) == (JobState.PENDING, 0)
 
 
-def test_a_job_whose_thread_outlasts_its_timeout_keeps_its_lease_until_the_thread_returns(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_a_thread_that_outlasts_its_timeout_keeps_the_lease_and_no_place() -> None:
     crons, go_on = Crons(), threading.Event()
 
-    @crons.task(retries=0, timeout=0.05)
+    @crons.task(retries=1, timeout=0.05)
     def stuck() -> None:
         go_on.wait()
 
-    world = World(crons)
+    world = World(crons, concurrency=1)
 
     async def main() -> None:
         job_id = await world.defer("stuck")
-        await world.runner.look(crons)
-        await until(lambda: "after its timeout" in caplog.text)
-        assert (await world.job(job_id)).state is JobState.RUNNING
+        (job,) = (await world.runner.look(crons)).jobs
+        assert await asyncio.wait_for(job.task, 0.5) is JobState.PENDING
+        assert not world.runner.full
+        assert [one.run_id for one in await world.backend.lingering()] == [job_id]
+        world.clock.forward(2)
+        assert (await world.runner.look(crons)).jobs == [], "it would run beside itself"
         go_on.set()
+        await asyncio.wait(world.runner.lingering, timeout=0.5)
+        assert len((await world.runner.look(crons)).jobs) == 1
         await world.settle()
-        assert (await world.job(job_id)).state is JobState.FAILED
 
     asyncio.run(main())
 

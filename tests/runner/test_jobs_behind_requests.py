@@ -7,13 +7,10 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from support import Clock, Lifespan, hello, until, visit
+from support import Lifespan, hello, until, visit
 
-from pseudocron.config.source import open_source
 from pseudocron.crons import Crons
 from pseudocron.middleware import PseudoCronMiddleware
-from pseudocron.runner import Runner
-from pseudocron.scheduler import Scheduler
 from pseudocron.watch import watch
 
 if TYPE_CHECKING:
@@ -68,26 +65,6 @@ def test_a_job_of_another_process_starts_behind_a_request_within_a_second(tmp_pa
         return took
 
     assert asyncio.run(main()) < 5
-
-
-def test_a_run_that_is_over_before_anybody_waits_for_it_has_made_room(tmp_path: Path) -> None:
-    crons, note = of(tmp_path, [])
-    crons.pin(backend="memory:", app="shop")
-    source, host = open_source(crons), Clock().host
-    source.load()
-
-    async def main() -> None:
-        backend = crons.connect(host)
-        await note.defer_many([{"number": 1}, {"number": 2}])
-        runner = Runner(backend, host=host, worker="me", concurrency=1, lease=30, state={})
-        scheduler = Scheduler(source, backend, runner, host=host)
-        await scheduler.pass_gate()
-        assert scheduler.crowded
-        await until(lambda: not runner.runs)
-        assert await scheduler.room()
-        assert not await scheduler.room(), "but once"
-
-    asyncio.run(main())
 
 
 def test_one_request_is_enough_for_a_backlog_and_never_more_run_than_may(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def test_a_renewal_between_the_record_of_a_run_and_its_end_finds_no_lease_lost(
             return own
 
     backend = Renewing(host=clock.host)
-    runner = Runner(backend, host=clock.host, worker="me", concurrency=1, lease=30, state={})
+    runner = Runner(backend, host=clock.host, worker="me", concurrency=1, lease=30)
 
     async def main() -> None:
         (started,) = (await runner.look(crons)).started
@@ -49,7 +49,7 @@ def test_a_renewal_between_the_record_of_a_run_and_its_end_finds_no_lease_lost(
     asyncio.run(main())
     assert len(renewed) == 1
     assert "is lost" not in caplog.text
-    assert not runner._runs.keeper._ending
+    assert not runner._runs.keeper._held
 
 
 def test_the_thread_ends_when_nothing_is_held_any_more_and_the_next_claim_is_renewed_too() -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def a_runner(backend: Backend, clock: Clock, *, concurrency: int = 10, lease: float = 30) -> Runner:
-    return Runner(backend, host=clock.host, worker="me", concurrency=concurrency, lease=lease, state={})
+    return Runner(backend, host=clock.host, worker="me", concurrency=concurrency, lease=lease)
 
 
 def checked(crons: Crons) -> Crons:
@@ -90,14 +90,14 @@ def test_no_more_is_claimed_than_there_is_room_for_and_the_oldest_slots_come_fir
         backend = Memory(host=clock.host)
         runner = a_runner(backend, clock, concurrency=3)
         looked = await runner.look(crons)
-        assert looked.crowded
+        assert looked.left
         assert runner.full
         slots = sorted((cron.schedule.latest(clock.now - timedelta(hours=1), clock.now), cron.name) for cron in crons)
         assert [started.claim.name for started in looked.started] == [name for _, name in slots[:3]]
         go_on.set()
         await run_all(runner)
         looked = await runner.look(crons)
-        assert not looked.crowded
+        assert not looked.left
         assert [started.claim.name for started in looked.started] == [name for _, name in slots[3:]]
         await run_all(runner)
 
@@ -115,8 +115,10 @@ def test_a_look_tells_when_the_next_one_is_wanted() -> None:
         clock = Clock()
         runner = a_runner(Memory(host=clock.host), clock)
         looked = await runner.look(crons)
-        assert looked.next == crons["often"].schedule.next(clock.now)
+        assert looked.next == clock.now + timedelta(seconds=30), "the leases of what it has started end"
         await run_all(runner)
+        looked = await runner.look(crons)
+        assert looked.next == crons["often"].schedule.next(clock.now)
 
     asyncio.run(main())
 
@@ -328,7 +330,7 @@ def test_a_blocked_event_loop_loses_no_lease() -> None:
 
     async def main() -> list[Run]:
         store = Store()
-        runner = Runner(Memory(store=store), host=Clock().host, worker="me", concurrency=1, lease=lease, state={})
+        runner = Runner(Memory(store=store), host=Clock().host, worker="me", concurrency=1, lease=lease)
         other = threading.Thread(target=asyncio.run, args=(reap_until_it_ends(Memory(store=store)),))
         other.start()
         await runner.look(crons)
@@ -389,7 +391,7 @@ def test_without_coalesce_every_missed_slot_runs_one_after_the_other() -> None:
         await runner.look(crons)
         await run_all(runner)
         clock.forward(600)
-        while (await runner.look(crons)).crowded:
+        while (await runner.look(crons)).left:
             await run_all(runner)
         await run_all(runner)
         return list(await backend.history(limit=100))
@@ -445,7 +447,7 @@ def test_slots_to_recover_that_find_no_room_are_left_for_a_look_that_comes_soon(
         runner = a_runner(Memory(store=store, host=clock.host), clock, concurrency=1)
         looked = await runner.look(crons)
         assert len(looked.started) == 1
-        assert looked.crowded
+        assert looked.left
         go_on.set()
         await run_all(runner)
 

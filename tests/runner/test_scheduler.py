@@ -12,10 +12,12 @@ import pytest
 from support import Clock, hello, until, visit
 
 from pseudocron import Crons, PseudoCronMiddleware
+from pseudocron.backends import records
 from pseudocron.backends.memory import Memory, Store
-from pseudocron.backends.records import Reason
 from pseudocron.config.source import open_source
+from pseudocron.polling import Reason
 from pseudocron.runner import Runner
+from pseudocron.runner.looked import Looked
 from pseudocron.scheduler import READ_AGAIN, Scheduler
 from pseudocron.watch import Watch, watch
 
@@ -24,8 +26,13 @@ if TYPE_CHECKING:
 
 
 def a_scheduler(source: Source, backend: Memory, clock: Clock, *, concurrency: int = 10) -> Scheduler:
-    runner = Runner(backend, host=clock.host, worker="me", concurrency=concurrency, lease=30, state={})
+    runner = Runner(backend, host=clock.host, worker="me", concurrency=concurrency, lease=30)
     return Scheduler(source, backend, runner, host=clock.host)
+
+
+async def poll(scheduler: Scheduler) -> float:
+    """Behind a request; seconds until the next poll is due in this process."""
+    return (await scheduler.poll({Reason.REQUEST})).again
 
 
 def source_of(crons: Crons) -> Source:
@@ -42,15 +49,15 @@ def test_of_two_processes_that_find_the_gate_stale_one_looks_and_both_know_when_
     async def main() -> None:
         store = Store()
         first, second = (a_scheduler(source, Memory(store=store, host=clock.host), clock) for _ in range(2))
-        assert await first.pass_gate() == READ_AGAIN
+        assert await poll(first) == READ_AGAIN
         assert len(first.runner.runs) == 1
-        assert await second.pass_gate() == READ_AGAIN
+        assert await poll(second) == READ_AGAIN
         assert not second.runner.runs
         await asyncio.wait(first.runner.runs)
         clock.forward(9.5)
-        assert await second.pass_gate() == pytest.approx(0.5), "the slot comes sooner than the next reading"
+        assert await poll(second) == pytest.approx(0.5), "the slot comes sooner than the next reading"
         clock.forward(0.5)
-        await second.pass_gate()
+        await poll(second)
         assert len(second.runner.runs) == 1
         await asyncio.wait(second.runner.runs)
 
@@ -65,7 +72,7 @@ def test_an_idle_schedule_costs_one_look_in_cron_max_time() -> None:
     async def main() -> None:
         store = Store()
         scheduler = a_scheduler(source, Memory(store=store, host=clock.host), clock)
-        await scheduler.pass_gate()
+        await poll(scheduler)
         assert await Memory(store=store, host=clock.host).fresh_for(60) == 60
 
     asyncio.run(main())
@@ -80,14 +87,11 @@ def test_a_process_without_room_leaves_the_gate_to_others() -> None:
     async def main() -> None:
         store = Store()
         full, free = (a_scheduler(source, Memory(store=store, host=clock.host), clock, concurrency=1) for _ in range(2))
-        await full.pass_gate()
+        await poll(full)
         assert len(full.runner.runs) == 1
-        assert await free.pass_gate() > 0
-        assert not free.runner.runs, "the gate has just been passed"
-        clock.forward(READ_AGAIN)
-        await full.pass_gate()
-        await free.pass_gate()
-        assert len(free.runner.runs) == 1, "what there was no room for is due for everybody within a second"
+        await poll(full)
+        await poll(free)
+        assert len(free.runner.runs) == 1, "what there was no room for is due for everybody at once"
         go_on.set()
         await asyncio.wait({*full.runner.runs, *free.runner.runs})
 
@@ -103,8 +107,14 @@ def test_a_tick_looks_whatever_the_gate_says() -> None:
         backend = Memory(host=clock.host)
         assert await backend.enter(60)
         scheduler = a_scheduler(source, backend, clock)
-        assert [claim.name async for claim, _ in scheduler.tick()] == ["cron"]
-        assert [claim.name async for claim, _ in scheduler.tick()] == []
+        assert await started(scheduler) == ["cron"]
+        assert await started(scheduler) == []
+
+    async def started(scheduler: Scheduler) -> list[str]:
+        looked = (await scheduler.poll({Reason.TICK})).came_of_it
+        await scheduler.runner.idle()
+        assert isinstance(looked, Looked)
+        return [run.claim.name for run in looked.started]
 
     asyncio.run(main())
 
@@ -122,7 +132,7 @@ def test_while_the_store_is_away_requests_are_served_and_it_is_said_once_a_minut
         watch(path).deadline = -1
         assert (await visit(app))[0]["status"] == 200
 
-    async def main() -> list[Reason | None]:
+    async def main() -> list[records.Reason | None]:
         await come()
         store.rename(aside)
         store.write_text("no folder any more")
@@ -142,7 +152,7 @@ def test_while_the_store_is_away_requests_are_served_and_it_is_said_once_a_minut
         await watch(path).runtime().close()
         return reasons
 
-    assert Reason.BACKEND_DOWN in asyncio.run(main())
+    assert records.Reason.BACKEND_DOWN in asyncio.run(main())
 
 
 def test_a_look_that_fails_is_made_good_within_a_second_and_not_after_a_minute() -> None:
@@ -157,7 +167,7 @@ def test_a_look_that_fails_is_made_good_within_a_second_and_not_after_a_minute()
         backend = Broken(host=clock.host)
         scheduler = a_scheduler(source, backend, clock)
         with pytest.raises(ZeroDivisionError):
-            await scheduler.pass_gate()
+            await poll(scheduler)
         assert await backend.fresh_for(60) == READ_AGAIN
 
     source = source_of(crons)
@@ -172,16 +182,16 @@ def test_a_bug_in_a_look_is_logged_and_the_runtime_goes_on(caplog: pytest.LogCap
 
     async def main() -> None:
         runtime = seen.runtime()
-        scheduler = await runtime._open()
+        scheduler = await runtime.open()
         assert scheduler is not None
-        look, scheduler.runner.look = scheduler.runner.look, None  # type: ignore[method-assign,assignment]
-        await runtime.visit()
+        look, scheduler.runner.look = scheduler.runner.look, None
+        await runtime.request_poll(Reason.REQUEST)
         assert "no look: TypeError" in caplog.text
-        scheduler.runner.look = look  # type: ignore[method-assign]
+        scheduler.runner.look = look
         backend = seen._backend
         assert backend is not None
         await backend.lower(crons["cron"].first_mark(Clock().now), 60)
-        await runtime.visit()
+        await runtime.request_poll(Reason.REQUEST)
         await until(lambda: ran)
         await runtime.close()
 

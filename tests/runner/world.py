@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from support import Clock
+from support import Clock, until
 
 from pseudocron.backends.jobs import NewJob
 from pseudocron.backends.memory import Memory
@@ -34,8 +34,16 @@ class World:
         self.crons = crons
         self.clock = Clock()
         self.backend = store(host=self.clock.host)
+        self.capacity = 0
+        """How often something that was left could be taken since `room`."""
+
         self.runner = Runner(
-            self.backend, host=self.clock.host, worker="me", concurrency=concurrency, lease=30, state={}
+            self.backend,
+            host=self.clock.host,
+            worker="me",
+            concurrency=concurrency,
+            lease=30,
+            on_capacity=self._on_capacity,
         )
         assert [*crons, *crons.tasks] != []
 
@@ -57,7 +65,15 @@ class World:
         """Look, and wait for what that started; whether something was left."""
         looked = await self.runner.look(self.crons)
         await self.settle()
-        return looked.crowded
+        return looked.left
+
+    def _on_capacity(self) -> None:
+        self.capacity += 1
+
+    async def room(self) -> None:
+        """Wait until another look may start what the last one has left."""
+        await until(lambda: self.capacity, 5)
+        self.capacity = 0
 
     async def settle(self) -> None:
         await self.runner.idle()

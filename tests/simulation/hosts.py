@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
+from pseudocron.by_hand import tick_now
 from pseudocron.context import current_run
 from pseudocron.crons import Crons
 from pseudocron.errors import PseudoCronError
 from pseudocron.host import Host, Pulse
-from pseudocron.scheduler import READ_AGAIN
+from pseudocron.polling import Reason
 from pseudocron.watch import Watch
 from simulation.history import BEGINNING
 from simulation.loops import Loop, off_the_loop
@@ -183,12 +184,12 @@ class Process:
             if self._chance.random() < 0.1:
                 self.loop.spawn(self._tick())
         elif self._world.agenda.now >= self._watch.deadline:
-            self._watch.deadline = self._world.agenda.now + READ_AGAIN
-            self._watch.runtime().visit(ticker=self._role == "work")
+            self._watch.request_polls()
+            self._watch.runtime().request_poll(Reason.REQUEST, ticker=self._role == "work")
 
     async def _tick(self) -> None:
         try:
-            async for _ in self._watch.runtime().tick():
+            async for _ in tick_now(self._watch):
                 pass
         except PseudoCronError:
             return

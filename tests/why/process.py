@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support import START
 
+from pseudocron import polling
 from pseudocron.backends.memory import Memory
 from pseudocron.config.source import open_source
 from pseudocron.crons import Crons
@@ -58,16 +59,16 @@ class Process:
         self.backend = Leaving(store=store, host=clock.host)
         source = open_source(crons)
         source.load()
-        self.runner = Runner(self.backend, host=clock.host, worker=worker, concurrency=concurrency, lease=1e6, state={})
+        self.runner = Runner(self.backend, host=clock.host, worker=worker, concurrency=concurrency, lease=1e6)
         self.scheduler = Scheduler(source, self.backend, self.runner, host=clock.host)
 
     async def visit(self, *, after: float = 0, stay: bool = False) -> None:
         self.clock.forward(after)
         if self.away:
             with pytest.raises(BackendError):
-                await self.scheduler.pass_gate()
+                await self.scheduler.poll({polling.Reason.REQUEST})
             return
-        await self.scheduler.pass_gate()
+        await self.scheduler.poll({polling.Reason.REQUEST})
         if not stay:
             await self.runner.idle()
 
