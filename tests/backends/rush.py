@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pseudocron.backends.file import File, store
-from pseudocron.backends.file.ledger import micros
+from pseudocron.backends.file.verbs import micros
 from pseudocron.backends.legible import instant
 from pseudocron.backends.records import Claim, Outcome, Proposal, Result
 from pseudocron.host import Host
@@ -48,7 +48,7 @@ async def visit(folder: Path, slots: int) -> None:
 
     history = os.open(folder / "history", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     deadline = time.monotonic() + PATIENCE
-    backend = File(folder / "store", host=Host(now=now, hop=inline))  # type: ignore[arg-type]
+    backend = File(folder / "store", cron_max_time=STEP / 1e6, host=Host(now=now, hop=inline))  # type: ignore[arg-type]
     await backend.open()
     granted = 0
     while granted < slots and time.monotonic() < deadline:

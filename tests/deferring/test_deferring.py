@@ -473,7 +473,7 @@ def test_a_gate_that_can_not_be_lowered_is_logged_and_the_job_stands(
     with caplog.at_level(logging.WARNING):
         restore.defer_sync("B")
     assert len(all_jobs_left(filed, lock)) == 2
-    assert "a job is stored, but may start late" in caplog.text
+    assert "not brought forward, so that due runs may start late" in caplog.text
 
 
 def all_jobs_left(crons: Crons, lock: Path) -> list[Job]:

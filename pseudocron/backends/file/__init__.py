@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, ClassVar, Concatenate, ParamSpec, TypeVar
 
 from pseudocron.backends.base import Backend
 from pseudocron.backends.file.folder import GATE
-from pseudocron.backends.file.ledger import Ledger, micros
+from pseudocron.backends.file.holders import is_any_gone
+from pseudocron.backends.file.ledger import Ledger
 from pseudocron.backends.file.machines import sign, this_machine
 from pseudocron.backends.file.queue import Jobs
 from pseudocron.backends.file.store import Store
+from pseudocron.backends.file.verbs import Verbs, micros
 from pseudocron.errors import BackendError, show
 from pseudocron.host import Host
 from pseudocron.lockfile import LockFile
@@ -30,6 +32,7 @@ logger = logging.getLogger("pseudocron")
 
 P = ParamSpec("P")
 T = TypeVar("T")
+V = TypeVar("V", bound=Verbs)
 
 NANOS = 1000
 """Nanoseconds in a microsecond."""
@@ -95,8 +98,22 @@ class File(Backend):
         ]
 
     async def fresh_for(self, max_age: float) -> float:
-        """See `Backend.fresh_for`."""
-        return await self._host.hop(self._gate.fresh_for, max_age)
+        """See `Backend.fresh_for`; a gate that is fresh turns stale when a process that holds a lease is gone."""
+        return await self._host.hop(self._fresh_for, max_age)
+
+    def _fresh_for(self, max_age: float) -> float:
+        fresh = self._gate.fresh_for(max_age)
+        if not fresh or not self._is_any_gone():
+            return fresh
+        self._lower(self._host.now(), max_age)
+        return 0.0
+
+    def _is_any_gone(self) -> bool:
+        now = micros(self._host.now())
+        try:
+            return self._store.read(lambda db: is_any_gone(db, now))
+        except BackendError:  # the gate can be used all the same, and the next poll says what is wrong with the store
+            return False
 
     async def enter(self, max_age: float) -> bool:
         """See `Backend.enter`."""
@@ -163,16 +180,7 @@ class File(Backend):
 
     async def defer(self, jobs: Sequence[NewJob], *, max_age: float) -> Sequence[str]:
         """See `Queue.defer`."""
-        return await self._host.hop(self._defer, jobs, max_age)
-
-    def _defer(self, jobs: Sequence[NewJob], max_age: float) -> Sequence[str]:
-        ids = self._transact_jobs(lambda queue: queue.defer(jobs))
-        try:
-            if jobs:
-                self._lower(min(job.due for job in jobs), max_age)
-        except BackendError as error:
-            logger.warning("a job is stored, but may start late, as its gate could not be lowered: %s", error)
-        return ids
+        return await self._host.hop(self._commit, self._queue, lambda queue: queue.defer(jobs), max_age)
 
     async def cancel(self, *, job_id: str | None = None, task: str | None = None, key: str | None = None) -> bool:
         """See `Queue.cancel`."""
@@ -188,15 +196,15 @@ class File(Backend):
 
     async def lingering(self) -> Sequence[Lingering]:
         """See `Backend.lingering`."""
-        raise NotImplementedError
+        return await self._host.hop(self._store.read, lambda db: self._ledger(db).lingering())
 
     async def release_jobs(self, claims: Sequence[JobClaim]) -> None:
         """See `Queue.release_jobs`."""
-        raise NotImplementedError
+        await self._on_queue(lambda queue: queue.release_jobs(claims))
 
     async def next_due(self, tasks: Mapping[str, int | None]) -> datetime | None:
         """See `Queue.next_due`."""
-        return await self._from_queue(lambda queue: queue.next_job(tasks))
+        return await self._from_queue(lambda queue: queue.next_due(tasks))
 
     def renew_jobs(self, claims: Sequence[JobClaim], lease: float) -> Collection[str]:
         """See `Queue.renew_jobs`."""
@@ -248,7 +256,7 @@ class File(Backend):
         return await self._host.hop(self._transact_jobs, verb)
 
     def _transact_jobs(self, verb: Callable[[Jobs], T]) -> T:
-        return self._store.transact(lambda db: verb(self._queue(db)))
+        return self._commit(self._queue, verb, self.cron_max_time)
 
     async def _from_queue(self, verb: Callable[[Jobs], T]) -> T:
         """What a verb tells that changes nothing."""
@@ -258,7 +266,22 @@ class File(Backend):
         return await self._host.hop(partial(self._transact, verb, *args, **options))
 
     def _transact(self, verb: Callable[Concatenate[Ledger, P], T], *args: P.args, **options: P.kwargs) -> T:
-        return self._store.transact(lambda db: verb(self._ledger(db), *args, **options))
+        return self._commit(self._ledger, lambda ledger: verb(ledger, *args, **options), self.cron_max_time)
+
+    def _commit(self, make: Callable[[sqlite3.Connection], V], verb: Callable[[V], T], max_age: float) -> T:
+        """Do what a verb does in one transaction, and then bring the gate forward if something follows for it."""
+
+        def work(db: sqlite3.Connection) -> tuple[T, datetime | None]:
+            verbs = make(db)
+            return verb(verbs), verbs.due
+
+        result, due = self._store.transact(work)
+        try:
+            if due is not None:
+                self._lower(due, max_age)
+        except BackendError as error:
+            logger.warning("gate: not brought forward, so that due runs may start late: %s", error)
+        return result
 
     # The clock is read in the transaction, so that the times of the verbs are in the order of the verbs.
 
@@ -266,4 +289,4 @@ class File(Backend):
         return Ledger(db, now=self._host.now(), keep=self._keep)
 
     def _queue(self, db: sqlite3.Connection) -> Jobs:
-        return Jobs(db, now=self._host.now())
+        return Jobs(db, now=self._host.now(), cron_max_time=self.cron_max_time)

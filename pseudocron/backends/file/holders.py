@@ -18,6 +18,9 @@ CHILDREN_LIVE = 1_000_000
 
 _PROCESS = re.compile(r"(?P<where>.*)/(?P<pid>[1-9]\d{,9})@(?P<born>\d+)", re.ASCII)
 _HOLDERS = "SELECT process, min(lease) FROM {0} WHERE lease > ? AND process <> ? GROUP BY process"
+_HOLDING = """
+    SELECT process FROM runs WHERE lease > ?1 AND process <> ?2
+    UNION SELECT process FROM running WHERE lease > ?1 AND process <> ?2"""
 _FORSAKE = "UPDATE {0} SET lease = ? WHERE process = ? AND lease > ?"
 TABLES = ("runs", "running")
 """Those with leases: of runs, and of jobs."""
@@ -26,6 +29,12 @@ TABLES = ("runs", "running")
 def this_process() -> str | None:
     """What tells this process from all others of all machines; None where the system does not tell."""
     return _process(os.getpid())  # another one after a fork
+
+
+def is_any_gone(db: sqlite3.Connection, now: int) -> bool:
+    """Return whether a process is gone that holds a lease which `forsake` would end earlier; reads only."""
+    holding = db.execute(_HOLDING, (now + CHILDREN_LIVE, this_process())).fetchall()
+    return any(is_gone(process) for (process,) in holding)
 
 
 def forsake(db: sqlite3.Connection, now: int) -> int | None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from pseudocron.backends.file import lines
 from pseudocron.backends.file.holders import forsake, this_process
-from pseudocron.backends.legible import EPOCH, MICROSECOND, instant, legible, text, whole
+from pseudocron.backends.file.lines import BRIEF, INSTANTS, PARTS, RUN
+from pseudocron.backends.file.verbs import Verbs, micros
+from pseudocron.backends.legible import instant, legible, whole
 from pseudocron.backends.records import (
     Blocker,
     Claim,
+    Lingering,
     Outcome,
     Proposal,
     Reaped,
-    Reason,
     Refusal,
     Result,
     Run,
@@ -23,7 +25,6 @@ from pseudocron.backends.records import (
 )
 from pseudocron.backends.rules import (
     RECOVERABLE,
-    blockers_of,
     claim_of,
     granted,
     grows,
@@ -32,20 +33,13 @@ from pseudocron.backends.rules import (
     skip_for,
     skipped,
     text_of,
-    waited_of,
 )
 from pseudocron.capture import kept
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
-
-RUN = tuple(column.name for column in fields(Run))
-BRIEF = tuple(column for column in RUN if column not in {"error", "output"})
-
-INSTANTS = ("slot", "started", "ended", "first", "since")
-PARTS = ("blockers", "waited")
 
 KNOW = "INSERT INTO crons (name) VALUES (?) ON CONFLICT (name) DO NOTHING"
 FIRST_MARK = """
@@ -60,6 +54,11 @@ MERGE = "UPDATE runs SET slot = ?, first = ?, ended = ?, slots = ? WHERE run_id 
 RENEW = "UPDATE runs SET lease = ? WHERE run_id = ? AND fence = ? AND lease IS NOT NULL"
 END = "UPDATE runs SET outcome = ?, ended = ?, error = ?, output = ?, waits = recover AND ? WHERE run_id = ?"
 RELEASE = "UPDATE runs SET lease = NULL WHERE run_id = ? AND fence = ? AND outcome IS NOT NULL"
+LINGERING = """
+    SELECT name, 0 AS is_job, run_id, worker, ended FROM runs WHERE lease IS NOT NULL AND outcome IS NOT NULL
+    UNION ALL
+    SELECT running.task, 1, running.job_id, running.worker, ended
+    FROM running LEFT JOIN jobs ON jobs.job_id = running.job_id WHERE over"""
 TRIM = """
     DELETE FROM runs WHERE id IN (
         SELECT id FROM (
@@ -69,7 +68,7 @@ TRIM = """
     )"""
 
 
-class Ledger:
+class Ledger(Verbs):
     """The memory of slots and the history, for the length of one transaction.
 
     Args:
@@ -79,8 +78,7 @@ class Ledger:
     """
 
     def __init__(self, db: sqlite3.Connection, *, now: datetime, keep: int) -> None:
-        self._db = db
-        self._now = now
+        super().__init__(db, now=now)
         self._keep = keep
 
     def states(self, marks: Mapping[str, datetime]) -> Mapping[str, State]:
@@ -132,7 +130,9 @@ class Ledger:
         self._db.execute("UPDATE crons SET claims = claims + 1 WHERE name = ?", (proposal.name,))
         (fence,) = self._db.execute("SELECT claims FROM crons WHERE name = ?", (proposal.name,)).fetchone()
         run = granted(proposal, fence=fence, orphan=orphan, now=self._now)
-        self._insert(run, lease=self._lease(proposal.lease), recover=proposal.recover)
+        lease = self._now + timedelta(seconds=proposal.lease)
+        self._insert(run, lease=micros(lease), recover=proposal.recover)
+        self._bring_forward(lease)
         if orphan:
             self._db.execute("UPDATE runs SET waits = 0 WHERE run_id = ?", (orphan.run_id,))
             self._trim(proposal.name)
@@ -162,7 +162,7 @@ class Ledger:
 
     def renew(self, claims: Sequence[Claim], lease: float) -> Collection[str]:
         """See `Backend.renew`."""
-        until = self._lease(lease)
+        until = micros(self._now + timedelta(seconds=lease))
         renewed = (self._db.execute(RENEW, (until, claim.run_id, claim.fence)).rowcount for claim in claims)
         return {claim.run_id for claim, living in zip(claims, renewed, strict=True) if living}
 
@@ -179,6 +179,8 @@ class Ledger:
     def _end(self, run: Run, result: Result) -> None:
         what = (result.outcome, micros(self._now), kept(result.error), kept(result.output))
         self._db.execute(END, (*what, result.outcome in RECOVERABLE, run.run_id))
+        if result.outcome in RECOVERABLE and self._run("run_id = ? AND waits", run.run_id):
+            self._bring_forward(self._now)
         failed = result.outcome is not Outcome.SUCCEEDED
         self._db.execute("UPDATE crons SET failures = failures + ? WHERE name = ?", (failed, run.name))
         self._trim(run.name)
@@ -187,10 +189,12 @@ class Ledger:
         """See `Backend.release`."""
         self._db.execute(RELEASE, (claim.run_id, claim.fence))
         self._trim(claim.name)
+        self._bring_forward(self._now)
 
     def reap(self) -> Reaped:
         """See `Backend.reap`."""
-        forsake(self._db, micros(self._now))
+        forsaken = forsake(self._db, micros(self._now))
+        self._bring_forward(None if forsaken is None else instant(forsaken))
         over = self._runs("lease <= ? ORDER BY +id", micros(self._now))  # the plus: by the index on leases, then sorted
         lost = [run for run in over if run.outcome is None]
         self._db.execute("UPDATE runs SET lease = NULL WHERE lease <= ?", (micros(self._now),))
@@ -205,10 +209,12 @@ class Ledger:
         """See `Backend.pause`."""
         self._db.execute(KNOW, (name,))
         self._db.execute("UPDATE crons SET paused = 1 WHERE name = ?", (name,))
+        self._bring_forward(self._now)
 
     def resume(self, name: str) -> None:
         """See `Backend.resume`."""
         self._db.execute("UPDATE crons SET paused = 0 WHERE name = ?", (name,))
+        self._bring_forward(self._now)
 
     def history(self, name: str | None, limit: int) -> Sequence[Run]:
         """See `Backend.history`."""
@@ -225,6 +231,11 @@ class Ledger:
         """See `Backend.reset`."""
         self._db.execute(KNOW, (name,))
         self._db.execute("UPDATE crons SET mark = ?, back = ? WHERE name = ?", (micros(mark), micros(mark), name))
+        self._bring_forward(self._now)
+
+    def lingering(self) -> Sequence[Lingering]:
+        """See `Backend.lingering`."""
+        return [lines.lingering(line) for line in self._db.execute(LINGERING)]
 
     @legible("a cron")
     def _mark(self, name: str) -> tuple[datetime | None, bool]:
@@ -238,10 +249,7 @@ class Ledger:
         self._db.execute(GROW.format(column), (micros(slot), micros(slot), name))
 
     def _living(self, name: str) -> list[Blocker]:
-        return [_blocker(line) for line in self._db.execute(LIVING, (name,))]
-
-    def _lease(self, seconds: float) -> int:
-        return micros(self._now + timedelta(seconds=seconds))
+        return [lines.blocker(line) for line in self._db.execute(LIVING, (name,))]
 
     def _insert(self, run: Run, *, lease: int | None = None, recover: bool = False) -> None:
         line = {column: getattr(run, column) for column in RUN}
@@ -251,8 +259,8 @@ class Ledger:
         self._db.execute(INSERT, line | instants | parts | held)
 
     def _runs(self, where: str, *values: object, columns: Sequence[str] = RUN) -> list[Run]:
-        lines = self._db.execute(f"SELECT {', '.join(columns)} FROM runs WHERE {where}", values)  # noqa: S608  our own
-        return [_run(line) for line in lines]
+        found = self._db.execute(f"SELECT {', '.join(columns)} FROM runs WHERE {where}", values)  # noqa: S608  our own
+        return [lines.run(line) for line in found]
 
     def _run(self, where: str, *values: object) -> Run | None:
         return next(iter(self._runs(f"{where} LIMIT 1", *values)), None)
@@ -261,34 +269,5 @@ class Ledger:
         self._db.execute(TRIM, (name, self._keep))
 
 
-@legible("a run")
-def _blocker(line: sqlite3.Row) -> Blocker:
-    return Blocker(run_id=text(line["run_id"]), worker=text(line["worker"]))
-
-
-@legible("a run")
-def _run(line: sqlite3.Row) -> Run:
-    said = {column: value for column, value in dict(line).items() if value is not None}
-    return Run(**{column: READ[column](value) for column, value in said.items()})
-
-
 def _micros(moment: datetime | None) -> int | None:
     return None if moment is None else micros(moment)
-
-
-def micros(moment: datetime) -> int:
-    """Whole microseconds since the Unix epoch."""
-    return (moment - EPOCH) // MICROSECOND
-
-
-WHOLE = ("fence", "attempt", "slots")
-READ: Mapping[str, Callable[[Any], Any]] = {
-    **dict.fromkeys(RUN, text),
-    **dict.fromkeys(WHOLE, whole),
-    **dict.fromkeys(INSTANTS, instant),
-    "outcome": Outcome,
-    "reason": Reason,
-    "blockers": blockers_of,
-    "waited": waited_of,
-}
-"""How a column of a line is read where it says something."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pseudocron.backends.file.ledger import micros
+from pseudocron.backends.file.verbs import micros
 from pseudocron.backends.jobs import Job, JobClaim, JobState
 from pseudocron.backends.legible import instant, legible, text, whole
 
@@ -38,11 +38,11 @@ UPDATE = """
 
 
 class Kept(NamedTuple):
-    """A job, its place in the order in which jobs were stored, and what it is to end as unless it succeeds."""
+    """A job, its place in the order in which jobs were stored, and whether it was cancelled while it ran."""
 
     place: int
     job: Job
-    mark: JobState | None
+    stop: bool
 
 
 def stands(state: JobState | None) -> str:
@@ -50,7 +50,7 @@ def stands(state: JobState | None) -> str:
     if state is None:
         return "TRUE"
     if state is JobState.RUNNING:
-        return "id IN (SELECT id FROM running)"
+        return "id IN (SELECT id FROM running WHERE NOT over)"
     return f"kept_as = '{state}' AND lease IS NULL"
 
 
@@ -58,7 +58,7 @@ def stands(state: JobState | None) -> str:
 def kept(row: sqlite3.Row) -> Kept:
     """What a `SELECT` has read."""
     job = Job(**{name: READ[name](row[name]) for name in JOB if row[name] is not None})
-    return Kept(row["id"], job, None if row["mark"] is None else JobState(row["mark"]))
+    return Kept(row["id"], job, row["mark"] is not None)
 
 
 def inserted(new: NewJob, now: datetime) -> tuple[object, ...]:
@@ -86,4 +86,5 @@ def claim_of(row: sqlite3.Row, started: datetime) -> JobClaim:
         fence=whole(row["fence"]) + 1,
         attempt=whole(row["attempts"]) + 1,
         started=started,
+        unfit_since=None if row["unfit_since"] is None else instant(row["unfit_since"]),
     )
