@@ -184,10 +184,10 @@ def test_a_bug_in_a_look_is_logged_and_the_runtime_goes_on(caplog: pytest.LogCap
         runtime = seen.runtime()
         scheduler = await runtime.open()
         assert scheduler is not None
-        look, scheduler.runner.look = scheduler.runner.look, None
+        look, scheduler.runner.look = scheduler.runner.look, None  # type: ignore[method-assign,assignment]
         await runtime.request_poll(Reason.REQUEST)
         assert "no look: TypeError" in caplog.text
-        scheduler.runner.look = look
+        scheduler.runner.look = look  # type: ignore[method-assign]
         backend = seen._backend
         assert backend is not None
         await backend.lower(crons["cron"].first_mark(Clock().now), 60)
