@@ -26,14 +26,16 @@ from simulation.events import (
     run,
     settled,
     skip,
+    well,
 )
 from simulation.history import Event
+from simulation.late import LATE
 from simulation.rules import Rule
 
 Histories: TypeAlias = Sequence[Sequence[Event]]
 
 WHOLE: Sequence[Event] = [
-    known(),
+    *well(known(1.0)),
     event(9.9, "enter", 20.0, got=True),
     event(9.9, "enter", 20.0, got=False, who=2),
     *run(10.0),
@@ -64,6 +66,7 @@ WHOLE: Sequence[Event] = [
 
 BROKEN: Mapping[Rule, Histories] = {
     Rule.ONE_ENTERS: [[event(1.0, "enter", 20.0, got=True), event(2.0, "enter", 20.0, got=True)]],
+    Rule.ON_TIME: list(LATE.values()),
     Rule.SLOT_NOT_EARLY: [[claim(9.9)]],
     Rule.SLOT_ONCE: [[claim(10.0), finish(10.1), claim(10.2, fence=2)]],
     Rule.SLOT_RECORDED: [[known(), *run(10.0), *run(30.0, 3, fence=2)]],

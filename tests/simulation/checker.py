@@ -11,6 +11,7 @@ from pseudocron.backends.jobs import JobState
 from pseudocron.backends.records import Claim, Outcome
 from simulation.gate import check_gate
 from simulation.history import BEGINNING
+from simulation.lateness import ENFORCED, Lateness
 from simulation.rules import Rule, Violation
 from simulation.slots import check_slots
 
@@ -55,9 +56,11 @@ class Checker:
 
     Args:
         application: What there was to run.
+        timely: Whether what is late is reported.
     """
 
     application: Application
+    timely: bool = ENFORCED
     violations: list[Violation] = field(default_factory=list)
     _runs: dict[str, _Run] = field(default_factory=dict)
     _fences: dict[str, int] = field(default_factory=dict)
@@ -74,7 +77,9 @@ class Checker:
             self._latest = max(self._latest, event.clock)  # what has come due stays so if the clock is set back
             if not isinstance(event.got, Exception):
                 getattr(self, f"_on_{event.what}", self._pass)(event)
-        found = (*self.violations, *check_gate(events), *check_slots(events, self.application))
+        found = [*self.violations, *check_gate(events), *check_slots(events, self.application)]
+        if self.timely:
+            found += Lateness(self.application).check(events)
         return sorted(found, key=lambda one: one.number)
 
     def _pass(self, event: Event) -> None:

@@ -42,6 +42,20 @@ def event(at: float, what: str, *given: Any, got: Any = None, who: int = 1) -> E
     return Event(at, clock(at), who, what, given, got)
 
 
+def well(*more: Event, who: int = 1, ticker: bool = False) -> Sequence[Event]:
+    """A process from its birth to its first visit, and what happens then."""
+    return event(0.0, "born", who=who), visit(0.5, ticker=ticker, who=who), *more
+
+
+def visit(at: float, *, ticker: bool = False, who: int = 1) -> Event:
+    return event(at, "visit", ticker, who=who)
+
+
+def later(at: float) -> Event:
+    """Nothing but that time has passed."""
+    return event(at, "later", who=-1)
+
+
 # Crons
 
 
@@ -90,9 +104,24 @@ def run(at: float, number: int = 1, *, fence: int = 1) -> Sequence[Event]:
 # Jobs
 
 
-def defer(at: float, job: str, *, due: float | None = None, key: str | None = None, **more: Any) -> Event:
-    new = NewJob(job_id=job, task="send", arguments="{}", due=clock(at if due is None else due), key=key, **more)
-    return event(at, "defer", [new], CRON_MAX_TIME, got=[job])
+def defer(
+    at: float,
+    job: str,
+    *,
+    due: float | None = None,
+    key: str | None = None,
+    expires_at: float | None = None,
+    who: int = 2,
+) -> Event:
+    new = NewJob(
+        job_id=job,
+        task="send",
+        arguments="{}",
+        due=clock(at if due is None else due),
+        key=key,
+        expires=None if expires_at is None else clock(expires_at),
+    )
+    return event(at, "defer", [new], CRON_MAX_TIME, got=[job], who=who)
 
 
 def claim_job(at: float, job: str, *, fence: int = 1, due: float = 0.0, who: int = 1) -> Event:

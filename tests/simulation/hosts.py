@@ -183,7 +183,9 @@ class Process:
         if self._role == "tick" and not quiet:
             if self._chance.random() < 0.1:
                 self.loop.spawn(self._tick())
-        elif self._world.agenda.now >= self._watch.deadline:
+            return
+        self._tell("visit", (self._role == "work",))
+        if self._world.agenda.now >= self._watch.deadline:
             self._watch.request_polls()
             self._watch.runtime().request_poll(Reason.REQUEST, ticker=self._role == "work")
 

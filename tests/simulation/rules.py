@@ -11,6 +11,8 @@ class Rule(StrEnum):
 
     # Gate
     ONE_ENTERS = "one enters a stale gate, nobody a fresh one"
+    # Time
+    ON_TIME = "what is due starts on time"
     # Slots
     SLOT_NOT_EARLY = "no slot before its time"
     SLOT_ONCE = "no slot is claimed twice"
