@@ -1,0 +1,39 @@
+"""How long a page waits for the store, in seconds and at full length."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from doors.calling import ask
+from leaping import leap
+from support import took
+
+from dashboard.house import crons_of
+from pseudocron.backends.memory import Memory
+from pseudocron.dashboard import NoAuth, dashboard
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from pseudocron.backends.records import State
+
+
+@pytest.mark.parametrize(("seconds", "status"), [(9, 200), (3600, 503)])
+def test_a_page_waits_ten_seconds_for_the_store(seconds: float, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    states = Memory.states
+
+    async def slow(self: Memory, marks: Mapping[str, datetime]) -> Mapping[str, State]:
+        await asyncio.sleep(seconds)
+        return await states(self, marks)
+
+    monkeypatch.setattr(Memory, "states", slow)
+    app = dashboard(crons_of("memory:"), auth=NoAuth())
+
+    async def main() -> None:
+        with took(min(seconds, 10), 10.5):
+            assert (await ask(app, "GET", headers={"host": "shop.test"})).status == status
+
+    leap(main())
