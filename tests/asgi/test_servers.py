@@ -131,7 +131,7 @@ def test_the_bytes_on_the_wire_are_those_of_the_bare_application(name: str, tmp_
             assert CONTINUE in bare or page != "upload"
             for wrapped in ("wrapped", "waiting"):
                 assert talk(server, f"/{wrapped}/{page}", says) == bare
-        wait_until(lambda: server.notes("often"))
+        wait_until(lambda: server.notes("often"), 2)
 
 
 @pytest.mark.parametrize("name", ["uvicorn", "hypercorn"])
@@ -144,7 +144,7 @@ def test_a_stream_goes_on_beside_the_runs_and_ends_when_its_client_drops_it(name
                 while heard.count(b"tick") < 5 or len(server.notes("often")) < ran + 2:
                     heard += client.recv(4096)
                     assert server.visit()
-            wait_until((tmp_path / f"{prefix}-events").exists)
+            wait_until((tmp_path / f"{prefix}-events").exists, 2)
     slots = server.notes("often")
     assert len(set(slots)) == len(slots)
 
@@ -152,15 +152,15 @@ def test_a_stream_goes_on_beside_the_runs_and_ends_when_its_client_drops_it(name
 def test_a_reload_drains_the_old_worker_and_the_new_one_goes_on_without_a_slot_twice(tmp_path: Path) -> None:
     crons = '{"often": ("jobs:on_the_loop", 0.2), "drained": ("jobs:until_told", 3600)}'
     with Server(tmp_path, crons).uvicorn("--reload") as server, Visitors(server, 1):
-        wait_until(lambda: len(server.notes("often")) >= 2 and server.notes("drained"))
+        wait_until(lambda: len(server.notes("often")) >= 2 and server.notes("drained"), 5)
         old = server.workers()
         with (tmp_path / "app.py").open("a") as file:
             file.write("\n")
-        wait_until(lambda: "Reloading" in server.log)
+        wait_until(lambda: "Reloading" in server.log, 5)
         (tmp_path / "end").touch()
-        wait_until(lambda: server.workers() and server.workers() != old)
+        wait_until(lambda: server.workers() and server.workers() != old, 10)
         count = len(server.notes("often"))
-        wait_until(lambda: len(server.notes("often")) >= count + 2)
+        wait_until(lambda: len(server.notes("often")) >= count + 2, 5)
     slots = server.notes("often")
     assert len(set(slots)) == len(slots)
     assert server.notes("drained") == ["begins", "ends"]
@@ -195,8 +195,8 @@ def test_workers_that_gunicorn_forks_after_the_store_is_open_look_and_run_each_s
 
     with server.start("gunicorn", *argv), Visitors(server):
         assert server.process.pid in runners(), "the store was opened before the fork"
-        wait_until(lambda: len(set(children(server.process.pid)) & runners()) == 2)
-        wait_until(lambda: len(server.notes("often")) >= 20)
+        wait_until(lambda: len(set(children(server.process.pid)) & runners()) == 2, 20)
+        wait_until(lambda: len(server.notes("often")) >= 20, 10)
     slots = [line.split()[0] for line in server.notes("often")]
     assert len(set(slots)) == len(slots)
     assert "Traceback" not in server.log

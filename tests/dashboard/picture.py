@@ -85,7 +85,7 @@ def draw(file: Path) -> None:
         (folder / "picture_app.py").write_text(APP, encoding="utf-8")
         asyncio.run(fill(folder))
         with serving(folder, port, "picture_app:app"), sync_playwright() as playwright:
-            wait_until(lambda: answers(port))
+            wait_until(lambda: answers(port), 20)
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=options())
             page = browser.new_page(viewport={"width": 1080, "height": 520})
             page.goto(f"http://127.0.0.1:{port}/crons/")

@@ -28,8 +28,8 @@ def state(house: House, name: str = "bill") -> State:
 
 def test_a_cron_is_run_now_behind_the_page(each_house: House) -> None:
     assert each_house.act("/cron", name="bill", do="run") == "It has been started."
-    wait_until(lambda: state(each_house).runs == 1)
-    wait_until(lambda: (last := state(each_house).last) and last.outcome)
+    wait_until(lambda: state(each_house).runs == 1, 2)
+    wait_until(lambda: (last := state(each_house).last) and last.outcome, 2)
 
 
 def test_the_page_does_not_wait_for_the_run(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_the_page_does_not_wait_for_the_run(tmp_path: Path) -> None:
         assert "running" in house.get()
         assert "is running already" in house.act("/cron", name="slow", do="run")
         end.set()
-        wait_until(lambda: (last := state(house, "slow").last) and last.outcome)
+        wait_until(lambda: (last := state(house, "slow").last) and last.outcome, 2)
 
 
 def test_a_cron_is_paused_and_resumed(each_house: House) -> None:

@@ -57,7 +57,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         house.fail()
         house.defer("pending", key="<i>key</i>", arguments='{"to": "<img src=x onerror=alert(1)>"}')
     with serving(folder, port) as process:
-        wait_until(lambda: answers(port) or process.poll() is not None)
+        wait_until(lambda: answers(port) or process.poll() is not None, 20)
         yield f"http://127.0.0.1:{port}/crons"
 
 

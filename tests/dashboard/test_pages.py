@@ -226,7 +226,7 @@ def test_a_bad_edit_is_said_above_the_crons_that_stay(tmp_path: Path) -> None:
     with House.at(path) as house:
         assert "bill" in house.get()
         path.write_text("crons = {'bill': ('os:getpid', 60, 0, 0, 'what')}")
-        wait_until(lambda: "the last good one stays" in house.get())
+        wait_until(lambda: "the last good one stays" in house.get(), 2)
         assert "every minute" in house.get()
         assert isinstance(house.watch.source, FileSource)
 

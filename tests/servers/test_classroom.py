@@ -40,8 +40,8 @@ def test_only_the_last_request_of_a_teacher_counts_and_no_visitor_is_needed(tmp_
         asked = time.monotonic()
         assert post(server.port, "/anna/B-204/off?minutes=0.03") == 303
         assert off.exists()
-        wait_until(lambda: not off.exists())
-        assert time.monotonic() - asked >= 0.03 * 60, "the first one counted"
+        wait_until(lambda: not off.exists(), 5)
+        assert 1.8 <= time.monotonic() - asked < 3.6, "the first one counted, or a visitor was needed"
         server.stop()
     assert server.log.count("restore_network: job") == 1
 
@@ -60,4 +60,4 @@ def test_the_network_comes_back_though_the_server_is_killed_and_only_the_crontab
         subprocess.run(argv, cwd=tmp_path, check=True, capture_output=True, timeout=60)
         return not off.exists()
 
-    wait_until(tick)
+    wait_until(tick, 10)

@@ -21,7 +21,7 @@ def test_it_runs_behind_a_visit_and_is_drained(name: str, tmp_path: Path) -> Non
         "granian": ["--interface", "asgi", "--port", str(server.port), "app:app"],
     }
     with server.start(name, *argv[name]):
-        wait_until(lambda: server.notes("each") and server.notes("drained"))
+        wait_until(lambda: server.notes("each") and server.notes("drained"), 5)
         (tmp_path / "end").touch()
         server.stop()
     assert server.notes("drained") == ["begins", "ends"]

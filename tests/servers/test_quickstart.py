@@ -26,6 +26,6 @@ def test_visits_of_the_page_run_its_three_crons_and_it_shows_them(tmp_path: Path
     server = Server(tmp_path, "{}")
     shutil.copytree(QUICKSTART, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".pseudocron"))
     with server.uvicorn("--workers", "2"):
-        wait_until(lambda: page(server.port).count("<td>succeeded<td>") == 3)
+        wait_until(lambda: page(server.port).count("<td>succeeded<td>") == 3, 5)
         server.stop()
     assert all(name in server.log for name in ("reminders: slot", "interest: slot", "callback: slot"))

@@ -56,7 +56,7 @@ def test_with_four_workers_every_slot_runs_once_and_none_is_missed_while_request
     with Server(tmp_path, dedent(crons)).uvicorn("--workers", "4") as server:
         with Visitors(server) as visitors:
             wait_until(lambda: len(server.notes("script")) >= 8, 60)
-        wait_until(lambda: not any(run.outcome is None for run in history(tmp_path)))
+        wait_until(lambda: not any(run.outcome is None for run in history(tmp_path)), 5)
         server.stop()
     assert visitors.served > 100
 
@@ -80,9 +80,9 @@ def test_with_four_workers_every_slot_runs_once_and_none_is_missed_while_request
 def test_sigterm_drains_what_can_end_and_interrupts_what_can_not(tmp_path: Path) -> None:
     crons = '{"drained": ("jobs:until_told", 3600)}'
     with Server(tmp_path, crons).uvicorn() as server:
-        wait_until(lambda: server.notes("drained") == ["begins"])
+        wait_until(lambda: server.notes("drained") == ["begins"], 2)
         server.process.send_signal(signal.SIGTERM)
-        wait_until(lambda: not server.visit())
+        wait_until(lambda: not server.visit(), 2)
         (tmp_path / "end").touch()
         server.process.wait(20)
     assert server.notes("drained") == ["begins", "ends"]
@@ -96,7 +96,7 @@ def test_sigterm_gives_a_run_its_drain_and_then_records_its_end(
     monkeypatch.setenv("PSEUDOCRON_DRAIN", "0.5")
     crons = '{"endless": ("jobs:until_told", 3600)}'
     with Server(tmp_path, crons).uvicorn() as server:
-        wait_until(lambda: server.notes("endless"))
+        wait_until(lambda: server.notes("endless"), 2)
         told = time.monotonic()
         server.stop()
         assert 0.5 <= time.monotonic() - told < 2
@@ -109,12 +109,12 @@ def test_sigkill_of_a_worker_in_the_middle_of_a_script_ends_the_script(tmp_path:
         "import os, time\nopen('pid', 'w').write(f'{os.getpid()} ')\nwhile True: sum(range(10**9))"
     )
     with Server(tmp_path, '{"endless": ("endless.py", 3600)}').uvicorn("--workers", "2") as server:
-        wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().endswith(" "))
+        wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().endswith(" "), 5)
         script = int((tmp_path / "pid").read_text())
         (worker,) = (worker for worker in server.workers() if script in descendants(worker))
         os.kill(worker, signal.SIGKILL)
         killed = time.monotonic()
-        wait_until(lambda: not running(script))
+        wait_until(lambda: not running(script), 5)
         assert time.monotonic() - killed < 2, "a second, and one for the noise of the machine"
 
 
@@ -123,14 +123,14 @@ def test_a_visitor_every_five_slots_runs_the_latest_one_and_the_others_are_recor
     tmp_path: Path,
 ) -> None:
     with Server(tmp_path, '{"each": ("jobs:on_the_loop", 0.5)}').uvicorn() as server:
-        wait_until(lambda: len(server.notes("each")) == 1)
+        wait_until(lambda: len(server.notes("each")) == 1, 2)
         visits = []
         for count in (2, 3):
             due = datetime.fromisoformat(server.notes("each")[-1]) + 5 * HALF
-            wait_until(lambda due=due: datetime.now(due.tzinfo) >= due)  # type: ignore[misc]
+            wait_until(lambda due=due: datetime.now(due.tzinfo) >= due, 5)  # type: ignore[misc]
             visits.append(datetime.now(due.tzinfo))
             assert server.visit()
-            wait_until(lambda count=count: len(server.notes("each")) == count)  # type: ignore[misc]
+            wait_until(lambda count=count: len(server.notes("each")) == count, 2)  # type: ignore[misc]
         server.stop()
     first, *slots = map(datetime.fromisoformat, server.notes("each"))
     assert slots == [visit - (visit - EPOCH) % HALF for visit in visits]
@@ -144,7 +144,7 @@ def test_a_visitor_every_five_slots_runs_the_latest_one_and_the_others_are_recor
 def test_with_the_ticker_and_no_visitor_at_all_it_runs_in_each_slot(tmp_path: Path) -> None:
     server = Server(tmp_path, '{"each": ("jobs:on_the_loop", 0.5)}', ", ticker=True").uvicorn("--workers", "2")
     try:
-        wait_until(lambda: len(server.notes("each")) >= 5)
+        wait_until(lambda: len(server.notes("each")) >= 5, 10)
     finally:
         server.stop()
     slots = list(map(datetime.fromisoformat, server.notes("each")))
@@ -156,19 +156,19 @@ def test_an_edit_of_the_config_is_taken_over_by_every_worker_without_a_restart(t
         Server(tmp_path, '{"before": ("jobs:on_the_loop", 0.2)}').uvicorn("--workers", "2") as server,
         Visitors(server),
     ):
-        wait_until(lambda: server.notes("before"))
+        wait_until(lambda: server.notes("before"), 2)
         (tmp_path / "crons.py").write_text('crons = {"after": ("jobs:on_the_loop", 0.05)}')
-        wait_until(lambda: len(server.notes("after")) > 10)
-        wait_until(lambda: len({run.worker for run in history(tmp_path) if run.name == "after"}) == 2, 60)
+        wait_until(lambda: len(server.notes("after")) > 10, 5)
+        wait_until(lambda: len({run.worker for run in history(tmp_path) if run.name == "after"}) == 2, 20)
 
 
 def test_a_broken_edit_keeps_the_last_good_configuration_and_says_so(tmp_path: Path) -> None:
     with Server(tmp_path, '{"each": ("jobs:on_the_loop", 0.2)}').uvicorn() as server, Visitors(server, 1):
-        wait_until(lambda: server.notes("each"))
+        wait_until(lambda: server.notes("each"), 2)
         (tmp_path / "crons.py").write_text('crons = {"each": ("jobs:on_the_loop", 0.2)')
-        wait_until(lambda: "'(' was never closed" in server.log or "was never closed" in server.log)
+        wait_until(lambda: "'(' was never closed" in server.log or "was never closed" in server.log, 2)
         count = len(server.notes("each"))
-        wait_until(lambda: len(server.notes("each")) > count + 2)
+        wait_until(lambda: len(server.notes("each")) > count + 2, 3)
         assert server.log.count("was never closed") == 1
 
 
