@@ -7,11 +7,12 @@ import os
 import random
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
 T = TypeVar("T")
+
+_MOST_THREADS = 4
 
 
 class Hop(Protocol):
@@ -28,10 +31,69 @@ class Hop(Protocol):
         """What `fn(*args)` returns or raises."""
 
 
+class _Threads:
+    """A few daemon threads: the interpreter waits at its exit for those of an executor, even for one that hangs."""
+
+    def __init__(self) -> None:
+        self._calls: SimpleQueue[tuple[asyncio.Future[Any], Callable[..., Any], tuple[Any, ...]]] = SimpleQueue()
+        self._unfinished: set[asyncio.Future[Any]] = set()
+        self._threads: list[threading.Thread] = []
+
+    def call(self, fn: Callable[..., T], args: tuple[Any, ...]) -> asyncio.Future[T]:
+        """Have it called; `RuntimeError` if there is no thread for it."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        # No lock, which could hold up an event loop: several that come at once may start one thread too many.
+        if len(self._unfinished) >= len(self._threads) < _MOST_THREADS:
+            self._start_one()
+        self._unfinished.add(future)
+        self._calls.put((future, fn, args))
+        return future
+
+    def _start_one(self) -> None:
+        thread = threading.Thread(target=self._work, name="pseudocron", daemon=True)
+        try:
+            thread.start()
+        except Exception:
+            if not self._threads:
+                raise
+        else:
+            self._threads.append(thread)
+
+    def _work(self) -> None:
+        while True:
+            self._answer(*self._calls.get())
+
+    def _answer(self, future: asyncio.Future[T], fn: Callable[..., T], args: tuple[Any, ...]) -> None:
+        loop = future.get_loop()
+        wanted = not (future.cancelled() or loop.is_closed())
+        value, error = _tried(fn, args) if wanted else (None, None)
+        self._unfinished.discard(future)  # first, so that a call that follows finds this thread free
+        with suppress(RuntimeError):  # the loop is closed, nobody waits any more
+            loop.call_soon_threadsafe(_settle, future, value, error)
+
+
+def _tried(fn: Callable[..., T], args: tuple[Any, ...]) -> tuple[T | None, BaseException | None]:
+    try:
+        return fn(*args), None
+    except StopIteration:  # which no future can raise
+        return None, RuntimeError("the function raised StopIteration")
+    except BaseException as error:  # noqa: BLE001 - whoever awaits it gets it
+        return None, error
+
+
+def _settle(future: asyncio.Future[Any], value: object, error: BaseException | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(value)
+    else:
+        future.set_exception(error)
+
+
 @cache
-def _threads() -> ThreadPoolExecutor:
+def _threads() -> _Threads:
     """Our own few threads: the application's pool may be busy with the application."""
-    return ThreadPoolExecutor(max_workers=4, thread_name_prefix="pseudocron")
+    return _Threads()
 
 
 # A pool that has been forked believes in threads that are gone.
@@ -40,7 +102,7 @@ os.register_at_fork(after_in_child=_threads.cache_clear)
 
 def hop(fn: Callable[..., T], /, *args: object) -> Awaitable[T]:
     """Run a short blocking function in one of our own threads."""
-    return asyncio.get_running_loop().run_in_executor(_threads(), fn, *args)
+    return _threads().call(fn, args)
 
 
 def spawn(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
