@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import selectors
 from typing import TYPE_CHECKING, Any, TypeVar
+from unittest.mock import patch
+
+from pseudocron.host import _Threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -39,7 +42,10 @@ class LeapingLoop(asyncio.SelectorEventLoop):
         return super().time() + self._waits.leapt
 
     def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]
-        future = super().run_in_executor(executor, func, *args)
+        return self.wait_for(super().run_in_executor(executor, func, *args))
+
+    def wait_for(self, future: asyncio.Future[T]) -> asyncio.Future[T]:
+        """Let the clock not leap before a thread has answered."""
         self._waits.at_work += 1
         future.add_done_callback(self._ended)
         return future
@@ -50,8 +56,16 @@ class LeapingLoop(asyncio.SelectorEventLoop):
 
 def leap(main: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine on a loop of this kind."""
-    with asyncio.Runner(loop_factory=LeapingLoop) as runner:
+    with asyncio.Runner(loop_factory=LeapingLoop) as runner, patch.object(_Threads, "call", _call):
         return runner.run(_bounded(main))
+
+
+_plain_call = _Threads.call
+
+
+def _call(threads: _Threads, fn: Callable[..., T], args: tuple[Any, ...]) -> asyncio.Future[T]:
+    future, loop = _plain_call(threads, fn, args), asyncio.get_running_loop()
+    return loop.wait_for(future) if isinstance(loop, LeapingLoop) else future
 
 
 async def _bounded(main: Coroutine[Any, Any, T]) -> T:

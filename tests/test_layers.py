@@ -27,7 +27,7 @@ FLOORS = (
     ("hooks.observing",),
     ("polling", "scheduler"),
     ("runtime", "watch"),
-    ("lifespan", "report", "why", "doors.calls", "doors.vitals"),
+    ("lifespan", "report", "why", "by_hand", "doors.calls", "doors.vitals"),
     ("middleware", "doors", "testing", "pytest_plugin", "cli", "dashboard"),
     ("", "__main__"),
 )

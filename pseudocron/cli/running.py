@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pseudocron.by_hand import run_now, tick_now
 from pseudocron.backends.records import Outcome, Refusal
+from pseudocron.by_hand import run_now, tick_now
 from pseudocron.cli.shared import FAILED, crons_option, fail, log, name_argument, perform
 from pseudocron.errors import show
 from pseudocron.hooks.telling import PATIENCE

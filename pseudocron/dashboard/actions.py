@@ -8,9 +8,9 @@ from urllib.parse import parse_qsl
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse
 
-from pseudocron.by_hand import start_now
 from pseudocron.backends.jobs import JobState
 from pseudocron.backends.records import Refusal
+from pseudocron.by_hand import start_now
 from pseudocron.dashboard import csrf
 from pseudocron.dashboard.site import root, way_back
 

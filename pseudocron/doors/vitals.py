@@ -123,8 +123,8 @@ async def _ask_the_store(watch: Watch, crons: Crons, known: Vitals) -> Vitals:
     try:
         async with watch.opened(crons) as backend:
             now = utcnow() + backend.ahead
-            states = await backend.states({cron.name: cron.first_mark(now) for cron in crons})
-            lingering = await backend.lingering()
+            marks = {cron.name: cron.first_mark(now) for cron in crons}
+            states, lingering = await asyncio.gather(backend.states(marks), backend.lingering())
         late = await hop(_overdue, crons, states, utcnow() + backend.ahead)
         errors = [*known.errors, *outlasting(lingering, concurrency=crons.settings.concurrency)]
         return replace(

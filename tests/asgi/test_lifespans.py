@@ -198,9 +198,10 @@ def test_a_drain_that_fails_is_logged_and_the_application_shuts_down_all_the_sam
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Broken:
-        async def start(self, **_: object) -> None: ...
+        async def start(self, **_: object) -> object:
+            return object()
 
-        async def stop(self) -> None:
+        async def stop(self, _: object) -> None:
             raise ZeroDivisionError
 
     app = lifespan.Lifespan(says(RECEIVE, COMPLETE, RECEIVE, ENDED), Broken(), ticker=False)  # type: ignore[arg-type]

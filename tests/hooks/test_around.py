@@ -204,7 +204,7 @@ def test_an_async_one_outlasts_the_thread_that_it_is_about(monkeypatch: pytest.M
         await asyncio.wait(world.runner.runs, timeout=0.2)
         assert scenes.seen == ["enter on loop"]
         go_on.set()
-        await world.settle()
+        await asyncio.wait(world.runner.lingering, timeout=1)
         assert scenes.seen == ["enter on loop", "leave on loop"]
         assert (await world.job(job_id)).state is JobState.FAILED
 

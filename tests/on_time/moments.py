@@ -1,0 +1,68 @@
+"""Stores by name, processes that share one, and how long something took."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from redis_server import shared
+from support import Lifespan, hello, visit
+
+from pseudocron import Crons, PseudoCronMiddleware
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+STORES = ("memory", "file", "redis")
+SHARED = ("file", "redis")
+"""Those that several `Crons` of a process, and so several processes, can have together."""
+
+
+@dataclass
+class Where:
+    """A store that is there for one test."""
+
+    kind: str
+    folder: Path
+    app: str = field(default_factory=lambda: uuid4().hex)
+
+    def crons(self, **settings: object) -> Crons:
+        backend = {"memory": "memory:", "file": f"file:{self.folder}/store", "redis": shared().url}[self.kind]
+        return Crons(backend=backend, app=self.app, **settings)  # type: ignore[arg-type]
+
+
+@dataclass
+class Moments:
+    """When something happened, in seconds since the beginning."""
+
+    began: float = field(default_factory=time.monotonic)
+    at: list[float] = field(default_factory=list)
+
+    def note(self) -> None:
+        self.at.append(time.monotonic() - self.began)
+
+    @property
+    def gaps(self) -> list[float]:
+        return [after - before for before, after in zip(self.at, self.at[1:], strict=False)]
+
+
+@asynccontextmanager
+async def serving(crons: Crons, *, ticker: bool = False, every: float | None = None) -> AsyncIterator[None]:
+    """An application with these crons; with `every` it has a visitor each so many seconds."""
+    async with Lifespan(PseudoCronMiddleware(hello, crons=crons, ticker=ticker)) as lifespan:
+        visitors = asyncio.ensure_future(_visits(lifespan, every))
+        try:
+            yield
+        finally:
+            visitors.cancel()
+
+
+async def _visits(lifespan: Lifespan, every: float | None) -> None:
+    while every is not None:
+        await visit(lifespan.app)
+        await asyncio.sleep(every)
