@@ -43,10 +43,11 @@ TABLES = {
     ),
     "jobs": (
         *("job_id", "task", "key", "state", "priority", "due", "created", "expires", "attempts", "lost", "fence"),
-        *("worker", "started", "ended", "reason", "error", "arguments"),
+        *("worker", "started", "ended", "reason", "error", "arguments", "unfit_since"),
     ),
     "waiting": ("task", "ready", "rank", "due", "id", "priority", "key", "expires"),
-    "running": ("job_id", "id", "task", "key", "fence", "worker", "started", "lease", "mark", "process"),
+    "running": ("job_id", "id", "task", "key", "fence", "worker", "started", "lease", "mark", "process", "over"),
+    "tasks": ("name", "seen"),
     "machines": ("machine", "host", "wrote"),
 }
 GOOD = (
@@ -58,7 +59,10 @@ GOOD = (
         VALUES (1, 'i', 'mail', 'k', 'pending', 0, 1, 1, '{}'), (2, 'j', 'mail', NULL, 'pending', 0, 1, 1, '{}'),
             (3, 'k', 'mail', NULL, 'failed', 0, 1, 1, '{}')""",
     "INSERT INTO waiting (task, ready, rank, due, id, priority, key) VALUES ('mail', 0, 0, 1, 1, 0, 'k')",
-    "INSERT INTO running VALUES ('j', 2, 'mail', NULL, 1, 'w', 1, 5, NULL, NULL)",
+    """INSERT INTO running
+        VALUES ('j', 2, 'mail', NULL, 1, 'w', 1, 5, NULL, NULL, 0),
+            ('k', 3, 'mail', NULL, 1, 'w', 1, 5, 'x', NULL, 1)""",
+    "INSERT INTO tasks VALUES ('mail', 5), ('fax', 5)",
 )
 
 
@@ -100,7 +104,9 @@ def rows(data: bytes) -> None:
     for line in GOOD:
         db.execute(line)
     for _ in range(1 + bytes_.one() % 3):
-        table = bytes_.pick(("crons", "runs", "runs", "jobs", "jobs", "waiting", "running", "machines"))
+        table = bytes_.pick(
+            ("crons", "runs", "runs", "jobs", "jobs", "waiting", "running", "running", "machines", "tasks")
+        )
         column, value = bytes_.pick(TABLES[table]), bytes_.column(WORDS)
         which = "rowid % 2" if table in {"crons", "runs", "jobs"} else "TRUE"
         with suppress(sqlite3.IntegrityError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pseudocron.backends.job_rules import BATCH, REASONS, claim_of, taken
+from pseudocron.backends.job_rules import BATCH, IN_USE_FOR, REASONS, SEEN_AGAIN, claim_of, taken
 from pseudocron.backends.jobs import JobState, Queue
 from pseudocron.backends.legible import EPOCH
 from pseudocron.backends.redis.records import instant, job_of, micros, micros_of
@@ -32,8 +32,18 @@ class Jobs(Queue):
         self._wire = wire
 
     async def _ask_queue(self, verb: str, **arguments: object) -> Any:
-        rules = {"reasons": REASONS, "batch": BATCH, "lost_at_most": self.lost_at_most}
-        return await self._wire.ask("queue", verb, **rules, **arguments)
+        return await self._wire.ask("queue", verb, **self._rules(), **arguments)
+
+    def _rules(self) -> dict[str, object]:
+        """What each verb may need to know."""
+        return {
+            "reasons": REASONS,
+            "batch": BATCH,
+            "lost_at_most": self.lost_at_most,
+            "cron_max_time": micros_of(self.cron_max_time),
+            "in_use_for": micros_of(IN_USE_FOR * self.cron_max_time),
+            "seen_again": micros_of(SEEN_AGAIN * self.cron_max_time),
+        }
 
     async def defer(self, jobs: Sequence[NewJob], *, max_age: float) -> Sequence[str]:
         """See `Queue.defer`; the gate is lowered in the same call."""
@@ -54,22 +64,24 @@ class Jobs(Queue):
         """See `Queue.claim_jobs`."""
         if limit < 1:
             return []
-        named = [{"name": task} if most is None else {"name": task, "most": most} for task, most in tasks.items()]
-        claimed = await self._ask_queue("claim_jobs", tasks=named, limit=limit, worker=worker, lease=micros_of(lease))
+        claimed = await self._ask_queue(
+            "claim_jobs", tasks=_limits(tasks), limit=limit, worker=worker, lease=micros_of(lease)
+        )
         return [claim_of(job, job.started or EPOCH) for job in map(job_of, claimed)]
 
     async def release_jobs(self, claims: Sequence[JobClaim]) -> None:
         """See `Queue.release_jobs`."""
-        raise NotImplementedError
+        if claims:
+            await self._ask_queue("release_jobs", claims=list(map(_claim, claims)))
 
     async def next_due(self, tasks: Mapping[str, int | None]) -> datetime | None:
         """See `Queue.next_due`."""
-        soonest = await self._ask_queue("next_job", tasks=list(tasks))
+        soonest = await self._ask_queue("next_due", tasks=_limits(tasks))
         return None if soonest is None else instant(soonest)
 
     def renew_jobs(self, claims: Sequence[JobClaim], lease: float) -> Collection[str]:
         """See `Queue.renew_jobs`."""
-        own = [{"job_id": claim.job_id, "fence": claim.fence} for claim in claims]
+        own = list(map(_claim, claims))
         return set(self._wire.ask_blocking("queue", "renew_jobs", claims=own, lease=micros_of(lease))) if own else set()
 
     async def finish_jobs(self, ends: Sequence[tuple[JobClaim, JobEnd]]) -> Sequence[JobState | None]:
@@ -139,15 +151,23 @@ def _new(job: NewJob) -> dict[str, object]:
     return _there(new)
 
 
+def _limits(tasks: Mapping[str, int | None]) -> list[dict[str, object]]:
+    return [_there({"name": task, "most": most}) for task, most in tasks.items()]
+
+
+def _claim(claim: JobClaim) -> dict[str, object]:
+    return {"job_id": claim.job_id, "task": claim.task, "fence": claim.fence}
+
+
 def _end(claim: JobClaim, end: JobEnd) -> dict[str, object]:
-    ending = {
-        "job_id": claim.job_id,
-        "fence": claim.fence,
+    ending = _claim(claim) | {
         "state": end.state,
         "due": None if end.due is None else micros(end.due),
         "error": kept(end.error),
         "reason": end.reason,
         "counts": end.counts,
+        "goes_on": end.goes_on or None,
+        "unfit": end.unfit or None,
     }
     return _there(ending)
 

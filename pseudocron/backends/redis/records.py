@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pseudocron.backends.jobs import Job, JobState
 from pseudocron.backends.legible import EPOCH, MICROSECOND, legible, text
 from pseudocron.backends.legible import instant as instant_of
-from pseudocron.backends.records import Outcome, Reason, Run, State
+from pseudocron.backends.records import Lingering, Outcome, Reason, Run, State
 from pseudocron.backends.rules import blockers_of, waited_of
 
 if TYPE_CHECKING:
@@ -59,6 +59,19 @@ def job_of(kept: Mapping[str, str]) -> Job:
     return Job(**_read(kept, JOB))
 
 
+@legible("a lease")
+def lingering_of(kept: Mapping[str, str], *, is_job: bool) -> Lingering:
+    """Return a kept lease."""
+    ended = instant(kept["ended"]) if "ended" in kept else None
+    return Lingering(
+        name=text(kept["name"]),
+        is_job=is_job,
+        run_id=text(kept["run_id"]),
+        worker=text(kept["worker"]),
+        ended=ended,
+    )
+
+
 def _read(kept: Mapping[str, str], kinds: Mapping[str, Callable[[str], Any]]) -> dict[str, Any]:
     return {name: kind(kept[name]) for name, kind in kinds.items() if name in kept}
 
@@ -98,4 +111,5 @@ JOB = _kinds(
     fence=int,
     started=instant,
     ended=instant,
+    unfit_since=instant,
 )

@@ -23,4 +23,4 @@ def _read(*parts: str) -> Script:
     return Script(body, sha1(body.encode(), usedforsecurity=False).hexdigest())
 
 
-SCRIPTS = {"slots": _read("ground", "crons", "slots"), "queue": _read("ground", "jobs", "queue")}
+SCRIPTS = {"slots": _read("ground", "crons", "slots"), "queue": _read("ground", "jobs", "upcoming", "queue", "listing")}

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import uuid4
 
 from pseudocron.backends.base import Backend
-from pseudocron.backends.records import Claim, Lingering, Reaped, Refusal
-from pseudocron.backends.redis.records import BRIEF, instant, micros, micros_of, run_of, state_of
+from pseudocron.backends.records import Claim, Reaped, Refusal
+from pseudocron.backends.redis.records import BRIEF, instant, lingering_of, micros, micros_of, run_of, state_of
 from pseudocron.backends.rules import claim_of, grows, text_of
 from pseudocron.capture import kept
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
     from datetime import datetime
 
-    from pseudocron.backends.records import Proposal, Result, Run, Skip, State
+    from pseudocron.backends.records import Lingering, Proposal, Result, Run, Skip, State
     from pseudocron.backends.redis.wire import Wire
 
 SECOND = 1_000_000
@@ -61,7 +61,11 @@ class Slots(Backend):
         self._told = instant(time), self._elapsed()
 
     async def _ask(self, verb: str, **arguments: object) -> Any:
-        return await self._wire.ask("slots", verb, keep=self._keep, **arguments)
+        return await self._wire.ask("slots", verb, **self._given(), **arguments)
+
+    def _given(self) -> dict[str, object]:
+        """What each verb may need to know."""
+        return {"keep": self._keep, "cron_max_time": micros_of(self.cron_max_time)}
 
     async def fresh_for(self, max_age: float) -> float:
         """See `Backend.fresh_for`."""
@@ -112,7 +116,7 @@ class Slots(Backend):
         if not claims:
             return set()
         own = [{"run_id": claim.run_id, "fence": claim.fence} for claim in claims]
-        return set(self._wire.ask_blocking("slots", "renew", keep=self._keep, claims=own, lease=micros_of(lease)))
+        return set(self._wire.ask_blocking("slots", "renew", **self._given(), claims=own, lease=micros_of(lease)))
 
     async def finish(self, claim: Claim, result: Result, *, keep_lease: bool = False) -> bool:
         """See `Backend.finish`."""
@@ -161,8 +165,9 @@ class Slots(Backend):
         await self._ask("reset", name=name, mark=micros(mark))
 
     async def lingering(self) -> Sequence[Lingering]:
-        """See `Backend.lingering`."""
-        raise NotImplementedError
+        """See `Backend.lingering`; runs and jobs are two calls, between which others may come."""
+        runs, jobs = await self._ask("lingering"), await self._wire.ask("queue", "lingering")
+        return [*(lingering_of(run, is_job=False) for run in runs), *(lingering_of(job, is_job=True) for job in jobs)]
 
 
 def _line(skip: Skip) -> dict[str, object]:

@@ -63,11 +63,13 @@ local function write(run)
   call('ZADD', key('lines'), run.place, run.run_id)
 end
 
+-- Record how a run ended; whether it now waits to be recovered.
 local function finish(id, outcome, error, output)
   local name = key('run', id)
   local run = record(name)
+  local waits = run.recover and (outcome == 'interrupted' or outcome == 'lost')
   set(name, {outcome = outcome, ended = now, error = error, output = output})
-  if run.recover and (outcome == 'interrupted' or outcome == 'lost') then
+  if waits then
     call('HSET', name, 'waits', 1)
     call('ZADD', key('orphans'), run.place, id)
   end
@@ -75,6 +77,7 @@ local function finish(id, outcome, error, output)
     call('HINCRBY', key('cron', run.name), 'failures', 1)
   end
   settle(id)
+  return waits
 end
 
 -- The mark

@@ -1,13 +1,15 @@
 -- The jobs: where they stand, and what becomes of them. The verbs of the queue are in queue.lua.
 --
 -- job:ID          a job, and its place in the order in which jobs were stored; of a running one also the end of its
---                 lease, and what it is to end as unless it succeeds (mark)
+--                 lease, and whether it was cancelled meanwhile (mark); of one that has ended and whose lease is kept
+--                 that it is `over`
 -- jobs:STATE      the jobs in a state, by their places
--- keys, busy      the pending and the running job of a task and key
+-- keys, busy      the pending job of a task and key, and the one that has a lease
 -- scheduled:TASK  the pending jobs that no claim has seen due yet, by when they are due, as 'PLACE:ID'
 -- ready:TASK      the others, by priority, as 'DUE:PLACE:ID', which is the order of those with the same priority
 -- tasks           the names of all tasks
--- running, running:TASK   what runs, by the end of the lease
+-- seen            when each task was last named by a process
+-- running, running:TASK   what has a lease, also a kept one, by the end of it
 -- ended:STATE     what is over, by its end
 
 local function name(task, of_task)
@@ -37,7 +39,7 @@ local function stand_pending(job)
   end
 end
 
-local function stand_running(job)
+local function begin_lease(job)
   if job.key then
     call('HSET', key('busy'), name(job.task, job.key), job.job_id)
   end
@@ -45,12 +47,26 @@ local function stand_running(job)
   call('ZADD', key('running', job.task), text(job.lease), job.job_id)
 end
 
+local function end_lease(job)
+  call('ZREM', key('running'), job.job_id)
+  call('ZREM', key('running', job.task), job.job_id)
+  if job.key then
+    call('HDEL', key('busy'), name(job.task, job.key))
+  end
+end
+
+-- Once the code of a job that has ended is over too.
+local function free(job)
+  end_lease(job)
+  call('HDEL', key('job', job.job_id), 'lease', 'over')
+end
+
 local function stand(job)
   call('ZADD', key('jobs', job.state), text(job.place), job.job_id)
   if job.state == 'pending' then
     stand_pending(job)
   elseif job.state == 'running' then
-    stand_running(job)
+    begin_lease(job)
   else
     call('ZADD', key('ended', job.state), text(job.ended), job.job_id)
   end
@@ -62,14 +78,13 @@ local function leave(job)
     if call('ZREM', key('ready', job.task), turn(job)) == 0 then
       call('ZREM', key('scheduled', job.task), place(job))
     end
-  elseif job.state == 'running' then
-    call('ZREM', key('running'), job.job_id)
-    call('ZREM', key('running', job.task), job.job_id)
-  else
+    if job.key then
+      call('HDEL', key('keys'), name(job.task, job.key))
+    end
+  elseif job.state ~= 'running' then
     call('ZREM', key('ended', job.state), job.job_id)
-  end
-  if job.key and (job.state == 'pending' or job.state == 'running') then
-    call('HDEL', key(job.state == 'pending' and 'keys' or 'busy'), name(job.task, job.key))
+  elseif not job.over then
+    end_lease(job)
   end
 end
 
@@ -103,27 +118,57 @@ end
 local function drop(job, state, fields)
   fields = fields or {}
   fields.state, fields.ended, fields.reason = state, now, arguments.reasons[state]
-  fields.lease, fields.mark = false, false
   return change(job, fields)
 end
 
-local function mark(job, state)
-  if job and not job.mark then
-    call('HSET', key('job', job.job_id), 'mark', state)
-  end
+local function is_expired(job)
+  return job.expires and tonumber(job.expires) < now
 end
 
+local function pending_of(task, of_task)
+  return of_task and find(call('HGET', key('keys'), name(task, of_task)))
+end
+
+-- The pending job of a task and key; one that has expired is recorded as such, and leaves the key.
+local function holder(task, of_task)
+  local job = pending_of(task, of_task)
+  if job and is_expired(job) then
+    drop(job, 'expired')
+    return nil
+  end
+  return job
+end
+
+-- The job that has a lease and is not over, by its task and key.
 local function running(task, of_task)
-  return find(call('HGET', key('busy'), name(task, of_task)))
+  local job = find(call('HGET', key('busy'), name(task, of_task)))
+  return job and job.state == 'running' and job or nil
+end
+
+local function mark(job)
+  call('HSET', key('job', job.job_id), 'mark', 'cancelled')
+end
+
+-- What a running job ends as if it is not wanted back. An older version stored other marks.
+local function dropped_as(job)
+  if job.mark == 'cancelled' then
+    return 'cancelled'
+  end
+  return holder(job.task, job.key) and 'replaced'
 end
 
 local function finish(job, ending)
   local fields = {
     attempts = tonumber(job.attempts) - (ending.counts and 0 or 1), error = ending.error or job.error,
-    state = ending.state, ended = now, lease = false, mark = false
+    state = ending.state, ended = now, lease = false, mark = false,
+    unfit_since = ending.unfit and (job.unfit_since or now) or false
   }
-  if job.mark and ending.state ~= 'succeeded' then
-    return drop(job, job.mark, fields)
+  local dropped = ending.state ~= 'succeeded' and dropped_as(job)
+  if ending.goes_on then
+    fields.over, fields.lease, job.over = 1, nil, 1
+  end
+  if dropped then
+    return drop(job, dropped, fields)
   end
   if ending.state == 'pending' then
     fields.due = ending.due or now
@@ -134,13 +179,15 @@ local function finish(job, ending)
 end
 
 local function lose(job)
-  local lost = tonumber(job.lost) + 1
-  if job.mark then
-    drop(job, job.mark, {lost = lost})
-  elseif lost >= arguments.lost_at_most then
-    local reason = 'lost ' .. lost .. ' times'
-    change(job, {state = 'failed', lost = lost, ended = now, reason = reason, lease = false})
-  else
-    change(job, {state = 'pending', lost = lost, ended = now, due = now, lease = false})
+  local fields = {lost = tonumber(job.lost) + 1, ended = now, lease = false, mark = false, unfit_since = false}
+  local dropped = dropped_as(job)
+  if dropped then
+    return drop(job, dropped, fields)
   end
+  if fields.lost >= arguments.lost_at_most then
+    fields.state, fields.reason = 'failed', 'lost ' .. fields.lost .. ' times'
+  else
+    fields.state, fields.due = 'pending', now
+  end
+  return change(job, fields)
 end

@@ -6,17 +6,14 @@ local function is_stored(new)
   return call('EXISTS', key('job', new.job_id)) == 1
 end
 
-local function pending_id(new)
-  return call('HGET', key('keys'), name(new.task, new.key))
-end
-
 -- Which job has a key that is asked for with on_conflict='raise', by the number of the one that asks.
 local function conflict()
   local newer = {}
   for i, new in ipairs(arguments.jobs) do
     if new.key and not is_stored(new) then
       local of = name(new.task, new.key)
-      newer[of] = newer[of] or pending_id(new) or new.job_id
+      local other = pending_of(new.task, new.key)
+      newer[of] = newer[of] or other and not is_expired(other) and other.job_id or new.job_id
       if new.on_conflict == 'raise' and newer[of] ~= new.job_id then
         return {refused = i, by = newer[of]}
       end
@@ -38,14 +35,11 @@ local function defer(new)
   if is_stored(new) then
     return new.job_id
   end
-  if new.key then
-    local other = pending_id(new)
-    if other and new.on_conflict == 'keep' then
-      return other
-    elseif other then
-      drop(find(other), 'replaced')
-    end
-    mark(running(new.task, new.key), 'replaced')
+  local other = holder(new.task, new.key)
+  if other and new.on_conflict == 'keep' then
+    return other.job_id
+  elseif other then
+    drop(other, 'replaced')
   end
   store(new)
   return new.job_id
@@ -61,7 +55,7 @@ function verbs.defer()
     ids[i] = defer(new)
     first = math.min(first, new.due)
   end
-  lower(first, arguments.max_age)
+  lower(math.min(first, first_due(see(tasks_of(arguments.jobs))) or first), arguments.max_age)
   return ids
 end
 
@@ -70,11 +64,14 @@ function verbs.cancel()
   if arguments.job_id then
     pending = find(arguments.job_id)
     if pending and pending.state == 'running' then
-      mark(pending, 'cancelled')
+      mark(pending)
     end
   elseif arguments.key then
-    mark(running(arguments.task, arguments.key), 'cancelled')
-    pending = find(pending_id(arguments))
+    local job = running(arguments.task, arguments.key)
+    if job then
+      mark(job)
+    end
+    pending = pending_of(arguments.task, arguments.key)
   end
   if not pending or pending.state ~= 'pending' then
     return false
@@ -141,7 +138,9 @@ local function pick()
     end
     line.at = line.at + 2
     local job = find(first.job_id)
-    if job.expires and tonumber(job.expires) < now then
+    if job.over then
+      -- It waits for its own lease, which was kept.
+    elseif is_expired(job) then
       expired[#expired + 1] = job
     elseif not (job.key and call('HEXISTS', key('busy'), name(job.task, job.key)) == 1) then
       due[#due + 1] = job
@@ -164,32 +163,31 @@ function verbs.claim_jobs()
     })
     claims[i] = texts(job)
   end
+  local tasks = {}
+  for _, task in ipairs(arguments.tasks) do
+    tasks[task.name] = true
+  end
+  see(tasks)
+  bring_forward(claims[1] and now + arguments.lease)
   return claims
 end
 
-function reads.next_job()
-  local soonest
-  for _, task in ipairs(arguments.tasks) do
-    local ready = call('ZRANGE', key('ready', task), 0, 0)[1]
-    local scheduled = call('ZRANGE', key('scheduled', task), 0, 0, 'WITHSCORES')[2]
-    for _, due in ipairs({ready and tonumber(ready:sub(1, 16)) or math.huge, tonumber(scheduled or nil) or math.huge}) do
-      soonest = math.min(soonest or due, due)
-    end
-  end
-  return soonest and soonest < math.huge and digits(soonest) or nil
-end
-
-local function own(claim)
+-- The job of a claim that still has its lease; with `over` of one that has ended and keeps it.
+local function own(claim, over)
   local job = find(claim.job_id)
-  return job and job.state == 'running' and tonumber(job.fence) == claim.fence and job or nil
+  local has_lease = job and (over and job.over or not over and job.state == 'running')
+  return has_lease and tonumber(job.fence) == claim.fence and job or nil
 end
 
 function verbs.renew_jobs()
   local living = {}
   for _, claim in ipairs(arguments.claims) do
-    local job = own(claim)
+    local job = own(claim) or own(claim, true)
     if job then
-      change(job, {lease = now + arguments.lease})
+      end_lease(job)
+      job.lease = now + arguments.lease
+      call('HSET', key('job', job.job_id), 'lease', digits(job.lease))
+      begin_lease(job)
       living[#living + 1] = job.job_id
     end
   end
@@ -202,77 +200,49 @@ function verbs.finish_jobs()
     local job = own(ending)
     states[i] = job and finish(job, ending) or false
   end
+  bring_forward(first_due(tasks_of(arguments.ends)))
   return states
 end
 
-function verbs.reap_jobs()
-  local reaped = {}
-  for i, id in ipairs(call('ZRANGEBYSCORE', key('running'), '-inf', digits(now))) do
-    local job = find(id)
-    lose(job)
-    reaped[i] = texts(job)
+function verbs.release_jobs()
+  for _, claim in ipairs(arguments.claims) do
+    local job = own(claim, true)
+    if job then
+      free(job)
+    end
   end
+  bring_forward(first_due(tasks_of(arguments.claims)))
+end
+
+function verbs.reap_jobs()
+  local ended, reaped = {}, {}
+  for i, id in ipairs(call('ZRANGEBYSCORE', key('running'), '-inf', digits(now))) do
+    ended[i] = find(id)
+    if ended[i].over then
+      free(ended[i])
+    end
+  end
+  for _, job in ipairs(ended) do
+    if not job.over then
+      lose(job)
+      reaped[#reaped + 1] = texts(job)
+    end
+  end
+  bring_forward(first_due(tasks_of(ended)))
   return reaped
 end
 
 -- For people
 
-function reads.waiting_tasks()
-  local waiting = {}
-  for _, task in ipairs(call('SMEMBERS', key('tasks'))) do
-    if call('EXISTS', key('ready', task), key('scheduled', task)) > 0 then
-      waiting[#waiting + 1] = task
-    end
-  end
-  return waiting
-end
-
-function reads.count_jobs()
-  local counts = {}
-  for i, state in ipairs(arguments.states) do
-    counts[i] = call('ZCARD', key('jobs', state))
-  end
-  return counts
-end
-
-function reads.job()
-  return find(arguments.job_id)
-end
-
-function reads.place()
-  local place = call('HGET', key('job', arguments.job_id), 'place')
-  return place and '(' .. place or nil
-end
-
--- Some of the jobs, the latest stored first, and the place from which to read on, if there may be more.
-function reads.jobs()
-  local places = {}
-  for _, state in ipairs(arguments.states) do
-    local of = call('ZREVRANGEBYSCORE', key('jobs', state), arguments.below, '-inf', 'WITHSCORES', 'LIMIT', 0, arguments.scan)
-    for i = 1, #of, 2 do
-      places[#places + 1] = {id = of[i], place = tonumber(of[i + 1])}
-    end
-  end
-  table.sort(places, function(one, other) return one.place > other.place end)
-  local found = {}
-  for i = 1, math.min(#places, arguments.scan) do
-    local job = find(places[i].id)
-    if (not arguments.task or job.task == arguments.task) and (not arguments.key or job.key == arguments.key) then
-      found[#found + 1] = job
-    end
-  end
-  return {found = found, below = #places >= arguments.scan and '(' .. digits(places[arguments.scan].place) or nil}
-end
-
 function verbs.retry()
   local job = find(arguments.job_id)
-  if not job or job.state ~= 'failed' or job.key and pending_id(job) then
+  if not job or job.state ~= 'failed' or holder(job.task, job.key) then
     return false
   end
-  if job.key then
-    mark(running(job.task, job.key), 'replaced')
-  end
-  change(job, {state = 'pending', due = now, expires = false, attempts = 0, lost = 0, reason = false})
+  change(job, {
+    state = 'pending', due = now, expires = false, attempts = 0, lost = 0, reason = false, unfit_since = false
+  })
+  bring_forward(now)
   return true
 end
 
@@ -280,10 +250,15 @@ function verbs.purge()
   local left = arguments.limit
   for _, one in ipairs(arguments.keep) do
     local until_then = '(' .. digits(now - one.age)
-    for _, id in ipairs(call('ZRANGEBYSCORE', key('ended', one.state), '-inf', until_then, 'LIMIT', 0, left)) do
-      leave(find(id))
-      call('DEL', key('job', id))
-      left = left - 1
+    -- Those that have a lease are passed over, so as many more are read.
+    local most = left + call('ZCARD', key('running'))
+    for _, id in ipairs(call('ZRANGEBYSCORE', key('ended', one.state), '-inf', until_then, 'LIMIT', 0, most)) do
+      local job = find(id)
+      if left > 0 and not job.over then
+        leave(job)
+        call('DEL', key('job', id))
+        left = left - 1
+      end
     end
   end
   return arguments.limit - left

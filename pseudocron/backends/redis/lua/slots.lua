@@ -76,6 +76,7 @@ local function grant(cron, orphan)
     call('ZREM', key('orphans'), orphan.run_id)
     settle(orphan.run_id)
   end
+  bring_forward(run.lease)
   return texts(run)
 end
 
@@ -140,7 +141,7 @@ function verbs.finish()
   if not arguments.keep_lease then
     end_lease(run.name, run.run_id)
   end
-  finish(run.run_id, arguments.outcome, arguments.error, arguments.output)
+  bring_forward(finish(run.run_id, arguments.outcome, arguments.error, arguments.output) and now)
   return 1
 end
 
@@ -150,29 +151,33 @@ function verbs.release()
     end_lease(run.name, run.run_id)
     settle(run.run_id)
   end
+  bring_forward(now)
 end
 
 function verbs.reap()
-  local over, lost = call('ZRANGEBYSCORE', key('leases'), '-inf', digits(now)), {}
+  local over, lost, waits = call('ZRANGEBYSCORE', key('leases'), '-inf', digits(now)), {}, false
   for _, id in ipairs(over) do
     local run = record(key('run', id))
     end_lease(run.name, id)
     if run.outcome then
       settle(id)
     else
-      finish(id, 'lost')
+      waits = finish(id, 'lost') or waits
       lost[#lost + 1] = record(key('run', id))
     end
   end
+  bring_forward(waits and now)
   return {lost, lines(call('ZRANGE', key('orphans'), 0, -1))}
 end
 
 function verbs.pause()
   call('HSET', key('cron', arguments.name), 'paused', 1)
+  bring_forward(now)
 end
 
 function verbs.resume()
   call('HDEL', key('cron', arguments.name), 'paused')
+  bring_forward(now)
 end
 
 function reads.history()
@@ -202,4 +207,17 @@ end
 
 function verbs.reset()
   set(key('cron', arguments.name), {mark = arguments.mark, back = arguments.mark})
+  bring_forward(now)
+end
+
+-- The kept leases of runs that have ended.
+function reads.lingering()
+  local kept = {}
+  for _, id in ipairs(call('ZRANGE', key('leases'), 0, -1)) do
+    local run = record(key('run', id))
+    if run and run.outcome then
+      kept[#kept + 1] = {name = run.name, run_id = id, worker = run.worker, ended = run.ended}
+    end
+  end
+  return kept
 end
