@@ -28,4 +28,4 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
 
 @pytest.fixture
 def desk(world: World) -> Desk:
-    return Desk(world)
+    return Desk(world, lawful=True)

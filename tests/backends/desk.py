@@ -12,23 +12,38 @@ import sys
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from backends.worlds import LEASE, NOON, World
+from backends.law import state_the_law
+from backends.worlds import LEASE, NOON, SECOND, World
 from pseudocron.backends.file import File, store
 from pseudocron.backends.jobs import Job, JobClaim, JobEnd, JobState, NewJob
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Coroutine, Iterator, Sequence
     from datetime import datetime
+
+T = TypeVar("T")
 
 
 @dataclass
 class Desk:
-    """The queue of a world; its jobs are named `j1`, `j2` and so on."""
+    """The queue of a world; its jobs are named `j1`, `j2` and so on.
+
+    A desk that is `lawful` states the law of the gate after each verb, see `law.py`.
+    """
 
     world: World
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
+    lawful: bool = False
+    leases: dict[tuple[str, int], datetime] = field(default_factory=dict)
+    limits: dict[str, int | None] = field(default_factory=dict)
+
+    def do(self, verb: Coroutine[Any, Any, T]) -> T:
+        result = self.world.do(verb)
+        if self.lawful:
+            self.world.do(state_the_law(self.world, self.leases, self.limits))
+        return result
 
     def new(self, key: str | None = None, *, due: datetime | None = None, **options: Any) -> NewJob:
         fresh: dict[str, Any] = {
@@ -44,12 +59,22 @@ class Desk:
         return job_id
 
     def defer_all(self, *jobs: NewJob) -> Sequence[str]:
-        return self.world.do(self.world.backend.defer(jobs, max_age=60))
+        return self.do(self.world.backend.defer(jobs, max_age=60))
 
     def claims(self, limit: int = 100, **tasks: int | None) -> Sequence[JobClaim]:
         """What a claim of these tasks gets; of `mail`, if none is named."""
+        self.limits = dict(tasks or {"mail": None})
+        claims = self.do(self.polled(limit))
+        self.leases |= {(claim.job_id, claim.fence): self.world.now + LEASE * SECOND for claim in claims}
+        return claims
+
+    async def polled(self, limit: int) -> Sequence[JobClaim]:
+        """A claim, and if it is to be lawful the end of the poll of which it is a part."""
         backend = self.world.backend
-        return self.world.do(backend.claim_jobs(tasks or {"mail": None}, limit=limit, worker="host:1", lease=LEASE))
+        claims = await backend.claim_jobs(self.limits, limit=limit, worker="host:1", lease=LEASE)
+        if self.lawful and (upcoming := await backend.next_due(self.limits)):
+            await backend.lower(upcoming, 60)
+        return claims
 
     def claim(self) -> JobClaim:
         (claim,) = self.claims()
@@ -63,21 +88,32 @@ class Desk:
         return ended
 
     def end_all(self, *ends: tuple[JobClaim, JobEnd]) -> Sequence[JobState | None]:
-        return self.world.do(self.world.backend.finish_jobs(ends))
+        for claim, end in ends:
+            if not end.goes_on:
+                self.leases.pop((claim.job_id, claim.fence), None)
+        return self.do(self.world.backend.finish_jobs(ends))
 
     def release(self, *claims: JobClaim) -> None:
-        self.world.do(self.world.backend.release_jobs(claims))
+        kept = {one.run_id for one in self.world.do(self.world.backend.lingering())}
+        for claim in claims:
+            if claim.job_id in kept:
+                self.leases.pop((claim.job_id, claim.fence), None)
+        self.do(self.world.backend.release_jobs(claims))
 
     def cancel(self, job_id: str | None = None, **named: str) -> bool:
-        return self.world.do(self.world.backend.cancel(job_id=job_id, **named))
+        return self.do(self.world.backend.cancel(job_id=job_id, **named))
 
     def lose(self) -> Sequence[Job]:
         """Nobody renews; what is reaped then."""
         self.world.forward(LEASE)
-        return self.world.do(self.world.backend.reap_jobs())
+        return self.reap()
+
+    def reap(self) -> Sequence[Job]:
+        self.leases = {claim: end for claim, end in self.leases.items() if end > self.world.now}
+        return self.do(self.world.backend.reap_jobs())
 
     def job(self, job_id: str) -> Job:
-        job = self.world.do(self.world.backend.job(job_id))
+        job = self.do(self.world.backend.job(job_id))
         assert job
         return job
 
@@ -85,19 +121,19 @@ class Desk:
         return self.job(job_id).state
 
     def listed(self, **options: Any) -> list[str]:
-        return [job.job_id for job in self.world.do(self.world.backend.jobs(**options))]
+        return [job.job_id for job in self.do(self.world.backend.jobs(**options))]
 
     def next(self, *tasks: str) -> datetime | None:
-        return self.world.do(self.world.backend.next_due(dict.fromkeys(tasks or ("mail",))))
+        return self.do(self.world.backend.next_due(dict.fromkeys(tasks or ("mail",))))
 
     def waiting(self) -> set[str]:
-        return set(self.world.do(self.world.backend.waiting_tasks()))
+        return set(self.do(self.world.backend.waiting_tasks()))
 
     def count(self, **options: Any) -> dict[JobState, int]:
-        return dict(self.world.do(self.world.backend.count_jobs(**options)))
+        return dict(self.do(self.world.backend.count_jobs(**options)))
 
     def retry(self, job_id: str) -> bool:
-        return self.world.do(self.world.backend.retry(job_id))
+        return self.do(self.world.backend.retry(job_id))
 
 
 async def defer(folder: Path) -> None:

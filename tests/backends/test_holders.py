@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,7 +17,7 @@ from shutil import which
 from typing import TYPE_CHECKING
 
 import pytest
-from support import Lifespan, environ_with, hello, visit
+from support import Lifespan, environ_with, hello, until, visit
 
 from pseudocron import Crons, PseudoCronMiddleware
 from pseudocron.backends.file import File
@@ -25,7 +26,7 @@ from pseudocron.backends.jobs import JobState
 from pseudocron.host import Host
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from pseudocron.backends.jobs import Job
     from pseudocron.backends.records import Run
@@ -53,6 +54,18 @@ class Successor:
         await backend.open()
         try:
             return (await backend.reap()).lost, await backend.reap_jobs()
+        finally:
+            await backend.close()
+
+    def gate(self, *verbs: str) -> list[float]:
+        """What these verbs of the gate give, with a time of 60 s, one after another."""
+        return asyncio.run(self._gate(verbs))
+
+    async def _gate(self, verbs: Sequence[str]) -> list[float]:
+        backend = File(self.folder, host=Host(now=lambda: self.now))
+        await backend.open()
+        try:
+            return [float(await getattr(backend, verb)(60)) for verb in verbs]
         finally:
             await backend.close()
 
@@ -86,6 +99,56 @@ def test_who_is_killed_is_found_lost_a_second_later(tmp_path: Path) -> None:
         assert successor.lost() == ([], [])
         (run,), (job,) = successor.lost(later=SECOND)
     assert (run.name, job.task, job.state, job.lost) == ("mail", "mail", JobState.PENDING, 1)
+
+
+def test_a_fresh_gate_turns_stale_when_the_holder_of_a_lease_is_killed(tmp_path: Path) -> None:
+    successor = Successor(tmp_path / "store", datetime.now(UTC))
+    with holding(successor.folder) as holder:
+        assert successor.gate("enter", "fresh_for") == [1, 60]
+        holder.kill()
+        os.waitid(os.P_PID, holder.pid, os.WEXITED | os.WNOWAIT)
+        assert successor.gate("fresh_for", "enter", "fresh_for") == [0, 1, 0]
+        assert successor.gate("enter") == [1]
+        successor.lost()
+        assert successor.gate("fresh_for") == [1], "the poll has found out, and its children have a second"
+        successor.now += SECOND
+        assert successor.gate("fresh_for", "enter") == [0, 1]
+        assert successor.lost() != ([], [])
+        assert successor.gate("enter", "fresh_for", "fresh_for") == [1, 60, 60]
+
+
+def test_a_fresh_gate_stays_so_while_the_holder_of_a_lease_is_stopped(tmp_path: Path) -> None:
+    successor = Successor(tmp_path / "store", datetime.now(UTC))
+    with holding(successor.folder) as holder:
+        os.kill(holder.pid, signal.SIGSTOP)
+        assert successor.gate("enter", "fresh_for") == [1, 60]
+
+
+def test_the_job_of_a_killed_process_starts_again_within_two_seconds(tmp_path: Path) -> None:
+    """Its lease lasts an hour, and the successor has polled before: only the gate tells it."""
+    crons = Crons(backend=f"file:{tmp_path / 'store'}")
+    ran: list[float] = []
+    crons.task(name="mail")(lambda: ran.append(time.monotonic()))
+    app = PseudoCronMiddleware(hello, crons=crons)
+
+    async def main(kill: Callable[[], None]) -> float:
+        async with Lifespan(app), asyncio.timeout(20):
+            await visit(app)
+            await until(lambda: crons_are_polled(tmp_path))
+            kill()
+            killed = time.monotonic()
+            while not ran:
+                await visit(app)
+                await asyncio.sleep(0.05)
+            return killed
+
+    with holding(tmp_path / "store") as holder:
+        killed = asyncio.run(main(holder.kill))
+    assert 1.0 < ran[0] - killed < 4.0
+
+
+def crons_are_polled(folder: Path) -> bool:
+    return (folder / "store" / "cron.lock").stat().st_mtime > time.time() - 50
 
 
 def test_a_visitor_has_not_to_wait_for_the_next_look_of_an_idle_schedule(tmp_path: Path) -> None:

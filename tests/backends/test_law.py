@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+from backends.desk import Desk
 from backends.worlds import NOON
 from pseudocron.backends.jobs import JobState
 from pseudocron.backends.records import Claim, Outcome
@@ -14,9 +15,14 @@ from pseudocron.backends.records import Claim, Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from backends.desk import Desk
+    from backends.worlds import World
 
 SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture
+def desk(world: World) -> Desk:
+    return Desk(world)
 
 
 class Case(NamedTuple):

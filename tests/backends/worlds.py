@@ -28,6 +28,7 @@ T = TypeVar("T")
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 LEASE = 30.0
+SECOND = timedelta(seconds=1)
 KEEP = 3
 
 

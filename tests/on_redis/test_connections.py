@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,6 +78,22 @@ def test_a_server_that_stays_silent_is_given_up_with_a_line_and_used_when_it_is_
             with pytest.raises(BackendError, match=rf"^Redis at {server.url} does not answer within"):
                 await backend.enter(60)
             await backend.fresh_for(60)
+
+    asyncio.run(main())
+
+
+def test_a_server_that_has_stopped_is_given_up_after_five_seconds(server: Server, app: str) -> None:
+    async def main() -> None:
+        async with opened(server.url, app) as backend:
+            assert server.process
+            server.process.send_signal(signal.SIGSTOP)
+            began = time.monotonic()
+            with pytest.raises(BackendError, match=r" does not answer within 5 s$"):
+                await backend.enter(60)
+            assert 5.0 <= time.monotonic() - began < 7.0
+            began = time.monotonic()
+        assert time.monotonic() - began < 2.0
+        server.process.send_signal(signal.SIGCONT)
 
     asyncio.run(main())
 

@@ -123,3 +123,13 @@ def test_what_a_lost_reply_told_is_told_again(
 
     asyncio.run(main())
     assert proxy.lost == 1
+
+
+def test_a_reply_is_remembered_for_ten_seconds(app: str) -> None:
+    async def main() -> None:
+        async with opened(shared().url, app) as backend:
+            await backend.enter(60)
+            (said,) = await asyncio.to_thread(shared().do, "KEYS", f"{{{app}}}:said:*")
+            assert 9_000 < await asyncio.to_thread(shared().do, "PTTL", said) <= 10_000
+
+    asyncio.run(main())
