@@ -176,7 +176,7 @@ class _Execution:
         done = thread.result()
         if done.error:
             raise done.error
-        return Ended(result=done.value)
+        return cast("Ended", done.value)
 
     async def _in_thread(self, work: Callable[[], Any]) -> Ended:
         thread = self._thread(functools.partial(self._context.run, work))

@@ -1,7 +1,8 @@
-"""Calls one importable function in a child process of its own: `python -m pseudocron.called`.
+"""Calls one importable function in a child process of its own: `python -m pseudocron.executors.called FD`.
 
 Stdin holds a JSON list: the import string `package.module:function`, its arguments, its keyword arguments.
-An error is printed as a traceback on stderr, and the exit code is then 1.
+What it raises is printed as a traceback on stderr, and the exit code is then 1; FD, a pipe to the supervisor, gets
+the names of its classes.
 """
 
 from __future__ import annotations
@@ -9,21 +10,49 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import os
 import sys
+from contextlib import suppress
 from importlib import import_module
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from pseudocron.capture import trace
+from pseudocron.executors.raised import encoded
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
 
 
-def main(spec: str) -> int:
+class Reporter:
+    """Writes what was raised into a pipe, of which the function and what it starts know nothing."""
+
+    def __init__(self, pipe: int) -> None:
+        os.set_inheritable(pipe, False)
+        self._pipe = pipe
+        self._identity = self._stat()
+
+    def report(self, error: BaseException) -> None:
+        """Write, unless the function has closed the descriptor, which may be a file of its own by now."""
+        with suppress(Exception):  # then nothing is known of the error, as of one that kills the process
+            if self._stat() == self._identity:
+                with open(self._pipe, "wb", closefd=False) as pipe:
+                    pipe.write(encoded(error))
+
+    def _stat(self) -> tuple[int, int]:
+        stat = os.fstat(self._pipe)
+        return stat.st_dev, stat.st_ino
+
+
+def main(spec: str, report: Callable[[BaseException], None] = lambda _: None) -> int:
     """Call what the spec names; the exit code."""
-    error = _error_of(*json.loads(spec))
+    try:
+        error = _error_of(*json.loads(spec))
+    except BaseException as error:
+        report(error)
+        raise
     if error is not None:
+        report(error)
         print(trace(error), end="", file=sys.stderr)  # noqa: T201 - stderr is what the supervisor keeps
     return int(error is not None)
 
@@ -49,4 +78,4 @@ async def _awaited(value: Awaitable[Any]) -> Exception | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.stdin.read()))
+    sys.exit(main(sys.stdin.read(), Reporter(int(sys.argv.pop())).report))

@@ -2,10 +2,11 @@
 
 The server starts it as a file: it imports nothing but the standard library, and is there at once. The first line
 of stdin is the spec, a JSON object: `argv`, `stdin` (what the child reads there), `environ`, `timeout` (seconds or
-null), `grace` (seconds between SIGTERM and SIGKILL at the timeout), `keep` (bytes of output). Stdin then stays open
-as the life line: its end means that the server is gone, even by SIGKILL, or wants the child to end. The last line on
-stdout is the report, a JSON object: `outcome` (null unless the child was made to end), `returncode`, `output`; or
-only `error` if the child could not be started.
+null), `grace` (seconds between SIGTERM and SIGKILL at the timeout), `keep` (bytes of output), `reports` (whether the
+last argument is to be the write end of a pipe, for what the child raises). Stdin then stays open as the life line: its
+end means that the server is gone, even by SIGKILL, or wants the child to end. The last line on stdout is the report, a
+JSON object: `outcome` (null unless the child was made to end), `returncode`, `output`, `raised` (text); or only `error`
+if the child could not be started.
 """
 
 from __future__ import annotations
@@ -37,19 +38,30 @@ class Supervisor:
     """One child process, from its start to its report; it has to be the only one of this process."""
 
     def __init__(
-        self, *, argv: list[str], stdin: str, environ: Mapping[str, str], timeout: float | None, grace: float, keep: int
+        self,
+        *,
+        argv: list[str],
+        stdin: str,
+        environ: Mapping[str, str],
+        timeout: float | None,
+        grace: float,
+        keep: int,
+        reports: bool,
     ) -> None:
         self._outcome: str | None = None
         self._killed = False
         self._grace = grace
         self._keep = keep
-        self._output = b""
+        self._output = self._raised = b""
         self._selector = selectors.DefaultSelector()
         self._watch(_signals(), self._on_signals)
         _prctl(_SET_CHILD_SUBREAPER, 1)
+        reader, writer = os.pipe()
+        handed = [writer] if reports else []
         with _readable(stdin) as source:
             self._child = subprocess.Popen(
-                argv,
+                [*argv, *map(str, handed)],
+                pass_fds=handed,
                 env=environ,
                 stdin=source,
                 stdout=subprocess.PIPE,
@@ -58,6 +70,8 @@ class Supervisor:
                 preexec_fn=_be_humble,  # noqa: PLW1509 - safe in a process of one thread
             )
         self._due = inf if timeout is None else monotonic() + timeout
+        os.close(writer)
+        self._watch(reader, self._on_raised)
         self._watch(sys.stdin.fileno(), self._on_lifeline)
         self._watch(self._child.stdout.fileno(), self._on_output)  # type: ignore[union-attr]
 
@@ -68,8 +82,12 @@ class Supervisor:
         self._due = inf
         self._bury()
         self._drain()
-        output = self._output.decode(errors="replace")
-        return {"outcome": self._outcome, "returncode": self._child.returncode, "output": output}
+        return {
+            "outcome": self._outcome,
+            "returncode": self._child.returncode,
+            "output": self._output.decode(errors="replace"),
+            "raised": self._raised.decode(errors="replace"),
+        }
 
     def _over(self) -> bool:
         if self._child.poll() is None:
@@ -125,6 +143,12 @@ class Supervisor:
     def _on_output(self, fd: int) -> None:
         chunk = os.read(fd, _CHUNK)
         self._output = (self._output + chunk)[-self._keep :]
+        if not chunk:
+            self._selector.unregister(fd)
+
+    def _on_raised(self, fd: int) -> None:
+        chunk = os.read(fd, _CHUNK)
+        self._raised = (self._raised + chunk)[: self._keep]
         if not chunk:
             self._selector.unregister(fd)
 

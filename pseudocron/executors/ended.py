@@ -59,7 +59,8 @@ class Ended:
     Args:
         result: What is recorded.
         lingering: What continues although the run is over; None if nothing does.
-        raised: What the run raised, where that is known: not of a child process.
+        raised: What the run raised, where that is known: not of a script. Of a function in a child process, a
+            `RaisedInChild`.
     """
 
     result: Result

@@ -18,6 +18,8 @@ from typing import IO, TYPE_CHECKING, Any
 from pseudocron.backends.records import Outcome, Result
 from pseudocron.capture import LIMIT, tail, timed_out
 from pseudocron.errors import TargetError
+from pseudocron.executors.ended import Ended
+from pseudocron.executors.raised import decoded
 from pseudocron.targets import Script
 
 if TYPE_CHECKING:
@@ -43,10 +45,17 @@ os.register_at_fork(after_in_child=_let_go)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """A command line, and what it reads from its standard input."""
+    """A command line.
+
+    Args:
+        argv: The program and its arguments.
+        stdin: What it reads from its standard input.
+        reports: Whether it takes the descriptor of a pipe as its last argument, and reports there what it raises.
+    """
 
     argv: list[str]
     stdin: str = ""
+    reports: bool = False
 
 
 class Child:
@@ -66,7 +75,7 @@ class Child:
         self._lifeline: IO[bytes] | None = None
         self._hung_up = False
 
-    def run(self) -> Result:
+    def run(self) -> Ended:
         """Start it and wait for its end; blocks. `OSError` if there can be no further process."""
         command = self._command()
         supervisor = Popen(
@@ -119,18 +128,21 @@ class Child:
             "timeout": self._timeout,
             "grace": _TIMEOUT_GRACE,
             "keep": LIMIT,
+            "reports": command.reports,
         }
         return json.dumps(spec).encode() + b"\n"
 
-    def _result(self, command: Command, said: bytes, returncode: int) -> Result:
+    def _result(self, command: Command, said: bytes, returncode: int) -> Ended:
         try:
             report = json.loads(said.splitlines()[-1])
         except (ValueError, IndexError):
             error = tail(f"the supervisor of the process ended with {_ending(returncode)}\n{tail(said)}".rstrip())
-            return Result(outcome=Outcome.FAILED, error=error)
+            return Ended(result=Result(outcome=Outcome.FAILED, error=error))
         if "error" in report:
-            return Result(outcome=Outcome.FAILED, error=_unstartable(command.argv[0], report["error"]))
-        return _judged(report, self._timeout)
+            error = _unstartable(command.argv[0], report["error"])
+            return Ended(result=Result(outcome=Outcome.FAILED, error=error))
+        result = _judged(report, self._timeout)
+        return Ended(result=result, raised=decoded(report["raised"]) if result.outcome is Outcome.FAILED else None)
 
 
 def command(target: Target, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Command:
@@ -145,7 +157,8 @@ def command(target: Target, args: Sequence[Any], kwargs: Mapping[str, Any]) -> C
         options = (f"--{key}={value}" for key, value in kwargs.items())
         return Command(argv=[*interpreter, path, *map(str, args), *options])
     # Not on the command line, which every user of the machine can read.
-    return Command(argv=[sys.executable, "-P", "-m", "pseudocron.executors.called"], stdin=_call(target, args, kwargs))
+    argv = [sys.executable, "-P", "-m", "pseudocron.executors.called"]
+    return Command(argv=argv, stdin=_call(target, args, kwargs), reports=True)
 
 
 def _call(target: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
