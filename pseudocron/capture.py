@@ -31,6 +31,16 @@ def trace(error: BaseException) -> str:
     return tail("".join(traceback.format_exception(type(error), error, frames)))
 
 
+def brief(error: BaseException) -> str:
+    """Return a traceback without lines of source and without causes; reads no file."""
+    frames = [
+        traceback.FrameSummary(frame.f_code.co_filename, line, frame.f_code.co_name, lookup_line=False, line="")
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if not frame.f_code.co_filename.startswith(_OURS)
+    ]
+    return tail("".join([*traceback.format_list(frames), *traceback.format_exception_only(error)]))
+
+
 def timed_out(timeout: float | None) -> str:
     """The error of a run whose timeout, in seconds, is over."""
     return f"timed out after {timeout:.12g} s"

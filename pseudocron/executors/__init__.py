@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from pseudocron.backends.records import Outcome, Result
-from pseudocron.capture import timed_out, trace
+from pseudocron.capture import brief, timed_out, trace
 from pseudocron.context import running
 from pseudocron.errors import TargetError
 from pseudocron.executors.ended import CutOff as CutOff
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _TIMEOUT_GRACE = 5.0  # seconds that a coroutine has to end when it is cancelled at its timeout
 _CANCEL_GRACE = 2.0  # seconds that a run has to end when it is cancelled: a drain can't wait long
+_TRACE_WITHIN = 2.0  # seconds in which a traceback with lines of source is made, or else one without
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,8 +233,16 @@ class _Execution:
 async def _ended(error: BaseException | None) -> Ended:
     if error is None:
         return _SUCCEEDED
-    # Off the loop: a traceback reads source files.
-    return Ended(result=Result(outcome=Outcome.FAILED, error=await hop(trace, error)), raised=error)
+    return Ended(result=Result(outcome=Outcome.FAILED, error=await _traced(error)), raised=error)
+
+
+async def _traced(error: BaseException) -> str:
+    # Off the loop, as a traceback reads source files; but no run is held up by a thread that is not to be had.
+    try:
+        async with asyncio.timeout(_TRACE_WITHIN):
+            return await hop(trace, error)
+    except Exception:  # noqa: BLE001 - whatever went wrong, there is a way without threads and files
+        return brief(error)
 
 
 def _close_unawaited(thread: asyncio.Future[Done]) -> None:
