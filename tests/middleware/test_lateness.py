@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from datetime import timedelta
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import pytest
 from support import START, Clock, Lifespan, hello, until, visit
 
 from pseudocron import Crons, PseudoCronMiddleware
+from pseudocron.backends.memory import Memory
 from pseudocron.watch import Watch
 
 if TYPE_CHECKING:
@@ -45,20 +47,56 @@ async def requests_for(app: Any, seconds: float) -> None:
     await requests(app, lambda: monotonic() > end, seconds + 1)
 
 
+@pytest.mark.parametrize("in_a_thread", [False, True])
 @pytest.mark.parametrize("store", ["memory:", "file:{}/store"])
-def test_a_job_starts_at_once_in_its_process_without_a_request(store: str, tmp_path: Path) -> None:
-    crons, work, started = with_task(store.format(tmp_path))
+def test_a_job_starts_at_once_in_its_process_without_a_request(
+    store: str,
+    in_a_thread: bool,  # noqa: FBT001 - a parameter of the test
+    tmp_path: Path,
+) -> None:
+    crons, starts = Crons(backend=store.format(tmp_path)), asyncio.Queue[float]()
+
+    @crons.task
+    async def work() -> None:
+        starts.put_nowait(monotonic())
 
     async def main() -> None:
         app = PseudoCronMiddleware(hello, crons=crons, wait=5)
         async with Lifespan(app):
-            await visit(app)  # from now on the gate is fresh
+            await visit(app)  # from now on the gate is fresh, and nothing wakes the event loop
             for _ in range(3):
-                started.clear()
-                await work.defer()
                 deferred = monotonic()
-                await until(lambda: started, 1)
-                assert started[0] - deferred < 0.5
+                if in_a_thread:
+                    threading.Thread(target=work.defer_sync).start()
+                else:
+                    await work.defer()
+                assert await asyncio.wait_for(starts.get(), 2) - deferred < 0.5
+
+    asyncio.run(main())
+
+
+def test_a_job_that_a_poll_has_just_missed_starts_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    crons, work, started = with_task("memory:")
+    crons.hooks.on_count(lambda *_: None)
+    counting, go_on, count_jobs = asyncio.Event(), asyncio.Event(), Memory.count_jobs
+
+    async def held(self: Memory, **options: Any) -> Any:
+        """The last step of a poll, which has claimed what it could."""
+        counting.set()
+        await go_on.wait()
+        return await count_jobs(self, **options)
+
+    monkeypatch.setattr(Memory, "count_jobs", held)
+
+    async def main() -> None:
+        await visit(PseudoCronMiddleware(hello, crons=crons))
+        await counting.wait()
+        await work.defer()
+        await asyncio.sleep(0.05)
+        go_on.set()
+        free = monotonic()
+        await until(lambda: started, 2)
+        assert started[0] - free < 0.5
 
     asyncio.run(main())
 
