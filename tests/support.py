@@ -21,16 +21,20 @@ if TYPE_CHECKING:
 START = datetime(2024, 5, 1, 12, tzinfo=UTC)
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
-    """Return as soon as the condition holds; fail if it does not within some seconds."""
+def wait_until(condition: Callable[[], object], seconds: float = 5) -> None:
+    """Return as soon as the condition holds; fail if it does not within some seconds.
+
+    The default is for what a running process does at once, on a busy machine. Of a promise about time give about twice
+    its seconds, and of what has to start first as many as that takes.
+    """
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.005)
 
 
-async def until(condition: Callable[[], object], seconds: float = 20) -> None:
-    """The same on an event loop."""
+async def until(condition: Callable[[], object], seconds: float = 2) -> None:
+    """The same on an event loop, for what this process itself does."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - any condition will do, not only an event
             await asyncio.sleep(0.002)

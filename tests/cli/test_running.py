@@ -145,7 +145,7 @@ def test_two_that_work_share_the_slots_and_each_runs_once(runs: Path) -> None:
             return []
 
     with start(runs, "work") as first, start(runs, "work") as second:
-        wait_until(lambda: len(notes()) > 50 and {pid for pid, _ in notes()} == {str(first.pid), str(second.pid)})
+        wait_until(lambda: len(notes()) > 50 and {pid for pid, _ in notes()} == {str(first.pid), str(second.pid)}, 10)
         first.terminate()
         second.terminate()
     assert (first.returncode, second.returncode) == (0, 0)

@@ -35,7 +35,7 @@ def cluster(folder: Path, *, nodes: int = 3) -> Iterator[list[Server]]:
             server.do("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
         for server in servers[1:]:
             server.do("CLUSTER", "MEET", "127.0.0.1", servers[0].port)
-        wait_until(lambda: all(_agrees(server, nodes) for server in servers))
+        wait_until(lambda: all(_agrees(server, nodes) for server in servers), 20)
         yield servers
     finally:
         for server in servers:
@@ -66,7 +66,7 @@ def sentinel(folder: Path) -> Iterator[tuple[Server, Server, Server]]:
     try:
         for server in servers:
             server.start()
-        wait_until(lambda: watcher.do("SENTINEL", "REPLICAS", "mymaster"))
+        wait_until(lambda: watcher.do("SENTINEL", "REPLICAS", "mymaster"), 20)
         yield servers
     finally:
         for server in servers:

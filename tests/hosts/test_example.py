@@ -90,8 +90,8 @@ def test_of_three_hosts_each_cron_runs_on_one_and_a_job_is_done_by_any(hosts: Ho
     for host, name in enumerate(NAMES):
         assert f"this is {name}" in hosts.ask("GET", "/", host)
         assert hosts.ask("POST", f"/mail/{name}@example.org", host) == f"{name} will see to it\n"
-    wait_until(lambda: hosts.printed.count("closed") >= 3)
-    wait_until(lambda: hosts.printed.count("sent") >= 3)
+    wait_until(lambda: hosts.printed.count("closed") >= 3, 10)
+    wait_until(lambda: hosts.printed.count("sent") >= 3, 10)
     assert hosts.end() == 0
     closed = re.findall(r"orders up to (\S+) closed", hosts.printed)
     assert len(closed) == len(set(closed)), "a slot ran on two hosts"

@@ -29,7 +29,7 @@ def replica_of(primary: Server, start_server: Callable[..., Server]) -> Server:
     replica = start_server(
         "--save", "", "--replicaof", "127.0.0.1", str(primary.port), "--repl-diskless-sync-delay", "0"
     )
-    wait_until(lambda: replica.do("INFO", "replication").get("master_link_status") == "up")
+    wait_until(lambda: replica.do("INFO", "replication").get("master_link_status") == "up", 20)
     return replica
 
 
