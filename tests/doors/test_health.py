@@ -280,7 +280,7 @@ async def probes_of_a_stopped(server: redis_server.Server, crons: Crons) -> None
     assert time.monotonic() - before < 3
     assert {(answer.status, answer.json["backend"]) for answer in answers} <= {(503, "slow"), (503, "down")}
     os.kill(server.process.pid, signal.SIGCONT)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(5):
         while (await ask(app, "GET")).status != 200:
             a_second_later(crons)
 

@@ -79,7 +79,7 @@ def test_a_slot_that_it_asks_for_in_vain_is_skipped_with_the_reason() -> None:
     async def main() -> None:
         app = trigger(crons, token=TOKEN)
         skipped: list[dict[str, Any]] = []
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(3):
             while not skipped:
                 skipped = (await ask(app, path="/?wait=0.05", headers=BEARER)).json["skipped"]
         assert [(skip["name"], skip["slots"], skip["reason"]) for skip in skipped][-1] == ("slow", 1, "overlap")

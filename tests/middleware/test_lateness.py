@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 from datetime import timedelta
+from itertools import pairwise
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -132,6 +133,22 @@ def test_a_job_of_another_process_starts_within_a_second_of_the_ticker(tmp_path:
             deferred = monotonic()
             await until(lambda: started, 3)
             assert started[0] - deferred < 2
+
+    asyncio.run(main())
+
+
+def test_with_nothing_due_requests_lead_to_a_poll_each_cron_max_time(tmp_path: Path) -> None:
+    crons, _, _ = with_task(f"file:{tmp_path}/store", cron_max_time=0.5)
+    polls: list[float] = []
+    crons.hooks.on_look(lambda result: polls.append(monotonic()) if result == "looked" else None)
+
+    async def main() -> None:
+        app = PseudoCronMiddleware(hello, crons=crons)
+        async with Lifespan(app):
+            await requests_for(app, 1.8)
+        gaps = [after - before for before, after in pairwise(polls)]
+        assert len(gaps) >= 2
+        assert all(0.45 < gap < 1 for gap in gaps)
 
     asyncio.run(main())
 
