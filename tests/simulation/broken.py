@@ -11,6 +11,7 @@ from simulation.events import (
     cancel,
     claim,
     claim_job,
+    clock,
     defer,
     event,
     finish,
@@ -39,6 +40,7 @@ WHOLE: Sequence[Event] = [
     event(9.9, "enter", 20.0, got=True),
     event(9.9, "enter", 20.0, got=False, who=2),
     *run(10.0),
+    event(10.4, "gate", clock(16.0), clock(16.0)),
     skip(29.0, 2, 2),
     claim(30.0, 3, fence=2),
     renew(34.0, fence=2),
@@ -66,6 +68,8 @@ WHOLE: Sequence[Event] = [
 
 BROKEN: Mapping[Rule, Histories] = {
     Rule.ONE_ENTERS: [[event(1.0, "enter", 20.0, got=True), event(2.0, "enter", 20.0, got=True)]],
+    Rule.ENTERED: [[event(1.0, "enter", 20.0, got=True), event(2.0, "gate", clock(21.1), None)]],
+    Rule.GATE: [[event(1.0, "enter", 20.0, got=True), event(2.0, "gate", clock(5.1), clock(5.0))]],
     Rule.ON_TIME: list(LATE.values()),
     Rule.SLOT_NOT_EARLY: [[claim(9.9)]],
     Rule.SLOT_ONCE: [[claim(10.0), finish(10.1), claim(10.2, fence=2)]],

@@ -2,8 +2,8 @@
 
 Something is due from the moment at which the store lets it start. A process may start it from the moment at which it
 has capacity for it and nothing is wrong with it. From the later of the two on a process may go by what it read of the
-gate for a second, and it may have read it while another process was polling. So a process that is visited `REMEMBERED` +
-`POLL` later, or polls by itself, has started it after a `POLL` of its own.
+gate for a second, and it may have read it while another process was polling. So a process that is visited
+`REMEMBERED` + `POLL` later, or polls by itself, has started it after a `POLL` of its own.
 
 What a fault takes is added to its own length: `processes.AFTER`. A process that fails in the middle of a poll leaves
 the gate as it has entered it, for the length of `CRON_MAX_TIME`.

@@ -11,6 +11,8 @@ class Rule(StrEnum):
 
     # Gate
     ONE_ENTERS = "one enters a stale gate, nobody a fresh one"
+    ENTERED = "only a poll dates the gate later"
+    GATE = "the gate is stale when something is due"
     # Time
     ON_TIME = "what is due starts on time"
     # Slots

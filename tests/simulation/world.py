@@ -13,6 +13,7 @@ from pseudocron.backends.memory import Memory, Store
 from pseudocron.host import Host
 from simulation.history import BEGINNING, Event, History
 from simulation.hosts import Machine, Process
+from simulation.law import Law
 from simulation.loops import Agenda, Loop
 from simulation.scenario import Fault, Kind, Scenario, application
 
@@ -47,6 +48,7 @@ class World:
         self.is_quiet = False
         self.history = History()
         self._shared = Store()
+        self._law = Law(self._shared, self.application)
         self._stepped = 0.0
         self._born = 0
         chance = scenario.chance("skew")
@@ -65,6 +67,8 @@ class World:
 
     def tell(self, who: int, what: str, given: tuple[Any, ...] = (), got: Any = None) -> None:
         self.history.add(Event(self.agenda.now, self.clock(), who, what, given, got))
+        if not isinstance(got, Exception) and (gate := self._law.after(what, who, self.clock())):
+            self.history.add(Event(self.agenda.now, self.clock(), who, "gate", gate))
 
     def run(self) -> Outcome:
         """Let it all happen."""
