@@ -122,10 +122,11 @@ class Stored:
             for run_id in cron.orphans:
                 yield Item(Kind.CRON, name, (run_id,)), EPOCH
 
-    def expired(self, item: Item, now: datetime) -> bool:
-        """Whether it is too late to start it."""
-        job = self._jobs.get(str(item.identity[0])) if item.kind is Kind.JOB else None
-        return bool(job and job.expires and job.expires < now)
+    def expire(self, now: datetime) -> None:
+        """Forget the jobs that it is too late to start, also if the clock is set back later."""
+        over = [job_id for job_id, job in self._jobs.items() if job.expires and job.expires < now and not job.until]
+        for job_id in over:
+            del self._jobs[job_id]
 
     # Crons
 

@@ -101,6 +101,15 @@ EXCUSED: Mapping[str, History] = {
     "stopped": visited(2.0, job(), event(1.5, Fault.STOP, 0.0)),
     "died": [*well(), job(), visit(3.4), event(3.5, "died"), later(9.0)],
     "while another one polled and died": visited(21.0, *_ENTERED, event(2.0, Fault.CRASH, 0.0, who=2)),
+    "while another one polls, and was visited": [
+        *well(),
+        *well(who=2),
+        job(),
+        event(2.0, "enter", 20.0, got=True, who=2),
+        event(2.1, "fresh_for", 20.0, got=19.9),
+        visit(3.3),
+        later(9.0),
+    ],
     "while another one polls": [
         *well(),
         *well(who=2),

@@ -129,10 +129,11 @@ class Lateness:
     def _find(self, event: Event, *, since: float | None) -> None:
         """Note what may start now, and since when: the moment of the event, or else that of its time."""
         before, self._since, self._next = self._since, {}, NEVER
+        self._stored.expire(event.clock)
         for item, due in self._stored.items():
             if due > event.clock:
                 self._next = min(self._next, due)
-            elif not self._stored.expired(item, event.clock):
+            else:
                 came = max(self._at, event.at - (event.clock - due).total_seconds())
                 self._since[item] = before.get(item, came if since is None else since)
         for item in self._promises.keys() - self._since.keys():

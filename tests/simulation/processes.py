@@ -47,13 +47,16 @@ class Process:
     free: dict[Kind, float]
     held: dict[tuple[str, int], Kind] = field(default_factory=dict)
     visited: float = inf
+    misled: float = -inf
+    """When it last read a gate that the poll of another one kept fresh, or was about to enter."""
+
     ticks: bool = False
     asks: bool = False
     """Whether the store has to tell it the time."""
 
     def since(self, kind: Kind) -> float:
         """Since when it can start something of a kind."""
-        return inf if self.asks else max(self.well, self.free[kind])
+        return inf if self.asks else max(self.well, self.free[kind], self.misled)
 
 
 class Processes:
@@ -125,6 +128,12 @@ class Processes:
     def _on_enter(self, process: Process, event: Event) -> None:
         if event.got:
             self.polls.begin(process.number, event.at, well=process.since(Kind.LEASE) <= event.at)
+        else:
+            process.misled = event.at
+
+    def _on_fresh_for(self, process: Process, event: Event) -> None:
+        if event.got > 0 and self.polls.others_under_way(process.number, event.at):
+            process.misled = event.at
 
     def _on_lower(self, process: Process, event: Event) -> None:
         self.polls.end(process.number, event.at)
@@ -210,6 +219,9 @@ class Polls:
         began = self._under_way.get(who, -inf)
         if at <= began + 2 * POLL:
             self.abandoned = max(self.abandoned, began + self._cron_max_time)
+
+    def others_under_way(self, who: int, at: float) -> bool:
+        return any(began > at - POLL for other, began in self._under_way.items() if other != who)
 
     def alone(self, who: int, at: float) -> bool:
         """Whether nobody else has entered since shortly before."""
