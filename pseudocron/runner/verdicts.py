@@ -66,14 +66,13 @@ def _unfit(claim: JobClaim, error: str | None, now: datetime) -> JobEnd:
 
 
 def _is_retryable(task: Task[..., Any], ended: Ended) -> bool:
-    """Whether what went wrong may go right another time; of a script that is not known."""
-    return ended.raised is None or requested(ended.raised) is not None or is_retryable(ended.raised, task.retry_for)
+    """Whether what went wrong may go right another time."""
+    return requested(ended.raised) is not None or is_retryable(ended.raised, task.retry_for)
 
 
 def _pause(claim: JobClaim, ended: Ended, random: Callable[[], float]) -> timedelta:
     """Exponential with full jitter, unless the task says when."""
-    retry = requested(ended.raised) if ended.raised is not None else None
-    if retry is not None and retry.after is not None:
+    if (retry := requested(ended.raised)) is not None and retry.after is not None:
         return retry.after
     most = min(RETRY_FIRST * 2.0 ** min(claim.attempt, 30), RETRY_CAP)
     return timedelta(seconds=random() * most)

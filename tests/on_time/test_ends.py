@@ -71,7 +71,7 @@ def test_a_thread_that_can_not_start_ends_its_run_failed(where: Where, thread: s
         no_thread.append(thread)
         async with serving(crons, every=0.05):
             await until(lambda: watch(crons).runtime()._scheduler, 2)
-            while not any(run.outcome == "failed" for run in await history(crons, "cron")):
+            while not any(run.outcome == "failed" for run in await history(crons, "cron")):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             no_thread.clear()
             runs.began = time.monotonic()
@@ -267,7 +267,8 @@ def test_a_result_that_the_store_refuses_for_good_holds_no_place_for_ever(tmp_pa
         async with serving(crons, every=0.2):
             await until(lambda: watch(crons).runtime()._scheduler, 2)
             db = sqlite3.connect(tmp_path / "store" / "crons.db")
-            db.execute("""CREATE TRIGGER refuses BEFORE UPDATE ON jobs WHEN NEW.task = 'poisoned' AND NEW.state = 'succeeded'
+            db.execute("""CREATE TRIGGER refuses BEFORE UPDATE ON jobs
+                WHEN NEW.task = 'poisoned' AND NEW.state = 'succeeded'
                 BEGIN SELECT RAISE(ABORT, 'never'); END""")
             db.commit()
             db.close()
