@@ -15,12 +15,12 @@ import pytest
 from executors.executing import RUN, call, cancelled_when, ended, until, wait_until
 from pseudocron import executors
 from pseudocron.backends.records import Outcome, Result
-from pseudocron.capture import LIMIT
 from pseudocron.context import current_run, running
 from pseudocron.executors import execute
 from pseudocron.executors.work import held
 
 colour: ContextVar[str] = ContextVar("colour", default="none")
+LIMIT = 64 * 1024
 SUCCEEDED = Result(outcome=Outcome.SUCCEEDED)
 
 

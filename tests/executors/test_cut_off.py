@@ -79,12 +79,12 @@ def test_a_cancelled_thread_lingers_until_it_returns(arounds: list[Around]) -> N
         let_go.wait(10)
 
     async def main() -> None:
-        lingering = await cut_off(started.is_set, replace(call(work), arounds=arounds), within=0.5)
+        lingering = await cut_off(started.is_set, replace(call(work), arounds=arounds), within=1)
         assert lingering
         assert not asked_elsewhere(lingering)
         assert not lingering.future.done()
         let_go.set()
-        await asyncio.wait_for(lingering.future, 0.5)
+        await asyncio.wait_for(lingering.future, 1)
         assert asked_elsewhere(lingering)
 
     asyncio.run(main(), debug=True)
@@ -101,7 +101,7 @@ def test_a_thread_is_known_to_be_over_when_its_loop_is_closed() -> None:
     assert lingering
     assert not lingering.is_over()
     let_go.set()
-    wait_until(lingering.is_over, within=0.5)
+    wait_until(lingering.is_over, within=1)
 
 
 def test_a_timed_out_thread_is_known_to_be_over_without_its_loop() -> None:
@@ -110,7 +110,7 @@ def test_a_timed_out_thread_is_known_to_be_over_without_its_loop() -> None:
     assert lingering
     assert not lingering.is_over()
     let_go.set()
-    wait_until(lingering.is_over, within=0.5)
+    wait_until(lingering.is_over, within=1)
 
 
 def test_a_coroutine_that_resists_its_cancellation_lingers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,12 +128,12 @@ def test_a_coroutine_that_resists_its_cancellation_lingers(monkeypatch: pytest.M
                 except asyncio.CancelledError:
                     seen.append("swallowed")
 
-        lingering = await cut_off(lambda: bool(seen), call(resist), within=0.5)
+        lingering = await cut_off(lambda: bool(seen), call(resist), within=1)
         assert lingering
         assert seen == ["started", "swallowed"]
         assert not asked_elsewhere(lingering)
         let_go.set()
-        await asyncio.wait_for(lingering.future, 0.5)
+        await asyncio.wait_for(lingering.future, 1)
         assert asked_elsewhere(lingering)
 
     asyncio.run(main(), debug=True)
@@ -166,7 +166,7 @@ def test_nothing_lingers_of_a_coroutine_that_ends_when_cancelled() -> None:
         started.set()
         await asyncio.sleep(60)
 
-    assert asyncio.run(cut_off(started.is_set, call(endless), within=0.5)) is None
+    assert asyncio.run(cut_off(started.is_set, call(endless), within=1)) is None
 
 
 def test_nothing_lingers_of_a_child_that_was_killed(write: Write, tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ def test_a_call_whose_loop_is_closed_is_dropped_in_silence(monkeypatch: pytest.M
     asyncio.run(main())
     let_go.set()
     asyncio.run(others())
-    wait_until(lambda: not host._threads()._unfinished, within=0.5)
+    wait_until(lambda: not host._threads()._unfinished, within=1)
     assert made == ["of the next loop"]
     assert not died
 
