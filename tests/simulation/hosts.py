@@ -135,7 +135,7 @@ class Process:
             alive=lambda: self.alive,
         )
         desk: Any = crons._desk
-        host = self._host()
+        desk.host = host = self._host()  # from the beginning: in a thread of its own nothing happens in one order
 
         def connect(given: Host | None = None) -> Backend:
             assert crons.settings.enabled  # they are gathered off the loop, as ever
