@@ -149,7 +149,7 @@ def test_a_poll_that_failed_once_is_made_good_though_nobody_comes(where: Where) 
                 runner.look = look  # type: ignore[method-assign]
                 raise ZeroDivisionError
 
-            runner.look = fail_once  # type: ignore[method-assign,assignment]
+            runner.look = fail_once  # type: ignore[method-assign]
             runner._jobs._refill_until = 0.0  # the next look is due as soon as the first job ends
             began = time.monotonic()
             go_on.set()
