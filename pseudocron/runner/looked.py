@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from pseudocron.backends.records import Claim, Refusal, Result, Run, Skip
+    from pseudocron.runner.attempts import StartedJob
     from pseudocron.runner.due import Due
-    from pseudocron.runner.job_runs import StartedJob
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,8 @@ from pseudocron.config.source import open_source
 from pseudocron.crons import Crons
 from pseudocron.errors import BackendError
 from pseudocron.polling import Reason
-from pseudocron.runner.job_runs import REFILL_FOR, UNPACKED_AT_ONCE
+from pseudocron.runner.attempts import UNPACKED_AT_ONCE
+from pseudocron.runner.job_runs import REFILL_FOR
 from pseudocron.scheduler import Scheduler
 from pseudocron.watch import watch
 from runner.world import World

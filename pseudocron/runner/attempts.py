@@ -1,0 +1,194 @@
+"""One attempt of a job, from its claim to its record: unpacked, executed, judged, recorded with others."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from pseudocron.backends.records import Outcome, Result
+from pseudocron.context import CurrentRun, Flag
+from pseudocron.errors import ArgumentError
+from pseudocron.executors import Call, CutOff, Ended, execute
+from pseudocron.hooks import Happening
+from pseudocron.hooks.happenings import of_ended_job, of_job
+from pseudocron.jobs.carrying import parted
+from pseudocron.log import logger
+from pseudocron.runner.holding import Holding
+from pseudocron.runner.pool import RECORD_WITHIN, Kind
+from pseudocron.runner.recording import Clerk
+from pseudocron.runner.verdicts import UnfitError, verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from inspect import BoundArguments
+
+    from pseudocron.backends.base import Backend
+    from pseudocron.backends.jobs import JobClaim, JobEnd, JobState
+    from pseudocron.hooks.telling import Post
+    from pseudocron.host import Host
+    from pseudocron.jobs.tasks import Task
+    from pseudocron.runner.pool import Lifetime, Pool
+
+UNPACKED_AT_ONCE = 4096
+"""Characters of stored arguments that are unpacked on the event loop, as that takes less than a hop to a thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartedJob:
+    """An attempt that a look has started; the task ends when its end is recorded, and tells the state."""
+
+    claim: JobClaim
+    task: asyncio.Task[JobState | None]
+
+
+class Attempts:
+    """Runs what was claimed, in the places of a pool.
+
+    Args:
+        pool: The places.
+        backend: The queue.
+        host: Time, sleep, chance and threads.
+        worker: Who this process is, for people to read.
+        post: Brings what happens to the hooks.
+        lease: Seconds for which a claim holds unless renewed.
+        lifetime: Of which application a run is that begins now.
+        on_end: Told of each attempt whose end is recorded, and of the state its job is in then.
+        refill: Called each time when places have become free.
+
+    Attributes:
+        keeper: Renews the leases.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        backend: Backend,
+        *,
+        host: Host,
+        worker: str,
+        post: Post,
+        lease: float,
+        lifetime: Callable[[], Lifetime],
+        on_end: Callable[[JobClaim, JobState | None], None],
+        refill: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._pool = pool
+        self._backend = backend
+        self._host = host
+        self._worker = worker
+        self._post = post
+        self._lifetime = lifetime
+        self._on_end = on_end
+        self._holding: Holding[JobClaim] = Holding(
+            pool,
+            renew=backend.renew_jobs,
+            release=self._release,
+            lease=lease,
+            identity="job_id",
+            name="task",
+            pulse=host.pulse,
+        )
+        self.keeper = self._holding.keeper
+        self._clerk = Clerk(backend, host=host, pool=pool, trusts=self.keeper.holds, refill=refill)
+
+    @property
+    def are_recorded(self) -> bool:
+        """Whether ends are being recorded, after which places are refilled."""
+        return self._clerk.writes
+
+    def start(self, task: Task[..., Any], claim: JobClaim, asked: float) -> StartedJob:
+        """Start an attempt whose claim was asked for then."""
+        lifetime = self._lifetime()
+        run = self._run(task, claim, self._holding.hold(claim, asked), lifetime)
+        return StartedJob(claim, self._pool.start(run, Kind.JOB, lifetime))
+
+    async def _run(
+        self, task: Task[..., Any], claim: JobClaim, not_held: Exception | None, lifetime: Lifetime
+    ) -> JobState | None:
+        began = self._host.monotonic()
+
+        async def record(ended: Ended | CutOff) -> JobState | None:
+            return await self._end(task, claim, ended, self._host.monotonic() - began)
+
+        return await self._holding.run(claim, not_held, self._attempt(task, claim, lifetime), record)
+
+    async def _release(self, claim: JobClaim) -> None:
+        await self._backend.release_jobs([claim])
+
+    async def _end(
+        self, task: Task[..., Any], claim: JobClaim, ended: Ended | CutOff, duration: float
+    ) -> JobState | None:
+        end = verdict(task, claim, ended, now=self._host.now(), random=self._host.random)
+        if isinstance(ended, CutOff):
+            outcome, within = Outcome.INTERRUPTED, RECORD_WITHIN
+        else:
+            outcome, within = ended.result.outcome, None
+        state = await self._record(claim, end, within=within)
+        _report(claim, state, end, duration)
+        if state is not None:  # or else it was another's, and that one tells
+            happened = of_ended_job(claim, self._worker, duration=duration, outcome=outcome, end=end, state=state)
+            self._post.tell(task.hooks, *happened)
+        self._on_end(claim, state)
+        return state
+
+    async def _attempt(self, task: Task[..., Any], claim: JobClaim, lifetime: Lifetime) -> Ended:
+        self._post.tell(task.hooks, Happening.STARTED, of_job(claim, self._worker))
+        stored, context = parted(claim.arguments)
+        try:
+            arguments = await self._unpack(task, stored)
+        except ArgumentError as error:
+            return Ended(result=Result(outcome=Outcome.FAILED, error=str(error)), raised=UnfitError())
+        call = Call(
+            target=task.target,
+            args=arguments.args,
+            kwargs=arguments.kwargs,
+            process=task.process,
+            timeout=task.timeout,
+            arounds=task.hooks.arounds,
+        )
+        deadline = self._host.now() + timedelta(seconds=task.timeout) if task.timeout else None
+        run = CurrentRun(
+            name=claim.task,
+            slot=claim.due,
+            fence=claim.fence,
+            attempt=claim.attempt,
+            run_id=claim.job_id,
+            deadline=deadline,
+            is_job=True,
+            state=lifetime.state,
+            context=context,
+            cancelled=Flag(lambda: not self.keeper.holds(claim)),
+        )
+        return await execute(call, run)
+
+    async def _unpack(self, task: Task[..., Any], arguments: str) -> BoundArguments:
+        if task.is_checked and len(arguments) <= UNPACKED_AT_ONCE:
+            return task.unpack(arguments)
+        return await self._host.hop(task.unpack, arguments)
+
+    async def _record(self, claim: JobClaim, end: JobEnd, *, within: float | None) -> JobState | None:
+        run = asyncio.current_task()
+        assert run is not None  # noqa: S101 - a coroutine of a pool's
+        if within is None:
+            return await self._clerk.record(run, claim, end)
+        with suppress(TimeoutError):  # then its lease ends, and the job is found lost
+            async with asyncio.timeout(within):
+                return await self._clerk.record(run, claim, end)
+        return None
+
+
+def _report(claim: JobClaim, state: JobState | None, end: JobEnd, duration: float) -> None:
+    """One line for each attempt, and the traceback of one that failed."""
+    if logger.isEnabledFor(logging.INFO):  # or else that is a good part of what a short job costs
+        late = (claim.started - claim.due).total_seconds()
+        said = state or "its result came after its lease"
+        logger.info(
+            "%s: job %s, attempt %d, %.3f s late, took %.3f s: %s",
+            *(claim.task, claim.job_id, claim.attempt, late, duration, said),
+        )
+    if end.error:
+        logger.error("%s: job %s\n%s", claim.task, claim.job_id, end.error)
