@@ -1,4 +1,4 @@
-"""A process that takes up one job, says so, and never ends: `python killed.py FOLDER NOTES`."""
+"""A process that takes up one job, says so, and never ends: `python killed.py BACKEND APP LEASE NOTES`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from on_time.moments import serving
 from pseudocron import Crons
 
 
-async def main(folder: str, notes: str) -> None:
-    crons = Crons(backend=f"file:{folder}")
+async def main(backend: str, app: str, lease: str, notes: str) -> None:
+    crons = Crons(backend=backend, app=app, lease=float(lease))
 
     @crons.task
     async def job() -> None:

@@ -32,8 +32,12 @@ class Where:
     app: str = field(default_factory=lambda: uuid4().hex)
 
     def crons(self, **settings: object) -> Crons:
-        backend = {"memory": "memory:", "file": f"file:{self.folder}/store", "redis": shared().url}[self.kind]
-        return Crons(backend=backend, app=self.app, **settings)  # type: ignore[arg-type]
+        return Crons(backend=self._url(), app=self.app, **settings)  # type: ignore[arg-type]
+
+    def _url(self) -> str:
+        if self.kind == "redis":
+            return shared().url
+        return {"memory": "memory:", "file": f"file:{self.folder}/store"}[self.kind]
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -70,6 +71,60 @@ def test_the_thread_ends_when_nothing_is_held_any_more_and_the_next_claim_is_ren
         assert threads() == before + 1
         keeper.drop(claim)
         wait_until(lambda: threads() == before)
+
+
+@pytest.mark.parametrize("error", [BackendError("away"), ZeroDivisionError()], ids=["away", "a bug"])
+def test_after_an_error_of_the_store_the_next_beat_renews(error: Exception) -> None:
+    asked, renewed = [0], list[float]()
+
+    def renew(claims: Sequence[str], _: float) -> Sequence[str]:
+        asked[0] += 1
+        if asked[0] == 1:
+            raise error
+        renewed.append(time.monotonic())
+        return claims
+
+    keeper = Keeper(renew, 0.3, str)
+    began = time.monotonic()
+    keeper.hold("a", keeper.asked())
+    wait_until(lambda: len(renewed) == 2, 3)
+    keeper.close()
+    assert 0.2 <= renewed[0] - began < 0.5, "a third of the lease after the one that failed"
+    assert 0.1 <= renewed[1] - renewed[0] < 0.3
+
+
+def test_a_result_that_is_being_recorded_is_renewed_once_and_not_for_ever() -> None:
+    renewed = list[str]()
+
+    def renew(claims: Sequence[str], _: float) -> Sequence[str]:
+        renewed.extend(claims)
+        return claims
+
+    keeper = Keeper(renew, 30, str)
+    keeper.hold("a", keeper.asked())
+    keeper.end("a")
+    for _ in range(3):
+        keeper.renew()
+    keeper.close()
+    assert renewed == ["a"]
+
+
+def test_what_outlasts_its_run_is_renewed_until_its_code_has_ended() -> None:
+    renewed, over = list[str](), list[bool]()
+
+    def renew(claims: Sequence[str], _: float) -> Sequence[str]:
+        renewed.extend(claims)
+        return claims
+
+    keeper = Keeper(renew, 30, str)
+    keeper.hold("a", keeper.asked())
+    keeper.outlast("a", lambda: bool(over))
+    keeper.close()  # the event loop has ended, its thread goes on
+    keeper.renew()
+    over.append(True)
+    keeper.renew()
+    keeper.close()
+    assert renewed == ["a"]
 
 
 def test_a_lease_that_can_not_be_renewed_is_trusted_for_nine_tenths_of_it_and_never_again(
