@@ -150,12 +150,11 @@ class Scheduler:
                 await self.backend.lower(self._host.now(), max_age)
             raise
         self._entered = False
-        return Polled(looked, again=self._paced(await self.backend.fresh_for(max_age)), left=self.left)
-
-    def _paced(self, fresh: float) -> float:
-        """Return when to poll again: at once would be in vain where the gate was left stale for others."""
-        self._pace = self._host.monotonic() + READ_AGAIN if fresh <= 0 else -inf
-        return min(fresh, READ_AGAIN) if fresh > 0 else READ_AGAIN
+        if looked.remains:  # the gate is stale for others: to poll at once would be in vain
+            self._pace = self._host.monotonic() + READ_AGAIN
+            return Polled(looked, again=READ_AGAIN, left=self.left)
+        self._pace = -inf
+        return Polled(looked, again=min(await self.backend.fresh_for(max_age), READ_AGAIN), left=self.left)
 
     async def _look(self, crons: Crons) -> Looked:
         """Let the runner look; whatever comes of it, the gate then says when the next poll is due."""

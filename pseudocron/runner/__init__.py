@@ -146,6 +146,7 @@ class Runner:
             started=[one for one in tried if isinstance(one, Started)],
             next=_first(upcoming, jobs.next),
             left=bool(wanted) or held_back or jobs.left,
+            remains=bool(wanted) or jobs.remains,
             jobs=jobs.started,
             skips=skips,
             refused=[one for one in tried if isinstance(one, Refused)],
@@ -172,7 +173,7 @@ class Runner:
 
     async def _look_for_jobs(self, crons: Crons, *, until: datetime | None) -> LookedForJobs:
         if not crons.tasks:
-            return LookedForJobs((), await self._jobs.only_reap(crons.hooks), left=False)
+            return await self._jobs.only_reap(crons.hooks)
         return await self._jobs.look(crons.tasks, beside=len(crons), until=until, hooks=crons.hooks)
 
     def _freed(self) -> None:

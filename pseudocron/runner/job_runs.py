@@ -42,11 +42,19 @@ PURGED, PURGE_AGAIN = 1000, 60.0
 
 @dataclass(frozen=True, slots=True)
 class LookedForJobs:
-    """What a look for jobs did: what it started, when the next one is needed, and whether it had to leave some."""
+    """What a look for jobs did.
 
-    started: Sequence[StartedJob]
+    Args:
+        next: When the store needs the next one.
+        started: The attempts that it has started.
+        left: Whether jobs were left that this process takes when it has capacity again.
+        remains: Whether something due remains, for whichever process.
+    """
+
     next: datetime | None
-    left: bool
+    started: Sequence[StartedJob] = ()
+    left: bool = False
+    remains: bool = False
 
 
 class JobRuns:
@@ -129,15 +137,16 @@ class JobRuns:
         if self._has_missed:  # what has ended meanwhile has found that a look went on
             await self._fill()
         # One that claims less than it may has found nothing more for this process.
-        return LookedForJobs(started, upcoming, left=is_due and len(started) >= min(room, BATCH))
+        left = is_due and len(started) >= min(room, BATCH)
+        return LookedForJobs(upcoming, started, left=left, remains=is_due)
 
-    async def only_reap(self, hooks: Hooks) -> datetime | None:
-        """End the leases that are over, for a process without tasks; when the store needs the next look."""
+    async def only_reap(self, hooks: Hooks) -> LookedForJobs:
+        """End the leases that are over, for a process without tasks."""
         upcoming = await self._backend.next_due({})
-        if upcoming is None or upcoming > self._host.now():
-            return upcoming
-        await self._reap(hooks)
-        return await self._backend.next_due({})
+        if upcoming is not None and upcoming <= self._host.now():
+            await self._reap(hooks)
+            upcoming = await self._backend.next_due({})
+        return LookedForJobs(upcoming, remains=upcoming is not None and upcoming <= self._host.now())
 
     async def _reap(self, hooks: Hooks) -> None:
         for job in await self._backend.reap_jobs():

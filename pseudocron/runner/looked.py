@@ -45,6 +45,7 @@ class Looked:
         started: The runs of crons that it has started.
         next: When the next look is due, for any process; in the past if others may take what this one had to leave.
         left: Whether something due was left that this process takes when it has capacity again.
+        remains: Whether something due remains for any process.
         jobs: The attempts of jobs that it has started.
         skips: What it has recorded as missed.
         refused: What it asked for in vain.
@@ -53,6 +54,7 @@ class Looked:
     started: Sequence[Started]
     next: datetime | None
     left: bool
+    remains: bool = False
     jobs: Sequence[StartedJob] = ()
     skips: Sequence[Skip] = ()
     refused: Sequence[Refused] = ()
