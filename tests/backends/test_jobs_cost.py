@@ -171,3 +171,16 @@ def test_forgetting_costs_no_more_than_its_limit(desks: tuple[Desk, Desk]) -> No
         assert desk.world.do(desk.world.backend.purge({JobState.EXPIRED: SECOND}, limit=100)) == 100
 
     assert steps(many, forget) <= 1.5 * steps(few, forget)
+
+
+def test_when_the_next_is_due_costs_the_same_with_100_000_jobs(desks: tuple[Desk, Desk]) -> None:
+    """One of them is held back by each of ten leases."""
+    desk, _ = desks
+    keys = [f"k{n}" for n in range(10)]
+    desk.defer_all(*(desk.new(key) for key in keys))
+    assert len(desk.claims()) == 10
+    desk.defer_all(*(desk.new(key, priority=99) for key in keys))
+    for of in (due, scheduled):
+        desk.defer_all(*(of(desk, n) for n in range(50_000)))
+    assert desk.claims(0) == []
+    assert steps(desk, look_ahead) < 2000

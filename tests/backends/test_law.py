@@ -66,6 +66,11 @@ def a_job(desk: Desk) -> Any:
     return desk.claim()
 
 
+def a_job_without_a_key(desk: Desk) -> Any:
+    desk.defer()
+    return desk.claim()
+
+
 def one_job_of_three(desk: Desk) -> Any:
     """At the limit of its task; two more wait, the earlier one for a second."""
     desk.defer_all(desk.new(), desk.new(due=NOON + 9 * SECOND), desk.new(due=NOON + SECOND))
@@ -142,6 +147,7 @@ CASES = {
     "a key is not free yet": Case(a_job_and_one_of_its_key, end(JobState.SUCCEEDED, goes_on=True), 60),
     "a job beside those of another task ends": Case(a_job_and_one_of_another_task, end(JobState.SUCCEEDED), 60),
     "a job that goes on is to be tried again": Case(a_job, end(JobState.PENDING, goes_on=True), 60),
+    "a job without a key goes on too": Case(a_job_without_a_key, end(JobState.PENDING, goes_on=True), 60),
     "a kept job is released": Case(a_kept_job, lambda desk, claim: desk.release(claim), 0),
     "a job is lost": Case(a_lost_job, do("reap_jobs"), 0),
     "a kept lease is over": Case(a_kept_job_whose_lease_is_over, do("reap_jobs"), 0),

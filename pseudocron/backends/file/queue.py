@@ -53,7 +53,7 @@ LEAVE_LINE = "DELETE FROM waiting WHERE rank = ? AND due = ? AND id = ? AND task
 START = """
     INSERT INTO running (job_id, id, task, key, fence, worker, started, lease, process)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-MARK = "UPDATE running SET mark = 'cancelled' WHERE NOT over AND "
+MARK = "UPDATE running SET mark = 'cancelled' WHERE "
 RENEW = "UPDATE running SET lease = ? WHERE job_id = ? AND fence = ?"
 RUNNING = """
     SELECT fence, worker, started, id, job_id FROM running
@@ -63,7 +63,7 @@ SUCCEED = """
         fence = ?4, worker = ?5, started = ?6, unfit_since = NULL
     WHERE id = ?7"""
 STOP = "DELETE FROM running WHERE job_id = ?"
-KEEP_LEASE = "UPDATE running SET over = 1, mark = NULL WHERE job_id = ?"
+KEEP_LEASE = "UPDATE running SET over = 1 WHERE job_id = ?"
 RELEASE = "DELETE FROM running WHERE job_id = ? AND fence = ? AND over"
 PURGE = """
     DELETE FROM jobs WHERE id IN (
