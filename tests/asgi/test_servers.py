@@ -131,7 +131,7 @@ def test_the_bytes_on_the_wire_are_those_of_the_bare_application(name: str, tmp_
             assert CONTINUE in bare or page != "upload"
             for wrapped in ("wrapped", "waiting"):
                 assert talk(server, f"/{wrapped}/{page}", says) == bare
-        wait_until(lambda: server.notes("often"), 2)
+        wait_until(lambda: server.notes("often"), 5)
 
 
 @pytest.mark.parametrize("name", ["uvicorn", "hypercorn"])
@@ -144,7 +144,7 @@ def test_a_stream_goes_on_beside_the_runs_and_ends_when_its_client_drops_it(name
                 while heard.count(b"tick") < 5 or len(server.notes("often")) < ran + 2:
                     heard += client.recv(4096)
                     assert server.visit()
-            wait_until((tmp_path / f"{prefix}-events").exists, 2)
+            wait_until((tmp_path / f"{prefix}-events").exists, 5)
     slots = server.notes("often")
     assert len(set(slots)) == len(slots)
 

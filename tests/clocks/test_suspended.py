@@ -94,15 +94,15 @@ def test_another_process_takes_over_a_slot_that_is_to_be_recovered_and_the_late_
     tmp_path: Path,
 ) -> None:
     with Server(tmp_path, CRONS.format(True)).uvicorn() as server:
-        wait_until(lambda: server.notes("job") == ["begins"], 2)
+        wait_until(lambda: server.notes("job") == ["begins"], 5)
         suspend(server)
         (tmp_path / "end").touch()
         wait_until(lambda: len(tick(tmp_path)) > 2, 10)
         assert server.notes("job") == ["begins", "begins", "ends"], "the successor has run, and beside it nobody"
         taken_over = history(tmp_path)
         server.process.send_signal(signal.SIGCONT)
-        wait_until(lambda: len(server.notes("job")) == 4, 2)
-        wait_until(lambda: "came after its lease" in server.log, 2)
+        wait_until(lambda: len(server.notes("job")) == 4, 5)
+        wait_until(lambda: "came after its lease" in server.log, 5)
         assert server.visit()
     missed, lost, successor = history(tmp_path)
     assert missed.outcome is Outcome.SKIPPED
@@ -115,12 +115,12 @@ def test_another_process_takes_over_a_slot_that_is_to_be_recovered_and_the_late_
 @pytest.mark.usefixtures("short_lease")
 def test_without_recover_the_slot_is_lost_and_does_not_run_again(tmp_path: Path) -> None:
     with Server(tmp_path, CRONS.format(False)).uvicorn() as server:
-        wait_until(lambda: server.notes("job") == ["begins"], 2)
+        wait_until(lambda: server.notes("job") == ["begins"], 5)
         suspend(server)
         wait_until(lambda: tick(tmp_path)[-1].outcome is not None, 10)
         server.process.send_signal(signal.SIGCONT)
         (tmp_path / "end").touch()
-        wait_until(lambda: "came after its lease" in server.log, 2)
+        wait_until(lambda: "came after its lease" in server.log, 5)
     assert [run.outcome for run in history(tmp_path)] == [Outcome.SKIPPED, Outcome.LOST]
     assert server.notes("job") == ["begins", "ends"]
 
@@ -128,12 +128,12 @@ def test_without_recover_the_slot_is_lost_and_does_not_run_again(tmp_path: Path)
 @pytest.mark.usefixtures("short_lease")
 def test_a_stop_that_nobody_else_notices_costs_the_run_no_more_than_its_trust(tmp_path: Path) -> None:
     with Server(tmp_path, CRONS.format(True)).uvicorn() as server:
-        wait_until(lambda: server.notes("job") == ["begins"], 2)
+        wait_until(lambda: server.notes("job") == ["begins"], 5)
         suspend(server)
-        wait_until(lambda: lease_is_over(tmp_path), 3)
+        wait_until(lambda: lease_is_over(tmp_path), 5)
         server.process.send_signal(signal.SIGCONT)
         (tmp_path / "end").touch()
-        wait_until(lambda: history(tmp_path)[-1].outcome is not None, 3)
+        wait_until(lambda: history(tmp_path)[-1].outcome is not None, 5)
     assert history(tmp_path)[-1].outcome is Outcome.SUCCEEDED
     assert "could not be renewed in time: it is told to stop" in server.log
     assert "is lost" not in server.log

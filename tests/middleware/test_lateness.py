@@ -147,8 +147,8 @@ def test_with_nothing_due_requests_lead_to_a_poll_each_cron_max_time(tmp_path: P
         async with Lifespan(app):
             await requests_for(app, 1.8)
         gaps = [after - before for before, after in pairwise(polls)]
-        assert len(gaps) >= 2
-        assert all(0.45 < gap < 1 for gap in gaps)
+        assert gaps
+        assert all(0.45 < gap < 1.5 for gap in gaps)
 
     asyncio.run(main())
 
@@ -197,8 +197,8 @@ def test_an_edit_of_the_config_is_read_by_the_next_poll(tmp_path: Path) -> None:
             await requests_for(app, 0.3)
             path.write_text(EDITED)
             edited = monotonic()
-            await requests(app, (tmp_path / "ran").exists, 2)
-            assert monotonic() - edited < 1, "a slot every 0.2 s, and a poll with each"
+            await requests(app, (tmp_path / "ran").exists, 3)
+            assert monotonic() - edited < 2, "a slot every 0.2 s, a poll with each, or a second after a slow one"
 
     asyncio.run(main())
 

@@ -80,9 +80,9 @@ def test_with_four_workers_every_slot_runs_once_and_none_is_missed_while_request
 def test_sigterm_drains_what_can_end_and_interrupts_what_can_not(tmp_path: Path) -> None:
     crons = '{"drained": ("jobs:until_told", 3600)}'
     with Server(tmp_path, crons).uvicorn() as server:
-        wait_until(lambda: server.notes("drained") == ["begins"], 2)
+        wait_until(lambda: server.notes("drained") == ["begins"], 5)
         server.process.send_signal(signal.SIGTERM)
-        wait_until(lambda: not server.visit(), 2)
+        wait_until(lambda: not server.visit(), 5)
         (tmp_path / "end").touch()
         server.process.wait(4)  # less than its drain of 5 s
     assert server.notes("drained") == ["begins", "ends"]
@@ -96,7 +96,7 @@ def test_sigterm_gives_a_run_its_drain_and_then_records_its_end(
     monkeypatch.setenv("PSEUDOCRON_DRAIN", "0.5")
     crons = '{"endless": ("jobs:until_told", 3600)}'
     with Server(tmp_path, crons).uvicorn() as server:
-        wait_until(lambda: server.notes("endless"), 2)
+        wait_until(lambda: server.notes("endless"), 5)
         told = time.monotonic()
         server.stop()
         assert 0.5 <= time.monotonic() - told < 2
@@ -123,14 +123,14 @@ def test_a_visitor_every_five_slots_runs_the_latest_one_and_the_others_are_recor
     tmp_path: Path,
 ) -> None:
     with Server(tmp_path, '{"each": ("jobs:on_the_loop", 0.5)}').uvicorn() as server:
-        wait_until(lambda: len(server.notes("each")) == 1, 2)
+        wait_until(lambda: len(server.notes("each")) == 1, 5)
         visits = []
         for count in (2, 3):
             due = datetime.fromisoformat(server.notes("each")[-1]) + 5 * HALF
             wait_until(lambda due=due: datetime.now(due.tzinfo) >= due, 5)  # type: ignore[misc]
             visits.append(datetime.now(due.tzinfo))
             assert server.visit()
-            wait_until(lambda count=count: len(server.notes("each")) == count, 2)  # type: ignore[misc]
+            wait_until(lambda count=count: len(server.notes("each")) == count, 5)  # type: ignore[misc]
         server.stop()
     first, *slots = map(datetime.fromisoformat, server.notes("each"))
     assert slots == [visit - (visit - EPOCH) % HALF for visit in visits]
@@ -152,23 +152,23 @@ def test_with_the_ticker_and_no_visitor_at_all_it_runs_in_each_slot(tmp_path: Pa
 
 
 def test_an_edit_of_the_config_is_taken_over_by_every_worker_without_a_restart(tmp_path: Path) -> None:
-    with (
-        Server(tmp_path, '{"before": ("jobs:on_the_loop", 0.2)}').uvicorn("--workers", "2") as server,
-        Visitors(server),
-    ):
-        wait_until(lambda: server.notes("before"), 2)
-        (tmp_path / "crons.py").write_text('crons = {"after": ("jobs:on_the_loop", 0.05)}')
-        wait_until(lambda: len(server.notes("after")) > 10, 5)
-        wait_until(lambda: len({run.worker for run in history(tmp_path) if run.name == "after"}) == 2, 20)
+    server = Server(tmp_path, '{"before": ("jobs:on_the_loop", 0.2)}')
+    with (tmp_path / "jobs.py").open("a") as module:
+        module.write("def who():\n    note(os.getpid())\n")
+    with server.uvicorn("--workers", "2"), Visitors(server):
+        wait_until(lambda: server.notes("before"), 5)
+        (tmp_path / "crons.py").write_text('crons = {"after": ("jobs:who", 0.05)}')
+        wait_until(lambda: server.notes("after"), 5)
+        wait_until(lambda: len(set(server.notes("after"))) == 2, 20)
 
 
 def test_a_broken_edit_keeps_the_last_good_configuration_and_says_so(tmp_path: Path) -> None:
     with Server(tmp_path, '{"each": ("jobs:on_the_loop", 0.2)}').uvicorn() as server, Visitors(server, 1):
-        wait_until(lambda: server.notes("each"), 2)
+        wait_until(lambda: server.notes("each"), 5)
         (tmp_path / "crons.py").write_text('crons = {"each": ("jobs:on_the_loop", 0.2)')
-        wait_until(lambda: "'(' was never closed" in server.log or "was never closed" in server.log, 2)
+        wait_until(lambda: "'(' was never closed" in server.log or "was never closed" in server.log, 5)
         count = len(server.notes("each"))
-        wait_until(lambda: len(server.notes("each")) > count + 2, 3)
+        wait_until(lambda: len(server.notes("each")) > count + 2, 5)
         assert server.log.count("was never closed") == 1
 
 
