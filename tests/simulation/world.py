@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
+from pseudocron import host
 from pseudocron.backends.memory import Memory, Store
 from pseudocron.host import Host
 from simulation.history import BEGINNING, Event, History
@@ -18,7 +21,7 @@ from simulation.loops import Agenda, Loop
 from simulation.scenario import Fault, Kind, Scenario, application
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from random import Random
 
 QUIET_FOR = 900.0
@@ -72,7 +75,7 @@ class World:
 
     def run(self) -> Outcome:
         """Let it all happen."""
-        with _chance_from(self.scenario.chance("identities")), _silence():
+        with _chance_from(self.scenario.chance("identities")), _silence(), patch.object(host, "_threads", _Hops):
             self._processes = [self._start(machine) for machine in self._machines]
             for fault in self.scenario.faults:
                 self.net.call_at(fault.at, self._strike, fault)
@@ -132,8 +135,8 @@ class World:
     # The weather
 
     def _strike(self, fault: Fault) -> None:
-        host = fault.host % len(self._machines)
-        process, machine, until = self._processes[host], self._machines[host], self.agenda.now + fault.size
+        where = fault.host % len(self._machines)
+        process, machine, until = self._processes[where], self._machines[where], self.agenda.now + fault.size
         self.tell(-1 if fault.kind is Kind.STORE_CLOCK else process.number, fault.kind, (fault.size,))
         match fault.kind:
             case Kind.CRASH:
@@ -176,6 +179,13 @@ def _chance_from(chance: Random) -> Iterator[None]:
         yield
     finally:
         os.urandom = urandom
+
+
+class _Hops:
+    """Stands in for the threads of the product: what is done in them is done on the loop that waits for it."""
+
+    def call(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        return asyncio.get_running_loop().run_in_executor(None, fn, *args)
 
 
 @contextmanager
