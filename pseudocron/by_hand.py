@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from pseudocron.errors import ConfigError
-from pseudocron.polling import Reason
+from pseudocron.polling import PollReason
 from pseudocron.runner.looked import Looked, Started
 
 if TYPE_CHECKING:
@@ -28,7 +28,9 @@ async def tick_now(watch: Watch) -> AsyncIterator[tuple[Claim, Result]]:
     runtime = watch.runtime()
     runtime.started = started = list[Started]()
     try:
-        while await _poll(watch):
+        has_more = True
+        while has_more:
+            has_more = await _poll(watch)
             while (busy := runtime.busy()) or started:
                 for run in [run for run in started if run.task.done()]:
                     started.remove(run)
@@ -40,13 +42,12 @@ async def tick_now(watch: Watch) -> AsyncIterator[tuple[Claim, Result]]:
 
 
 async def _poll(watch: Watch) -> bool:
-    """Poll; whether that has begun something, whose end may make way for more."""
-    polling = watch.runtime().request_poll(Reason.TICK)
+    """Poll; whether that has begun jobs, whose ends may make way for more."""
+    polling = watch.runtime().request_poll(PollReason.TICK)
     await asyncio.wait([polling])
     if (polled := polling.result()).error:
         raise polled.error
-    looked = polled.came_of_it
-    return isinstance(looked, Looked) and bool(looked.started or looked.jobs)
+    return isinstance(polled.came_of_it, Looked) and bool(polled.came_of_it.jobs)
 
 
 async def run_now(watch: Watch, name: str) -> Result | Refusal:

@@ -13,7 +13,7 @@ from pseudocron.config.values import from_zero
 from pseudocron.errors import did_you_mean, show
 from pseudocron.lifespan import Lifespan
 from pseudocron.log import logger
-from pseudocron.polling import Reason
+from pseudocron.polling import PollReason
 from pseudocron.watch import watch
 
 if TYPE_CHECKING:
@@ -124,13 +124,13 @@ class PseudoCronMiddleware:
             served = answer.served
             answer.goes_on(message)
             if answer.served and not served:
-                runtime.request_poll(Reason.REQUEST, ticker=self._ticker)
+                runtime.request_poll(PollReason.REQUEST, ticker=self._ticker)
 
         try:
             await self.app(scope, receive, send_and_poll)
         finally:
             if not answer.served:
-                runtime.request_poll(Reason.REQUEST, ticker=self._ticker)
+                runtime.request_poll(PollReason.REQUEST, ticker=self._ticker)
         # What the application left unanswered the server ends now: nobody may wait for that.
         if self._wait and answer.complete:
             await runtime.settle(self._wait)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Reason(StrEnum):
+class PollReason(StrEnum):
     """Why a poll is requested."""
 
     REQUEST = "request"  # a request was served after the deadline of the process
@@ -33,10 +33,10 @@ class Polls(Generic[T]):
         closed: Makes the answer for those whose poll does not come any more.
     """
 
-    def __init__(self, poll: Callable[[frozenset[Reason]], Awaitable[T]], *, closed: Callable[[], T]) -> None:
+    def __init__(self, poll: Callable[[frozenset[PollReason]], Awaitable[T]], *, closed: Callable[[], T]) -> None:
         self._poll = poll
         self._closed = closed
-        self._reasons: set[Reason] = set()
+        self._reasons: set[PollReason] = set()
         self._next: asyncio.Future[T] | None = None
         self._task: asyncio.Task[None] | None = None
         self._is_polling = False
@@ -46,7 +46,7 @@ class Polls(Generic[T]):
         """What polls now; None if nothing does."""
         return self._task if self._task and not self._task.done() else None
 
-    def request(self, reason: Reason) -> asyncio.Future[T]:
+    def request(self, reason: PollReason) -> asyncio.Future[T]:
         """Return what comes of a poll that begins from now on; it is started unless one is under way.
 
         Several may wait for the same future: wait by `asyncio.wait`, since a cancelled `await` would cancel it for all.

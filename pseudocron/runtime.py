@@ -14,7 +14,7 @@ from pseudocron.backends.usage import usage
 from pseudocron.errors import BackendError, PseudoCronError
 from pseudocron.host import spawn
 from pseudocron.log import Complaints, logger
-from pseudocron.polling import Polls, Reason
+from pseudocron.polling import PollReason, Polls
 from pseudocron.runner import Runner
 from pseudocron.runner.looked import Looked, Started
 from pseudocron.runner.pool import Lifetime
@@ -140,7 +140,7 @@ class Runtime:
 
     # Polls
 
-    def request_poll(self, reason: Reason, *, ticker: bool = False) -> asyncio.Future[Polled]:
+    def request_poll(self, reason: PollReason, *, ticker: bool = False) -> asyncio.Future[Polled]:
         """Poll in the background; of all that ask while a poll is under way, exactly one more comes of it.
 
         This is the only way to a poll. Wait for what it returns by `asyncio.wait`.
@@ -150,15 +150,15 @@ class Runtime:
             ticker: Whether the process is to poll without being asked from now on.
         """
         self._wants_ticker |= ticker
-        if reason in {Reason.REQUEST, Reason.URL} and self._executes is None:
-            self._executes = True  # a process without a lifespan
+        if reason is PollReason.REQUEST or (reason is PollReason.URL and self._executes is None):
+            self._executes = True  # also in a process without a lifespan
         return self._polls.request(reason)
 
     def next_poll(self) -> asyncio.Future[Polled]:
         """Return what comes of the next poll that begins, without asking for one."""
         return self._polls.next()
 
-    async def _poll(self, reasons: frozenset[Reason]) -> Polled:
+    async def _poll(self, reasons: frozenset[PollReason]) -> Polled:
         if self._closed:
             return Polled(NoLook.CLOSED)
         number, polled = self._watch.poll_began(), Polled(NoLook.ERROR)
@@ -173,7 +173,7 @@ class Runtime:
         self._follow(polled, reasons)
         return polled
 
-    async def _poll_open(self, reasons: frozenset[Reason]) -> Polled:
+    async def _poll_open(self, reasons: frozenset[PollReason]) -> Polled:
         scheduler = await self.open()
         if scheduler is None:
             return Polled(NoLook.DISABLED, again=inf)
@@ -182,9 +182,9 @@ class Runtime:
             self.started += polled.came_of_it.started
         return polled
 
-    def _failed(self, error: Exception, reasons: frozenset[Reason]) -> Polled:
+    def _failed(self, error: Exception, reasons: frozenset[PollReason]) -> Polled:
         ours = isinstance(error, PseudoCronError)
-        if Reason.TICK not in reasons:  # the command shows it
+        if PollReason.TICK not in reasons:  # the command shows it
             self.complain(error if ours else repr(error), traceback=not ours)
         why = NoLook.BACKEND_DOWN if isinstance(error, BackendError) else NoLook.BAD_CONFIG if ours else NoLook.ERROR
         return Polled(why, left=self._left, error=error)
@@ -193,29 +193,29 @@ class Runtime:
     def _left(self) -> bool:
         return self._scheduler is not None and self._scheduler.left
 
-    def _follow(self, polled: Polled, reasons: frozenset[Reason]) -> None:
+    def _follow(self, polled: Polled, reasons: frozenset[PollReason]) -> None:
         """Poll again later, though there may be no request: what was left must not be forgotten."""
-        if (polled.error and polled.left) or (polled.paced and Reason.CAPACITY in reasons):
+        if (polled.error and polled.left) or (polled.paced and PollReason.CAPACITY in reasons):
             if self._again is not None:
                 self._again.cancel()
-            self._again = self._loop.call_later(polled.again, self.request_poll, Reason.CAPACITY)
+            self._again = self._loop.call_later(polled.again, self.request_poll, PollReason.CAPACITY)
 
     def _on_capacity(self) -> None:
         """A run has ended here, and what was left, or what its end has made due, can be taken."""
         if not self._closed and (self._left or self._executes):
-            self.request_poll(Reason.CAPACITY)
+            self.request_poll(PollReason.CAPACITY)
 
     def deferred(self, due: datetime) -> None:
         """A job was deferred in this process, from whatever thread: if it is due, poll without a request."""
         if self._executes and due <= self._by.now():
             with suppress(RuntimeError):  # the loop is closed
-                self._loop.call_soon_threadsafe(self.request_poll, Reason.DEFERRED)
+                self._loop.call_soon_threadsafe(self.request_poll, PollReason.DEFERRED)
 
     async def _tick_for_ever(self) -> None:
         while True:
-            await asyncio.wait([self.request_poll(Reason.TICKER)])
-            while (left := self._watch.deadline - self._host.monotonic()) > 0:
-                await self._host.sleep(left)
+            await asyncio.wait([self.request_poll(PollReason.TICKER)])
+            # Once: a request that has put the deadline off polls behind its response, which may take long.
+            await self._host.sleep(max(0.0, self._watch.deadline - self._host.monotonic()))
 
     async def settle(self, seconds: float) -> None:
         """Wait until the polls and the runs that are under way are over, or the seconds are."""

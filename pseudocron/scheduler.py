@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pseudocron.errors import BackendError, PseudoCronError
 from pseudocron.hooks.observing import Observer
-from pseudocron.polling import Reason
+from pseudocron.polling import PollReason
 from pseudocron.runner.due import Absence
 
 if TYPE_CHECKING:
@@ -91,12 +91,12 @@ class Scheduler:
         self.left = False
         """Whether the last poll left something due that this process takes when it has capacity again."""
 
-    async def poll(self, reasons: AbstractSet[Reason]) -> Polled:
+    async def poll(self, reasons: AbstractSet[PollReason]) -> Polled:
         """Poll if the gate is stale and this process is the one who enters it; for the command, in any case.
 
         A process without free capacity does not enter: others may have it.
         """
-        if Reason.TICK in reasons:
+        if PollReason.TICK in reasons:
             return await self._poll_anyway()
         if self.runner.full:
             self.runner.waits.place(self._host.now())
@@ -105,7 +105,7 @@ class Scheduler:
         if (wait := self._pause(reasons)) > 0:
             return replace(self._none(NoLook.NOTHING_DUE, wait), paced=True)
         try:
-            polled = await self._pass_gate(has_capacity=Reason.CAPACITY in reasons and self.left)
+            polled = await self._pass_gate(has_capacity=PollReason.CAPACITY in reasons and self.left)
         except BackendError:
             self._miss(self._host.now())
             self._looked(NoLook.BACKEND_DOWN)
@@ -113,9 +113,9 @@ class Scheduler:
         self.runner.waits.gate(self._host.now(), polled.again)
         return polled
 
-    def _pause(self, reasons: AbstractSet[Reason]) -> float:
+    def _pause(self, reasons: AbstractSet[PollReason]) -> float:
         """Return for how many seconds what others are to take keeps this process from polling again."""
-        if reasons & {Reason.DEFERRED, Reason.URL} or (self.left and Reason.CAPACITY in reasons):
+        if reasons & {PollReason.DEFERRED, PollReason.URL} or (self.left and PollReason.CAPACITY in reasons):
             return 0.0
         return self._pace - self._host.monotonic()
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pseudocron.polling import Reason
+from pseudocron.polling import PollReason
 from pseudocron.runner.looked import Looked
 from pseudocron.scheduler import NoLook
 
@@ -82,7 +82,7 @@ async def call(runtime: Runtime, seconds: float) -> Called:
 
 async def _polls(runtime: Runtime) -> AsyncIterator[Looked | NoLook]:
     """What comes of a poll, and of each that follows as runs make way for what the one before had to leave."""
-    polling = runtime.request_poll(Reason.URL)
+    polling = runtime.request_poll(PollReason.URL)
     while True:
         await asyncio.wait([polling])
         polled = polling.result()

@@ -113,7 +113,8 @@ class Desk:
 
         A bound method is held weakly: its object may go, and is then told no more.
         """
-        self._listeners.append(WeakMethod(callback) if ismethod(callback) else lambda: callback)
+        if not any(listener() == callback for listener in self._listeners):
+            self._listeners.append(WeakMethod(callback) if ismethod(callback) else lambda: callback)
 
     def _tell(self, due: datetime) -> None:
         for listener in list(self._listeners):

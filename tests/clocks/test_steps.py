@@ -41,7 +41,7 @@ class Process:
 
     async def visit(self) -> None:
         """What is behind a request that asks the gate."""
-        await self.scheduler.poll({polling.Reason.REQUEST})
+        await self.scheduler.poll({polling.PollReason.REQUEST})
         while self.runner.runs:
             await asyncio.wait(self.runner.runs)
 
@@ -228,9 +228,9 @@ def test_set_forward_a_day_a_run_that_goes_on_here_is_not_taken_for_lost(
     crons.add("long", go_on.wait, 60)
 
     async def body(process: Process) -> None:
-        await process.scheduler.poll({polling.Reason.REQUEST})
+        await process.scheduler.poll({polling.PollReason.REQUEST})
         process.clock.now += DAY
-        await process.scheduler.poll({polling.Reason.REQUEST})
+        await process.scheduler.poll({polling.PollReason.REQUEST})
         assert len(process.runner.runs) == 1
         go_on.set()
         await asyncio.wait(process.runner.runs)
@@ -252,7 +252,7 @@ def test_a_step_of_the_clock_neither_shortens_nor_lengthens_a_timeout(step: time
     async def main() -> None:
         clock = Clock()
         process = Process(Memory(host=clock.host), crons, clock)
-        await process.scheduler.poll({polling.Reason.REQUEST})
+        await process.scheduler.poll({polling.PollReason.REQUEST})
         clock.now += step
         await asyncio.sleep(0)
         assert len(process.runner.runs) == 1

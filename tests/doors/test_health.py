@@ -19,7 +19,7 @@ from doors.calling import Answer, ask
 from pseudocron import Crons, PseudoCronMiddleware, cron_status, health
 from pseudocron.backends.memory import Memory
 from pseudocron.backends.records import State
-from pseudocron.polling import Reason
+from pseudocron.polling import PollReason
 from pseudocron.runner.due import overdue
 from pseudocron.watch import watch
 
@@ -291,7 +291,7 @@ def test_a_locked_database_delays_no_probe_and_does_not_make_it_unwell(tmp_path:
     app = health(crons)
 
     async def main() -> None:
-        await asyncio.wait([watch(crons).runtime().request_poll(Reason.REQUEST)])
+        await asyncio.wait([watch(crons).runtime().request_poll(PollReason.REQUEST)])
         await watch(crons).runtime().settle(5)
         writer = sqlite3.connect(tmp_path / "store" / "crons.db", isolation_level=None)
         try:
@@ -315,7 +315,7 @@ def test_who_reads_the_store_and_leaves_takes_it_away_from_nobody(tmp_path: Path
             async with watch(crons).store():
                 pass
             assert await backend.history() == []
-            await asyncio.wait([runtime.request_poll(Reason.REQUEST)])
+            await asyncio.wait([runtime.request_poll(PollReason.REQUEST)])
             await runtime.settle(5)
         assert len(await backend.history()) == 1
         await runtime.close()
@@ -331,7 +331,7 @@ def test_probes_that_come_with_the_first_visitors_take_no_store_away_from_them(t
         answers = await asyncio.gather(*(ask(app, "GET") for _ in range(10)))
         assert {answer.status for answer in answers} == {200}
         await watch(crons).runtime().settle(5)
-        await asyncio.wait([watch(crons).runtime().request_poll(Reason.REQUEST)])
+        await asyncio.wait([watch(crons).runtime().request_poll(PollReason.REQUEST)])
         await watch(crons).runtime().settle(5)
         assert (await cron_status(crons))[0].runs >= 1
         await watch(crons).runtime().close()

@@ -38,7 +38,7 @@ async def look(crons: Crons, backend: Backend, off: timedelta) -> None:
     """What is behind one request."""
     source, host = open_source(crons), by(off).by(lambda: backend.ahead)
     runner = Runner(backend, host=host, worker="me", concurrency=10, lease=30)
-    await Scheduler(source, backend, runner, host=host).poll({polling.Reason.REQUEST})
+    await Scheduler(source, backend, runner, host=host).poll({polling.PollReason.REQUEST})
     while runner.runs:
         await asyncio.wait(runner.runs)
 

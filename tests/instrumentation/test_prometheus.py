@@ -17,7 +17,7 @@ from runner.world import World
 from pseudocron.backends.records import Proposal
 from pseudocron.crons import Crons
 from pseudocron.instrumentation import prometheus
-from pseudocron.polling import Reason
+from pseudocron.polling import PollReason
 from pseudocron.watch import Watch
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def test_looks_are_counted_by_what_came_of_them_and_jobs_by_how_many_wait(store:
         await later.options(delay=1000).defer_many([{}, {}, {}])
         runtime = Watch(crons).runtime()
         for _ in range(2):
-            await runtime.request_poll(Reason.REQUEST)
+            await runtime.request_poll(PollReason.REQUEST)
         await runtime.close()
 
     asyncio.run(main())

@@ -11,7 +11,7 @@ from support import until
 
 from on_time.moments import Moments, Where, serving
 from pseudocron import Retry
-from pseudocron.polling import Reason
+from pseudocron.polling import PollReason
 from pseudocron.watch import watch
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def test_what_a_drain_hands_back_starts_elsewhere_within_a_second(shared_by_many
         async with serving(first):
             if not recover:
                 await first.tasks["endless"].options().defer()
-            await asyncio.wait([watch(first).runtime().request_poll(Reason.REQUEST)])
+            await asyncio.wait([watch(first).runtime().request_poll(PollReason.REQUEST)])
             await until(lambda: here.at, 2)
             begun = serving(second, ticker=True)
             await begun.__aenter__()

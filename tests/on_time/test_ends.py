@@ -16,7 +16,7 @@ from on_time.moments import Moments, Where, serving
 from pseudocron import Crons, PseudoCronMiddleware
 from pseudocron.backends.jobs import JobState
 from pseudocron.doors.health import health
-from pseudocron.polling import Reason
+from pseudocron.polling import PollReason
 from pseudocron.watch import watch
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def test_of_a_batch_of_claims_one_that_can_not_start_fails_alone(where: Where, n
         await other.defer_many([{}] * 4)
         async with serving(crons):
             done.began = time.monotonic()
-            watch(crons).runtime().request_poll(Reason.REQUEST)
+            watch(crons).runtime().request_poll(PollReason.REQUEST)
             await until(lambda: len(done.at) == 4, 2)
             await watch(crons).runtime().settle(1)
             return await state(crons, handle.id), len(done.at)
@@ -157,7 +157,7 @@ def test_a_thread_that_outlasts_the_drain_keeps_its_key(shared_by_many: Where) -
                 watch(second).runtime()._ticker.cancel()  # type: ignore[union-attr]
                 await tasks[0].options(key="one").defer()
                 await until(lambda: begun.at, 2)
-                watch(second).runtime().request_poll(Reason.REQUEST, ticker=True)
+                watch(second).runtime().request_poll(PollReason.REQUEST, ticker=True)
             # The application shuts down for some seconds more, and its thread goes on.
             visits = asyncio.ensure_future(polls(second))
             await asyncio.sleep(1.5)
@@ -168,7 +168,7 @@ def test_a_thread_that_outlasts_the_drain_keeps_its_key(shared_by_many: Where) -
 
     async def polls(crons: Crons) -> None:
         while True:
-            watch(crons).runtime().request_poll(Reason.REQUEST)
+            watch(crons).runtime().request_poll(PollReason.REQUEST)
             await asyncio.sleep(0.1)
 
     asyncio.run(main())

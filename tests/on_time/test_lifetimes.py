@@ -14,7 +14,7 @@ from support import Lifespan, hello, until, visit
 from on_time.moments import Moments, Where, serving
 from pseudocron import Crons, PseudoCronMiddleware, current_run
 from pseudocron.doors.health import health
-from pseudocron.polling import Reason
+from pseudocron.polling import PollReason
 from pseudocron.watch import watch
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ def test_the_next_request_polls_after_the_lifespan_of_another_loop_has_ended(tmp
 
     async def short() -> None:
         async with serving(crons):
-            await asyncio.wait([watch(crons).runtime().request_poll(Reason.REQUEST)])
+            await asyncio.wait([watch(crons).runtime().request_poll(PollReason.REQUEST)])
 
     async def main() -> None:
         async with serving(crons, every=0.05):

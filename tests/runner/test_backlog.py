@@ -17,7 +17,7 @@ from pseudocron.by_hand import tick_now
 from pseudocron.config.source import open_source
 from pseudocron.crons import Crons
 from pseudocron.errors import BackendError
-from pseudocron.polling import Reason
+from pseudocron.polling import PollReason
 from pseudocron.runner.attempts import UNPACKED_AT_ONCE
 from pseudocron.runner.job_runs import REFILL_FOR
 from pseudocron.scheduler import Scheduler
@@ -181,10 +181,10 @@ def test_a_cron_of_a_second_runs_on_time_amid_a_backlog() -> None:
     async def main() -> None:
         await world.defer_many("job", 5000)
         scheduler = Scheduler(source, world.backend, world.runner, host=world.clock.host)
-        await scheduler.poll({Reason.REQUEST})
+        await scheduler.poll({PollReason.REQUEST})
         while scheduler.left:
             await world.room()
-            await scheduler.poll({Reason.CAPACITY})
+            await scheduler.poll({PollReason.CAPACITY})
         await world.settle()
         assert await world.states() == {JobState.SUCCEEDED: 5000}
 
@@ -210,7 +210,7 @@ def test_a_gate_that_jobs_wait_behind_stays_stale_for_other_processes() -> None:
     async def main() -> None:
         await world.defer_many("job", 5)
         scheduler = Scheduler(source, world.backend, world.runner, host=world.clock.host)
-        polled = await scheduler.poll({Reason.REQUEST})
+        polled = await scheduler.poll({PollReason.REQUEST})
         assert (polled.again, polled.left) == (1, True), "at the pace of one that has to leave what is due"
         assert await world.backend.fresh_for(60) == 0
         go_on.set()

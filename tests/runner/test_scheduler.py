@@ -15,7 +15,7 @@ from pseudocron import Crons, PseudoCronMiddleware
 from pseudocron.backends import records
 from pseudocron.backends.memory import Memory, Store
 from pseudocron.config.source import open_source
-from pseudocron.polling import Reason
+from pseudocron.polling import PollReason
 from pseudocron.runner import Runner
 from pseudocron.runner.looked import Looked
 from pseudocron.scheduler import READ_AGAIN, Scheduler
@@ -32,7 +32,7 @@ def a_scheduler(source: Source, backend: Memory, clock: Clock, *, concurrency: i
 
 async def poll(scheduler: Scheduler) -> float:
     """Behind a request; seconds until the next poll is due in this process."""
-    return (await scheduler.poll({Reason.REQUEST})).again
+    return (await scheduler.poll({PollReason.REQUEST})).again
 
 
 def source_of(crons: Crons) -> Source:
@@ -111,7 +111,7 @@ def test_a_tick_looks_whatever_the_gate_says() -> None:
         assert await started(scheduler) == []
 
     async def started(scheduler: Scheduler) -> list[str]:
-        looked = (await scheduler.poll({Reason.TICK})).came_of_it
+        looked = (await scheduler.poll({PollReason.TICK})).came_of_it
         await scheduler.runner.idle()
         assert isinstance(looked, Looked)
         return [run.claim.name for run in looked.started]
@@ -185,13 +185,13 @@ def test_a_bug_in_a_look_is_logged_and_the_runtime_goes_on(caplog: pytest.LogCap
         scheduler = await runtime.open()
         assert scheduler is not None
         look, scheduler.runner.look = scheduler.runner.look, None  # type: ignore[method-assign,assignment]
-        await runtime.request_poll(Reason.REQUEST)
+        await runtime.request_poll(PollReason.REQUEST)
         assert "no look: TypeError" in caplog.text
         scheduler.runner.look = look  # type: ignore[method-assign]
         backend = seen._backend
         assert backend is not None
         await backend.lower(crons["cron"].first_mark(Clock().now), 60)
-        await runtime.request_poll(Reason.REQUEST)
+        await runtime.request_poll(PollReason.REQUEST)
         await until(lambda: ran)
         await runtime.close()
 

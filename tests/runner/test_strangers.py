@@ -12,7 +12,7 @@ from pseudocron.backends.jobs import JobState, NewJob
 from pseudocron.backends.memory import Memory
 from pseudocron.config.source import open_source
 from pseudocron.crons import Crons
-from pseudocron.polling import Reason
+from pseudocron.polling import PollReason
 from pseudocron.runner import Runner
 from pseudocron.scheduler import Scheduler
 
@@ -31,7 +31,7 @@ def process(backend: Backend, clock: Clock, crons: Crons) -> Scheduler:
 
 async def visit(process: Scheduler) -> float:
     """A request that finds the gate stale or not; what it starts is waited for."""
-    again = (await process.poll({Reason.REQUEST})).again
+    again = (await process.poll({PollReason.REQUEST})).again
     while process.runner.runs:
         await asyncio.wait(process.runner.runs)
     return again

@@ -12,7 +12,7 @@ from pseudocron.context import current_run
 from pseudocron.crons import Crons
 from pseudocron.errors import PseudoCronError
 from pseudocron.host import Host, Pulse
-from pseudocron.polling import Reason
+from pseudocron.polling import PollReason
 from pseudocron.watch import Watch
 from simulation.history import BEGINNING
 from simulation.loops import Loop, off_the_loop
@@ -187,7 +187,7 @@ class Process:
         self._tell("visit", (self._role == "work",))
         if self._world.agenda.now >= self._watch.deadline:
             self._watch.request_polls()
-            self._watch.runtime().request_poll(Reason.REQUEST, ticker=self._role == "work")
+            self._watch.runtime().request_poll(PollReason.REQUEST, ticker=self._role == "work")
 
     async def _tick(self) -> None:
         try:

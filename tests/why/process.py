@@ -66,9 +66,9 @@ class Process:
         self.clock.forward(after)
         if self.away:
             with pytest.raises(BackendError):
-                await self.scheduler.poll({polling.Reason.REQUEST})
+                await self.scheduler.poll({polling.PollReason.REQUEST})
             return
-        await self.scheduler.poll({polling.Reason.REQUEST})
+        await self.scheduler.poll({polling.PollReason.REQUEST})
         if not stay:
             await self.runner.idle()
 
