@@ -153,6 +153,28 @@ def test_with_nothing_due_requests_lead_to_a_poll_each_cron_max_time(tmp_path: P
     asyncio.run(main())
 
 
+def test_slots_that_come_due_during_a_slow_poll_wait_for_no_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    crons, ran, claim = Crons(backend="memory:"), [], Memory.claim
+
+    async def slow(self: Memory, proposal: Any) -> Any:
+        await asyncio.sleep(0.1)
+        return await claim(self, proposal)
+
+    monkeypatch.setattr(Memory, "claim", slow)
+
+    @crons.every(0.05)
+    async def often() -> None:
+        ran.append(monotonic())
+
+    async def main() -> None:
+        app = PseudoCronMiddleware(hello, crons=crons)
+        async with Lifespan(app):
+            await requests_for(app, 1.2)
+        assert max(after - before for before, after in pairwise(ran)) < 0.5
+
+    asyncio.run(main())
+
+
 def test_a_process_that_was_full_starts_what_came_then_within_a_second(tmp_path: Path) -> None:
     crons, _, started = with_task(f"file:{tmp_path}/store", concurrency=1)
     _, work, _ = with_task(f"file:{tmp_path}/store")
