@@ -7,6 +7,7 @@ import logging
 import sqlite3
 import threading
 import time
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -151,25 +152,16 @@ def test_a_thread_that_outlasts_the_drain_keeps_its_key(shared_by_many: Where) -
     tasks = [crons.task(name="job", max_instances=1)(job) for crons in (first, second)]
 
     async def main() -> None:
-        async with serving(second, ticker=True):
+        async with AsyncExitStack() as stack:
             async with serving(first):
-                watch(second).runtime()._executes = False
-                watch(second).runtime()._ticker.cancel()  # type: ignore[union-attr]
                 await tasks[0].options(key="one").defer()
                 await until(lambda: begun.at, 2)
-                watch(second).runtime().request_poll(PollReason.REQUEST, ticker=True)
+                await stack.enter_async_context(serving(second, every=0.1))
             # The application shuts down for some seconds more, and its thread goes on.
-            visits = asyncio.ensure_future(polls(second))
             await asyncio.sleep(1.5)
             assert len(begun.at) == 1, "another process runs it beside the thread"
             go_on.set()
             await until(lambda: len(begun.at) == 2, 3)
-            visits.cancel()
-
-    async def polls(crons: Crons) -> None:
-        while True:
-            watch(crons).runtime().request_poll(PollReason.REQUEST)
-            await asyncio.sleep(0.1)
 
     asyncio.run(main())
     assert begun.at[1] > over[0]
