@@ -1,7 +1,8 @@
 """The law of the gate, from the store itself: the gate turns stale no later than what a verb has made due.
 
 While a poll is under way the gate is fresh, and what was due before is the poll's affair. So each verb answers for what
-it has made due itself, or due sooner than before; the verb by which a poll dates the gate at its end for everything.
+it has made due itself, or due sooner than before. The verb by which a poll dates the gate at its end, having asked for
+what is due next, answers for everything; a poll that fails dates it a second from then.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ class Law:
         self._dues: Dues = {}
         self._stale_at: datetime | None = None
         self._entered: int | None = None
+        self._dates: int | None = None
         self._read = 0
         self._open: list[int] = []
 
@@ -59,13 +61,15 @@ class Law:
         if verb == "enter":
             self._entered = who if before != self._stale_at else self._entered
             return None
+        if verb == "next_due" and who == self._entered:
+            self._dates = who
         needed = min(self._sooner(verb, who, now), default=None)
         return None if before == self._stale_at and needed is None else (self._stale_at, needed)
 
     def _sooner(self, verb: str, who: int, now: datetime) -> Sequence[datetime]:
         """What a verb answers for."""
-        if verb == "lower" and who == self._entered:
-            self._entered, self._dues = None, dict(self._find(now))
+        if verb == "lower" and who == self._entered == self._dates:
+            self._entered, self._dates, self._dues = None, None, dict(self._find(now))
             return list(self._dues.values())
         if verb in {"renew", "renew_jobs"}:
             self._dues = dict(self._find(now))
