@@ -83,8 +83,8 @@ def skip(at: float, first: int, last: int) -> Event:
     return event(at, "skip", [skipped])
 
 
-def finish(at: float, fence: int = 1, *, outcome: Outcome = Outcome.FAILED) -> Event:
-    return event(at, "finish", claim(0, fence=fence).got, Result(outcome=outcome), got=True)
+def finish(at: float, fence: int = 1, *, who: int = 1, outcome: Outcome = Outcome.FAILED) -> Event:
+    return event(at, "finish", claim(0, fence=fence).got, Result(outcome=outcome), got=True, who=who)
 
 
 def reap(at: float, *fences: int) -> Event:

@@ -110,6 +110,9 @@ EXCUSED: Mapping[str, History] = {
         visit(3.3),
         later(9.0),
     ],
+    "when a slot ended by a wrong clock": visited(
+        2.0, *well(who=2), *_SLOT, event(1.5, Fault.CLOCK, 9.0, who=2), finish(2.0, who=2, outcome=Outcome.INTERRUPTED)
+    ),
     "while another one polls": [
         *well(),
         *well(who=2),

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from simulation.history import Event
     from simulation.scenario import Application
 
-ENFORCED = False
+ENFORCED = True
 """Whether the simulation fails where the rule is broken."""
 
 REMEMBERED = 1.0

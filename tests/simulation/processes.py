@@ -155,6 +155,8 @@ class Processes:
         self._begun.add(event.given[1:])
 
     def _on_finish(self, process: Process, event: Event) -> None:
+        if process.asks:  # it brings the gate forward itself for a slot that waited for this one, by a wrong clock
+            self.polls.mistime(event.at)
         self._drop(process, event, {(event.given[0].run_id, event.given[0].fence)})
 
     def _on_finish_jobs(self, process: Process, event: Event) -> None:
@@ -208,7 +210,7 @@ class Polls:
     def begin(self, who: int, at: float, *, well: bool) -> None:
         self._entered[who] = self._under_way[who] = at
         if not well:
-            self.abandoned = max(self.abandoned, at + self._cron_max_time)
+            self.mistime(at)
 
     def end(self, who: int, at: float) -> None:
         """It has dated the gate."""
@@ -218,7 +220,10 @@ class Polls:
     def fail(self, who: int, at: float) -> None:
         began = self._under_way.get(who, -inf)
         if at <= began + 2 * POLL:
-            self.abandoned = max(self.abandoned, began + self._cron_max_time)
+            self.mistime(began)
+
+    def mistime(self, at: float) -> None:
+        self.abandoned = max(self.abandoned, at + self._cron_max_time)
 
     def others_under_way(self, who: int, at: float) -> bool:
         return any(began > at - POLL for other, began in self._under_way.items() if other != who)
