@@ -12,7 +12,7 @@ from simulation.bugs import BUGS, planted
 from simulation.scenario import scenario
 from simulation.trying import attempt, told_of
 
-PATIENCE = 1000
+PATIENCE = 200
 """Seeds within which a planted bug has to be found."""
 
 

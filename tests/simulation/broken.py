@@ -90,6 +90,11 @@ BROKEN: Mapping[Rule, Histories] = {
     Rule.LEASE_IN_FULL: [[claim(10.0), event(10.1, "crash", 0.0), reap(15.9, 1)]],
     Rule.LEASE_KEPT: [[claim(10.0), reap(16.0, 1)]],
     Rule.LEASE_OVER: [[claim(10.0), finish(10.1), renew(10.2)]],
+    Rule.RENEWED: [
+        [claim(10.0), event(10.1, "did", "mail", "mail-1", 1), renew(12.0)],
+        [claim(10.0), finish(10.1), event(10.5, "renew", (claim(0.0).got,), 6.0, got=())],
+        [defer(0.0, "a"), claim_job(0.1, "a"), event(0.2, "did", "send", "a", 1), renew_job(2.0, "a")],
+    ],
     Rule.LEASE_ENDED: [[claim(10.0), settled(42.0)]],
     Rule.CLAIMED: [[event(10.0, "began", "mail", "mail-1", 1)]],
     Rule.DONE: [

@@ -9,13 +9,17 @@ from datetime import timedelta
 from typing import Any
 from unittest.mock import patch
 
+from pseudocron import scheduler
 from pseudocron.backends import rules
 from pseudocron.backends.jobs import JobState
 from pseudocron.backends.memory import queue
 from pseudocron.backends.memory.queue import Jobs
 from pseudocron.backends.memory.shelf import Shelf
 from pseudocron.backends.memory.slots import Slots
+from pseudocron.polling import Polls
 from pseudocron.runner.leases import Keeper
+from pseudocron.runner.runs import Runs
+from pseudocron.runtime import Runtime
 
 Patch = tuple[Any, str, Any]
 
@@ -58,6 +62,35 @@ async def _reap_early(self: Any) -> Any:
 _reap = Slots.reap
 
 
+def _gate_left_alone(verb: Any, *, counts: bool) -> Any:
+    """The verb that records ends, but for the gate where an attempt that is counted, or one that is not, comes back."""
+
+    async def finish_jobs(self: Any, ends: Any) -> Any:
+        gate = self._store.gate
+        states = await verb(self, ends)
+        if any(end.state is JobState.PENDING and end.counts is counts for _, end in ends):
+            self._store.gate = gate
+        return states
+
+    return finish_jobs
+
+
+async def _due_but_for_leases(self: Any, tasks: Any) -> Any:
+    return self._shelf.first_due(tasks)
+
+
+def _request_unless_polling(self: Any, reason: Any) -> Any:
+    return _request(self, reason) if self.task is None else self.next()
+
+
+_request = Polls.request
+
+
+async def _never_recorded(self: Any, *_: Any, **__: Any) -> bool:
+    await self._host.sleep(1e6)
+    return False
+
+
 BUGS: Mapping[str, Patch] = {
     "the mark is not checked": (rules, "_taken", lambda *_: False),
     "a lease is not renewed": (Keeper, "renew", lambda _: None),
@@ -67,6 +100,18 @@ BUGS: Mapping[str, Patch] = {
     "a lost job does not come back": (queue, "lost", _lost_for_ever),
     "a running key keeps nobody waiting": (Shelf, "pick", _pick_whatever_runs),
     "a lease is over too early": (Slots, "reap", _reap_early),
+    "a retry does not bring the gate forward": (Jobs, "finish_jobs", _gate_left_alone(Jobs.finish_jobs, counts=True)),
+    "a hand-back does not bring the gate forward": (
+        Jobs,
+        "finish_jobs",
+        _gate_left_alone(Jobs.finish_jobs, counts=False),
+    ),
+    "a poll does not date the gate by the ends of leases": (Jobs, "next_due", _due_but_for_leases),
+    "no poll follows when capacity is free again": (Runtime, "_on_capacity", lambda _: None),
+    "a poll under way swallows a newer request": (Polls, "request", _request_unless_polling),
+    "a fresh gate is remembered for half a minute": (scheduler, "READ_AGAIN", 30.0),
+    "a run that has ended is renewed for ever": (Runs, "_record", _never_recorded),
+    "a lease is renewed after its result": (Keeper, "drop", lambda *_: None),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from pseudocron.backends.jobs import JobState
@@ -12,6 +13,7 @@ from pseudocron.backends.records import Claim, Outcome
 from simulation.gate import check_gate
 from simulation.history import BEGINNING
 from simulation.lateness import ENFORCED, Lateness
+from simulation.processes import POLL
 from simulation.rules import Rule, Violation
 from simulation.slots import check_slots
 
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
     from simulation.history import Event
     from simulation.scenario import Application
+
+RECORD_WITHIN, RECOVERS_WITHIN = 1.0, 5.0
+"""Seconds from the end of some code to its record, and from the end of a fault to the last that comes of it."""
 
 FINAL = frozenset(JobState) - {JobState.PENDING, JobState.RUNNING}
 
@@ -65,7 +70,8 @@ class Checker:
     _runs: dict[str, _Run] = field(default_factory=dict)
     _fences: dict[str, int] = field(default_factory=dict)
     _jobs: dict[str, _Job] = field(default_factory=dict)
-    _did: set[tuple[str, int]] = field(default_factory=set)
+    _did: dict[tuple[str, int], float] = field(default_factory=dict)
+    _recorded: dict[str, float] = field(default_factory=dict)
     _trouble: dict[int, float] = field(default_factory=lambda: defaultdict(lambda: -1e9))
     _latest: datetime = BEGINNING
     _number: int = 0
@@ -122,13 +128,21 @@ class Checker:
     def _renewed(self, event: Event, identity: str) -> None:
         claims, lease = event.given
         for claim in claims:
+            self._must(not self._over(event, claim, identity), Rule.RENEWED, claim)
             run = self._runs.get(_identity(claim, identity))
             if getattr(claim, identity) in event.got and run:
                 self._must(not run.ended, Rule.LEASE_OVER, claim)
                 run.until, run.since = event.clock + timedelta(seconds=lease), event.at
 
+    def _over(self, event: Event, claim: Any, identity: str) -> bool:
+        """Whether a process that is well must know by now that a run needs no lease any more."""
+        did = self._did.get((getattr(claim, identity), claim.fence), inf)
+        over = min(self._recorded.get(_identity(claim, identity), inf) + POLL, did + RECORD_WITHIN)
+        return over < event.at and self._trouble[event.who] + RECOVERS_WITHIN < min(over, did)
+
     def _on_finish(self, event: Event) -> None:
         claim, result = event.given[:2]
+        self._recorded.setdefault(claim.run_id, event.at)
         run = self._runs.get(claim.run_id)
         if event.got and run:
             self._must(not run.ended, Rule.NO_LATE_HOLDER, claim)
@@ -210,6 +224,7 @@ class Checker:
     def _on_finish_jobs(self, event: Event) -> None:
         (ends,) = event.given
         for (claim, end), state in zip(ends, event.got, strict=True):
+            self._recorded.setdefault(_identity(claim, "job_id"), event.at)
             if state is None:
                 continue
             job, run = self._jobs[claim.job_id], self._runs[_identity(claim, "job_id")]
@@ -246,7 +261,7 @@ class Checker:
         self._must(run and run.name == name, Rule.CLAIMED, event)
 
     def _on_did(self, event: Event) -> None:
-        self._did.add(event.given[1:])
+        self._did[event.given[1:]] = event.at
 
     def _on_uncaught(self, event: Event) -> None:
         self._must(not event.got, Rule.CAUGHT, event.got)

@@ -27,6 +27,7 @@ class Rule(StrEnum):
     LEASE_IN_FULL = "no lease ends before its time"
     LEASE_KEPT = "no healthy process loses a lease"
     LEASE_OVER = "no lease that is over is renewed"
+    RENEWED = "no lease is renewed when its run has ended"
     LEASE_ENDED = "a lease that is over is ended"
     CLAIMED = "what runs was claimed"
     DONE = "what succeeded was done"
