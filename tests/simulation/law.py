@@ -63,7 +63,8 @@ class Law:
             return None
         if verb == "next_due" and who == self._entered:
             self._dates = who
-        needed = min(self._sooner(verb, who, now), default=None)
+        sooner = self._sooner(verb, who, now)
+        needed = max(now, min(sooner)) if sooner else None
         return None if before == self._stale_at and needed is None else (self._stale_at, needed)
 
     def _sooner(self, verb: str, who: int, now: datetime) -> Sequence[datetime]:
@@ -82,15 +83,15 @@ class Law:
     def _find(self, now: datetime) -> Iterator[tuple[tuple[str, object], datetime]]:
         for line in self._store.lines:
             if line.lease:
-                yield ("lease", line.run.run_id), max(now, line.lease)
+                yield ("lease", line.run.run_id), line.lease
         living = self._store.shelf.running
         for place, kept in living.items():
             if kept.lease:
-                yield ("lease", place), max(now, kept.lease)
+                yield ("lease", place), kept.lease
         held = _Held(living)
         for kept in self._unfinished():
             if kept.job.state is JobState.PENDING and self._may_start(kept, held, now):
-                yield ("job", kept.place), max(now, kept.job.due)
+                yield ("job", kept.place), kept.job.due
 
     def _unfinished(self) -> Sequence[Any]:
         """The jobs that have not come to their end, which nothing undoes in the simulation."""
