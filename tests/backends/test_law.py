@@ -228,6 +228,16 @@ def test_a_job_whose_key_is_busy_is_not_next(desk: Desk) -> None:
     assert upcoming(desk, mail=None) == 0
 
 
+@pytest.mark.parametrize("due", [0, 2])
+def test_a_job_behind_those_that_are_held_back_is_next(desk: Desk, due: int) -> None:
+    """In the line of those that are ready, and in that of the scheduled."""
+    desk.defer_all(desk.new("k"), desk.new("l"), desk.new())
+    for claim in desk.claims():
+        desk.end(claim, JobState.PENDING, due=NOON + due * SECOND, goes_on=True)
+    desk.defer("other", due=NOON + due * SECOND, priority=-1)
+    assert upcoming(desk, mail=None) == due
+
+
 def test_a_job_of_a_task_at_its_limit_is_not_next(desk: Desk) -> None:
     claim = one_job_of_three(desk)
     assert upcoming(desk, mail=1) == 30
