@@ -127,7 +127,8 @@ class Scheduler:
     async def _poll_anyway(self) -> Polled:
         crons = await self._host.hop(self._source.reload)
         await self.backend.enter(crons.settings.cron_max_time)
-        return Polled(await self._look(crons), left=self.left)
+        looked, _ = await self._look(crons)
+        return Polled(looked, left=self.left)
 
     async def _pass_gate(self, *, has_capacity: bool) -> Polled:
         max_age = self._source.load().settings.cron_max_time
@@ -143,7 +144,7 @@ class Scheduler:
             if not await self.backend.enter(max_age):
                 self._entered = False
                 return self._none(NoLook.TAKEN, ENTER_AGAIN)
-            looked = await self._look(await self._host.hop(self._source.reload))
+            looked, fresh = await self._look(await self._host.hop(self._source.reload))
         except asyncio.CancelledError:
             # This event loop ends, and what it has not looked at is due: nobody shall wait for CRON_MAX_TIME.
             with suppress(PseudoCronError):
@@ -154,10 +155,10 @@ class Scheduler:
             self._pace = self._host.monotonic() + READ_AGAIN
             return Polled(looked, again=READ_AGAIN, left=self.left)
         self._pace = -inf
-        return Polled(looked, again=min(await self.backend.fresh_for(max_age), READ_AGAIN), left=self.left)
+        return Polled(looked, again=min(fresh, READ_AGAIN), left=self.left)
 
-    async def _look(self, crons: Crons) -> Looked:
-        """Let the runner look; whatever comes of it, the gate then says when the next poll is due."""
+    async def _look(self, crons: Crons) -> tuple[Looked, float]:
+        """Let the runner look, and the gate say when the next poll is due; seconds until then."""
         began = self._host.now()
         max_age = self.backend.cron_max_time = crons.settings.cron_max_time
         try:
@@ -168,11 +169,10 @@ class Scheduler:
             raise
         self._absence = Absence(looked=began)
         self.left = looked.left
-        if looked.next is not None:
-            await self.backend.lower(looked.next, max_age)
+        fresh = max_age if looked.next is None else await self.backend.lower(looked.next, max_age)
         self._looked("looked")
         await self._observer.count(crons)
-        return looked
+        return looked, fresh
 
     def _none(self, why: NoLook, again: float) -> Polled:
         self._looked(why)

@@ -70,8 +70,12 @@ class Backend(Queue):
         """Date the gate now if it is stale; of any number that find it stale at once, exactly one gets True."""
 
     @abstractmethod
-    async def lower(self, due: datetime, max_age: float) -> None:
-        """Let the gate turn stale at `due`, if that is sooner than it would be; one that is stale stays so."""
+    async def lower(self, due: datetime, max_age: float) -> float:
+        """Let the gate turn stale at `due`, if that is sooner than it would be; one that is stale stays so.
+
+        Returns:
+            Seconds until it turns stale, as `fresh_for` says.
+        """
 
     # The memory of slots
 

@@ -119,12 +119,13 @@ class File(Backend):
         """See `Backend.enter`."""
         return await self._host.hop(self._gate.enter, max_age)
 
-    async def lower(self, due: datetime, max_age: float) -> None:
+    async def lower(self, due: datetime, max_age: float) -> float:
         """See `Backend.lower`."""
-        await self._host.hop(self._lower, due, max_age)
+        return await self._host.hop(self._lower, due, max_age)
 
-    def _lower(self, due: datetime, max_age: float) -> None:
+    def _lower(self, due: datetime, max_age: float) -> float:
         self._gate.lower(micros(due) * NANOS, max_age)
+        return self._gate.fresh_for(max_age)
 
     async def states(self, marks: Mapping[str, datetime]) -> Mapping[str, State]:
         """See `Backend.states`."""

@@ -63,10 +63,11 @@ class Slots(Backend):
                 self._store.gate = self._now()
             return stale
 
-    async def lower(self, due: datetime, max_age: float) -> None:
+    async def lower(self, due: datetime, max_age: float) -> float:
         """See `Backend.lower`."""
         with self._store.lock:
             self._store.bring_forward(due, max_age, self._now())
+            return self._store.fresh_for(max_age, self._now())
 
     def _bring_forward(self, due: datetime | None = None) -> None:
         """Bring the gate forward to an instant; None: to now."""

@@ -75,9 +75,9 @@ class Slots(Backend):
         """See `Backend.enter`."""
         return bool(await self._ask("enter", max_age=micros_of(max_age)))
 
-    async def lower(self, due: datetime, max_age: float) -> None:
+    async def lower(self, due: datetime, max_age: float) -> float:
         """See `Backend.lower`."""
-        await self._ask("lower", due=micros(due), max_age=micros_of(max_age))
+        return int(await self._ask("lower", due=micros(due), max_age=micros_of(max_age))) / SECOND
 
     async def states(self, marks: Mapping[str, datetime]) -> Mapping[str, State]:
         """See `Backend.states`; of many crons some at a time, as they don't concern each other."""

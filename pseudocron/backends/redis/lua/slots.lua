@@ -23,6 +23,7 @@ end
 
 function verbs.lower()
   lower(arguments.due, arguments.max_age)
+  return digits(left(arguments.max_age))
 end
 
 function verbs.states()
