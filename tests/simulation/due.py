@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from enum import Enum, auto
+from enum import IntEnum, auto
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pseudocron.backends.jobs import JobState
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Kind(Enum):
+class Kind(IntEnum):
     """What a process needs for it: capacity for crons or for jobs, or for anything at all."""
 
     CRON = auto()

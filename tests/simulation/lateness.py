@@ -57,6 +57,7 @@ class Lateness:
         self._promises: dict[Item, _Promise] = {}
         self._reported: set[Item] = set()
         self._next: datetime = BEGINNING
+        self._oldest = inf
         self._at = 0.0
 
     def check(self, events: Sequence[Event]) -> Iterator[Violation]:
@@ -85,14 +86,18 @@ class Lateness:
 
     def _late_unvisited(self, now: float) -> Iterator[tuple[Item, str]]:
         """What was to be started though nobody came: by a ticker, after another run, or where it was deferred."""
-        for process in self._processes:
-            for kind in Kind:
-                if process.since(kind) + REMEMBERED + 2 * POLL >= now:
-                    continue
-                for item in [item for item in self._since if item.kind is kind and item not in self._reported]:
-                    begin = self._begin(item, process)
-                    if now > begin + REMEMBERED + 2 * POLL and (why := self._polls_unvisited(item, process, begin)):
-                        yield item, f"#{process.number} could start it since {begin:.3f}, {why}"
+        if self._oldest + REMEMBERED + 2 * POLL >= now:
+            return
+        for item in self._since.keys() - self._reported:
+            if why := next(self._unstarted(item, now), None):
+                yield item, why
+
+    def _unstarted(self, item: Item, now: float) -> Iterator[str]:
+        """Who should have started something by now, and why."""
+        for process in self._processes if self._since[item] + REMEMBERED + 2 * POLL < now else ():
+            begin = self._begin(item, process)
+            if now > begin + REMEMBERED + 2 * POLL and (why := self._polls_unvisited(item, process, begin)):
+                yield f"#{process.number} could start it since {begin:.3f}, {why}"
 
     def _polls_unvisited(self, item: Item, process: Process, begin: float) -> str | None:
         """Why a process polls by itself from a moment on; None if it does not."""
@@ -136,5 +141,6 @@ class Lateness:
             else:
                 came = max(self._at, event.at - (event.clock - due).total_seconds())
                 self._since[item] = before.get(item, came if since is None else since)
+        self._oldest = min(self._since.values(), default=inf)
         for item in self._promises.keys() - self._since.keys():
             del self._promises[item]
