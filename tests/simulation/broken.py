@@ -96,6 +96,10 @@ BROKEN: Mapping[Rule, Histories] = {
         [defer(0.0, "a"), claim_job(0.1, "a"), event(0.2, "did", "send", "a", 1), renew_job(2.0, "a")],
     ],
     Rule.LEASE_ENDED: [[claim(10.0), settled(42.0)]],
+    Rule.ABLE: [
+        [event(0.0, "able", ("send",), False), claim(10.0)],
+        [event(0.0, "able", ("resize",), True), defer(0.0, "a"), claim_job(0.1, "a")],
+    ],
     Rule.CLAIMED: [[event(10.0, "began", "mail", "mail-1", 1)]],
     Rule.DONE: [
         [claim(10.0), finish(10.1, outcome=Outcome.SUCCEEDED)],

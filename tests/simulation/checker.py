@@ -72,6 +72,7 @@ class Checker:
     _jobs: dict[str, _Job] = field(default_factory=dict)
     _did: dict[tuple[str, int], float] = field(default_factory=dict)
     _recorded: dict[str, float] = field(default_factory=dict)
+    _able: dict[int, frozenset[str]] = field(default_factory=dict)
     _trouble: dict[int, float] = field(default_factory=lambda: defaultdict(lambda: -1e9))
     _latest: datetime = BEGINNING
     _number: int = 0
@@ -99,6 +100,13 @@ class Checker:
     def _on_store_clock(self, event: Event) -> None:
         self._trouble[-1] = event.at
 
+    def _on_able(self, event: Event) -> None:
+        tasks, executes = event.given
+        self._able[event.who] = frozenset((*tasks, *(cron.name for cron in self.application.crons)) if executes else ())
+
+    def _can(self, event: Event, name: str) -> None:
+        self._must(name in self._able.get(event.who, {name}), Rule.ABLE, event)
+
     def _must(self, kept: object, rule: Rule, what: object) -> None:
         if not kept:
             self.violations.append(Violation(rule, str(what), self._number))
@@ -110,6 +118,7 @@ class Checker:
         if not isinstance(event.got, Claim):
             return
         claim = event.got
+        self._can(event, claim.name)
         cron = next(cron for cron in self.application.crons if cron.name == claim.name)
         self._must(claim.slot <= event.clock, Rule.SLOT_NOT_EARLY, claim)
         self._must(claim.fence > self._fences.get(claim.name, 0), Rule.FENCES_GROW, claim)
@@ -206,6 +215,7 @@ class Checker:
     def _on_claim_jobs(self, event: Event) -> None:
         lease = event.given[-1]
         for claim in event.got:
+            self._can(event, claim.task)
             job = self._jobs[claim.job_id]
             self._must(job.state is JobState.PENDING or job.dropped, Rule.JOB_ONCE, claim)
             self._must(not job.dropped, Rule.NOT_WANTED, claim)

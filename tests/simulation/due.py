@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from simulation.history import Event
     from simulation.scenario import Application, Cron
 
+IN_USE = 2
+"""A task is in use for so many `CRON_MAX_TIME` since a process has named it; jobs of others wait for any poll."""
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -60,7 +63,8 @@ class _Cron:
     spec: Cron
     mark: datetime | None = None
     leases: dict[str, datetime] = field(default_factory=dict)
-    orphans: set[str] = field(default_factory=set)
+    orphans: dict[str, datetime] = field(default_factory=dict)
+    """The slots of the runs that wait to be recovered."""
 
     def grow(self, slot: datetime) -> None:
         self.mark = max(self.mark or slot, slot)
@@ -89,6 +93,8 @@ class Stored:
         self._crons = {cron.name: _Cron(cron) for cron in application.crons}
         self._limits = {job.name: job.options.get("max_instances") for job in application.jobs}
         self._jobs: dict[str, _Job] = {}
+        self._seen: dict[str, datetime] = {}
+        self._used_for = timedelta(seconds=IN_USE * application.cron_max_time)
 
     def read(self, event: Event) -> bool:
         """Apply what a verb has done; whether that may have changed anything."""
@@ -98,8 +104,8 @@ class Stored:
         apply(event)
         return True
 
-    def items(self) -> Iterator[tuple[Item, datetime]]:
-        """What may start when its time has come, and when that is; from the beginning where it only waits."""
+    def items(self, now: datetime) -> Iterator[tuple[Item, datetime]]:
+        """What may start when its time has come, and when that is."""
         for name, cron in self._crons.items():
             yield from self._of_cron(name, cron)
         running = [job for job in self._jobs.values() if job.until]
@@ -110,8 +116,11 @@ class Stored:
         for job_id, job in self._jobs.items():
             if job.until:
                 yield Item(Kind.LEASE, job.task, (job_id, job.fence)), job.until
-            elif job.task not in full and (job.task, job.key) not in busy:
+            elif self._in_use(job.task, now) and job.task not in full and (job.task, job.key) not in busy:
                 yield Item(Kind.JOB, job.task, (job_id, job.fence)), job.due
+
+    def _in_use(self, task: str, now: datetime) -> bool:
+        return task in self._seen and now - self._seen[task] <= self._used_for
 
     def _of_cron(self, name: str, cron: _Cron) -> Iterator[tuple[Item, datetime]]:
         if (following := cron.next()) and (cron.spec.options["coalesce"] or cron.has_instance):
@@ -119,8 +128,8 @@ class Stored:
         for run_id, until in cron.leases.items():
             yield Item(Kind.LEASE, name, (run_id,)), until
         if cron.has_instance:
-            for run_id in cron.orphans:
-                yield Item(Kind.CRON, name, (run_id,)), EPOCH
+            for run_id, slot in cron.orphans.items():
+                yield Item(Kind.CRON, name, (run_id,)), slot
 
     def expire(self, now: datetime) -> None:
         """Forget the jobs that it is too late to start, also if the clock is set back later."""
@@ -137,8 +146,8 @@ class Stored:
     def _on_claim(self, event: Event) -> None:
         proposal, got = event.given[0], event.got
         cron = self._crons[proposal.name]
-        if isinstance(got, Claim) or got is Refusal.TAKEN:
-            cron.orphans.discard(proposal.recovers)
+        if isinstance(got, Claim) or got in {Refusal.TAKEN, Refusal.EARLY}:  # early: it waits for any poll
+            cron.orphans.pop(proposal.recovers, None)
         if isinstance(got, Claim):
             cron.leases[got.run_id] = event.clock + timedelta(seconds=proposal.lease)
         if proposal.recovers is None and (isinstance(got, Claim) or got in {Refusal.OVERLAP, Refusal.PAUSED}):
@@ -168,11 +177,12 @@ class Stored:
         cron = self._crons[run.name]
         cron.leases.pop(run.run_id, None)
         if comes_back and cron.spec.options["recover"]:
-            cron.orphans.add(run.run_id)
+            cron.orphans[run.run_id] = run.slot
 
     # Jobs
 
     def _on_defer(self, event: Event) -> None:
+        self._seen |= {new.task: event.clock for new in event.given[0]}
         for new, job_id in zip(event.given[0], event.got, strict=True):
             if job_id == new.job_id:
                 self._forget(new.task, new.key)
@@ -193,6 +203,7 @@ class Stored:
             self._forget(task, key)
 
     def _on_claim_jobs(self, event: Event) -> None:
+        self._seen |= dict.fromkeys(event.given[0], event.clock) if event.given[1] else {}
         until = event.clock + timedelta(seconds=event.given[-1])
         for claim in event.got:
             if job := self._jobs.get(claim.job_id):

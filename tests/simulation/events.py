@@ -44,7 +44,8 @@ def event(at: float, what: str, *given: Any, got: Any = None, who: int = 1) -> E
 
 def well(*more: Event, who: int = 1, ticker: bool = False) -> Sequence[Event]:
     """A process from its birth to its first visit, and what happens then."""
-    return event(0.0, "born", who=who), visit(0.5, ticker=ticker, who=who), *more
+    read = event(0.5, "fresh_for", CRON_MAX_TIME, got=0.0, who=who)
+    return event(0.0, "born", who=who), visit(0.5, ticker=ticker, who=who), read, *more
 
 
 def visit(at: float, *, ticker: bool = False, who: int = 1) -> Event:
@@ -83,12 +84,12 @@ def skip(at: float, first: int, last: int) -> Event:
     return event(at, "skip", [skipped])
 
 
-def finish(at: float, fence: int = 1, *, who: int = 1, outcome: Outcome = Outcome.FAILED) -> Event:
-    return event(at, "finish", claim(0, fence=fence).got, Result(outcome=outcome), got=True, who=who)
+def finish(at: float, fence: int = 1, *, number: int = 1, who: int = 1, outcome: Outcome = Outcome.FAILED) -> Event:
+    return event(at, "finish", claim(0, number, fence=fence).got, Result(outcome=outcome), got=True, who=who)
 
 
-def reap(at: float, *fences: int) -> Event:
-    return event(at, "reap", got=Reaped(lost=[claim(0, fence=fence).got for fence in fences]))
+def reap(at: float, fence: int, *, number: int = 1) -> Event:
+    return event(at, "reap", got=Reaped(lost=[claim(0, number, fence=fence).got]))
 
 
 def renew(at: float, fence: int = 1) -> Event:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
@@ -33,6 +34,9 @@ class Machine:
 
     time: Callable[[], float]
     off: float = 0.0
+    is_plain: bool = False
+    """Whether each process on it executes, and has all tasks."""
+
     cut_until: float = 0.0
     lossy_until: float = 0.0
     slow_until: float = 0.0
@@ -59,11 +63,20 @@ class Process:
         self.loop = Loop(world.agenda, latency=lambda: chance.random() * 0.003)
         self._threads = Loop(world.agenda)
         self._role = chance.choices(("web", "work", "tick"), weights=(7, 2, 1))[0]
+        said = world.application
+        executes = machine.is_plain or chance.random() >= said.idle
+        lacks_one = not machine.is_plain and chance.random() < said.older
+        self._executes, self._jobs = executes, said.jobs[:-1] if lacks_one else said.jobs
+        self._tell("able", (tuple(job.name for job in self._jobs), executes))
         self._crons = self._application()
         self._watch = Watch(self._crons, self._host())
         self._hand_in(self._crons)
-        self.loop.call_later(chance.random(), self._come_by)
-        self.loop.call_later(chance.random(), self._come_with_a_job)
+        if executes:
+            self.loop.call_later(chance.random(), self._come_by)
+        else:
+            self.loop.spawn(self._open())
+        if self._jobs:
+            self.loop.call_later(chance.random(), self._come_with_a_job)
 
     # Its life
 
@@ -151,7 +164,7 @@ class Process:
         )
         for cron in said.crons:
             crons.add(cron.name, self._code(cron), cron.every, **cron.options)
-        for job in said.jobs:
+        for job in self._jobs:
             crons.task(job.name, **job.options)(self._code(job))
         return crons
 
@@ -189,6 +202,11 @@ class Process:
             self._watch.request_polls()
             self._watch.runtime().request_poll(PollReason.REQUEST, ticker=self._role == "work")
 
+    async def _open(self) -> None:
+        """The lifespan of an application that leaves runs to other processes."""
+        with suppress(PseudoCronError):
+            await self._watch.runtime().start(execute=False)
+
     async def _tick(self) -> None:
         try:
             async for _ in tick_now(self._watch):
@@ -203,7 +221,7 @@ class Process:
 
     async def _defer(self) -> None:
         chance = self._chance
-        job = chance.choice(self._world.application.jobs)
+        job = chance.choice(self._jobs)
         task = self._crons.tasks[job.name]
         key = f"key {chance.randrange(job.keys)}" if job.keys else None
         later = task.options(

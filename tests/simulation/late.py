@@ -58,8 +58,8 @@ DUE: Mapping[str, History] = {
     "a job whose key is free": visited(2.0, *_KEY, finish_job(2.0, "a", PENDING, got=REPLACED)),
     "a job of a task below its limit": visited(2.0, *_LIMIT, finish_job(2.0, "b", PENDING, due=60.0)),
     "a slot": visited(10.0, known(1.0)),
-    "a slot that was interrupted": visited(2.0, *_SLOT, finish(2.0, outcome=Outcome.INTERRUPTED)),
-    "a slot that was lost": visited(8.0, *_SLOT, _CRASH, reap(8.0, 1)),
+    "a slot that was interrupted": visited(2.0, *_SLOT, finish(2.0, number=0, outcome=Outcome.INTERRUPTED)),
+    "a slot that was lost": visited(8.0, *_SLOT, _CRASH, reap(8.0, 1, number=0)),
     "the lease of a slot": visited(7.1, *_SLOT),
 }
 """Each kind of what may come due, not started after a visit."""
@@ -94,7 +94,9 @@ EXCUSED: Mapping[str, History] = {
     "expired": visited(2.0, defer(1.0, "a", due=2.0, expires_at=3.0)),
     "full": visited(2.0, *_FULL),
     "full when visited": [*well(), *_THREE, visit(3.4), claim_job(3.5, "a"), claim_job(3.5, "b"), later(9.0)],
-    "without the task": visited(2.0, event(0.6, "able", frozenset()), job()),
+    "without the task": visited(2.0, event(0.6, "able", (), True), job()),
+    "not meant to execute": visited(2.0, event(0.6, "able", ("send",), False), job()),
+    "of a task that is not in use any more": visited(42.0, defer(1.0, "a", due=42.0)),
     "beside its key": visited(2.0, *_KEY),
     "beside the limit of its task": visited(2.0, *_LIMIT),
     "not yet well": visited(2.0, job(), event(1.5, Fault.PAUSE, 1.0)),
@@ -111,7 +113,11 @@ EXCUSED: Mapping[str, History] = {
         later(9.0),
     ],
     "when a slot ended by a wrong clock": visited(
-        2.0, *well(who=2), *_SLOT, event(1.5, Fault.CLOCK, 9.0, who=2), finish(2.0, who=2, outcome=Outcome.INTERRUPTED)
+        2.0,
+        *well(who=2),
+        *_SLOT,
+        event(1.5, Fault.CLOCK, 9.0, who=2),
+        finish(2.0, number=0, who=2, outcome=Outcome.INTERRUPTED),
     ),
     "while another one polls": [
         *well(),

@@ -101,7 +101,7 @@ class Lateness:
 
     def _polls_unvisited(self, item: Item, process: Process, begin: float) -> str | None:
         """Why a process polls by itself from a moment on; None if it does not."""
-        if process.visited + POLL > begin:
+        if process.polls_since + POLL > begin:
             return None
         if process.ticks:
             return "has a ticker"
@@ -135,7 +135,7 @@ class Lateness:
         """Note what may start now, and since when: the moment of the event, or else that of its time."""
         before, self._since, self._next = self._since, {}, NEVER
         self._stored.expire(event.clock)
-        for item, due in self._stored.items():
+        for item, due in self._stored.items(event.clock):
             if due > event.clock:
                 self._next = min(self._next, due)
             else:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pseudocron.backends.job_rules import UNFINISHED
 from pseudocron.backends.jobs import JobState
+from simulation.due import IN_USE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -29,9 +30,6 @@ ANSWERS = frozenset(
 """The verbs that may make something due sooner; a renewed lease ends later, unless the clock was set back."""
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
-
-IN_USE = 2
-"""A task counts for so many `CRON_MAX_TIME` since a process has named it."""
 
 Dues = dict[tuple[str, object], datetime]
 

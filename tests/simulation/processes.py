@@ -46,7 +46,10 @@ class Process:
     tasks: frozenset[str]
     free: dict[Kind, float]
     held: dict[tuple[str, int], Kind] = field(default_factory=dict)
-    visited: float = inf
+    visited: bool = False
+    polls_since: float = inf
+    """When it first reached the gate behind a visit."""
+
     misled: float = -inf
     """When it last read a gate that the poll of another one kept fresh, or was about to enter."""
 
@@ -118,10 +121,11 @@ class Processes:
     _on_open = _on_states
 
     def _on_able(self, process: Process, event: Event) -> None:
-        (process.tasks,) = event.given
+        tasks, executes = event.given
+        process.tasks, process.well = frozenset(tasks), process.well if executes else inf
 
     def _on_visit(self, process: Process, event: Event) -> None:
-        process.visited, process.ticks = min(process.visited, event.at), process.ticks or event.given[0]
+        process.visited, process.ticks = True, process.ticks or event.given[0]
 
     # Polls
 
@@ -132,6 +136,8 @@ class Processes:
             process.misled = event.at
 
     def _on_fresh_for(self, process: Process, event: Event) -> None:
+        if process.visited:
+            process.polls_since = min(process.polls_since, event.at)
         if event.got > 0 and self.polls.others_under_way(process.number, event.at):
             process.misled = event.at
 

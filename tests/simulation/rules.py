@@ -29,6 +29,7 @@ class Rule(StrEnum):
     LEASE_OVER = "no lease that is over is renewed"
     RENEWED = "no lease is renewed when its run has ended"
     LEASE_ENDED = "a lease that is over is ended"
+    ABLE = "a process claims only what it may run and has"
     CLAIMED = "what runs was claimed"
     DONE = "what succeeded was done"
     # Jobs

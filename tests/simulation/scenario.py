@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from random import Random
 from typing import Any
@@ -90,7 +90,20 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """What all processes of a scenario have in common; seconds, but for `concurrency`."""
+    """What the processes of a scenario have in common; seconds, but for `concurrency` and two parts of the processes.
+
+    Args:
+        crons: None, or up to three.
+        jobs: None, or up to two.
+        lease: The length of leases.
+        cron_max_time: `CRON_MAX_TIME`.
+        concurrency: How many runs a process has at once.
+        visits: Between two visits of a process.
+        defers: Between two jobs that a process defers.
+        skew: By how much clocks are off.
+        idle: The part of the processes that never execute.
+        older: The part that do not have the last task yet.
+    """
 
     crons: tuple[Cron, ...]
     jobs: tuple[Job, ...]
@@ -100,6 +113,8 @@ class Application:
     visits: float
     defers: float
     skew: float
+    idle: float = 0.0
+    older: float = 0.0
 
 
 def scenario(seed: int, *, processes: int | None = None, seconds: float | None = None) -> Scenario:
@@ -126,6 +141,19 @@ def application(scenario: Scenario) -> Application:
     """The application of a seed."""
     chance = scenario.chance("application")
     lease = chance.choice((6.0, 12.0, 30.0))
+    made = _application(scenario, chance, lease)
+    kinds = scenario.chance("kinds")
+    only = kinds.choices(("crons", "jobs", None), weights=(1, 3, 6))[0]
+    return replace(
+        made,
+        crons=() if only == "jobs" else made.crons,
+        jobs=() if only == "crons" else made.jobs,
+        idle=kinds.choice((0.0, 0.0, 0.3)),
+        older=kinds.choice((0.0, 0.3)) if len(made.jobs) > 1 else 0.0,
+    )
+
+
+def _application(scenario: Scenario, chance: Random, lease: float) -> Application:
     return Application(
         crons=tuple(_cron(chance, name, lease) for name in ("mail", "sync", "purge")[: chance.randint(1, 3)]),
         jobs=tuple(_job(chance, name, lease) for name in ("send", "resize")[: chance.randint(1, 2)]),

@@ -71,17 +71,17 @@ def is_whole(one: Scenario) -> bool:
 @pytest.mark.parametrize(
     ("bug", "one", "rule"),
     [
-        ("a retry does not bring the gate forward", scenario(1), Rule.GATE),
+        ("a retry does not bring the gate forward", scenario(2), Rule.GATE),
         (
             "a hand-back does not bring the gate forward",
             replace(scenario(2, processes=3, seconds=40.0), faults=STOPS),
             Rule.GATE,
         ),
-        ("a poll does not date the gate by the ends of leases", scenario(2), Rule.GATE),
+        ("a poll does not date the gate by the ends of leases", scenario(1), Rule.GATE),
         ("no poll follows when capacity is free again", scenario(1), Rule.ON_TIME),
-        ("a poll under way swallows a newer request", scenario(1), Rule.ON_TIME),
-        ("a fresh gate is remembered for half a minute", scenario(0), Rule.ON_TIME),
-        ("a run that has ended is renewed for ever", scenario(0), Rule.RENEWED),
+        ("a poll under way swallows a newer request", scenario(0), Rule.ON_TIME),
+        ("a fresh gate is remembered for half a minute", scenario(1), Rule.ON_TIME),
+        ("a run that has ended is renewed for ever", scenario(1), Rule.RENEWED),
         ("a lease is renewed after its result", scenario(0), Rule.RENEWED),
     ],
 )

@@ -56,8 +56,8 @@ class World:
         self._born = 0
         chance = scenario.chance("skew")
         self._machines = [
-            Machine(lambda: self.agenda.now, off=chance.uniform(-1, 1) * self.application.skew)
-            for _ in range(scenario.processes)
+            Machine(lambda: self.agenda.now, off=chance.uniform(-1, 1) * self.application.skew, is_plain=not number)
+            for number in range(scenario.processes)
         ]
         self._processes: list[Process] = []
 
@@ -66,7 +66,7 @@ class World:
         return BEGINNING + timedelta(seconds=self.agenda.now + self._stepped)
 
     def store(self) -> Memory:
-        return Memory(store=self._shared, host=Host(now=self.clock))
+        return Memory(store=self._shared, cron_max_time=self.application.cron_max_time, host=Host(now=self.clock))
 
     def tell(self, who: int, what: str, given: tuple[Any, ...] = (), got: Any = None) -> None:
         self.history.add(Event(self.agenda.now, self.clock(), who, what, given, got))
