@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from chaos.history import Event, History, asked
+from chaos.lateness import late
 from chaos.leases import too_many
 
 LOST_AT_MOST = 3
@@ -213,6 +214,11 @@ def _dropped(history: History) -> dict[str, float]:
     return dropped
 
 
+def what_is_due_starts_on_time(history: History) -> Iterator[str]:
+    """Within two seconds, from where nothing is wrong any more."""
+    yield from late(history)
+
+
 def all_comes_to_its_end(history: History) -> Iterator[str]:
     """When nothing goes wrong any more."""
     for settled in history.of("settled"):
@@ -242,6 +248,7 @@ _ALL = (
     no_acknowledged_job_is_lost,
     jobs_end_for_a_reason,
     what_is_cancelled_or_replaced_is_not_claimed,
+    what_is_due_starts_on_time,
     all_comes_to_its_end,
 )
 RULES: Mapping[str, Callable[[History], Iterator[str]]] = {rule.__name__.replace("_", " "): rule for rule in _ALL}

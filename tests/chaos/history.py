@@ -8,7 +8,8 @@ Every event has a `what`, and `at`: the true time in seconds, which no nemesis c
     renew, finishing, finish        of `runs`, by [identity, fence]; `finishing` before it is asked
     skip                            slots that were recorded as missed
     start, end                      the application's own function, by identity and fence
-    defer, cancel                   what a client was answered
+    defer, cancel                   what a client was answered; the `delay` of a job in seconds
+    enter                           a process has entered the gate
     fault                           what the nemesis did; `pids` whom it concerned; `asked` when it began
     wipe, clock                     the store has forgotten everything; the store's own clock was stepped
     job, line                       what the store held of a job, and in its history, before a wipe or in the end

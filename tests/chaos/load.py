@@ -77,7 +77,7 @@ class Visitors:
         if job is None:
             self._notes.add("unanswered", task=task, key=key, asked=asked)
         else:
-            self._notes.add("defer", job=job, task=task, key=key, asked=asked)
+            self._notes.add("defer", job=job, task=task, key=key, delay=delay, asked=asked)
         return job
 
     async def _cancel(self, path: str, **whom: str) -> None:

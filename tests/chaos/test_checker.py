@@ -24,6 +24,7 @@ def whole() -> list[Event]:
         {"what": "cron", "at": 0.0, "name": "beat", "every": SECOND, "recover": False, "max_instances": 1},
         {"what": "cron", "at": 0.0, "name": "again", "every": SECOND, "recover": True, "max_instances": 1},
         {"what": "task", "at": 0.0, "name": "send", "retries": 1, "max_instances": 2},
+        {"what": "task", "at": 0.0, "name": "quick", "retries": 1, "max_instances": None},
         *run("beat", 10, at=10.0, fence=1),
         *run("beat", 11, at=11.0, fence=2),
         {"what": "skip", "at": 12.5, "asked": 12.4, "cron": "beat", "reason": "overlap"} | slots(12, 12),
@@ -72,7 +73,7 @@ def job(name: str, *, at: float, key: str | None = None) -> list[Event]:
     told = {"run": name, "fence": 1, "attempt": 1}
     state = {"state": "succeeded", "attempts": 1, "lost": 0, "reason": None, "epoch": 0}
     return [
-        {"what": "defer", "at": at + 0.1, "asked": at, "job": name, "task": "send", "key": key},
+        {"what": "defer", "at": at + 0.1, "asked": at, "job": name, "task": "send", "key": key, "delay": 0.0},
         claim_of_job(name, at=at + 0.2, key=key),
         {"what": "start", "at": at + 0.4, "name": "send", **told},
         {"what": "end", "at": at + 0.5, "name": "send", **told},
@@ -94,6 +95,21 @@ def changed(what: str, change: Event, **whose: Any) -> list[Event]:
 
 def without(**whose: Any) -> list[Event]:
     return [event for event in whole() if not whose.items() <= event.items()]
+
+
+def quick(*claims: Event) -> list[Event]:
+    """A job of the task without a limit that is acknowledged in second 15.1, and so claimed."""
+    defer = {"what": "defer", "at": 15.1, "asked": 15.0, "job": "q", "task": "quick", "key": None, "delay": 0.5}
+    state = {"state": "pending", "attempts": 1, "lost": 0, "reason": None, "epoch": 0}
+    return [defer, *claims, {"what": "job", "at": 40.0, "asked": 40.0, "job": "q", "task": "quick", **state}]
+
+
+def claim_quick(at: float, fence: int = 1) -> Event:
+    return claim_of_job("q", at=at, fence=fence) | {"task": "quick"}
+
+
+def fault(kind: str, at: float, **more: Any) -> Event:
+    return {"what": "fault", "kind": kind, "asked": at, "at": at, **more}
 
 
 WIPE: Event = {"what": "wipe", "at": 20.0, "asked": 19.0}
@@ -132,6 +148,12 @@ BROKEN: dict[str, list[list[Event]]] = {
         [*whole(), claim_of_job("a", at=13.0, fence=2, key="k")],
         [*whole(), {"what": "cancel", "at": 14.15, "asked": 14.12, "job": "c"}],
         [*whole(), {"what": "cancel", "at": 12.15, "asked": 12.12, "task": "send", "key": "k"}],
+    ],
+    "what is due starts on time": [
+        [*whole(), *quick(claim_quick(17.7))],
+        [*whole(), *quick(claim_quick(15.7), *finish("q", 1, 16.0), claim_quick(18.4, 2))],
+        [*whole(), *quick(claim_quick(15.7), claim_quick(19.9, 2))],
+        [*whole(), fault("worker killed", 15.7, pids=[7]), *quick(claim_quick(20.8))],
     ],
     "all comes to its end": [changed("settled", {"left": 1})],
 }
@@ -214,3 +236,21 @@ def test_a_forgotten_lease_is_in_nobodys_way_nor_is_one_of_a_stepped_clock() -> 
     assert "no more leases than max instances" in broken(*late, *beside)
     for what in ("wipe", "clock"):
         assert "no more leases than max instances" not in broken(*late, WIPE | {"what": what, "asked": 13.2}, *beside)
+
+
+@pytest.mark.parametrize(
+    "why",
+    [
+        [claim_quick(17.5)],
+        [claim_quick(17.7), fault("worker killed", 15.7, pids=[7])],
+        [
+            claim_quick(22.5),
+            fault("worker killed", 15.7, pids=[7]),
+            {"what": "enter", "asked": 15.4, "at": 15.5, "pid": 7},
+        ],
+        [claim_quick(26.0), fault("worker stopped", 17.4, pids=[7])],
+        [claim_quick(21.6), fault("worker killed", 15.7, pids=[7]), fault("Redis killed", 17.6)],
+    ],
+)
+def test_what_a_fault_takes_excuses_a_late_start(why: list[Event]) -> None:
+    assert broken(*whole(), *quick(*why)) == set()

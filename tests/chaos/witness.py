@@ -26,7 +26,7 @@ def micros(instant: datetime) -> int:
 def witness(backend: Backend, notes: Notes) -> Backend:
     """The same backend, which from now on is watched."""
     eye = Witness(backend, notes)
-    for verb in ("claim", "skip", "finish", "renew", "claim_jobs", "finish_jobs", "renew_jobs"):
+    for verb in ("enter", "claim", "skip", "finish", "renew", "claim_jobs", "finish_jobs", "renew_jobs"):
         setattr(backend, verb, getattr(eye, verb))
     return backend
 
@@ -41,12 +41,19 @@ class Witness:
 
     def __init__(self, backend: Backend, notes: Notes) -> None:
         self._notes = notes
+        self._enter = backend.enter
         self._claim, self._skip, self._finish, self._renew = backend.claim, backend.skip, backend.finish, backend.renew
         self._claim_jobs, self._finish_jobs, self._renew_jobs = (
             backend.claim_jobs,
             backend.finish_jobs,
             backend.renew_jobs,
         )
+
+    async def enter(self, max_age: float) -> bool:
+        asked, entered = time.time(), await self._enter(max_age)
+        if entered:
+            self._notes.add("enter", asked=asked)
+        return entered
 
     async def claim(self, proposal: Proposal) -> Claim | Refusal:
         asked, answer = time.time(), await self._claim(proposal)
