@@ -33,7 +33,7 @@ def wait_until(condition: Callable[[], object], seconds: float = 5) -> None:
         time.sleep(0.005)
 
 
-async def until(condition: Callable[[], object], seconds: float = 2) -> None:
+async def until(condition: Callable[[], object], seconds: float = 5) -> None:
     """The same on an event loop, for what this process itself does."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - any condition will do, not only an event
