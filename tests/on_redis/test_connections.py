@@ -22,7 +22,7 @@ from pseudocron.backends.redis.wire import AT_ONCE
 from pseudocron.errors import BackendError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 def replica_of(primary: Server, start_server: Callable[..., Server]) -> Server:
@@ -82,18 +82,25 @@ def test_a_server_that_stays_silent_is_given_up_with_a_line_and_used_when_it_is_
     asyncio.run(main())
 
 
-def test_a_server_that_has_stopped_is_given_up_after_five_seconds(server: Server, app: str) -> None:
+@pytest.fixture
+def stopped(server: Server) -> Iterator[Server]:
+    """A server that takes calls and answers none."""
+    assert server.process
+    yield server
+    server.process.send_signal(signal.SIGCONT)
+
+
+def test_a_server_that_has_stopped_is_given_up_after_five_seconds(stopped: Server, app: str) -> None:
     async def main() -> None:
-        async with opened(server.url, app) as backend:
-            assert server.process
-            server.process.send_signal(signal.SIGSTOP)
+        async with opened(stopped.url, app) as backend:
+            assert stopped.process
+            stopped.process.send_signal(signal.SIGSTOP)
             began = time.monotonic()
             with pytest.raises(BackendError, match=r" does not answer within 5 s$"):
                 await backend.enter(60)
             assert 5.0 <= time.monotonic() - began < 7.0
             began = time.monotonic()
         assert time.monotonic() - began < 2.0
-        server.process.send_signal(signal.SIGCONT)
 
     asyncio.run(main())
 
