@@ -88,27 +88,32 @@ class LockFile:
         deadline = time.monotonic() + PATIENCE
         with self._named():
             # One that is stale by then needs no lock: who enters it from now on has yet to look.
-            while self._is_above(target) and not self._lowered(target):
+            while self._is_later(due_ns, target) and not self._lowered(due_ns, target):
                 if time.monotonic() > deadline:
                     raise TimeoutError(0, f"locked by another process for over {PATIENCE:g} s")
                 time.sleep(PAUSE)
 
-    def _is_above(self, target: int) -> bool:
+    def _is_later(self, due_ns: int, target: int) -> bool:
         try:
             status = self.path.stat()
         except FileNotFoundError:
             return False
         _demand_file(status)
-        # A date in the future is stale already, and an older one would make it fresh.
-        return target < status.st_mtime_ns <= self.now_ns()
+        return self._would_help(status.st_mtime_ns, due_ns, target)
 
-    def _lowered(self, target: int) -> bool:
+    def _would_help(self, mtime: int, due_ns: int, target: int) -> bool:
+        # A date in the future is stale now, and fresh when the clock has come to it. It gives way to what is due now
+        # only: dated by anything later the file would be fresh at once.
+        now = self.now_ns()
+        return target < mtime and (mtime <= now or due_ns <= now)
+
+    def _lowered(self, due_ns: int, target: int) -> bool:
         """Whether the lock could be had, or the file is missing and so is stale as it is."""
         try:
             with self._locked(make=False) as fd:
                 if fd is None:
                     return False
-                if target < os.fstat(fd).st_mtime_ns <= self.now_ns():
+                if self._would_help(os.fstat(fd).st_mtime_ns, due_ns, target):
                     os.utime(fd, ns=(target, target))
                 return True
         except FileNotFoundError:

@@ -177,6 +177,9 @@ class Runtime:
         scheduler = await self.open()
         if scheduler is None:
             return Polled(NoLook.DISABLED, again=inf)
+        # Asked here: a run may end before the poll that has started it has found what it leaves.
+        if reasons == {PollReason.CAPACITY} and not (scheduler.left or self._executes):
+            return Polled(NoLook.NOTHING_DUE)
         polled = await scheduler.poll(reasons)
         if self.started is not None and isinstance(polled.came_of_it, Looked):
             self.started += polled.came_of_it.started
@@ -202,7 +205,7 @@ class Runtime:
 
     def _on_capacity(self) -> None:
         """A run has ended here, and what was left, or what its end has made due, can be taken."""
-        if not self._closed and (self._left or self._executes):
+        if not self._closed:
             self.request_poll(PollReason.CAPACITY)
 
     def deferred(self, due: datetime) -> None:

@@ -33,8 +33,8 @@ After a poll that had to leave what is due, they are also the pace: others may b
 polls no sooner unless it can take more itself.
 """
 
-ENTER_AGAIN = 0.05
-"""Seconds after which a gate that another process was just entering is read again."""
+ENTER_AGAIN, ENTER_AT_MOST = 0.05, 3
+"""Seconds after which a gate that was just being entered or dated is read again, and how often it is tried."""
 
 
 class NoLook(StrEnum):
@@ -126,24 +126,20 @@ class Scheduler:
 
     async def _poll_anyway(self) -> Polled:
         crons = await self._host.hop(self._source.reload)
+        self.backend.cron_max_time = crons.settings.cron_max_time
         await self.backend.enter(crons.settings.cron_max_time)
         looked, _ = await self._look(crons)
         return Polled(looked, left=self.left)
 
     async def _pass_gate(self, *, has_capacity: bool) -> Polled:
-        max_age = self._source.load().settings.cron_max_time
+        max_age = self.backend.cron_max_time = self._source.load().settings.cron_max_time
         if self._entered or has_capacity:
             # Either the store was away before the gate could be dated by what is due next, or a run has made way for
             # what the last poll left, of which the store does not know when it is due.
             await self.backend.lower(self._host.now(), max_age)
-        fresh = await self.backend.fresh_for(max_age)
-        if fresh > 0:
-            return self._none(NoLook.NOTHING_DUE, min(fresh, READ_AGAIN))
+        if (kept_out := await self._enter(max_age)) is not None:
+            return kept_out
         try:
-            self._entered = True
-            if not await self.backend.enter(max_age):
-                self._entered = False
-                return self._none(NoLook.TAKEN, ENTER_AGAIN)
             looked, fresh = await self._look(await self._host.hop(self._source.reload))
         except asyncio.CancelledError:
             # This event loop ends, and what it has not looked at is due: nobody shall wait for CRON_MAX_TIME.
@@ -156,6 +152,24 @@ class Scheduler:
             return Polled(looked, again=READ_AGAIN, left=self.left)
         self._pace = -inf
         return Polled(looked, again=min(fresh, READ_AGAIN), left=self.left)
+
+    async def _enter(self, max_age: float) -> Polled | None:
+        """Enter the gate, or say why not.
+
+        A gate that is being entered or dated at that moment is tried again: who asks for this poll may be the last one
+        for long, as a run that has ended is.
+        """
+        why = NoLook.NOTHING_DUE
+        for _ in range(ENTER_AT_MOST):
+            fresh = await self.backend.fresh_for(max_age)
+            if fresh > 0:
+                return self._none(why, min(fresh, READ_AGAIN))
+            self._entered = True
+            if await self.backend.enter(max_age):
+                return None
+            self._entered, why = False, NoLook.TAKEN
+            await self._host.sleep(ENTER_AGAIN)
+        return self._none(why, ENTER_AGAIN)
 
     async def _look(self, crons: Crons) -> tuple[Looked, float]:
         """Let the runner look, and the gate say when the next poll is due; seconds until then."""

@@ -309,3 +309,15 @@ def test_no_descriptor_leaks(lock: LockFile, path: Path, clock: Clock, tmp_path:
 def test_of_sixteen_processes_that_find_it_stale_at_once_exactly_one_enters(path: Path) -> None:
     entered = python(Path(__file__).with_name("stampede.py"), path, "16", "300")
     assert entered.split() == ["1"] * 300
+
+
+def test_a_file_dated_in_the_future_is_not_fresh_later_for_what_is_due_now(tmp_path: Path) -> None:
+    now = [1_000 * NANO]
+    file = LockFile(tmp_path / "cron.lock", now_ns=lambda: now[0])
+    assert file.enter(60)
+    now[0] -= 100 * NANO  # the clock is set back
+    file.lower(now[0] + 10 * NANO, 60)
+    assert file.fresh_for(60) == 0, "what is due later does not make it fresh"
+    file.lower(now[0], 60)
+    now[0] += 101 * NANO
+    assert file.fresh_for(60) == 0, "what was due waits no longer, when the clock has come to that date"

@@ -196,3 +196,26 @@ def test_a_bug_in_a_look_is_logged_and_the_runtime_goes_on(caplog: pytest.LogCap
         await runtime.close()
 
     asyncio.run(main())
+
+
+def test_a_gate_that_is_just_being_dated_is_tried_again_in_the_same_poll() -> None:
+    crons, clock, refused = Crons(), Clock(), list[int]()
+    crons.add("cron", int, 3600)
+
+    class Contended(Memory):
+        async def enter(self, max_age: float) -> bool:
+            if not refused:
+                refused.append(1)
+                return False
+            return await super().enter(max_age)
+
+    source = source_of(crons)
+
+    async def main() -> None:
+        scheduler = a_scheduler(source, Contended(host=clock.host), clock)
+        polled = await scheduler.poll({PollReason.CAPACITY})
+        assert isinstance(polled.came_of_it, Looked), "nobody else may ask for long"
+        await scheduler.runner.idle()
+
+    asyncio.run(main())
+    assert clock.slept == [0.05]

@@ -93,7 +93,7 @@ class Jobs(Listing):
             chain.from_iterable(self._insert(list(run)) if free else map(self._defer, run) for free, run in runs)
         )
         self._bring_forward(min((new.due for new in jobs), default=None))
-        self._bring_forward(first_due(self._db, self._see({new.task for new in jobs})))
+        self._bring_forward(self._first_due(self._see({new.task for new in jobs})))
         return ids
 
     def _see(self, tasks: Collection[str]) -> set[str]:
@@ -188,6 +188,9 @@ class Jobs(Listing):
         """See `Queue.next_due`."""
         return next_due(self._db, tasks, now=micros(self._now), cron_max_time=self._cron_max_time)
 
+    def _first_due(self, tasks: Collection[str]) -> datetime | None:
+        return first_due(self._db, tasks, now=micros(self._now))
+
     def renew_jobs(self, claims: Sequence[JobClaim], lease: float) -> Collection[str]:
         """See `Queue.renew_jobs`."""
         until = micros(self._now + timedelta(seconds=lease))
@@ -201,7 +204,7 @@ class Jobs(Listing):
         ended = [(own.pop((claim.job_id, claim.fence), None), end) for claim, end in ends]
         self._succeed([(run, end) for run, end in ended if run and _is_plain(end)])
         states = [None if run is None else self._finish(run, end) for run, end in ended]
-        self._bring_forward(first_due(self._db, {claim.task for claim, _ in ends}))
+        self._bring_forward(self._first_due({claim.task for claim, _ in ends}))
         return states
 
     def _own(self, job_ids: Sequence[str]) -> dict[tuple[str, int], sqlite3.Row]:
@@ -232,7 +235,7 @@ class Jobs(Listing):
     def release_jobs(self, claims: Sequence[JobClaim]) -> None:
         """See `Queue.release_jobs`."""
         self._db.executemany(RELEASE, [(claim.job_id, claim.fence) for claim in claims])
-        self._bring_forward(first_due(self._db, {claim.task for claim in claims}))
+        self._bring_forward(self._first_due({claim.task for claim in claims}))
 
     def reap_jobs(self) -> Sequence[Job]:
         """See `Queue.reap_jobs`."""
@@ -241,7 +244,7 @@ class Jobs(Listing):
         self._db.execute("DELETE FROM running WHERE lease <= ? AND over", (now,))
         gone = list(self._all("id IN (SELECT id FROM running WHERE lease <= ?) ORDER BY lease", now))
         reaped = [self._lose(found) for found in gone]
-        self._bring_forward(first_due(self._db, tasks))
+        self._bring_forward(self._first_due(tasks))
         return reaped
 
     def _lose(self, found: Kept) -> Job:

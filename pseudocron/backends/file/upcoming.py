@@ -20,10 +20,8 @@ SECOND = 1_000_000
 
 SCHEDULED = "task = ? AND ready = 0 AND rank = 0"
 READY = "task = ? AND ready = 1"
-IN_TURN = (
-    f"SELECT due, id, key FROM waiting WHERE {READY} ORDER BY rank, due, id",  # noqa: S608  our own names
-    f"SELECT due, id, key FROM waiting WHERE {SCHEDULED} ORDER BY due, id",  # noqa: S608
-)
+READY_IN_TURN = f"SELECT due, id, key FROM waiting WHERE {READY} ORDER BY rank, due, id"  # noqa: S608  our own names
+SCHEDULED_IN_TURN = f"SELECT due, id, key FROM waiting WHERE {SCHEDULED} ORDER BY due, id"  # noqa: S608
 HELD = "SELECT id, task, key FROM running"
 # From one task to the next, past all of its jobs.
 WAITING_TASKS = """
@@ -50,27 +48,23 @@ def waiting_tasks(db: sqlite3.Connection) -> set[str]:
 
 
 @legible("a job")
-def first_due(db: sqlite3.Connection, tasks: Collection[str]) -> datetime | None:
+def first_due(db: sqlite3.Connection, tasks: Collection[str], *, now: int) -> datetime | None:
     """Return when the first pending job of these tasks that may start is due, whatever their limits."""
     if not tasks:
         return None
     held = db.execute(HELD).fetchall()
     ids = {row["id"] for row in held}
     busy = {(row["task"], row["key"]) for row in held if row["key"] is not None}
-    # As each lease holds back its own job and one of its key at most, few are passed over.
-    dues = (
-        next(
-            (
-                row["due"]
-                for row in db.execute(line, (task,))
-                if row["id"] not in ids and (task, row["key"]) not in busy
-            ),
-            None,
-        )
-        for task in tasks
-        for line in IN_TURN
-    )
-    return min((instant(due) for due in dues if due is not None), default=None)
+
+    def first(line: str, task: str) -> int | None:
+        # As each lease holds back its own job and one of its key at most, few are passed over.
+        rows = db.execute(line, (task,))
+        return next((row["due"] for row in rows if row["id"] not in ids and (task, row["key"]) not in busy), None)
+
+    # What is ready stays so, though the clock has been set back since.
+    ready = (min(due, now) for task in tasks if (due := first(READY_IN_TURN, task)) is not None)
+    scheduled = (due for task in tasks if (due := first(SCHEDULED_IN_TURN, task)) is not None)
+    return min(map(instant, (*ready, *scheduled)), default=None)
 
 
 @legible("a job")
@@ -81,7 +75,7 @@ def next_due(
     room = rooms(tasks, Counter(row["task"] for row in db.execute(HELD)))
     ages = {name: (now - seen) / SECOND for name, seen in db.execute(SEEN)}
     others = {name for name, age in ages.items() if is_in_use(age, cron_max_time)} - tasks.keys()
-    first = first_due(db, waiting_tasks(db) & (room.keys() | others))
+    first = first_due(db, waiting_tasks(db) & (room.keys() | others), now=now)
     ends = (db.execute(end).fetchone()[0] for end in FIRST_ENDS)
     return min((*(instant(end) for end in ends if end is not None), *([first] if first else ())), default=None)
 

@@ -54,7 +54,7 @@ class Jobs(Queue):
             self._refuse(jobs)
             now, shelf = self._clock(), self._shelf
             ids = [self._defer(new, now) for new in jobs]
-            back = shelf.first_due(shelf.see({new.task for new in jobs}, now, self.cron_max_time))
+            back = shelf.first_due(shelf.see({new.task for new in jobs}, now, self.cron_max_time), now)
             for due in (*(new.due for new in jobs), *([back] if back else ())):
                 self._store.bring_forward(due, max_age, now)
             return ids
@@ -141,7 +141,7 @@ class Jobs(Queue):
         with self._lock:
             now = self._clock()
             states = [self._finish(claim, end, now) for claim, end in ends]
-            self._forward_to(self._shelf.first_due({claim.task for claim, _ in ends}))
+            self._forward_to(self._shelf.first_due({claim.task for claim, _ in ends}, self._clock()))
             return states
 
     def _finish(self, claim: JobClaim, end: JobEnd, now: datetime) -> JobState | None:
@@ -157,7 +157,7 @@ class Jobs(Queue):
         with self._lock:
             for kept in [kept for claim in claims if (kept := self._own(claim, over=True))]:
                 self._shelf.end_lease(kept)
-            self._forward_to(self._shelf.first_due({claim.task for claim in claims}))
+            self._forward_to(self._shelf.first_due({claim.task for claim in claims}, self._clock()))
 
     async def reap_jobs(self) -> Sequence[Job]:
         """See `Queue.reap_jobs`."""
@@ -169,7 +169,7 @@ class Jobs(Queue):
                 self._shelf.end_lease(kept)
             for kept in gone:
                 self._shelf.put(kept, lost(kept.job, self._shelf.dropped_as(kept, now), now), now)
-            self._forward_to(self._shelf.first_due({kept.job.task for kept in ended}))
+            self._forward_to(self._shelf.first_due({kept.job.task for kept in ended}, now))
             return [kept.job for kept in gone]
 
     async def waiting_tasks(self) -> Collection[str]:

@@ -191,12 +191,13 @@ class Shelf:
         self.seen |= {task: now for task, age in ages.items() if not is_seen(age, cron_max_time)}
         return {task for task, age in ages.items() if not is_in_use(age, cron_max_time)}
 
-    def first_due(self, tasks: Collection[str]) -> datetime | None:
+    def first_due(self, tasks: Collection[str], now: datetime) -> datetime | None:
         """Return when the first job of these tasks that may start is due, whatever their limits."""
         busy = {kept.name for kept in self.running.values() if kept.job.key is not None}
-        lines = (of_tasks[task] for of_tasks in (self.ready, self.scheduled) for task in tasks if task in of_tasks)
-        dues = (self._first_due(line, busy) for line in lines)
-        return min((due for due in dues if due), default=None)
+        ready = (self._first_due(self.ready[task], busy) for task in tasks if task in self.ready)
+        scheduled = (self._first_due(self.scheduled[task], busy) for task in tasks if task in self.scheduled)
+        # What is ready stays so, though the clock has been set back since.
+        return min((*(min(due, now) for due in ready if due), *(due for due in scheduled if due)), default=None)
 
     def _first_due(self, line: Line[Any], busy: Collection[tuple[str, str | None]]) -> datetime | None:
         read, due = [], None
@@ -214,6 +215,6 @@ class Shelf:
         """Return when the first job is due that may start, or the first lease ends; see `Queue.next_due`."""
         room = rooms(tasks, Counter(kept.job.task for kept in self.running.values()))
         others = {task for task, seen in self.seen.items() if is_in_use((now - seen).total_seconds(), cron_max_time)}
-        first = self.first_due(room.keys() | others - tasks.keys())
+        first = self.first_due(room.keys() | others - tasks.keys(), now)
         leases = (kept.lease for kept in self.running.values())
         return min((moment for moment in (first, *leases) if moment), default=None)

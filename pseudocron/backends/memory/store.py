@@ -73,8 +73,12 @@ class Store:
         return max(0.0, (self.gate + timedelta(seconds=max_age) - now).total_seconds())
 
     def bring_forward(self, due: datetime, max_age: float, now: datetime) -> None:
-        """Let the gate turn stale at `due`, if that is sooner than it would be."""
-        if self.gate and self.fresh_for(max_age, now):
+        """Let the gate turn stale at `due`, if that is sooner than it would be.
+
+        A gate that lies in the future is stale now, and turns fresh when the clock has come to it. It is set back only
+        to what is due now: to anything later it would be fresh at once.
+        """
+        if self.gate and (self.fresh_for(max_age, now) or due <= now):
             self.gate = min(self.gate, due - timedelta(seconds=max_age))
 
     def cron(self, name: str) -> Cron:

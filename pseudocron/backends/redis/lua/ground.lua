@@ -118,9 +118,11 @@ local function left(max_age)
   return math.max(0, at + max_age - now), at
 end
 
+-- A gate that lies in the future is stale now, and fresh when the clock has come to it. It gives way to what is due now
+-- only: to anything later it would be fresh at once.
 local function lower(due, max_age)
   local fresh, at = left(max_age)
-  if fresh > 0 and due - max_age < at then
+  if at and due - max_age < at and (fresh > 0 or due <= now) then
     call('HSET', gate, 'at', digits(due - max_age))
   end
 end

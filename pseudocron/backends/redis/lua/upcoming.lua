@@ -12,7 +12,8 @@ local function first_due_of(task)
   for kind, id_at in pairs({ready = 35, scheduled = 18}) do
     for _, waiting in ipairs(call('ZRANGE', key(kind, task), 0, leases)) do
       if leases == 0 or may_start(task, waiting:sub(id_at)) then
-        local due = kind == 'ready' and waiting:sub(1, 16) or call('ZSCORE', key(kind, task), waiting)
+        -- What is ready stays so, though the clock has been set back since.
+        local due = kind == 'ready' and math.min(now, tonumber(waiting:sub(1, 16))) or call('ZSCORE', key(kind, task), waiting)
         soonest = math.min(soonest, tonumber(due))
         break
       end
