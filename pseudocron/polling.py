@@ -20,9 +20,14 @@ class PollReason(StrEnum):
     REQUEST = "request"  # a request was served after the deadline of the process
     TICKER = "ticker"  # the deadline of the process has passed
     DEFERRED = "deferred"  # a job that is due was deferred in this process
-    CAPACITY = "capacity"  # a run has ended in this process
+    ENDED = "ended"  # a run has ended in this process, and makes way for what the last poll has left
+    CAPACITY = "capacity"  # likewise; others may have come due that had no capacity, or no key or limit
     URL = "url"  # the trigger URL was called
     TICK = "tick"  # the command: whatever the gate says
+
+
+FREED = frozenset({PollReason.ENDED, PollReason.CAPACITY})
+"""The reasons after which more can be taken."""
 
 
 class Polls(Generic[T]):

@@ -14,7 +14,7 @@ from pseudocron.backends.usage import usage
 from pseudocron.errors import BackendError, PseudoCronError
 from pseudocron.host import spawn
 from pseudocron.log import Complaints, logger
-from pseudocron.polling import PollReason, Polls
+from pseudocron.polling import FREED, PollReason, Polls
 from pseudocron.runner import Runner
 from pseudocron.runner.looked import Looked, Started
 from pseudocron.runner.pool import Lifetime
@@ -178,7 +178,8 @@ class Runtime:
         if scheduler is None:
             return Polled(NoLook.DISABLED, again=inf)
         # Asked here: a run may end before the poll that has started it has found what it leaves.
-        if reasons == {PollReason.CAPACITY} and not (scheduler.left or self._executes):
+        may_be_due = scheduler.left or (self._executes and PollReason.CAPACITY in reasons)
+        if reasons <= FREED and not may_be_due:
             return Polled(NoLook.NOTHING_DUE)
         polled = await scheduler.poll(reasons)
         if self.started is not None and isinstance(polled.came_of_it, Looked):
@@ -198,15 +199,14 @@ class Runtime:
 
     def _follow(self, polled: Polled, reasons: frozenset[PollReason]) -> None:
         """Poll again later, though there may be no request: what was left must not be forgotten."""
-        if (polled.error and polled.left) or (polled.paced and PollReason.CAPACITY in reasons):
+        if (polled.error and polled.left) or (polled.paced and reasons & FREED):
             if self._again is not None:
                 self._again.cancel()
             self._again = self._loop.call_later(polled.again, self.request_poll, PollReason.CAPACITY)
 
-    def _on_capacity(self) -> None:
-        """A run has ended here, and what was left, or what its end has made due, can be taken."""
+    def _on_capacity(self, others_waited: bool) -> None:  # noqa: FBT001 - a callback
         if not self._closed:
-            self.request_poll(PollReason.CAPACITY)
+            self.request_poll(PollReason.CAPACITY if others_waited else PollReason.ENDED)
 
     def deferred(self, due: datetime) -> None:
         """A job was deferred in this process, from whatever thread: if it is due, poll without a request."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pseudocron.errors import BackendError, PseudoCronError
 from pseudocron.hooks.observing import Observer
-from pseudocron.polling import PollReason
+from pseudocron.polling import FREED, PollReason
 from pseudocron.runner.due import Absence
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Scheduler:
         if (wait := self._pause(reasons)) > 0:
             return replace(self._none(NoLook.NOTHING_DUE, wait), paced=True)
         try:
-            polled = await self._pass_gate(has_capacity=PollReason.CAPACITY in reasons and self.left)
+            polled = await self._pass_gate(has_capacity=self.left and bool(reasons & FREED))
         except BackendError:
             self._miss(self._host.now())
             self._looked(NoLook.BACKEND_DOWN)
@@ -115,7 +115,7 @@ class Scheduler:
 
     def _pause(self, reasons: AbstractSet[PollReason]) -> float:
         """Return for how many seconds what others are to take keeps this process from polling again."""
-        if reasons & {PollReason.DEFERRED, PollReason.URL} or (self.left and PollReason.CAPACITY in reasons):
+        if reasons & {PollReason.DEFERRED, PollReason.URL} or (self.left and reasons & FREED):
             return 0.0
         return self._pace - self._host.monotonic()
 

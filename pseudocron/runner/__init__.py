@@ -44,7 +44,8 @@ class Runner:
         lease: Seconds for which a claim holds unless renewed.
         lifetime: Of which application a run is that begins now.
         on_job_end: Told of each attempt of a job that has ended, and of the state the job is in then.
-        on_capacity: Called when a run has ended, and no job is claimed into its place without a look.
+        on_capacity: Called when a run has ended, and no job is claimed into its place without a look; with whether
+            others may have waited for that.
 
     Attributes:
         waits: What holds this process up.
@@ -60,7 +61,7 @@ class Runner:
         lease: float,
         lifetime: Callable[[], Lifetime] = Lifetime,
         on_job_end: Callable[[JobClaim, JobState | None], None] = lambda *_: None,
-        on_capacity: Callable[[], None] = lambda: None,
+        on_capacity: Callable[[bool], None] = lambda _: None,
     ) -> None:
         self._backend = backend
         self._host = host
@@ -84,7 +85,7 @@ class Runner:
             lease=lease,
             lifetime=lifetime,
             on_end=on_job_end,
-            on_refilled=on_capacity,
+            on_refilled=lambda: on_capacity(True),
         )
 
     @property
@@ -176,13 +177,13 @@ class Runner:
             return await self._jobs.only_reap(crons.hooks)
         return await self._jobs.look(crons.tasks, beside=len(crons), until=until, hooks=crons.hooks)
 
-    def _freed(self) -> None:
+    def _freed(self, others_waited: bool) -> None:  # noqa: FBT001 - a callback
         """A place has become free: a job takes it at once, or a look sees to it."""
         self.waits.freed(self._host.now())
         if self._jobs.refills:
             self._jobs.refill_soon()
         else:
-            self._on_capacity()
+            self._on_capacity(others_waited)
 
     async def idle(self) -> None:
         """Wait until nothing runs here, and all is told."""

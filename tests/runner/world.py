@@ -67,7 +67,7 @@ class World:
         await self.settle()
         return looked.left
 
-    def _on_capacity(self) -> None:
+    def _on_capacity(self, _: object) -> None:
         self.capacity += 1
 
     async def room(self) -> None:

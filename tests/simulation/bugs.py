@@ -76,7 +76,7 @@ def _gate_left_alone(verb: Any, *, counts: bool) -> Any:
 
 
 async def _due_but_for_leases(self: Any, tasks: Any) -> Any:
-    return self._shelf.first_due(tasks)
+    return self._shelf.first_due(tasks, self._clock())
 
 
 def _request_unless_polling(self: Any, reason: Any) -> Any:

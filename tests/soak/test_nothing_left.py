@@ -165,7 +165,7 @@ def test_child_processes_leave_nothing_behind(tmp_path: Path) -> None:
 
 def test_visits_with_their_looks_leave_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pseudocron.runner.waits.KEPT", 1)  # or it would take long to fill
-    crons = Crons(backend=f"file:{tmp_path}/store", durability="process", history=1)
+    crons = Crons(backend=f"file:{tmp_path}/store", durability="process", history=1, concurrency=20)
     app = PseudoCronMiddleware(hello, crons=crons)
     ran = 0
 
