@@ -13,7 +13,7 @@ from pseudocron.capture import kept
 from pseudocron.errors import JobConflictError, show
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from pseudocron.backends.jobs import JobEnd, NewJob
 
@@ -54,6 +54,24 @@ class Picked(NamedTuple, Generic[Moment]):
     due: list[Candidate[Moment]]
     expired: list[Candidate[Moment]]
 
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether there was no look at what is behind so many expired jobs."""
+        return len(self.expired) == BATCH
+
+
+class Claims(list[JobClaim]):
+    """What one call of `claim_jobs` has claimed.
+
+    Args:
+        claims: The claims.
+        is_cut_short: Whether the call ended after so many expired jobs that it has not seen which others may start.
+    """
+
+    def __init__(self, claims: Iterable[JobClaim] = (), *, is_cut_short: bool = False) -> None:
+        super().__init__(claims)
+        self.is_cut_short = is_cut_short
+
 
 def rooms(tasks: Mapping[str, int | None], living: Mapping[str, int]) -> dict[str, float]:
     """How many more jobs of each task may run; those of which none may are left out."""
@@ -85,7 +103,7 @@ def pick(
         elif (job.task, job.key) not in busy:
             picked.due.append(job)
             room[job.task] -= 1
-        if len(picked.due) == limit or len(picked.expired) == BATCH:
+        if len(picked.due) == limit or picked.is_cut_short:
             break
     return picked
 

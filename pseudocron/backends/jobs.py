@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
+    from pseudocron.backends.job_rules import Claims
+
 
 class JobState(StrEnum):
     """Where a job stands."""
@@ -179,9 +181,7 @@ class Queue(ABC):
         """
 
     @abstractmethod
-    async def claim_jobs(
-        self, tasks: Mapping[str, int | None], *, limit: int, worker: str, lease: float
-    ) -> Sequence[JobClaim]:
+    async def claim_jobs(self, tasks: Mapping[str, int | None], *, limit: int, worker: str, lease: float) -> Claims:
         """Claim at most `limit` due jobs, of the highest priority first, then those due the longest, then stored first.
 
         Args:
@@ -194,7 +194,7 @@ class Queue(ABC):
 
         A due job that has expired is recorded as `expired` instead. The cost grows neither with the jobs that are
         not due nor with those that are: of each task a claim sees at most so many that have come due since the last
-        one, the earliest first, and ends after so many that have expired (`job_rules.BATCH`).
+        one, the earliest first, and ends after so many that have expired (`job_rules.BATCH`); the claims say so then.
 
         The gate is brought forward to the end of the leases. With a `limit` of at least 1 the tasks are *in use* from
         now on: a task is in use if a claim has named it, or `defer` was given a job of it, within the last

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from pseudocron.backends.base import Backend
+    from pseudocron.backends.job_rules import Claims
     from pseudocron.backends.jobs import JobClaim
     from pseudocron.hooks import Hooks
     from pseudocron.hooks.telling import Post
@@ -35,6 +36,9 @@ KEEP = {**dict.fromkeys(_FOR_A_WEEK, timedelta(days=7)), JobState.FAILED: timede
 
 REFILL_FOR = 1.0
 """Seconds after a look in which jobs that end are followed by others at once; then the next whole look is due."""
+
+EXPIRE_FOR = 1.0
+"""Seconds for which one look records jobs that have expired, some at a time, before it leaves the rest to the next."""
 
 PURGED, PURGE_AGAIN = 1000, 60.0
 """How many are forgotten in one look, and the seconds until there may be more."""
@@ -194,12 +198,22 @@ class JobRuns:
         return {task.name: task.max_instances for task in tasks}
 
     async def _claim(self) -> list[StartedJob]:
+        """Claim and start what there is room for; for a second also what is behind jobs that have expired."""
+        until = self._host.monotonic() + EXPIRE_FOR
+        started: list[StartedJob] = []
+        while True:
+            claims = await self._claim_once(started)
+            if not claims.is_cut_short or self._host.monotonic() >= until:
+                return started
+
+    async def _claim_once(self, started: list[StartedJob]) -> Claims:
         tasks = self._limits(threads=self._pool.has_threads)
         asked = self.keeper.asked()
         claims = await self._backend.claim_jobs(tasks, limit=self._room(), worker=self._worker, lease=self._lease)
         # Whatever a store hands out, nothing is called but what is registered.
         known = [(self._tasks[claim.task], claim) for claim in claims if claim.task in self._tasks]
-        return [self._attempts.start(task, claim, asked) for task, claim in known]
+        started += [self._attempts.start(task, claim, asked) for task, claim in known]
+        return claims
 
     async def _forget(self) -> None:
         """Now and then purge jobs that ended long ago; as many as may stand still at once, so that nothing stalls."""

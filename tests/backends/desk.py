@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Sequence
     from datetime import datetime
 
+    from pseudocron.backends.job_rules import Claims
+
 T = TypeVar("T")
 
 
@@ -61,14 +63,14 @@ class Desk:
     def defer_all(self, *jobs: NewJob) -> Sequence[str]:
         return self.do(self.world.backend.defer(jobs, max_age=60))
 
-    def claims(self, limit: int = 100, **tasks: int | None) -> Sequence[JobClaim]:
+    def claims(self, limit: int = 100, **tasks: int | None) -> Claims:
         """What a claim of these tasks gets; of `mail`, if none is named."""
         self.limits = dict(tasks or {"mail": None})
         claims = self.do(self.polled(limit))
         self.leases |= {(claim.job_id, claim.fence): self.world.now + LEASE * SECOND for claim in claims}
         return claims
 
-    async def polled(self, limit: int) -> Sequence[JobClaim]:
+    async def polled(self, limit: int) -> Claims:
         """A claim, and if it is to be lawful the end of the poll of which it is a part."""
         backend = self.world.backend
         claims = await backend.claim_jobs(self.limits, limit=limit, worker="host:1", lease=LEASE)

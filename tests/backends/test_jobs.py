@@ -288,9 +288,13 @@ def test_a_crowd_that_has_expired_is_recorded_claim_by_claim(desk: Desk) -> None
     desk.defer_all(*(desk.new(expires=NOON) for _ in range(BATCH + 1)))
     last = desk.defer()
     desk.world.forward(1)
-    assert desk.started() == []
+    first = desk.claims()
+    assert first == []
+    assert first.is_cut_short, "who claims is to claim again at once"
     assert desk.next() == NOON
-    assert desk.started() == [last]
+    second = desk.claims()
+    assert [claim.job_id for claim in second] == [last]
+    assert not second.is_cut_short
     assert len(desk.listed(states=[JobState.EXPIRED], limit=2 * BATCH)) == BATCH + 1
 
 

@@ -190,3 +190,26 @@ def test_what_can_not_start_makes_no_process_poll_more_than_once_a_second(
             return len(looks)
 
     assert 1 <= asyncio.run(main()) <= 4
+
+
+@pytest.mark.alone
+def test_a_job_behind_a_crowd_that_has_expired_starts_within_a_second(where: Where) -> None:
+    crons, starts = where.crons(cron_max_time=30), Moments()
+
+    @crons.task
+    async def late() -> None: ...
+
+    @crons.task
+    async def behind() -> None:
+        starts.note()
+
+    async def main() -> None:
+        await late.options(expires=0.2).defer_many([{}] * 500)
+        await behind.options(delay=0.3).defer()
+        await asyncio.sleep(0.4)
+        starts.began = time.monotonic()
+        async with serving(crons, ticker=True):
+            await until(lambda: starts.at, 6)
+
+    asyncio.run(main())
+    assert starts.at[0] < 1.3

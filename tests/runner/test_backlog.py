@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from pseudocron.backends.job_rules import Claims
     from pseudocron.backends.jobs import Job, JobClaim, JobEnd
 
 
@@ -45,7 +46,7 @@ class Counting(Memory):
         self.looks += 1
         return await super().reap_jobs()
 
-    async def claim_jobs(self, *args: Any, **options: Any) -> Sequence[JobClaim]:
+    async def claim_jobs(self, *args: Any, **options: Any) -> Claims:
         claims = await super().claim_jobs(*args, **options)
         self.claimed.append(len(claims))
         self.held += len(claims)
@@ -271,7 +272,7 @@ def test_what_is_being_claimed_when_a_drain_begins_is_handed_back_too() -> None:
     claiming, go_on = asyncio.Event(), asyncio.Event()
 
     class Slow(Counting):
-        async def claim_jobs(self, *args: Any, **options: Any) -> Sequence[JobClaim]:
+        async def claim_jobs(self, *args: Any, **options: Any) -> Claims:
             claims = await super().claim_jobs(*args, **options)
             if len(self.claimed) == 2:
                 claiming.set()
@@ -323,7 +324,7 @@ def test_while_the_store_is_away_what_has_gathered_is_recorded_each_second_until
 
 def test_a_store_that_goes_away_amid_a_backlog_leaves_the_rest_to_the_next_look() -> None:
     class Away(Counting):
-        async def claim_jobs(self, *args: Any, **options: Any) -> Sequence[JobClaim]:
+        async def claim_jobs(self, *args: Any, **options: Any) -> Claims:
             if len(self.claimed) == 3:
                 self.claimed.append(0)
                 raise BackendError("the store is away")

@@ -14,6 +14,7 @@ from pseudocron.backends.file.machines import sign, this_machine
 from pseudocron.backends.file.queue import Jobs
 from pseudocron.backends.file.store import Store
 from pseudocron.backends.file.verbs import Verbs, micros
+from pseudocron.backends.job_rules import Claims
 from pseudocron.errors import BackendError, show
 from pseudocron.host import Host
 from pseudocron.lockfile import LockFile
@@ -187,12 +188,10 @@ class File(Backend):
         """See `Queue.cancel`."""
         return await self._on_queue(lambda queue: queue.cancel(job_id=job_id, task=task, key=key))
 
-    async def claim_jobs(
-        self, tasks: Mapping[str, int | None], *, limit: int, worker: str, lease: float
-    ) -> Sequence[JobClaim]:
+    async def claim_jobs(self, tasks: Mapping[str, int | None], *, limit: int, worker: str, lease: float) -> Claims:
         """See `Queue.claim_jobs`."""
         if limit < 1:
-            return []
+            return Claims()
         return await self._on_queue(lambda queue: queue.claim_jobs(tasks, limit=limit, worker=worker, lease=lease))
 
     async def lingering(self) -> Sequence[Lingering]:

@@ -16,6 +16,7 @@ from pseudocron.backends.file.verbs import micros
 from pseudocron.backends.job_rules import (
     BATCH,
     Candidate,
+    Claims,
     dropped,
     finished,
     is_expired,
@@ -143,9 +144,7 @@ class Jobs(Listing):
         return True
 
     @legible("a job")
-    def claim_jobs(
-        self, tasks: Mapping[str, int | None], *, limit: int, worker: str, lease: float
-    ) -> Sequence[JobClaim]:
+    def claim_jobs(self, tasks: Mapping[str, int | None], *, limit: int, worker: str, lease: float) -> Claims:
         """See `Queue.claim_jobs`."""
         now, until = micros(self._now), self._now + timedelta(seconds=lease)
         running = self._db.execute("SELECT task, key, id FROM running").fetchall()
@@ -158,7 +157,8 @@ class Jobs(Listing):
         picked = pick(lines, room, busy, limit=limit, now=now)
         for one in picked.expired:
             self._expire(one.place)
-        claims = [claim_of(read[one.place], self._now) for one in picked.due]
+        started = (claim_of(read[one.place], self._now) for one in picked.due)
+        claims = Claims(started, is_cut_short=picked.is_cut_short)
         self._db.executemany(LEAVE_LINE, [one[:4] for one in picked.due])
         self._db.executemany(
             START,

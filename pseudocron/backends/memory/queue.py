@@ -8,6 +8,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from pseudocron.backends.job_rules import (
+    Claims,
     claim_of,
     claimed,
     dropped,
@@ -95,12 +96,10 @@ class Jobs(Queue):
             shelf.put(pending, dropped(pending.job, JobState.CANCELLED, now), now)
             return True
 
-    async def claim_jobs(
-        self, tasks: Mapping[str, int | None], *, limit: int, worker: str, lease: float
-    ) -> Sequence[JobClaim]:
+    async def claim_jobs(self, tasks: Mapping[str, int | None], *, limit: int, worker: str, lease: float) -> Claims:
         """See `Queue.claim_jobs`."""
         if limit < 1:
-            return []
+            return Claims()
         with self._lock:
             now, shelf = self._clock(), self._shelf
             picked = shelf.pick(tasks, limit=limit, now=now)
@@ -112,7 +111,7 @@ class Jobs(Queue):
                 shelf.put(kept, claimed(kept.job, worker, now), now)
             shelf.see(tasks, now, self.cron_max_time)
             self._forward_to(started[0].lease if started else None)
-            return [claim_of(kept.job, now) for kept in started]
+            return Claims((claim_of(kept.job, now) for kept in started), is_cut_short=picked.is_cut_short)
 
     async def next_due(self, tasks: Mapping[str, int | None]) -> datetime | None:
         """See `Queue.next_due`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pseudocron.backends.job_rules import BATCH, IN_USE_FOR, REASONS, SEEN_AGAIN, claim_of, taken
+from pseudocron.backends.job_rules import BATCH, IN_USE_FOR, REASONS, SEEN_AGAIN, Claims, claim_of, taken
 from pseudocron.backends.jobs import JobState, Queue
 from pseudocron.backends.legible import EPOCH
 from pseudocron.backends.redis.records import instant, job_of, micros, micros_of
@@ -58,16 +58,15 @@ class Jobs(Queue):
         """See `Queue.cancel`."""
         return bool(await self._ask_queue("cancel", job_id=job_id, task=task, key=key))
 
-    async def claim_jobs(
-        self, tasks: Mapping[str, int | None], *, limit: int, worker: str, lease: float
-    ) -> Sequence[JobClaim]:
+    async def claim_jobs(self, tasks: Mapping[str, int | None], *, limit: int, worker: str, lease: float) -> Claims:
         """See `Queue.claim_jobs`."""
         if limit < 1:
-            return []
-        claimed = await self._ask_queue(
+            return Claims()
+        claimed, is_cut_short = await self._ask_queue(
             "claim_jobs", tasks=_limits(tasks), limit=limit, worker=worker, lease=micros_of(lease)
         )
-        return [claim_of(job, job.started or EPOCH) for job in map(job_of, claimed)]
+        claims = (claim_of(job, job.started or EPOCH) for job in map(job_of, claimed))
+        return Claims(claims, is_cut_short=bool(is_cut_short))
 
     async def release_jobs(self, claims: Sequence[JobClaim]) -> None:
         """See `Queue.release_jobs`."""

@@ -169,7 +169,7 @@ function verbs.claim_jobs()
   end
   see(tasks)
   bring_forward(claims[1] and now + arguments.lease)
-  return claims
+  return {claims, #expired == arguments.batch and 1 or 0}
 end
 
 -- The job of a claim that still has its lease; with `over` of one that has ended and keeps it.
