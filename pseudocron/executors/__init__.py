@@ -83,7 +83,7 @@ async def execute(call: Call, run: CurrentRun) -> Ended:
     try:
         return await execution.end()
     except asyncio.CancelledError as error:
-        raise CutOff(execution.lingering()) from error
+        raise CutOff(execution.lingering(), execution.late()) from error
     except TargetError as error:
         return Ended(result=Result(outcome=Outcome.FAILED, error=str(error)))
     except Exception as error:  # noqa: BLE001 - such as no further thread to be had: this run's own failure
@@ -102,6 +102,7 @@ class _Execution:
         self._deadline = None if call.timeout is None else self._loop.time() + call.timeout
         self._works: list[Work] = []
         self._unstoppable: asyncio.Future[Done] | None = None
+        self._late: Result | None = None
 
     async def end(self) -> Ended:
         target = self._call.target
@@ -116,6 +117,10 @@ class _Execution:
         """Return what has been started and has not ended."""
         left = [work for work in self._works if not work.future.done()]
         return Lingering(left) if left else None
+
+    def late(self) -> Ended | None:
+        """Return the end of what is past its timeout, and was still given time to end."""
+        return Ended(result=self._late, lingering=self.lingering()) if self._late else None
 
     async def _inside(self, target: Function, work: Callable[[], Any]) -> Ended:
         arounds = self._call.arounds
@@ -173,11 +178,17 @@ class _Execution:
         except asyncio.CancelledError:
             child.hang_up()
             await asyncio.wait({thread}, timeout=_CANCEL_GRACE)
+            self._note_late(thread)
             raise
         done = thread.result()
         if done.error:
             raise done.error
         return cast("Ended", done.value)
+
+    def _note_late(self, thread: asyncio.Future[Done]) -> None:
+        ended = thread.result().value if thread.done() else None
+        if isinstance(ended, Ended) and ended.result.outcome is Outcome.TIMED_OUT:
+            self._late = ended.result
 
     async def _in_thread(self, work: Callable[[], Any]) -> Ended:
         thread = self._thread(functools.partial(self._context.run, work))
@@ -209,6 +220,7 @@ class _Execution:
             raise
         if task.done():
             return Done(error=asyncio.CancelledError()) if task.cancelled() else task.result()
+        self._late = self._timeout()
         await self._cancel(task, _TIMEOUT_GRACE)
         return _LATE
 
@@ -226,8 +238,10 @@ class _Execution:
         return None if self._deadline is None else max(0.0, self._deadline - self._loop.time())
 
     def _timed_out(self) -> Ended:
-        result = Result(outcome=Outcome.TIMED_OUT, error=timed_out(self._call.timeout))
-        return Ended(result=result, lingering=self.lingering())
+        return Ended(result=self._timeout(), lingering=self.lingering())
+
+    def _timeout(self) -> Result:
+        return Result(outcome=Outcome.TIMED_OUT, error=timed_out(self._call.timeout))
 
 
 async def _ended(error: BaseException | None) -> Ended:

@@ -45,11 +45,13 @@ class CutOff(asyncio.CancelledError):
 
     Attributes:
         lingering: What continues; None if nothing does.
+        ended: The end of the run, if its timeout was over before it was cancelled.
     """
 
-    def __init__(self, lingering: Lingering | None) -> None:
+    def __init__(self, lingering: Lingering | None, ended: Ended | None = None) -> None:
         super().__init__()
         self.lingering = lingering
+        self.ended = ended
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pseudocron.backends.records import Outcome, Result
 from pseudocron.errors import PseudoCronError
-from pseudocron.executors import Ended
+from pseudocron.executors import CutOff, Ended
 from pseudocron.log import logger
 from pseudocron.runner.leases import Keeper
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 
-    from pseudocron.executors import CutOff, Lingering
+    from pseudocron.executors import Lingering
     from pseudocron.host import Pulse
     from pseudocron.runner.pool import Pool
 
@@ -104,7 +104,8 @@ class Holding(Generic[C]):
 
     async def _execute(self, execution: Coroutine[Any, Any, Ended]) -> Ended | CutOff:
         try:
-            return await self._pool.execute(execution)
+            ended = await self._pool.execute(execution)
+            return ended.ended or ended if isinstance(ended, CutOff) else ended
         except Exception as error:  # noqa: BLE001 - a bug of ours, or of what is told of the run
             return _failed(error)
 

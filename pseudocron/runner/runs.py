@@ -107,7 +107,12 @@ class Runs:
         """Try, and try again while there are retries, inside the same claim."""
         self._post.tell(cron.hooks, Happening.STARTED, of_run(claim, self._worker))
         for retry in count():
-            ended = await self._attempt(cron, claim, lifetime, retry)
+            try:
+                ended = await self._attempt(cron, claim, lifetime, retry)
+            except CutOff as cut:
+                if retry < cron.retries and not cut.lingering:
+                    cut.ended = None  # it would have been tried again
+                raise
             if ended.result.outcome is Outcome.SUCCEEDED or ended.lingering or retry == cron.retries:
                 break
             pause = self._host.random() * min(RETRY_FIRST * 2**retry, RETRY_CAP)
