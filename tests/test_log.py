@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+import pseudocron
 from pseudocron.log import logger
 
 if TYPE_CHECKING:
@@ -46,3 +48,9 @@ def test_a_line_tells_the_place_that_logged_it(caplog: pytest.LogCaptureFixture)
         "test_log.py",
         "a line about something",
     )
+
+
+def test_no_module_logs_past_it() -> None:
+    package = Path(pseudocron.__file__).parent
+    own = [path.name for path in package.rglob("*.py") if 'getLogger("pseudocron")' in path.read_text()]
+    assert own == ["log.py"], "a handler that raises would undo what is stored, or let it be done twice"

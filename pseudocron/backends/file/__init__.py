@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Concatenate, ParamSpec, TypeVar
 
@@ -18,6 +17,7 @@ from pseudocron.backends.job_rules import Claims
 from pseudocron.errors import BackendError, show
 from pseudocron.host import Host
 from pseudocron.lockfile import LockFile
+from pseudocron.log import logger
 
 if TYPE_CHECKING:
     import sqlite3
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from pseudocron.backends import Durability
     from pseudocron.backends.jobs import Job, JobClaim, JobEnd, JobState, NewJob
     from pseudocron.backends.records import Claim, Lingering, Proposal, Reaped, Refusal, Result, Run, Skip, State
-
-logger = logging.getLogger("pseudocron")
 
 P = ParamSpec("P")
 T = TypeVar("T")
