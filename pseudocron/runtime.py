@@ -53,6 +53,7 @@ class Runtime:
         self._scheduler: Scheduler | None = None
         self._using: set[Scheduler] = set()
         self._lifetimes: list[Lifetime] = []
+        self._ending: set[Lifetime] = set()  # of those the ones with which all is being closed
         self._executes: bool | None = None
         self._closed = False
         self._wants_ticker = False
@@ -88,9 +89,13 @@ class Runtime:
 
     async def stop(self, lifetime: Lifetime) -> None:
         """End a lifespan: its runs are drained, and with the last one all is closed."""
-        if self._lifetimes == [lifetime]:
-            await self.close()  # a poll that is under way may still start runs, with its state
-            self.leave(lifetime)
+        if all(one in {lifetime, *self._ending} for one in self._lifetimes):
+            self._ending.add(lifetime)
+            try:
+                await self.close()  # a poll that is under way may still start runs, with its state
+            finally:
+                self._ending.discard(lifetime)
+                self.leave(lifetime)
             return
         self.leave(lifetime)
         if self._scheduler is not None:

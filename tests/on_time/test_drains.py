@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -63,5 +64,31 @@ def test_a_cron_that_would_be_tried_again_after_its_timeout_is_interrupted(where
                 await asyncio.wait([watch(crons).runtime().request_poll(PollReason.REQUEST)])
                 await asyncio.sleep(0.9)
             assert [run.outcome for run in await backend.history("script")] == [Outcome.INTERRUPTED]
+
+    asyncio.run(main())
+
+
+@pytest.mark.alone
+def test_an_application_that_comes_and_goes_while_another_drains_leaves_nothing_open(where: Where) -> None:
+    crons = where.crons(drain=3)
+
+    @crons.task
+    async def runs() -> None:
+        await asyncio.sleep(1)
+
+    async def main() -> None:
+        async with AsyncExitStack() as first:
+            await first.enter_async_context(serving(crons, ticker=True))
+            await runs.defer()
+            await asyncio.sleep(0.2)
+            draining = asyncio.ensure_future(first.pop_all().aclose())
+            await asyncio.sleep(0.1)
+            async with serving(crons, ticker=True):
+                await asyncio.sleep(0.1)
+            assert not draining.done()
+            await draining
+        left = [task for task in asyncio.all_tasks() if "_tick_for_ever" in repr(task)]
+        assert not left, "it polls for ever"
+        assert not watch(crons).runtime()._using, "the store is never closed"
 
     asyncio.run(main())
