@@ -18,7 +18,7 @@ from pseudocron.polling import FREED, PollReason, Polls
 from pseudocron.runner import Runner
 from pseudocron.runner.looked import Looked, Started
 from pseudocron.runner.pool import Lifetime
-from pseudocron.scheduler import NoLook, Polled, Scheduler
+from pseudocron.scheduler import READ_AGAIN, NoLook, Polled, Scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -203,11 +203,11 @@ class Runtime:
         return self._scheduler is not None and self._scheduler.left
 
     def _follow(self, polled: Polled, reasons: frozenset[PollReason]) -> None:
-        """Poll again later, though there may be no request: what was left must not be forgotten."""
-        if (polled.error and polled.left) or (polled.paced and reasons & FREED):
+        """Poll again later, though there may be no request: what is due must not be forgotten."""
+        if (again := _follows_in(polled, reasons)) is not None:
             if self._again is not None:
                 self._again.cancel()
-            self._again = self._loop.call_later(polled.again, self.request_poll, PollReason.CAPACITY)
+            self._again = self._loop.call_later(again, self.request_poll, PollReason.CAPACITY)
 
     def _on_capacity(self, others_waited: bool) -> None:  # noqa: FBT001 - a callback
         if not self._closed:
@@ -280,3 +280,18 @@ class Runtime:
         self._using.add(scheduler)
         crons.on_deferred(self.deferred)
         return scheduler
+
+
+def _follows_in(polled: Polled, reasons: frozenset[PollReason]) -> float | None:
+    """Return after how many seconds a poll has to follow that nobody may ask for; None if none has to."""
+    has_deferred, has_capacity = PollReason.DEFERRED in reasons, bool(reasons & FREED)
+    if polled.error:
+        return polled.again if polled.left or has_deferred or has_capacity else None
+    if polled.paced:
+        return polled.again if has_capacity else None
+    if not (polled.came_of_it is NoLook.TAKEN or polled.came_of_it is NoLook.NOTHING_DUE):
+        return None
+    # Another process has entered the gate just now: it may not have the task, or no free capacity.
+    if has_capacity and polled.left:
+        return polled.again
+    return READ_AGAIN if has_deferred else None

@@ -11,7 +11,7 @@ import pytest
 from support import until
 
 from on_time.moments import Moments, Where, serving
-from pseudocron import Retry
+from pseudocron import BackendError, Retry
 from pseudocron.polling import PollReason
 from pseudocron.watch import watch
 
@@ -210,6 +210,35 @@ def test_a_job_behind_a_crowd_that_has_expired_starts_within_a_second(where: Whe
         starts.began = time.monotonic()
         async with serving(crons, ticker=True):
             await until(lambda: starts.at, 6)
+
+    asyncio.run(main())
+    assert starts.at[0] < 1.3
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("verb", ["fresh_for", "enter", "states"], ids=["fresh", "taken", "failed"])
+def test_a_job_deferred_while_another_process_polls_starts_though_nobody_comes(where: Where, verb: str) -> None:
+    """The other one, which does not have the task, has just entered the gate, or holds up the store."""
+    crons, starts = where.crons(cron_max_time=30), Moments()
+
+    @crons.task
+    async def mine() -> None:
+        starts.note()
+
+    async def main() -> None:
+        async with serving(crons):
+            backend = watch(crons).runtime()._scheduler.backend  # type: ignore[union-attr]
+
+            async def once(*_: object) -> float:
+                delattr(backend, verb)
+                if verb == "states":
+                    raise BackendError("busy")
+                return 30.0 if verb == "fresh_for" else False
+
+            setattr(backend, verb, once)
+            starts.began = time.monotonic()
+            await mine.defer()
+            await until(lambda: starts.at, 3)
 
     asyncio.run(main())
     assert starts.at[0] < 1.3
