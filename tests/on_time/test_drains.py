@@ -7,8 +7,6 @@ import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
-import pytest
-
 from on_time.moments import Where, serving
 from pseudocron.backends.jobs import JobState
 from pseudocron.backends.records import Outcome
@@ -25,7 +23,6 @@ time.sleep(20)
 """
 
 
-@pytest.mark.alone
 def test_a_timeout_whose_grace_outlasts_the_drain_is_recorded(where: Where, tmp_path: Path) -> None:
     crons, script = where.crons(drain=0.4), tmp_path / "resists.py"
     script.write_text(RESISTS)
@@ -52,7 +49,6 @@ def test_a_timeout_whose_grace_outlasts_the_drain_is_recorded(where: Where, tmp_
     asyncio.run(main())
 
 
-@pytest.mark.alone
 def test_a_cron_that_would_be_tried_again_after_its_timeout_is_interrupted(where: Where, tmp_path: Path) -> None:
     crons, script = where.crons(drain=0.4), tmp_path / "resists.py"
     script.write_text(RESISTS)
@@ -68,7 +64,6 @@ def test_a_cron_that_would_be_tried_again_after_its_timeout_is_interrupted(where
     asyncio.run(main())
 
 
-@pytest.mark.alone
 def test_an_application_that_comes_and_goes_while_another_drains_leaves_nothing_open(where: Where) -> None:
     crons = where.crons(drain=3)
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pseudocron import Crons
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("clock", [{"ticker": True}, {"every": 0.2}], ids=["ticker", "requests"])
 def test_a_retry_starts_within_a_second_of_its_time(where: Where, clock: dict[str, Any]) -> None:
     crons, attempts = where.crons(cron_max_time=20), Moments()
@@ -56,7 +55,6 @@ def idle_beside(where: Where, *, recover: bool) -> tuple[list[Crons], list[Momen
     return both, starts
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("recover", [False, True], ids=["job", "slot"])
 def test_what_a_drain_hands_back_starts_elsewhere_within_a_second(shared_by_many: Where, *, recover: bool) -> None:
     (first, second), (here, there) = idle_beside(shared_by_many, recover=recover)
@@ -78,7 +76,6 @@ def test_what_a_drain_hands_back_starts_elsewhere_within_a_second(shared_by_many
     assert asyncio.run(main()) < 1.3
 
 
-@pytest.mark.alone
 def test_a_job_deferred_to_a_full_process_starts_as_soon_as_there_is_room(where: Where) -> None:
     crons, starts, go_on = where.crons(concurrency=2, cron_max_time=30), Moments(), asyncio.Event()
 
@@ -102,10 +99,9 @@ def test_a_job_deferred_to_a_full_process_starts_as_soon_as_there_is_room(where:
             await until(lambda: starts.at, 3)
         return starts.began + starts.at[0] - free
 
-    assert asyncio.run(main()) < 0.5
+    assert asyncio.run(main()) < 0.9
 
 
-@pytest.mark.alone
 def test_a_job_that_the_first_process_does_not_have_starts_at_the_other(shared_by_many: Where) -> None:
     without, having = (shared_by_many.crons(cron_max_time=20) for _ in range(2))
     starts = Moments()
@@ -128,7 +124,6 @@ def test_a_job_that_the_first_process_does_not_have_starts_at_the_other(shared_b
     assert starts.at[0] < 1.9, "a second, the gap of half a second, and the poll"
 
 
-@pytest.mark.alone
 def test_a_poll_that_failed_once_is_made_good_though_nobody_comes(where: Where) -> None:
     crons, done, go_on = where.crons(concurrency=1, cron_max_time=30), Moments(), asyncio.Event()
 
@@ -159,7 +154,6 @@ def test_a_poll_that_failed_once_is_made_good_though_nobody_comes(where: Where) 
     assert asyncio.run(main()) < 2.5, "a second after the one that failed"
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("clock", [{"ticker": True}, {"every": 0.02}], ids=["ticker", "requests"])
 def test_what_can_not_start_makes_no_process_poll_more_than_once_a_second(
     shared_by_many: Where, clock: dict[str, Any]
@@ -186,13 +180,12 @@ def test_what_can_not_start_makes_no_process_poll_more_than_once_a_second(
                 return await look(*args, **options)
 
             runner.look = counted  # type: ignore[method-assign]
-            await asyncio.sleep(2.5)
+            await asyncio.sleep(2)
             return len(looks)
 
-    assert 1 <= asyncio.run(main()) <= 4
+    assert 1 <= asyncio.run(main()) <= 3
 
 
-@pytest.mark.alone
 def test_a_job_behind_a_crowd_that_has_expired_starts_within_a_second(where: Where) -> None:
     crons, starts = where.crons(cron_max_time=30), Moments()
 
@@ -215,7 +208,6 @@ def test_a_job_behind_a_crowd_that_has_expired_starts_within_a_second(where: Whe
     assert starts.at[0] < 1.3
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("verb", ["fresh_for", "enter", "states"], ids=["fresh", "taken", "failed"])
 def test_a_job_deferred_while_another_process_polls_starts_though_nobody_comes(where: Where, verb: str) -> None:
     """The other one, which does not have the task, has just entered the gate, or holds up the store."""

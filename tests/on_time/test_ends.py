@@ -62,7 +62,6 @@ def no_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     names.clear()
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("thread", ["pseudocron cron", "pseudocron-leases"])
 def test_a_thread_that_can_not_start_ends_its_run_failed(where: Where, thread: str, no_thread: list[str]) -> None:
     crons, runs = where.crons(), Moments()
@@ -139,7 +138,6 @@ def test_a_log_handler_that_raises_changes_no_outcome(where: Where) -> None:
     assert not [run for run in lines if run.reason == "overlap"]
 
 
-@pytest.mark.alone
 def test_a_thread_that_outlasts_the_drain_keeps_its_key(shared_by_many: Where) -> None:
     (first, second), begun, go_on = [shared_by_many.crons(drain=0.1) for _ in range(2)], Moments(), threading.Event()
     over = list[float]()
@@ -168,7 +166,6 @@ def test_a_thread_that_outlasts_the_drain_keeps_its_key(shared_by_many: Where) -
     assert begun.at[1] - over[0] < 1.3
 
 
-@pytest.mark.alone
 def test_a_timeout_within_the_drain_is_recorded_and_the_job_does_not_run_again(where: Where) -> None:
     crons, starts, go_on = where.crons(drain=2), Moments(), threading.Event()
 
@@ -195,7 +192,6 @@ def test_a_timeout_within_the_drain_is_recorded_and_the_job_does_not_run_again(w
     assert len(starts.at) == 1
 
 
-@pytest.mark.alone
 def test_sync_jobs_that_outlive_their_timeout_give_their_places_back(where: Where) -> None:
     crons, go_on, done = where.crons(concurrency=2), threading.Event(), Moments()
 
@@ -242,7 +238,6 @@ async def probe(crons: Crons) -> tuple[int, bool, int]:
     return answer.status, answer.json["stuck"], answer.json["lingering"]
 
 
-@pytest.mark.alone
 def test_a_result_that_the_store_refuses_for_good_holds_no_place_for_ever(tmp_path: Path) -> None:
     crons = Crons(backend=f"file:{tmp_path}/store", concurrency=1, lease=1)
     done = Moments()

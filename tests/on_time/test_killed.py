@@ -9,7 +9,6 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
 from support import environ_with, until, wait_until
 
 from on_time import killed
@@ -20,7 +19,6 @@ SECOND_START = {"file": (30.0, 2.0), "redis": (3.0, 3.0)}
 """By store: the lease, and after how many seconds a job starts again: the file store sees that its worker is gone."""
 
 
-@pytest.mark.alone
 def test_a_job_whose_worker_is_killed_starts_again_in_time(shared_by_many: Where, tmp_path: Path) -> None:
     lease, promised = SECOND_START[shared_by_many.kind]
     crons, starts, notes = shared_by_many.crons(lease=lease), Moments(), tmp_path / "notes"

@@ -108,7 +108,6 @@ def test_after_a_poll_before_the_lifespan_runs_have_its_state(where: Where) -> N
     assert pools == [("pool", False)]
 
 
-@pytest.mark.alone
 def test_a_process_that_does_not_execute_runs_nothing_that_it_defers(where: Where) -> None:
     crons, closed = where.crons(), list[str]()
     pools, use, runs = noting(crons, closed), crons.tasks["use"], Moments()
@@ -158,7 +157,6 @@ def test_a_store_that_probes_open_and_close_is_open_for_who_defers(tmp_path: Pat
     assert len(deferred) == 150 * loops
 
 
-@pytest.mark.alone
 def test_two_event_loops_go_on_polling_while_others_open_and_close_the_store(tmp_path: Path) -> None:
     crons, done = Crons(backend=f"file:{tmp_path}/store"), list[str]()
 
@@ -184,7 +182,6 @@ def test_two_event_loops_go_on_polling_while_others_open_and_close_the_store(tmp
     assert time.monotonic() - began < 10
 
 
-@pytest.mark.alone
 def test_the_next_request_polls_after_the_lifespan_of_another_loop_has_ended(tmp_path: Path) -> None:
     crons, runs = Crons(backend=f"file:{tmp_path}/store"), Moments()
     crons.add("cron", runs.note, 0.2)

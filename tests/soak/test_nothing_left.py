@@ -180,7 +180,7 @@ def test_visits_with_their_looks_leave_nothing_behind(tmp_path: Path, monkeypatc
         goal = ran + runs
         while ran < goal:
             await visit(app)
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)  # or the threads of the looks would wait for the interpreter
         await watch(crons).runtime().settle(10)
 
     async def go() -> None:
