@@ -166,6 +166,9 @@ class Runtime:
     async def _poll(self, reasons: frozenset[PollReason]) -> Polled:
         if self._closed:
             return Polled(NoLook.CLOSED)
+        # Asked here: a run may end before the poll that has started it has found what it leaves.
+        if reasons <= FREED and not (self._left or (self._executes and PollReason.CAPACITY in reasons)):
+            return Polled(NoLook.NOTHING_DUE)
         number, polled = self._watch.poll_began(), Polled(NoLook.ERROR)
         try:
             polled = await self._poll_open(reasons)
@@ -182,10 +185,6 @@ class Runtime:
         scheduler = await self.open()
         if scheduler is None:
             return Polled(NoLook.DISABLED, again=inf)
-        # Asked here: a run may end before the poll that has started it has found what it leaves.
-        may_be_due = scheduler.left or (self._executes and PollReason.CAPACITY in reasons)
-        if reasons <= FREED and not may_be_due:
-            return Polled(NoLook.NOTHING_DUE)
         polled = await scheduler.poll(reasons)
         if self.started is not None and isinstance(polled.came_of_it, Looked):
             self.started += polled.came_of_it.started

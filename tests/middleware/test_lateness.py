@@ -242,3 +242,20 @@ def test_a_store_that_is_away_is_logged_once_a_minute(tmp_path: Path, caplog: py
         assert [await logged(second) for second in (0, 1, 59, 61, 119, 122)] == [1, 1, 1, 2, 2, 3]
 
     asyncio.run(main())
+
+
+def test_the_end_of_a_run_puts_no_request_off(tmp_path: Path) -> None:
+    crons, starts = Crons(backend=f"file:{tmp_path}/store"), list[float]()
+
+    @crons.every(0.1)
+    async def often() -> None:
+        starts.append(monotonic())
+
+    async def main() -> None:
+        app = PseudoCronMiddleware(hello, crons=crons)
+        async with Lifespan(app):
+            await requests_for(app, 2.5)
+
+    asyncio.run(main())
+    assert len(starts) >= 12, "a run a second is what it costs"
+    assert max(after - before for before, after in pairwise(starts)) < 0.5

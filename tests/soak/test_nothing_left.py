@@ -61,7 +61,7 @@ async def leaves_no_object(do: Doing, runs: int) -> None:
     threads = before.threads
     for _ in range(3):  # what is imported late is kept for good too; of a leak there is more each time
         await do(runs)
-        await until(lambda: threading.active_count() <= threads)
+        await until(lambda: threading.active_count() <= threads, 15)  # of leases: until the next beat
         held, before = before, Held.now()
         more = {kind: more for kind, more in (before.objects - held.objects).items() if more > KEPT}
         if not more:
@@ -165,7 +165,7 @@ def test_child_processes_leave_nothing_behind(tmp_path: Path) -> None:
 
 def test_visits_with_their_looks_leave_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pseudocron.runner.waits.KEPT", 1)  # or it would take long to fill
-    crons = Crons(backend=f"file:{tmp_path}/store", durability="process", history=1, concurrency=20)
+    crons = Crons(backend=f"file:{tmp_path}/store", durability="process", history=1, concurrency=20, lease=1)
     app = PseudoCronMiddleware(hello, crons=crons)
     ran = 0
 
