@@ -70,7 +70,7 @@ class Polls(Generic[T]):
         return self._next
 
     async def _poll_all(self) -> None:
-        answer: asyncio.Future[T] | None = None
+        answer, loop = None, asyncio.get_running_loop()
         try:
             while self._reasons:
                 answer = self.next()
@@ -80,7 +80,7 @@ class Polls(Generic[T]):
             self._is_polling = False
             if answer is not None and not answer.done():  # it was cut off
                 _answer(answer, self._closed())
-            for reason in self._reasons.copy():  # asked for while this was being cut off
+            for reason in () if loop.is_closed() else self._reasons.copy():  # asked for while this was being cut off
                 self.request(reason)
 
     async def stop(self, seconds: float) -> None:

@@ -18,7 +18,7 @@ from pseudocron.polling import FREED, PollReason, Polls
 from pseudocron.runner import Runner
 from pseudocron.runner.looked import Looked, Started
 from pseudocron.runner.pool import Lifetime
-from pseudocron.scheduler import READ_AGAIN, NoLook, Polled, Scheduler
+from pseudocron.scheduler import NoLook, Polled, Scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,13 +38,14 @@ class Runtime:
     Args:
         watch: What the process has of the configuration, whatever the event loop.
         host: Time, sleep, chance and threads.
+        has_entered: Whether a poll of this process has entered the gate and will never end.
 
     Attributes:
         jobs_ended: How many attempts of jobs have ended here, by the states that they left their jobs in.
         started: Where the runs that polls start are collected, if somebody wants that.
     """
 
-    def __init__(self, watch: Watch, host: Host) -> None:
+    def __init__(self, watch: Watch, host: Host, *, has_entered: bool = False) -> None:
         self._watch = watch
         self._host = self._by = host
         self._loop = asyncio.get_running_loop()
@@ -56,6 +57,7 @@ class Runtime:
         self._ending: set[Lifetime] = set()  # of those the ones with which all is being closed
         self._executes: bool | None = None
         self._closed = False
+        self._has_entered = has_entered
         self._wants_ticker = False
         self._ticker: asyncio.Task[None] | None = None
         self._again: asyncio.TimerHandle | None = None
@@ -118,7 +120,11 @@ class Runtime:
         await self._polls.stop(POLL_WITHIN)
         if scheduler is not None:
             await scheduler.runner.drain(self._drain)
-            await self._let_go(scheduler)
+            letting_go = spawn(self._let_go(scheduler))
+            self._letting_go.add(letting_go)
+            letting_go.add_done_callback(self._letting_go.discard)
+            if not scheduler.runner.lingering:
+                await asyncio.wait([letting_go])
         self._watch.poll_is_due()
 
     @property
@@ -127,32 +133,32 @@ class Runtime:
 
     async def _let_go(self, scheduler: Scheduler) -> None:
         """Close the store, but not while code that outlasts its run needs a lease."""
-        if lingering := scheduler.runner.lingering:
-            self._letting_go.add(waiting := spawn(self._let_go_behind(scheduler, lingering)))
-            waiting.add_done_callback(self._letting_go.discard)
-        else:
-            self._using.discard(scheduler)
-            await usage(scheduler.backend).end(scheduler, for_good=True)
+        while lingering := scheduler.runner.lingering:
+            await asyncio.wait(lingering)
+        self._using.discard(scheduler)
+        await usage(scheduler.backend).end(scheduler, for_good=True)
 
-    async def _let_go_behind(self, scheduler: Scheduler, lingering: frozenset[asyncio.Task[None]]) -> None:
-        await asyncio.wait(lingering)
-        await self._let_go(scheduler)
+    def forsake(self) -> bool:
+        """Use the store no more, as the event loop is closed.
 
-    def forsake(self) -> None:
-        """Use the store no more: the event loop is closed, and with it all that this would wait for."""
+        Returns:
+            Whether that was in the middle of a poll: the gate is fresh for nothing.
+        """
         for scheduler in self._using:
             usage(scheduler.backend).forget(scheduler)
+        return any(scheduler.has_entered for scheduler in self._using)
 
     # Polls
 
     def request_poll(self, reason: PollReason, *, ticker: bool = False) -> asyncio.Future[Polled]:
-        """Poll in the background; of all that ask while a poll is under way, exactly one more comes of it.
-
-        This is the only way to a poll. Wait for what it returns by `asyncio.wait`.
+        """Poll in the background, the only way to do it; all that ask during a poll get exactly one more.
 
         Args:
             reason: Why.
             ticker: Whether the process is to poll without being asked from now on.
+
+        Returns:
+            What comes of it; to be waited for by `asyncio.wait`, as others may wait for the same.
         """
         self._wants_ticker |= ticker
         if reason is PollReason.REQUEST or (reason is PollReason.URL and self._executes is None):
@@ -160,14 +166,14 @@ class Runtime:
         return self._polls.request(reason)
 
     def next_poll(self) -> asyncio.Future[Polled]:
-        """Return what comes of the next poll that begins, without asking for one."""
+        """Return what comes of the next poll, without asking for one."""
         return self._polls.next()
 
     async def _poll(self, reasons: frozenset[PollReason]) -> Polled:
         if self._closed:
             return Polled(NoLook.CLOSED)
         # Asked here: a run may end before the poll that has started it has found what it leaves.
-        if reasons <= FREED and not (self._left or (self._executes and PollReason.CAPACITY in reasons)):
+        if reasons <= FREED and not (self._has_left or (self._executes and PollReason.CAPACITY in reasons)):
             return Polled(NoLook.NOTHING_DUE)
         number, polled = self._watch.poll_began(), Polled(NoLook.ERROR)
         try:
@@ -190,20 +196,20 @@ class Runtime:
             self.started += polled.came_of_it.started
         return polled
 
+    @property
+    def _has_left(self) -> bool:
+        return self._scheduler is not None and self._scheduler.left
+
     def _failed(self, error: Exception, reasons: frozenset[PollReason]) -> Polled:
         ours = isinstance(error, PseudoCronError)
         if PollReason.TICK not in reasons:  # the command shows it
             self.complain(error if ours else repr(error), traceback=not ours)
         why = NoLook.BACKEND_DOWN if isinstance(error, BackendError) else NoLook.BAD_CONFIG if ours else NoLook.ERROR
-        return Polled(why, left=self._left, error=error)
-
-    @property
-    def _left(self) -> bool:
-        return self._scheduler is not None and self._scheduler.left
+        return Polled(why, left=self._has_left, error=error)
 
     def _follow(self, polled: Polled, reasons: frozenset[PollReason]) -> None:
         """Poll again later, though there may be no request: what is due must not be forgotten."""
-        if (again := _follows_in(polled, reasons)) is not None:
+        if (again := polled.follows_in(reasons)) is not None:
             if self._again is not None:
                 self._again.cancel()
             self._again = self._loop.call_later(again, self.request_poll, PollReason.CAPACITY)
@@ -274,23 +280,8 @@ class Runtime:
             on_job_end=lambda _, state: self.jobs_ended.update([state]),
             on_capacity=self._on_capacity,
         )
-        scheduler = Scheduler(self._watch.source, backend, runner, host=self._by)
+        scheduler = Scheduler(self._watch.source, backend, runner, host=self._by, has_entered=self._has_entered)
         await usage(backend).begin(scheduler)
         self._using.add(scheduler)
         crons.on_deferred(self.deferred)
         return scheduler
-
-
-def _follows_in(polled: Polled, reasons: frozenset[PollReason]) -> float | None:
-    """Return after how many seconds a poll has to follow that nobody may ask for; None if none has to."""
-    has_deferred, has_capacity = PollReason.DEFERRED in reasons, bool(reasons & FREED)
-    if polled.error:
-        return polled.again if polled.left or has_deferred or has_capacity else None
-    if polled.paced:
-        return polled.again if has_capacity else None
-    if not (polled.came_of_it is NoLook.TAKEN or polled.came_of_it is NoLook.NOTHING_DUE):
-        return None
-    # Another process has entered the gate just now: it may not have the task, or no free capacity.
-    if has_capacity and polled.left:
-        return polled.again
-    return READ_AGAIN if has_deferred else None

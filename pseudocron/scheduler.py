@@ -68,6 +68,24 @@ class Polled:
     paced: bool = False
     error: Exception | None = None
 
+    def follows_in(self, reasons: AbstractSet[PollReason]) -> float | None:
+        """Return after how many seconds a poll has to follow that nobody may ask for; None if none has to.
+
+        Args:
+            reasons: Why there was this one.
+        """
+        has_deferred, has_capacity = PollReason.DEFERRED in reasons, bool(reasons & FREED)
+        if self.error:
+            return self.again if self.left or has_deferred or has_capacity else None
+        if self.paced:
+            return self.again if has_capacity else None
+        if not (self.came_of_it is NoLook.TAKEN or self.came_of_it is NoLook.NOTHING_DUE):
+            return None
+        # Another process has entered the gate just now: it may not have the task, or no free capacity.
+        if has_capacity and self.left:
+            return self.again
+        return READ_AGAIN if has_deferred else None
+
 
 class Scheduler:
     """What an open runtime does over and over.
@@ -77,16 +95,20 @@ class Scheduler:
         backend: The gate and the memory, open.
         runner: What polls and runs.
         host: Time, sleep, chance and threads.
+        has_entered: Whether a poll of this process has entered the gate and will never end.
     """
 
-    def __init__(self, source: Source, backend: Backend, runner: Runner, *, host: Host) -> None:
+    def __init__(
+        self, source: Source, backend: Backend, runner: Runner, *, host: Host, has_entered: bool = False
+    ) -> None:
         self.runner = runner
         self._source = source
         self.backend = backend
         self._host = host
         self._observer = Observer(backend, host)
         self._absence = Absence()
-        self._entered = False
+        self.has_entered = has_entered
+        """Whether a poll has entered the gate, and has not come to date it by what is due next."""
         self._pace = -inf
         self.left = False
         """Whether the last poll left something due that this process takes when it has capacity again."""
@@ -133,7 +155,7 @@ class Scheduler:
 
     async def _pass_gate(self, *, has_capacity: bool) -> Polled:
         max_age = self.backend.cron_max_time = self._source.load().settings.cron_max_time
-        if self._entered or has_capacity:
+        if self.has_entered or has_capacity:
             # Either the store was away before the gate could be dated by what is due next, or a run has made way for
             # what the last poll left, of which the store does not know when it is due.
             await self.backend.lower(self._host.now(), max_age)
@@ -146,7 +168,7 @@ class Scheduler:
             with suppress(PseudoCronError):
                 await self.backend.lower(self._host.now(), max_age)
             raise
-        self._entered = False
+        self.has_entered = False
         if looked.remains:  # the gate is stale for others: to poll at once would be in vain
             self._pace = self._host.monotonic() + READ_AGAIN
             return Polled(looked, again=READ_AGAIN, left=self.left)
@@ -164,10 +186,10 @@ class Scheduler:
             fresh = await self.backend.fresh_for(max_age)
             if fresh > 0:
                 return self._none(why, min(fresh, READ_AGAIN))
-            self._entered = True
+            self.has_entered = True
             if await self.backend.enter(max_age):
                 return None
-            self._entered, why = False, NoLook.TAKEN
+            self.has_entered, why = False, NoLook.TAKEN
             await self._host.sleep(ENTER_AGAIN)
         return self._none(why, ENTER_AGAIN)
 

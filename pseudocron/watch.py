@@ -96,10 +96,10 @@ class Watch:
         loop = asyncio.get_running_loop()
         if loop not in self._runtimes:
             # Each event loop has a thread of its own: the others may come and go meanwhile.
-            for closed in [other for other in list(self._runtimes) if other.is_closed()]:
-                if (gone := self._runtimes.pop(closed, None)) is not None:
-                    gone.forsake()
-            self._runtimes[loop] = Runtime(self, self._host)
+            closed = [other for other in list(self._runtimes) if other.is_closed()]
+            gone = [runtime for other in closed if (runtime := self._runtimes.pop(other, None)) is not None]
+            have_entered = [runtime.forsake() for runtime in gone]
+            self._runtimes[loop] = Runtime(self, self._host, has_entered=any(have_entered))
         return self._runtimes[loop]
 
     @property

@@ -67,7 +67,7 @@ class Holding(Generic[C]):
             Why it can't be renewed, for `run`: such as no further thread to be had.
         """
         try:
-            self.keeper.hold(claim, asked)
+            self.keeper.hold(claim, asked, is_gone=asyncio.get_running_loop().is_closed)
         except Exception as error:  # noqa: BLE001 - the failure of this run, and of no other one of its batch
             return error
         return None

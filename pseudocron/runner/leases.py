@@ -31,14 +31,21 @@ class _Held(Generic[C]):
         ended: Whether its code has ended, and its result is being recorded.
         final: Whether it was renewed since, so that it is renewed no more.
         is_over: Of a run that is recorded while its code goes on: whether that has ended.
+        is_gone: Whether the event loop of the run is closed, so that nobody will record its end.
     """
 
     claim: C
     until: float
+    is_gone: Callable[[], bool]
     lost: bool = False
     ended: bool = False
     final: bool = False
     is_over: Callable[[], bool] | None = None
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether its lease is to be renewed on."""
+        return not (self.is_over or self.is_gone)()
 
 
 class Keeper(Generic[C]):
@@ -81,8 +88,13 @@ class Keeper(Generic[C]):
         """The moment in which a claim is asked for, after which its lease begins."""
         return self._pulse.monotonic()
 
-    def hold(self, claim: C, asked: float) -> None:
+    def hold(self, claim: C, asked: float, *, is_gone: Callable[[], bool] = lambda: False) -> None:
         """Renew this claim, that was asked for then, from now on.
+
+        Args:
+            claim: The claim.
+            asked: When it was asked for.
+            is_gone: Whether the event loop of its run is closed; called from any thread. Its lease then ends by itself.
 
         Raises:
             RuntimeError: There is no thread to be had that renews it; it is not held then.
@@ -90,7 +102,7 @@ class Keeper(Generic[C]):
         with self._lock:
             if self._stop is None:
                 self._stop = self._pulse.beat(self._lease / 3, self._keep)
-            self._held[self._identity(claim)] = _Held(claim, asked + TRUSTED * self._lease)
+            self._held[self._identity(claim)] = _Held(claim, asked + TRUSTED * self._lease, is_gone)
 
     def end(self, claim: C) -> None:
         """Its result is being recorded: that its lease is over is no loss any more.
@@ -139,7 +151,7 @@ class Keeper(Generic[C]):
     def renew(self) -> None:
         """Renew all that is held, now; blocks. `BackendError` if the store can't be reached."""
         with self._lock:
-            over = [identity for identity, held in self._held.items() if held.is_over and held.is_over()]
+            over = [identity for identity, held in self._held.items() if not held.is_needed]
             for identity in over:
                 del self._held[identity]
             held = {identity: one for identity, one in self._held.items() if not one.final}

@@ -7,7 +7,11 @@ import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
-from on_time.moments import Where, serving
+import pytest
+from support import hello, until, visit
+
+from on_time.moments import Moments, Where, serving
+from pseudocron import PseudoCronMiddleware
 from pseudocron.backends.jobs import JobState
 from pseudocron.backends.records import Outcome
 from pseudocron.polling import PollReason
@@ -87,3 +91,60 @@ def test_an_application_that_comes_and_goes_while_another_drains_leaves_nothing_
         assert not watch(crons).runtime()._using, "the store is never closed"
 
     asyncio.run(main())
+
+
+def test_a_job_whose_event_loop_is_closed_starts_again_at_the_end_of_its_lease(where: Where) -> None:
+    crons, starts = where.crons(cron_max_time=25, lease=2), Moments()
+
+    @crons.task
+    async def job() -> None:
+        starts.note()
+        await asyncio.sleep(20 if len(starts.at) == 1 else 0)
+
+    async def interrupted() -> None:
+        await visit(PseudoCronMiddleware(hello, crons=crons))
+        await job.defer()
+        await until(lambda: starts.at, 2)
+
+    async def following() -> None:
+        async with serving(crons, ticker=True):
+            await until(lambda: len(starts.at) == 2, 6)
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(interrupted())
+    loop.close()  # and nothing of it is cancelled
+    asyncio.run(following())
+    assert starts.gaps[0] < 2 + 2 / 3 + 1.3, "a lease, a third of it until that is seen, and a second"
+
+
+def test_what_a_poll_left_whose_event_loop_is_closed_starts_at_the_next_one(where: Where) -> None:
+    crons, starts = where.crons(cron_max_time=25), Moments()
+
+    @crons.task
+    async def job() -> None:
+        starts.note()
+
+    async def interrupted() -> None:
+        async with watch(crons).store() as (_, backend):
+            polling = asyncio.Event()
+
+            async def never(*_: object, **__: object) -> None:
+                polling.set()
+                await asyncio.Event().wait()
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(type(backend), "claim_jobs", never)
+                await visit(PseudoCronMiddleware(hello, crons=crons))
+                await job.defer()
+                await asyncio.wait_for(polling.wait(), 2)
+
+    async def following() -> None:
+        async with serving(crons, ticker=True):
+            await until(lambda: starts.at, 4)
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(interrupted())
+    loop.close()  # and nothing of it is cancelled
+    starts.began = time.monotonic()
+    asyncio.run(following())
+    assert starts.at[0] < 1.3
