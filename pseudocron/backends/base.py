@@ -145,7 +145,7 @@ class Backend(Queue):
         until a claim of its slot with `recovers` takes it over. If such a run was lost just now, the gate is brought
         forward to now. A store that knows that the process of a lease is gone need not wait for the rest of it, but
         for the children of that process: the lease then ends at most a second from now, and the gate is brought
-        forward to that.
+        forward to that. What `reset` has set within the last 2 x `cron_max_time` is told, as processes remember marks.
         """
 
     # For people

@@ -201,10 +201,12 @@ class Reaped:
     Args:
         lost: The runs that it has just ended as lost.
         orphans: Those that wait to be recovered.
+        reset: The crons whose marks were set by `Backend.reset` within the last 2 x `cron_max_time`.
     """
 
     lost: Sequence[Run] = field(default_factory=tuple)
     orphans: Sequence[Run] = field(default_factory=tuple)
+    reset: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

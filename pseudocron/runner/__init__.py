@@ -121,6 +121,7 @@ class Runner:
 
     async def _look(self, crons: Crons, absence: Absence) -> Looked:
         reaped = await self._reap(crons.hooks_of)
+        self._hints.forget(reaped.reset)
         now = self._host.now()
         states = await self._backend.states(await self._host.hop(self._hints.ask, crons, now))
         # The clock anew: what others have claimed meanwhile must not seem to lie in the future.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pseudocron.runner.due import Absence, due
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from pseudocron.backends.records import State
     from pseudocron.crons import Cron, Crons
@@ -52,6 +52,11 @@ class Hints:
     def _mark(self, cron: Cron, now: datetime) -> datetime:
         # The higher one: others may have claimed more than this process has heard of, and no slot is to run twice.
         return max(cron.first_mark(now), self._marks.get(cron.name, _NEVER))
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Ask about these crons, whatever is remembered: their marks were set by hand."""
+        for name in names:
+            self._hints.pop(name, None)
 
     def grew(self, name: str, slot: datetime) -> None:
         """The mark of a cron has grown to a slot, or is above it."""

@@ -215,3 +215,14 @@ def orphaned(world: World, outcome: Outcome) -> Claim:
         world.forward(LEASE)
         world.do(world.backend.reap())
     return claim
+
+
+def test_a_reset_is_told_for_twice_the_configured_time(world: World) -> None:
+    assert not world.do(world.backend.reap()).reset
+    world.do(world.backend.reset("mail", NOON))
+    world.do(world.backend.reset("rent", NOON))
+    world.forward(119)
+    assert sorted(world.do(world.backends[1].reap()).reset) == ["mail", "rent"]
+    world.do(world.backend.reset("mail", NOON))
+    world.forward(2)
+    assert list(world.do(world.backends[1].reap()).reset) == ["mail"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -231,6 +232,22 @@ def test_a_job_deferred_while_another_process_polls_starts_though_nobody_comes(w
             starts.began = time.monotonic()
             await mine.defer()
             await until(lambda: starts.at, 3)
+
+    asyncio.run(main())
+    assert starts.at[0] < 1.3
+
+
+def test_a_slot_that_another_process_makes_due_again_starts_within_a_second(shared_by_many: Where) -> None:
+    crons, starts = shared_by_many.crons(cron_max_time=20), Moments()
+    crons.add("yearly", starts.note, "0 0 1 3 *")
+
+    async def main() -> None:
+        async with serving(crons, ticker=True), watch(shared_by_many.crons()).store() as (_, backend):
+            await asyncio.sleep(0.5)  # it has polled, and remembers that nothing is due for months
+            assert not starts.at
+            starts.began = time.monotonic()
+            await backend.reset("yearly", datetime.now(UTC) - timedelta(days=400))
+            await until(lambda: starts.at, 4)
 
     asyncio.run(main())
     assert starts.at[0] < 1.3

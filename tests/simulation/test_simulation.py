@@ -77,7 +77,7 @@ def is_whole(one: Scenario) -> bool:
             replace(scenario(2, processes=3, seconds=40.0), faults=STOPS),
             Rule.GATE,
         ),
-        ("a poll does not date the gate by the ends of leases", scenario(1), Rule.GATE),
+        ("a poll does not date the gate by the ends of leases", scenario(2), Rule.GATE),
         ("no poll follows when capacity is free again", scenario(1), Rule.ON_TIME),
         ("a poll under way swallows a newer request", scenario(5), Rule.ON_TIME),
         ("a fresh gate is remembered for half a minute", scenario(1), Rule.ON_TIME),

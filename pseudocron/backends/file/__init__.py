@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Concatenate, ParamSpec, TypeVar
 
@@ -22,7 +23,7 @@ from pseudocron.log import logger
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Collection, Mapping, Sequence
-    from datetime import datetime, timedelta
+    from datetime import datetime
     from pathlib import Path
 
     from pseudocron.backends import Durability
@@ -156,7 +157,7 @@ class File(Backend):
 
     async def reap(self) -> Reaped:
         """See `Backend.reap`."""
-        return await self._hop(Ledger.reap)
+        return await self._hop(Ledger.reap, self._host.now() - timedelta(seconds=2 * self.cron_max_time))
 
     async def pause(self, name: str) -> None:
         """See `Backend.pause`."""

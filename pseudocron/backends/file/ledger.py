@@ -191,8 +191,8 @@ class Ledger(Verbs):
         self._trim(claim.name)
         self._bring_forward(self._now)
 
-    def reap(self) -> Reaped:
-        """See `Backend.reap`."""
+    def reap(self, reset_since: datetime) -> Reaped:
+        """See `Backend.reap`; the crons that were reset since then are told too."""
         forsaken = forsake(self._db, micros(self._now))
         self._bring_forward(None if forsaken is None else instant(forsaken))
         over = self._runs("lease <= ? ORDER BY +id", micros(self._now))  # the plus: by the index on leases, then sorted
@@ -203,7 +203,12 @@ class Ledger(Verbs):
         for name in {run.name for run in over}:
             self._trim(name)
         ended = (self._run("run_id = ?", run.run_id) for run in lost)
-        return Reaped(lost=[run for run in ended if run], orphans=self._runs("waits ORDER BY id"))
+        reset = self._db.execute("SELECT name FROM crons WHERE reset >= ?", (micros(reset_since),))
+        return Reaped(
+            lost=[run for run in ended if run],
+            orphans=self._runs("waits ORDER BY id"),
+            reset=[row["name"] for row in reset],
+        )
 
     def pause(self, name: str) -> None:
         """See `Backend.pause`."""
@@ -230,7 +235,8 @@ class Ledger(Verbs):
     def reset(self, name: str, mark: datetime) -> None:
         """See `Backend.reset`."""
         self._db.execute(KNOW, (name,))
-        self._db.execute("UPDATE crons SET mark = ?, back = ? WHERE name = ?", (micros(mark), micros(mark), name))
+        what = (micros(mark), micros(mark), micros(self._now), name)
+        self._db.execute("UPDATE crons SET mark = ?, back = ?, reset = ? WHERE name = ?", what)
         self._bring_forward(self._now)
 
     def lingering(self) -> Sequence[Lingering]:

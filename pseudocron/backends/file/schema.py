@@ -127,6 +127,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE tasks (name TEXT PRIMARY KEY, seen INTEGER NOT NULL) WITHOUT ROWID",
         "ALTER TABLE running ADD COLUMN over INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE jobs ADD COLUMN unfit_since INTEGER",
+        "ALTER TABLE crons ADD COLUMN reset INTEGER",  # when that was
+        "CREATE INDEX reset_crons ON crons (reset) WHERE reset IS NOT NULL",
         "UPDATE running SET mark = NULL WHERE mark <> 'cancelled'",
         "DROP VIEW told_jobs",
         """CREATE VIEW told_jobs AS SELECT

@@ -206,7 +206,9 @@ class Slots(Backend):
             for line in over:
                 self._trim(line.run.name)
             orphans = [line.run for line in self._store.lines if line.waits]
-            return Reaped(lost=[line.run for line in lost], orphans=orphans)
+            since = self._now() - timedelta(seconds=2 * self.cron_max_time)
+            reset = [name for name, cron in self._store.crons.items() if cron.reset and cron.reset >= since]
+            return Reaped(lost=[line.run for line in lost], orphans=orphans, reset=reset)
 
     async def pause(self, name: str) -> None:
         """See `Backend.pause`."""
@@ -240,6 +242,7 @@ class Slots(Backend):
         with self._store.lock:
             cron = self._store.cron(name)
             cron.mark = cron.back = mark
+            cron.reset = self._now()
             self._bring_forward()
 
     async def lingering(self) -> Sequence[Lingering]:

@@ -27,6 +27,7 @@ class Cron:
     claims: int = 0
     failures: int = 0
     missed: int = 0
+    reset: datetime | None = None
 
     def grow(self, slot: datetime) -> None:
         """Raise the mark to a slot, if that is higher."""

@@ -138,8 +138,10 @@ class Slots(Backend):
 
     async def reap(self) -> Reaped:
         """See `Backend.reap`."""
-        lost, orphans = await self._ask("reap")
-        return Reaped(lost=[run_of(line) for line in lost], orphans=[run_of(line) for line in orphans])
+        lost, orphans, reset = await self._ask("reap")
+        return Reaped(
+            lost=[run_of(line) for line in lost], orphans=[run_of(line) for line in orphans], reset=list(reset)
+        )
 
     async def pause(self, name: str) -> None:
         """See `Backend.pause`."""

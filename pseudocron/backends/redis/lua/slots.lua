@@ -168,7 +168,8 @@ function verbs.reap()
     end
   end
   bring_forward(waits and now)
-  return {lost, lines(call('ZRANGE', key('orphans'), 0, -1))}
+  local reset = call('ZRANGEBYSCORE', key('resets'), digits(now - 2 * arguments.cron_max_time), '+inf')
+  return {lost, lines(call('ZRANGE', key('orphans'), 0, -1)), reset}
 end
 
 function verbs.pause()
@@ -207,7 +208,9 @@ function reads.timelines()
 end
 
 function verbs.reset()
+  call('ZREMRANGEBYSCORE', key('resets'), '-inf', digits(now - 2 * arguments.cron_max_time))
   set(key('cron', arguments.name), {mark = arguments.mark, back = arguments.mark})
+  call('ZADD', key('resets'), digits(now), arguments.name)
   bring_forward(now)
 end
 
