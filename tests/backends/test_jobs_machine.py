@@ -376,7 +376,7 @@ class OnRedis(Model):
 
 
 @pytest.mark.timeout(400)  # so that a failure has time to become a short one
-@pytest.mark.parametrize(("machine", "examples"), [(OnMemory, 100), (OnFile, 40), (OnRedis, 40)])
+@pytest.mark.parametrize(("machine", "examples"), [(OnMemory, 100), (OnFile, 40), (OnRedis, 20)])
 def test_the_queue_does_what_the_model_does(machine: type[Model], examples: int) -> None:
     run_state_machine_as_test(
         machine,

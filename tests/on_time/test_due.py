@@ -159,7 +159,7 @@ def test_a_poll_that_failed_once_is_made_good_though_nobody_comes(where: Where) 
 def test_what_can_not_start_makes_no_process_poll_more_than_once_a_second(
     shared_by_many: Where, clock: dict[str, Any]
 ) -> None:
-    crons, full, starts = shared_by_many.crons(cron_max_time=20), shared_by_many.crons(), list[int]()
+    crons, full, starts = shared_by_many.crons(cron_max_time=20, drain=0.1), shared_by_many.crons(), list[int]()
     full.task(name="elsewhere")(lambda: None)  # a task in use, which this process does not have
 
     @crons.task(max_instances=1)
