@@ -46,6 +46,7 @@ _FULL = [*_THREE, claim_job(1.1, "a"), claim_job(1.1, "b")]
 _SLOT = [known(1.0), claim(1.1, 0, who=2)]
 _CRASH = event(1.2, Fault.CRASH, 0.0, who=2)
 _ENTERED = [*well(who=2), job(), event(1.9, "enter", 20.0, got=True, who=2)]
+_BACK = [event(2.5, Fault.STORE_CLOCK, -3.0, who=-1), event(2.6, "states", {}, got={})]
 _DID = event(1.5, "did", "send", "a", 1)
 
 DUE: Mapping[str, History] = {
@@ -82,6 +83,9 @@ FAULTS: Mapping[str, History] = {
         3.0, job(), event(1.5, Fault.STORE_CLOCK, 0.0, who=-1), event(3.0, "states", {}, got={})
     ),
     "when another one died in a poll": visited(21.9, *_ENTERED, event(2.0, Fault.CRASH, 0.0, who=2)),
+    "when one died in a poll, and the clock was set back": visited(
+        24.9, *_ENTERED, event(2.0, Fault.CRASH, 0.0, who=2), *_BACK
+    ),
 }
 """Nothing started when a fault is over, and what it takes."""
 
@@ -103,6 +107,9 @@ EXCUSED: Mapping[str, History] = {
     "stopped": visited(2.0, job(), event(1.5, Fault.STOP, 0.0)),
     "died": [*well(), job(), visit(3.4), event(3.5, "died"), later(9.0)],
     "while another one polled and died": visited(21.0, *_ENTERED, event(2.0, Fault.CRASH, 0.0, who=2)),
+    "while one polled and died, and the clock was set back": visited(
+        24.0, *_ENTERED, event(2.0, Fault.CRASH, 0.0, who=2), *_BACK
+    ),
     "while another one polls, and was visited": [
         *well(),
         *well(who=2),

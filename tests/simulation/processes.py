@@ -95,6 +95,7 @@ class Processes:
         elif event.what == Fault.STORE_CLOCK:
             for one in self:
                 self._on_clock(one, event)
+            self.polls.step(event.at, event.given[0])
         elif process and event.what in AFTER:
             self._fail(process, event, event.given[0] + AFTER[Fault(event.what)])
         elif process and not isinstance(event.got, Exception):
@@ -230,6 +231,11 @@ class Polls:
 
     def mistime(self, at: float) -> None:
         self.abandoned = max(self.abandoned, at + self._cron_max_time)
+
+    def step(self, at: float, seconds: float) -> None:
+        """The clock of the store was stepped, by which the gate turns stale: set back, it does so later."""
+        if self.abandoned > at:
+            self.abandoned += max(0.0, -seconds)
 
     def others_under_way(self, who: int, at: float) -> bool:
         return any(began > at - POLL for other, began in self._under_way.items() if other != who)
