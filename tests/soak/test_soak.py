@@ -44,6 +44,7 @@ def run(samples: list[dict[str, Any]]) -> Run:
     return Run(samples[-1])
 
 
+@pytest.mark.alone
 def test_a_soak_serves_pages_runs_crons_and_jobs_and_tells_all_that_is_judged(samples: list[dict[str, Any]]) -> None:
     last = samples[-1]
     assert last["ran"]["crons"] >= 100
