@@ -20,9 +20,9 @@ $(VENV)/installed: pyproject.toml
 demo: $(VENV)/installed  ## The quickstart under uvicorn, 2 workers, http://127.0.0.1:8000
 	cd examples/quickstart && $(abspath $(BIN))/uvicorn app:app --workers 2 --host 127.0.0.1 --port $(PORT)
 
-test: $(VENV)/installed  ## The whole suite, in three processes side by side, as it waits more than it works
+test: $(VENV)/installed  ## The whole suite, in two processes side by side
 	$(BIN)/python -m compileall -q pseudocron  # once, not in each child where PYTHONDONTWRITEBYTECODE is set
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadscope $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope $(ARGS)
 
 hosts: $(VENV)/installed  ## Three hosts and one Redis, or a cluster, at full length: 300 slots, 5,000 jobs, a minute and a half
 	HOSTS=full $(BIN)/python -m pytest tests/hosts --log-cli-level=INFO $(ARGS)
