@@ -126,6 +126,9 @@ EXCUSED: Mapping[str, History] = {
         event(1.5, Fault.CLOCK, 9.0, who=2),
         finish(2.0, number=0, who=2, outcome=Outcome.INTERRUPTED),
     ),
+    "by a wrong clock, as the answer may be lost": visited(
+        4.8, job(), event(1.5, Fault.LOSE, 1.0), event(1.6, Fault.CLOCK, 9.0), event(2.0, "states", {}, got={})
+    ),
     "while another one polls": [
         *well(),
         *well(who=2),

@@ -116,8 +116,8 @@ class Processes:
         self.polls.fail(process.number, event.at)
 
     def _on_states(self, process: Process, event: Event) -> None:
-        if process.asks:
-            process.asks, process.well = False, max(process.well, event.at)
+        if process.asks and event.at >= process.well:  # else the answer may be lost
+            process.asks, process.well = False, event.at
 
     _on_open = _on_states
 
