@@ -138,7 +138,8 @@ class Slots(Backend):
 
     async def reap(self) -> Reaped:
         """See `Backend.reap`."""
-        lost, orphans, reset = await self._ask("reap")
+        lost, orphans, reset, now = await self._ask("reap")
+        self._hear(now)
         return Reaped(
             lost=[run_of(line) for line in lost], orphans=[run_of(line) for line in orphans], reset=list(reset)
         )

@@ -169,7 +169,7 @@ function verbs.reap()
   end
   bring_forward(waits and now)
   local reset = call('ZRANGEBYSCORE', key('resets'), digits(now - 2 * arguments.cron_max_time), '+inf')
-  return {lost, lines(call('ZRANGE', key('orphans'), 0, -1)), reset}
+  return {lost, lines(call('ZRANGE', key('orphans'), 0, -1)), reset, digits(now)}
 end
 
 function verbs.pause()
