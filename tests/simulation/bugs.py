@@ -107,7 +107,7 @@ BUGS: Mapping[str, Patch] = {
         _gate_left_alone(Jobs.finish_jobs, counts=False),
     ),
     "a poll does not date the gate by the ends of leases": (Jobs, "next_due", _due_but_for_leases),
-    "no poll follows when capacity is free again": (Runtime, "_on_capacity", lambda _: None),
+    "no poll follows when capacity is free again": (Runtime, "_on_capacity", lambda *_: None),
     "a poll under way swallows a newer request": (Polls, "request", _request_unless_polling),
     "a fresh gate is remembered for half a minute": (scheduler, "READ_AGAIN", 30.0),
     "a run that has ended is renewed for ever": (Runs, "_record", _never_recorded),
