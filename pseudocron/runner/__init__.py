@@ -181,7 +181,7 @@ class Runner:
     def _freed(self, others_waited: bool) -> None:  # noqa: FBT001 - a callback
         """A place has become free: a job takes it at once, or a look sees to it."""
         self.waits.freed(self._host.now())
-        if self._jobs.refills:
+        if self._jobs.refills and self._jobs.has_room:  # else only a cron can take it
             self._jobs.refill_soon()
         else:
             self._on_capacity(others_waited)

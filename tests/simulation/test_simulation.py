@@ -93,3 +93,7 @@ def test_a_bug_of_time_breaks_its_rule(bug: str, one: Scenario, rule: Rule) -> N
 
 def test_every_kind_of_fault_comes_up_within_a_few_seeds() -> None:
     assert {fault.kind for seed in range(20) for fault in scenario(seed).faults} == set(Kind)
+
+
+def test_a_slot_takes_at_once_the_place_that_no_job_of_a_backlog_may_take() -> None:
+    assert is_whole(scenario(839))
