@@ -68,6 +68,7 @@ class Runner:
         self._worker = worker
         self._lease = lease
         self._hints = Hints()
+        self._holds_back = False
         self.waits = Waits()
         self._on_capacity = on_capacity
         self._pool = Pool(concurrency, freed=self._freed)
@@ -134,20 +135,20 @@ class Runner:
             warn_of_the_clock(skips)
         orphans = [run for run in reaped.orphans if run.name in crons and crons[run.name].enabled]
         tried, wanted = await self._try(crons, wanted_slots(plans, orphans))
-        held_back = any(plan.waiting for plan in plans)
-        if wanted or held_back or not self._pool.room_for(Kind.CRON, beside=crons.tasks):
+        self._holds_back = any(plan.waiting for plan in plans)
+        if wanted or self._holds_back or not self._pool.room_for(Kind.CRON, beside=crons.tasks):
             self.waits.place(self._host.now())
         await self._adviser.tell(crons.tasks)
         upcoming = _first(*(plan.next for plan in plans), self._hints.next(crons))
         if wanted:  # the gate stays stale: others may take it
             upcoming = now
-        elif held_back:  # of this the store does not know when it may start
+        elif self._holds_back:  # of this the store does not know when it may start
             upcoming = _first(upcoming, now + AGAIN)
         jobs = await self._look_for_jobs(crons, until=upcoming)
         return Looked(
             started=[one for one in tried if isinstance(one, Started)],
             next=_first(upcoming, jobs.next),
-            left=bool(wanted) or held_back or jobs.left,
+            left=bool(wanted) or self._holds_back or jobs.left,
             remains=bool(wanted) or jobs.remains,
             jobs=jobs.started,
             skips=skips,
@@ -178,10 +179,11 @@ class Runner:
             return await self._jobs.only_reap(crons.hooks)
         return await self._jobs.look(crons.tasks, beside=len(crons), until=until, hooks=crons.hooks)
 
-    def _freed(self, others_waited: bool) -> None:  # noqa: FBT001 - a callback
+    def _freed(self, kind: Kind | None, others_waited: bool) -> None:  # noqa: FBT001 - a callback
         """A place has become free: a job takes it at once, or a look sees to it."""
         self.waits.freed(self._host.now())
-        if self._jobs.refills and self._jobs.has_room:  # else only a cron can take it
+        may_start = self._holds_back and kind is not Kind.JOB  # a slot may have waited for this run of its cron
+        if self._jobs.refills and not may_start:
             self._jobs.refill_soon()
         else:
             self._on_capacity(others_waited)

@@ -163,11 +163,6 @@ class JobRuns:
         """Whether jobs are claimed into free places without a look."""
         return self._host.monotonic() < self._refill_until
 
-    @property
-    def has_room(self) -> bool:
-        """Whether there is a place that a job may take."""
-        return self._room() > 0
-
     async def refill(self) -> None:
         """Places are free: claim others into them, unless a look goes on, which does."""
         if self._pool.claiming.locked():

@@ -47,14 +47,14 @@ class Pool:
 
     Args:
         size: How many runs there may be at once.
-        freed: Called each time a place has become free, or code has ended that had outlasted its run; with whether
-            others may have waited for that.
+        freed: Called each time a place has become free, or code has ended that had outlasted its run; with whose place
+            it was, None for that code, and with whether others may have waited for it.
 
     Attributes:
         claiming: Held by who counts the free places and claims for them, so that none is counted twice.
     """
 
-    def __init__(self, size: int, *, freed: Callable[[bool], None] = lambda _: None) -> None:
+    def __init__(self, size: int, *, freed: Callable[[Kind | None, bool], None] = lambda *_: None) -> None:
         self.claiming = asyncio.Lock()
         self._size = size
         self._freed = freed
@@ -109,7 +109,7 @@ class Pool:
                 # A job may have kept its key or its limit from others. One place of all may be kept for the other kind.
                 others_waited = kind is Kind.JOB or self.room == 0 or len(places) >= self._size - 1
                 places.remove(run)
-                self._freed(others_waited)
+                self._freed(kind, others_waited)
 
     def attend(self, work: Coroutine[Any, Any, None]) -> None:
         """Start what runs need to come to their ends; it needs no place, and a drain waits for it as for them."""
@@ -117,7 +117,7 @@ class Pool:
 
     def leave_behind(self, rest: Coroutine[Any, Any, None]) -> None:
         """Start what is left of a run that is recorded while its code goes on; it needs no place."""
-        _spawn(self._behind, rest).add_done_callback(lambda _: self._freed(True))
+        _spawn(self._behind, rest).add_done_callback(lambda _: self._freed(None, True))
         if len(self._behind) == OUTLASTING * self._size:
             logger.error(
                 "%d threads go on after their runs: no further one is started until some end", len(self._behind)

@@ -15,6 +15,7 @@ from pseudocron.backends.jobs import JobState
 from pseudocron.backends.memory import Memory
 from pseudocron.by_hand import tick_now
 from pseudocron.config.source import open_source
+from pseudocron.context import current_run
 from pseudocron.crons import Crons
 from pseudocron.errors import BackendError
 from pseudocron.polling import PollReason
@@ -196,6 +197,38 @@ def test_a_cron_of_a_second_runs_on_time_amid_a_backlog() -> None:
     assert len(late) >= 10, "each second of the ten, though nobody came by"
     assert max(late) < 0.1
     assert world.backend.looks < 30
+
+
+@pytest.mark.parametrize("concurrency", [2, 4], ids=["no job may take the place", "a job may take the place"])
+def test_a_slot_that_waits_for_its_cron_has_a_look_amid_a_backlog(concurrency: int) -> None:
+    crons, go_on, slots = Crons(), asyncio.Event(), list[object]()
+
+    @crons.task
+    async def endless() -> None:
+        await asyncio.sleep(3600)
+
+    @crons.every(1, coalesce=False)
+    async def often() -> None:
+        slots.append(current_run().slot)
+        await go_on.wait()
+
+    world = World(crons, concurrency=concurrency)
+
+    async def main() -> None:
+        await world.runner.look(crons)
+        world.clock.forward(1)
+        await world.defer("endless")
+        await world.runner.look(crons)
+        assert len(slots) == 1, "the second one is due, and waits"
+        assert world.runner._jobs.refills
+        await world.defer("endless")
+        go_on.set()
+        await world.room()
+        await world.runner.look(crons)
+        await until(lambda: len(slots) == 2)
+        await world.runner.drain(0)
+
+    asyncio.run(main())
 
 
 def test_a_gate_that_jobs_wait_behind_stays_stale_for_other_processes() -> None:
