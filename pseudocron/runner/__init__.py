@@ -18,6 +18,7 @@ from pseudocron.runner.looked import AGAIN, Looked, Refused, Started, wanted_slo
 from pseudocron.runner.pool import Kind, Lifetime, Pool
 from pseudocron.runner.runs import Runs
 from pseudocron.runner.waits import Waits
+from pseudocron.runner.worker import Worker
 from pseudocron.targets import needs_thread
 
 if TYPE_CHECKING:
@@ -63,31 +64,25 @@ class Runner:
         on_job_end: Callable[[JobClaim, JobState | None], None] = lambda *_: None,
         on_capacity: Callable[[bool], None] = lambda _: None,
     ) -> None:
-        self._backend = backend
-        self._host = host
-        self._worker = worker
-        self._lease = lease
         self._hints = Hints()
         self._holds_back = False
         self.waits = Waits()
         self._on_capacity = on_capacity
         self._pool = Pool(concurrency, freed=self._freed)
         self._post = Post()
-        self._runs = Runs(
-            self._pool, backend, host=host, worker=worker, post=self._post, lease=lease, lifetime=lifetime
-        )
-        self._adviser = Adviser(backend, host)
-        self._jobs = JobRuns(
-            self._pool,
-            backend,
+        self._worker = Worker(
+            name=worker,
+            backend=backend,
             host=host,
-            worker=worker,
+            pool=self._pool,
             post=self._post,
             lease=lease,
             lifetime=lifetime,
-            on_end=on_job_end,
-            on_refilled=lambda: on_capacity(True),
         )
+        self._backend, self._host = backend, host
+        self._runs = Runs(self._worker)
+        self._adviser = Adviser(backend, host)
+        self._jobs = JobRuns(self._worker, on_end=on_job_end, on_refilled=lambda: on_capacity(True))
 
     @property
     def runs(self) -> frozenset[asyncio.Task[Any]]:
@@ -195,7 +190,7 @@ class Runner:
 
     def _tell_of_skips(self, hooks: Hooks, skips: Iterable[Skip]) -> None:
         for skip in skips:
-            self._post.tell(hooks, Happening.SKIPPED, of_skip(skip, self._worker))
+            self._post.tell(hooks, Happening.SKIPPED, of_skip(skip, self._worker.name))
 
     def _remember(self, skips: Iterable[Skip]) -> None:
         for skip in skips:
@@ -245,8 +240,8 @@ class Runner:
         proposal = Proposal(
             name=cron.name,
             slot=slot,
-            worker=self._worker,
-            lease=self._lease,
+            worker=self._worker.name,
+            lease=self._worker.lease,
             max_instances=cron.max_instances,
             recover=recover,
             recovers=recovers,

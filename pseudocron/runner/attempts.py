@@ -26,12 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from inspect import BoundArguments
 
-    from pseudocron.backends.base import Backend
     from pseudocron.backends.jobs import JobClaim, JobEnd, JobState
-    from pseudocron.hooks.telling import Post
-    from pseudocron.host import Host
     from pseudocron.jobs.tasks import Task
-    from pseudocron.runner.pool import Lifetime, Pool
+    from pseudocron.runner.pool import Lifetime
+    from pseudocron.runner.worker import Worker
 
 UNPACKED_AT_ONCE = 4096
 """Characters of stored arguments that are unpacked on the event loop, as that takes less than a hop to a thread."""
@@ -49,13 +47,7 @@ class Attempts:
     """Runs what was claimed, in the places of a pool.
 
     Args:
-        pool: The places.
-        backend: The queue.
-        host: Time, sleep, chance and threads.
-        worker: Who this process is, for people to read.
-        post: Brings what happens to the hooks.
-        lease: Seconds for which a claim holds unless renewed.
-        lifetime: Of which application a run is that begins now.
+        worker: The process for which it does that.
         on_end: Told of each attempt whose end is recorded, and of the state its job is in then.
         refill: Called each time when places have become free.
 
@@ -65,35 +57,18 @@ class Attempts:
 
     def __init__(
         self,
-        pool: Pool,
-        backend: Backend,
+        worker: Worker,
         *,
-        host: Host,
-        worker: str,
-        post: Post,
-        lease: float,
-        lifetime: Callable[[], Lifetime],
         on_end: Callable[[JobClaim, JobState | None], None],
         refill: Callable[[], Awaitable[None]],
     ) -> None:
-        self._pool = pool
-        self._backend = backend
-        self._host = host
         self._worker = worker
-        self._post = post
-        self._lifetime = lifetime
         self._on_end = on_end
         self._holding: Holding[JobClaim] = Holding(
-            pool,
-            renew=backend.renew_jobs,
-            release=self._release,
-            lease=lease,
-            identity="job_id",
-            name="task",
-            pulse=host.pulse,
+            worker, renew=worker.backend.renew_jobs, release=self._release, identity="job_id", name="task"
         )
         self.keeper = self._holding.keeper
-        self._clerk = Clerk(backend, host=host, pool=pool, trusts=self.keeper.holds, refill=refill)
+        self._clerk = Clerk(worker, trusts=self.keeper.holds, refill=refill)
 
     @property
     def are_recorded(self) -> bool:
@@ -102,27 +77,27 @@ class Attempts:
 
     def start(self, task: Task[..., Any], claim: JobClaim, asked: float) -> StartedJob:
         """Start an attempt whose claim was asked for then."""
-        lifetime = self._lifetime()
+        lifetime = self._worker.lifetime()
         run = self._run(task, claim, self._holding.hold(claim, asked), lifetime)
-        return StartedJob(claim, self._pool.start(run, Kind.JOB, lifetime))
+        return StartedJob(claim, self._worker.pool.start(run, Kind.JOB, lifetime))
 
     async def _run(
         self, task: Task[..., Any], claim: JobClaim, not_held: Exception | None, lifetime: Lifetime
     ) -> JobState | None:
-        began = self._host.monotonic()
+        began = self._worker.host.monotonic()
 
         async def record(ended: Ended | CutOff) -> JobState | None:
-            return await self._end(task, claim, ended, self._host.monotonic() - began)
+            return await self._end(task, claim, ended, self._worker.host.monotonic() - began)
 
         return await self._holding.run(claim, not_held, self._attempt(task, claim, lifetime), record)
 
     async def _release(self, claim: JobClaim) -> None:
-        await self._backend.release_jobs([claim])
+        await self._worker.backend.release_jobs([claim])
 
     async def _end(
         self, task: Task[..., Any], claim: JobClaim, ended: Ended | CutOff, duration: float
     ) -> JobState | None:
-        end = verdict(task, claim, ended, now=self._host.now(), random=self._host.random)
+        end = verdict(task, claim, ended, now=self._worker.host.now(), random=self._worker.host.random)
         if isinstance(ended, CutOff):
             outcome, within = Outcome.INTERRUPTED, RECORD_WITHIN
         else:
@@ -130,13 +105,13 @@ class Attempts:
         state = await self._record(claim, end, within=within)
         _report(claim, state, end, duration)
         if state is not None:  # or else it was another's, and that one tells
-            happened = of_ended_job(claim, self._worker, duration=duration, outcome=outcome, end=end, state=state)
-            self._post.tell(task.hooks, *happened)
+            happened = of_ended_job(claim, self._worker.name, duration=duration, outcome=outcome, end=end, state=state)
+            self._worker.post.tell(task.hooks, *happened)
         self._on_end(claim, state)
         return state
 
     async def _attempt(self, task: Task[..., Any], claim: JobClaim, lifetime: Lifetime) -> Ended:
-        self._post.tell(task.hooks, Happening.STARTED, of_job(claim, self._worker))
+        self._worker.post.tell(task.hooks, Happening.STARTED, of_job(claim, self._worker.name))
         stored, context = parted(claim.arguments)
         try:
             arguments = await self._unpack(task, stored)
@@ -150,7 +125,7 @@ class Attempts:
             timeout=task.timeout,
             arounds=task.hooks.arounds,
         )
-        deadline = self._host.now() + timedelta(seconds=task.timeout) if task.timeout else None
+        deadline = self._worker.host.now() + timedelta(seconds=task.timeout) if task.timeout else None
         run = CurrentRun(
             name=claim.task,
             slot=claim.due,
@@ -168,7 +143,7 @@ class Attempts:
     async def _unpack(self, task: Task[..., Any], arguments: str) -> BoundArguments:
         if task.is_checked and len(arguments) <= UNPACKED_AT_ONCE:
             return task.unpack(arguments)
-        return await self._host.hop(task.unpack, arguments)
+        return await self._worker.host.hop(task.unpack, arguments)
 
     async def _record(self, claim: JobClaim, end: JobEnd, *, within: float | None) -> JobState | None:
         run = asyncio.current_task()

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 
     from pseudocron.executors import Lingering
-    from pseudocron.host import Pulse
-    from pseudocron.runner.pool import Pool
+    from pseudocron.runner.worker import Worker
 
 C = TypeVar("C")
 T = TypeVar("T")
@@ -28,13 +27,11 @@ class Holding(Generic[C]):
     """The claims of one kind that a process holds.
 
     Args:
-        pool: Where their runs have places.
+        worker: The process that holds them.
         renew: Renews leases, see `Keeper`; blocks.
         release: Ends a lease that has outlasted its run.
-        lease: Seconds for which a claim holds unless renewed.
         identity: The field of a claim that identifies it.
         name: The field of a claim that names its cron or task.
-        pulse: When to renew, and by which clock a lease is trusted.
 
     Attributes:
         keeper: Renews the leases.
@@ -42,18 +39,16 @@ class Holding(Generic[C]):
 
     def __init__(
         self,
-        pool: Pool,
+        worker: Worker,
         *,
         renew: Callable[[Sequence[C], float], Collection[str]],
         release: Callable[[C], Awaitable[None]],
-        lease: float,
         identity: str,
         name: str,
-        pulse: Pulse,
     ) -> None:
-        self.keeper = Keeper(renew, lease, attrgetter(identity), pulse=pulse)
+        self.keeper = Keeper(renew, worker.lease, attrgetter(identity), pulse=worker.host.pulse)
         self._name = attrgetter(name)
-        self._pool = pool
+        self._pool = worker.pool
         self._release = release
 
     def hold(self, claim: C, asked: float) -> Exception | None:

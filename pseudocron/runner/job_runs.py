@@ -19,15 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
-    from pseudocron.backends.base import Backend
     from pseudocron.backends.job_rules import Claims
     from pseudocron.backends.jobs import JobClaim
     from pseudocron.hooks import Hooks
-    from pseudocron.hooks.telling import Post
-    from pseudocron.host import Host
     from pseudocron.jobs.tasks import Task
     from pseudocron.runner.attempts import StartedJob
-    from pseudocron.runner.pool import Lifetime, Pool
+    from pseudocron.runner.worker import Worker
 
 
 _FOR_A_WEEK = (JobState.SUCCEEDED, JobState.CANCELLED, JobState.REPLACED, JobState.EXPIRED)
@@ -65,48 +62,21 @@ class JobRuns:
     """Runs due jobs in the places of a pool that the crons leave.
 
     Args:
-        pool: The places.
-        backend: The queue.
-        host: Time, sleep, chance and threads.
-        worker: Who this process is, for people to read.
-        post: Brings what happens to the hooks.
-        lease: Seconds for which a claim holds unless renewed.
-        lifetime: Of which application a run is that begins now.
+        worker: The process for which it does that.
         on_end: Told of each attempt whose end is recorded, and of the state its job is in then.
         on_refilled: Called when jobs are claimed without a look no more.
     """
 
     def __init__(
         self,
-        pool: Pool,
-        backend: Backend,
+        worker: Worker,
         *,
-        host: Host,
-        worker: str,
-        post: Post,
-        lease: float,
-        lifetime: Callable[[], Lifetime],
         on_end: Callable[[JobClaim, JobState | None], None] = lambda *_: None,
         on_refilled: Callable[[], None] = lambda: None,
     ) -> None:
-        self._pool = pool
-        self._backend = backend
-        self._host = host
         self._worker = worker
-        self._post = post
-        self._lease = lease
         self._on_refilled = on_refilled
-        self._attempts = Attempts(
-            pool,
-            backend,
-            host=host,
-            worker=worker,
-            post=post,
-            lease=lease,
-            lifetime=lifetime,
-            on_end=on_end,
-            refill=self.refill,
-        )
+        self._attempts = Attempts(worker, on_end=on_end, refill=self.refill)
         self.keeper = self._attempts.keeper
         self._tasks: Mapping[str, Task[..., Any]] = {}
         self._beside: object = None
@@ -127,17 +97,17 @@ class JobRuns:
         """
         self._tasks, self._beside = tasks, beside
         self._has_missed, self._refill_until = False, -inf
-        await self._host.hop(self.keeper.renew)
+        await self._worker.host.hop(self.keeper.renew)
         await self._reap(hooks)
         await self._forget()
         room = self._room()
         started = await self._claim()
-        upcoming = await self._backend.next_due(self._limits())
-        now = self._host.now()
+        upcoming = await self._worker.backend.next_due(self._limits())
+        now = self._worker.host.now()
         is_due = upcoming is not None and upcoming <= now
         if is_due or started:
             seconds = REFILL_FOR if until is None else min(REFILL_FOR, (until - now).total_seconds())
-            self._refill_until = self._host.monotonic() + seconds
+            self._refill_until = self._worker.host.monotonic() + seconds
         if self._has_missed:  # what has ended meanwhile has found that a look went on
             await self._fill()
         # One that claims less than it may has found nothing more for this process.
@@ -146,29 +116,29 @@ class JobRuns:
 
     async def only_reap(self, hooks: Hooks) -> LookedForJobs:
         """End the leases that are over, for a process without tasks."""
-        upcoming = await self._backend.next_due({})
-        if upcoming is not None and upcoming <= self._host.now():
+        upcoming = await self._worker.backend.next_due({})
+        if upcoming is not None and upcoming <= self._worker.host.now():
             await self._reap(hooks)
-            upcoming = await self._backend.next_due({})
-        return LookedForJobs(upcoming, remains=upcoming is not None and upcoming <= self._host.now())
+            upcoming = await self._worker.backend.next_due({})
+        return LookedForJobs(upcoming, remains=upcoming is not None and upcoming <= self._worker.host.now())
 
     async def _reap(self, hooks: Hooks) -> None:
-        for job in await self._backend.reap_jobs():
+        for job in await self._worker.backend.reap_jobs():
             logger.error("%s: job %s of %s is lost, and now %s", job.task, job.job_id, job.worker, job.state)
             for kind in kinds_of_lost(job):
-                self._post.tell(hooks, kind, of_lost_job(job))
+                self._worker.post.tell(hooks, kind, of_lost_job(job))
 
     @property
     def refills(self) -> bool:
         """Whether jobs are claimed into free places without a look."""
-        return self._host.monotonic() < self._refill_until
+        return self._worker.host.monotonic() < self._refill_until
 
     async def refill(self) -> None:
         """Places are free: claim others into them, unless a look goes on, which does."""
-        if self._pool.claiming.locked():
+        if self._worker.pool.claiming.locked():
             self._has_missed = True
             return
-        async with self._pool.claiming:
+        async with self._worker.pool.claiming:
             try:
                 await self._fill()
             except Exception as error:  # noqa: BLE001 - the next look will say so, if it is to be said
@@ -183,7 +153,7 @@ class JobRuns:
     def refill_soon(self) -> None:
         """A place has become free; unless jobs are being recorded, whose places are refilled together."""
         if not self._attempts.are_recorded:
-            self._pool.attend(self.refill())
+            self._worker.pool.attend(self.refill())
 
     def _look_next(self) -> None:
         """Claim nothing more without a look."""
@@ -191,7 +161,7 @@ class JobRuns:
         self._on_refilled()
 
     def _room(self) -> int:
-        return self._pool.room_for(Kind.JOB, beside=self._beside)
+        return self._worker.pool.room_for(Kind.JOB, beside=self._beside)
 
     def _limits(self, *, threads: bool = True) -> dict[str, int | None]:
         tasks = (one for one in self._tasks.values() if threads or not needs_thread(one.target, process=one.process))
@@ -199,17 +169,19 @@ class JobRuns:
 
     async def _claim(self) -> list[StartedJob]:
         """Claim and start what there is room for; for a second also what is behind jobs that have expired."""
-        until = self._host.monotonic() + EXPIRE_FOR
+        until = self._worker.host.monotonic() + EXPIRE_FOR
         started: list[StartedJob] = []
         while True:
             claims = await self._claim_once(started)
-            if not claims.is_cut_short or self._host.monotonic() >= until:
+            if not claims.is_cut_short or self._worker.host.monotonic() >= until:
                 return started
 
     async def _claim_once(self, started: list[StartedJob]) -> Claims:
-        tasks = self._limits(threads=self._pool.has_threads)
+        tasks = self._limits(threads=self._worker.pool.has_threads)
         asked = self.keeper.asked()
-        claims = await self._backend.claim_jobs(tasks, limit=self._room(), worker=self._worker, lease=self._lease)
+        claims = await self._worker.backend.claim_jobs(
+            tasks, limit=self._room(), worker=self._worker.name, lease=self._worker.lease
+        )
         # Whatever a store hands out, nothing is called but what is registered.
         known = [(self._tasks[claim.task], claim) for claim in claims if claim.task in self._tasks]
         started += [self._attempts.start(task, claim, asked) for task, claim in known]
@@ -217,7 +189,7 @@ class JobRuns:
 
     async def _forget(self) -> None:
         """Now and then purge jobs that ended long ago; as many as may stand still at once, so that nothing stalls."""
-        if self._host.monotonic() < self._forget_again:
+        if self._worker.host.monotonic() < self._forget_again:
             return
-        purged = await self._backend.purge(KEEP, limit=PURGED)
-        self._forget_again = self._host.monotonic() + (PURGE_AGAIN if purged < PURGED else 0)
+        purged = await self._worker.backend.purge(KEEP, limit=PURGED)
+        self._forget_again = self._worker.host.monotonic() + (PURGE_AGAIN if purged < PURGED else 0)

@@ -11,10 +11,9 @@ from pseudocron.log import logger
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from pseudocron.backends.base import Backend
     from pseudocron.backends.jobs import JobClaim, JobEnd, JobState
     from pseudocron.host import Host
-    from pseudocron.runner.pool import Pool
+    from pseudocron.runner.worker import Worker
 
 T = TypeVar("T")
 
@@ -40,11 +39,9 @@ async def at_last(
     while True:
         try:
             return await record()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - logged, a bug with its traceback
             if not told:
-                logger.warning(
-                    "%s: the result could not be recorded yet: %s", whose, error, exc_info=_unexpected(error)
-                )
+                _warn(whose, error)
             told = True
             failed()
         await host.sleep(RECORD_AGAIN)
@@ -63,25 +60,19 @@ class Clerk:
     """Records how the attempts of jobs ended: all that have gathered by one transaction, the next gather meanwhile.
 
     Args:
-        backend: Where that is recorded.
-        host: Where sleep comes from.
-        pool: Where each run has its place until then.
+        worker: The process, whose runs keep their places until then.
         trusts: Whether the lease of a claim is still trusted.
         refill: Called each time when places have become free.
     """
 
     def __init__(
         self,
-        backend: Backend,
+        worker: Worker,
         *,
-        host: Host,
-        pool: Pool,
         trusts: Callable[[JobClaim], bool],
         refill: Callable[[], Awaitable[None]],
     ) -> None:
-        self._backend = backend
-        self._host = host
-        self._pool = pool
+        self._worker = worker
         self._trusts = trusts
         self._refill = refill
         self._gathered: list[_Ended] = []
@@ -99,7 +90,7 @@ class Clerk:
         self._gathered.append(_Ended(claim, end, run, state))
         if not self._writing:
             self._writing = True
-            self._pool.attend(self._write())
+            self._worker.pool.attend(self._write())
         return await state
 
     async def _write(self) -> None:
@@ -109,7 +100,7 @@ class Clerk:
                 self._refused += await self._write_down(ended)
                 if self._refused and not self._insisting:
                     self._insisting = True
-                    self._pool.attend(self._insist())
+                    self._worker.pool.attend(self._insist())
                 await self._refill()
         finally:
             self._writing = False
@@ -120,8 +111,8 @@ class Clerk:
             while self._refused:
                 for one in self._refused:
                     if not self._trusts(one.claim):
-                        self._pool.leave(one.run)
-                await self._host.sleep(RECORD_AGAIN)
+                        self._worker.pool.leave(one.run)
+                await self._worker.host.sleep(RECORD_AGAIN)
                 ended, self._refused = self._refused, []
                 self._refused += await self._write_down(ended)
                 await self._refill()
@@ -132,12 +123,10 @@ class Clerk:
         """Record all together, or else one by one; which could not be, those that were not tried first."""
         try:
             await self._finish(ended)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - as above
             if not self._insisting:
                 whose = ", ".join(sorted({one.claim.task for one in ended}))
-                logger.warning(
-                    "%s: the result could not be recorded yet: %s", whose, error, exc_info=_unexpected(error)
-                )
+                _warn(whose, error)
             return await self._write_singly(ended) if len(ended) > 1 else list(ended)
         return []
 
@@ -153,12 +142,13 @@ class Clerk:
         return refused
 
     async def _finish(self, ended: Sequence[_Ended]) -> None:
-        states = await self._backend.finish_jobs([(one.claim, one.end) for one in ended])
+        states = await self._worker.backend.finish_jobs([(one.claim, one.end) for one in ended])
         for one, state in zip(ended, states, strict=True):
-            self._pool.leave(one.run)  # now, and not when it has ended: the next takes its place
+            self._worker.pool.leave(one.run)  # now, and not when it has ended: the next takes its place
             if not one.state.done():  # a shutdown waits for a record only so long
                 one.state.set_result(state)
 
 
-def _unexpected(error: Exception) -> bool:
-    return not isinstance(error, PseudoCronError)
+def _warn(whose: str, error: Exception) -> None:
+    is_a_bug = not isinstance(error, PseudoCronError)
+    logger.warning("%s: the result could not be recorded yet: %s", whose, error, exc_info=is_a_bug)

@@ -20,14 +20,10 @@ from pseudocron.runner.pool import RECORD_WITHIN, Kind
 from pseudocron.runner.recording import at_last
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pseudocron.backends.base import Backend
     from pseudocron.backends.records import Claim
     from pseudocron.crons import Cron
-    from pseudocron.hooks.telling import Post
-    from pseudocron.host import Host
-    from pseudocron.runner.pool import Lifetime, Pool
+    from pseudocron.runner.pool import Lifetime
+    from pseudocron.runner.worker import Worker
 
 RETRY_FIRST = 1.0
 RETRY_CAP = 300.0
@@ -40,53 +36,31 @@ class Runs:
     """Runs what was claimed, in the places of a pool.
 
     Args:
-        pool: The places.
-        backend: Where results are recorded.
-        host: Time, sleep, chance and threads.
-        worker: Who this process is, for people to read.
-        post: Brings what happens to the hooks.
-        lease: Seconds for which a claim holds unless renewed.
-        lifetime: Of which application a run is that begins now.
+        worker: The process for which it does that.
     """
 
     def __init__(
         self,
-        pool: Pool,
-        backend: Backend,
-        *,
-        host: Host,
-        worker: str,
-        post: Post,
-        lease: float,
-        lifetime: Callable[[], Lifetime],
+        worker: Worker,
     ) -> None:
-        self._pool = pool
-        self._backend = backend
-        self._host = host
         self._worker = worker
-        self._post = post
-        self._lifetime = lifetime
         self._holding: Holding[Claim] = Holding(
-            pool,
-            renew=backend.renew,
-            release=backend.release,
-            lease=lease,
-            identity="run_id",
-            name="name",
-            pulse=host.pulse,
+            worker, renew=worker.backend.renew, release=worker.backend.release, identity="run_id", name="name"
         )
         self.keeper = self._holding.keeper
 
     def start(self, cron: Cron, claim: Claim, asked: float) -> asyncio.Task[Result]:
         """Start a run whose claim was asked for then; the task ends when its result is recorded."""
-        lifetime = self._lifetime()
-        return self._pool.start(self._run(cron, claim, self._holding.hold(claim, asked), lifetime), Kind.CRON, lifetime)
+        lifetime = self._worker.lifetime()
+        return self._worker.pool.start(
+            self._run(cron, claim, self._holding.hold(claim, asked), lifetime), Kind.CRON, lifetime
+        )
 
     async def _run(self, cron: Cron, claim: Claim, not_held: Exception | None, lifetime: Lifetime) -> Result:
-        began = self._host.monotonic()
+        began = self._worker.host.monotonic()
 
         async def record(ended: Ended | CutOff) -> Result:
-            return await self._end(cron, claim, ended, self._host.monotonic() - began)
+            return await self._end(cron, claim, ended, self._worker.host.monotonic() - began)
 
         return await self._holding.run(claim, not_held, self._attempts(cron, claim, lifetime), record)
 
@@ -105,7 +79,7 @@ class Runs:
 
     async def _attempts(self, cron: Cron, claim: Claim, lifetime: Lifetime) -> Ended:
         """Try, and try again while there are retries, inside the same claim."""
-        self._post.tell(cron.hooks, Happening.STARTED, of_run(claim, self._worker))
+        self._worker.post.tell(cron.hooks, Happening.STARTED, of_run(claim, self._worker.name))
         for retry in count():
             try:
                 ended = await self._attempt(cron, claim, lifetime, retry)
@@ -115,21 +89,21 @@ class Runs:
                 raise
             if ended.result.outcome is Outcome.SUCCEEDED or ended.lingering or retry == cron.retries:
                 break
-            pause = self._host.random() * min(RETRY_FIRST * 2**retry, RETRY_CAP)
+            pause = self._worker.host.random() * min(RETRY_FIRST * 2**retry, RETRY_CAP)
             logger.warning("%s: %s, trying again in %.1f s", cron.name, _last_line(ended.result), pause)
-            tried = of_run(claim, self._worker, retry=retry, result=ended.result)
-            self._post.tell(cron.hooks, Happening.RETRYING, tried)
-            await self._host.sleep(pause)
+            tried = of_run(claim, self._worker.name, retry=retry, result=ended.result)
+            self._worker.post.tell(cron.hooks, Happening.RETRYING, tried)
+            await self._worker.host.sleep(pause)
             if not self.keeper.holds(claim):
                 break
         return ended
 
     def _tell(self, cron: Cron, claim: Claim, result: Result, duration: float) -> None:
         kind = Happening.SUCCEEDED if result.outcome is Outcome.SUCCEEDED else Happening.FAILED
-        self._post.tell(cron.hooks, kind, of_run(claim, self._worker, duration=duration, result=result))
+        self._worker.post.tell(cron.hooks, kind, of_run(claim, self._worker.name, duration=duration, result=result))
 
     async def _attempt(self, cron: Cron, claim: Claim, lifetime: Lifetime, retry: int) -> Ended:
-        deadline = self._host.now() + timedelta(seconds=cron.timeout) if cron.timeout else None
+        deadline = self._worker.host.now() + timedelta(seconds=cron.timeout) if cron.timeout else None
         run = CurrentRun(
             name=claim.name,
             slot=claim.slot,
@@ -147,10 +121,10 @@ class Runs:
 
         def failed() -> None:
             if run is not None and not self.keeper.holds(claim):
-                self._pool.leave(run)
+                self._worker.pool.leave(run)
 
-        finish = partial(self._backend.finish, claim, result, keep_lease=keep_lease)
-        own = await at_last(finish, self._host, whose=claim.name, failed=failed)
+        finish = partial(self._worker.backend.finish, claim, result, keep_lease=keep_lease)
+        own = await at_last(finish, self._worker.host, whose=claim.name, failed=failed)
         if not own:
             logger.warning("%s: the result of slot %s came after its lease", claim.name, claim.slot.isoformat())
         return own

@@ -497,7 +497,7 @@ def test_a_run_that_lost_its_lease_while_it_waited_is_not_tried_again() -> None:
         async def sleep(_: float) -> None:
             runner._runs.keeper.close()
 
-        runner._runs._host = replace(clock.host, sleep=sleep)
+        runner._runs._worker = replace(runner._worker, host=replace(clock.host, sleep=sleep))
         await runner.look(crons)
         await run_all(runner)
 
