@@ -48,17 +48,21 @@ class Usage:
         with self._lock:
             self._users.add(user)
             is_open = self._is_open
-        if is_open:
-            await self._backend.open()  # nothing, unless this process is a fork of the one that opened it
-            return
+        try:
+            if is_open:
+                await self._backend.open()  # nothing, unless this process is a fork of the one that opened it
+            else:
+                await self._open()
+        except BaseException:
+            self.forget(user)
+            raise
+
+    async def _open(self) -> None:
         await self._take_turn()
         try:
             await self._backend.open()
             with self._lock:
                 self._is_open = True
-        except BaseException:
-            self.forget(user)
-            raise
         finally:
             self._turn.release()
 
@@ -76,7 +80,7 @@ class Usage:
             return
         await self._take_turn()
         try:
-            if self._is_idle():  # or it has been opened anew meanwhile
+            if self._is_idle():  # or else it was opened again in the meantime
                 await self._backend.close()
         finally:
             self._turn.release()
