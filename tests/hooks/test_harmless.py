@@ -11,6 +11,7 @@ import pytest
 from runner.world import World
 from support import until
 
+from hooks.fine import fine_every_minute
 from pseudocron.backends.records import Outcome
 from pseudocron.cli.running import _run
 from pseudocron.context import current_run
@@ -19,16 +20,6 @@ from pseudocron.hooks import telling
 
 if TYPE_CHECKING:
     from pseudocron.hooks import Event
-
-
-def fine_every_minute() -> Crons:
-    crons = Crons()
-
-    @crons.every(60)
-    async def fine() -> None:
-        pass
-
-    return crons
 
 
 def test_a_plain_hook_runs_in_a_thread_and_an_async_one_on_the_loop_both_with_the_run() -> None:

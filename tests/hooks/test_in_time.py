@@ -11,22 +11,13 @@ from leaping import leap
 from runner.world import World
 from support import took, until
 
+from hooks.fine import fine_every_minute
 from pseudocron.backends.jobs import JobState
 from pseudocron.crons import Crons
 from pseudocron.hooks.observing import Observer
 
 if TYPE_CHECKING:
     from pseudocron.hooks import Event
-
-
-def fine_every_minute() -> Crons:
-    crons = Crons()
-
-    @crons.every(60)
-    async def fine() -> None:
-        pass
-
-    return crons
 
 
 def test_an_async_hook_that_hangs_is_cancelled_after_ten_seconds(caplog: pytest.LogCaptureFixture) -> None:
