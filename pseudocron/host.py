@@ -77,7 +77,7 @@ def _tried(fn: Callable[..., T], args: tuple[Any, ...]) -> tuple[T | None, BaseE
         return fn(*args), None
     except StopIteration:  # which no future can raise
         return None, RuntimeError("the function raised StopIteration")
-    except BaseException as error:  # noqa: BLE001 - whoever awaits it gets it
+    except BaseException as error:  # noqa: BLE001 - it is raised where the call is awaited
         return None, error
 
 

@@ -111,7 +111,7 @@ class Runtime:
     async def close(self) -> None:
         """Drain the runs and close the store. Nothing polls any more until it is started again."""
         self._closed, self._executes, self._wants_ticker = True, None, False
-        # First of all: a lifespan that starts meanwhile opens anew, and is not drained with this one.
+        # First of all: a lifespan that starts during the drain opens a scheduler of its own.
         scheduler, self._scheduler = self._scheduler, None
         for waiting in (self._ticker, self._again):
             if waiting is not None:

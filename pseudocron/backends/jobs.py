@@ -152,7 +152,7 @@ class Queue(ABC):
         return timedelta()
 
     cron_max_time: float = 60.0
-    """The configured `CRON_MAX_TIME` in seconds; to be set by whoever reads a changed configuration."""
+    """The configured `CRON_MAX_TIME` in seconds; set again when a changed configuration is read."""
 
     lost_at_most: ClassVar[int] = 3
     """A job that was lost so often has killed its workers, and is `failed` instead of pending again."""

@@ -175,7 +175,7 @@ class Runner:
         return await self._jobs.look(crons.tasks, beside=len(crons), until=until, hooks=crons.hooks)
 
     def _freed(self, kind: Kind | None, others_waited: bool) -> None:  # noqa: FBT001 - a callback
-        """A place has become free: a job takes it at once, or a look sees to it."""
+        """A place has become free: a job takes it at once, or else a poll is requested."""
         self.waits.freed(self._host.now())
         may_start = self._holds_back and kind is not Kind.JOB  # a slot may have waited for this run of its cron
         if self._jobs.refills and not may_start:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 async def state_the_law(
     world: World, leases: Mapping[tuple[str, int], datetime], limits: Mapping[str, int | None]
 ) -> None:
-    """The gate is stale as soon as something is due; then a poll that finds nothing dates it anew."""
+    """The gate is stale as soon as something is due; then a poll that finds nothing dates it again."""
     backend = world.backends[-1]
     due = await earliest(world, leases, limits)
     fresh = await backend.fresh_for(60)
