@@ -122,9 +122,9 @@ async def _open(seen: Watch) -> Sequence[str]:
 
 async def _status(ref: str) -> tuple[list[CronStatus], Sequence[str]]:
     """The crons, and what to say of code that has outlasted its runs."""
-    status = await cron_status(ref)
-    async with watch(ref).store() as (crons, backend):
-        return status, outlasting(await backend.lingering(), concurrency=crons.settings.concurrency)
+    async with watch(ref).store() as (crons, backend):  # which stays open for both
+        outlasting_runs = outlasting(await backend.lingering(), concurrency=crons.settings.concurrency)
+        return await cron_status(ref), outlasting_runs
 
 
 async def _history(ref: str, name: str | None, limit: int) -> Sequence[Run]:
