@@ -87,7 +87,7 @@ _request = Polls.request
 
 
 async def _never_recorded(self: Any, *_: Any, **__: Any) -> bool:
-    await self._host.sleep(1e6)
+    await self._worker.host.sleep(1e6)
     return False
 
 
