@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pseudocron.backends.jobs import JobState
 from pseudocron.backends.records import Outcome
-from pseudocron.backends.rules import skip_for
+from pseudocron.backends.slot_rules import skip_for
 from pseudocron.hooks import Event, Happening
 
 if TYPE_CHECKING:

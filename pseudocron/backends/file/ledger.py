@@ -23,7 +23,7 @@ from pseudocron.backends.records import (
     Skip,
     State,
 )
-from pseudocron.backends.rules import (
+from pseudocron.backends.slot_rules import (
     RECOVERABLE,
     claim_of,
     granted,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pseudocron.backends.legible import instant, legible, text, whole
 from pseudocron.backends.records import Blocker, Lingering, Outcome, Reason, Run
-from pseudocron.backends.rules import blockers_of, waited_of
+from pseudocron.backends.slot_rules import blockers_of, waited_of
 
 if TYPE_CHECKING:
     import sqlite3

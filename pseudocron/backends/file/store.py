@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from pseudocron.backends.file.folder import complaint, named
-from pseudocron.backends.file.schema import connect
+from pseudocron.backends.file.tables import connect
 from pseudocron.errors import BackendError
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from pseudocron.backends.records import (
     Skip,
     State,
 )
-from pseudocron.backends.rules import RECOVERABLE, claim_of, granted, grows, merged, refusal, skip_for, skipped
+from pseudocron.backends.slot_rules import RECOVERABLE, claim_of, granted, grows, merged, refusal, skip_for, skipped
 from pseudocron.capture import kept
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pseudocron.backends.memory.shelf import Shelf
 from pseudocron.backends.records import Blocker
-from pseudocron.backends.rules import grows
+from pseudocron.backends.slot_rules import grows
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -9,7 +9,7 @@ from pseudocron.backends.jobs import Job, JobState
 from pseudocron.backends.legible import EPOCH, MICROSECOND, legible, text
 from pseudocron.backends.legible import instant as instant_of
 from pseudocron.backends.records import Lingering, Outcome, Reason, Run, State
-from pseudocron.backends.rules import blockers_of, waited_of
+from pseudocron.backends.slot_rules import blockers_of, waited_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
