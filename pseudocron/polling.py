@@ -1,17 +1,27 @@
-"""One poll at a time, and exactly one more for all who ask for it meanwhile."""
+"""One poll at a time on an event loop, and exactly one more for all requests that come during it."""
 
 from __future__ import annotations
 
 import asyncio
 from enum import StrEnum
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from pseudocron.host import spawn
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from collections.abc import Set as AbstractSet
+
+    from pseudocron.worker.poll import Report
 
 T = TypeVar("T")
+
+READ_AGAIN = 1.0
+"""Seconds after which a fresh gate is read again: another process may have brought it forward.
+
+After a poll that had to leave what is due, they are also the pace: others may be able to take it, and this process
+polls no sooner unless it can take more itself.
+"""
 
 
 class PollReason(StrEnum):
@@ -20,14 +30,49 @@ class PollReason(StrEnum):
     REQUEST = "request"  # a request was served after the deadline of the process
     TICKER = "ticker"  # the deadline of the process has passed
     DEFERRED = "deferred"  # a job that is due was deferred in this process
-    ENDED = "ended"  # a run has ended in this process, and makes way for what the last poll has left
-    CAPACITY = "capacity"  # likewise; others may have come due that had no capacity, or no key or limit
+    CAPACITY = "capacity"  # a run has ended in this process, and something is due
     URL = "url"  # the trigger URL was called
     TICK = "tick"  # the command: whatever the gate says
 
 
-FREED = frozenset({PollReason.ENDED, PollReason.CAPACITY})
-"""The reasons after which more can be taken."""
+class NoPoll(StrEnum):
+    """Why a request for a poll has led to none."""
+
+    NOTHING_DUE = "nothing_due"  # the gate is fresh
+    TAKEN = "taken"  # another process entered the gate at that moment, and polls
+    NO_CAPACITY = "no_capacity"  # this process has no capacity left
+    DISABLED = "disabled"  # `PSEUDOCRON_ENABLED` says that nothing is run
+    BAD_CONFIG = "bad_config"  # the configuration has never been right in this process
+    BACKEND_DOWN = "backend_down"  # the store can't be used
+    ERROR = "error"  # an unexpected error, in the log
+    CLOSED = "closed"  # the process is being shut down
+
+
+class PollResult(NamedTuple):
+    """What came of a request for a poll.
+
+    Args:
+        came_of_it: What the poll did, or why there was none.
+        again: Seconds until the next one is due in this process.
+        error: What kept it from polling, if that is an error.
+    """
+
+    came_of_it: Report | NoPoll
+    again: float = READ_AGAIN
+    error: Exception | None = None
+
+    def follows(self, reasons: AbstractSet[PollReason], *, left: bool) -> bool:
+        """Return whether a poll has to follow after `again` seconds, though there may be no request.
+
+        Args:
+            reasons: Why there was this one.
+            left: Whether something due was left that this process may start when it has capacity again.
+        """
+        asked = reasons & {PollReason.DEFERRED, PollReason.CAPACITY}
+        if self.error:
+            return left or bool(asked)
+        # Another process has entered the gate just now: it may not have the task, or no free capacity.
+        return bool(asked) and self.came_of_it in {NoPoll.TAKEN, NoPoll.NOTHING_DUE}
 
 
 class Polls(Generic[T]):

@@ -14,19 +14,19 @@ from pseudocron.backends.usage import usage
 from pseudocron.errors import BackendError, PseudoCronError
 from pseudocron.host import spawn
 from pseudocron.log import Complaints, logger
-from pseudocron.polling import FREED, PollReason, Polls
-from pseudocron.runner import Runner
-from pseudocron.runner.looked import Looked, Started
-from pseudocron.runner.pool import Lifetime
-from pseudocron.scheduler import NoLook, Polled, Scheduler
+from pseudocron.polling import NoPoll, PollReason, PollResult, Polls
+from pseudocron.worker.poll import Poller
+from pseudocron.worker.pool import Lifetime
+from pseudocron.worker.runs import Runs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from pseudocron.backends.jobs import JobState
+    from pseudocron.backends.model import State
     from pseudocron.host import Host
-    from pseudocron.watch import Watch
+    from pseudocron.process import Process
+    from pseudocron.worker.run import Run
 
 POLL_WITHIN = 1.0
 """Seconds that a poll has to end in at shutdown; the claim of one that is cut off ends with its lease."""
@@ -36,35 +36,33 @@ class Runtime:
     """The scheduling of one configuration, on the event loop that it was made on.
 
     Args:
-        watch: What the process has of the configuration, whatever the event loop.
+        process: What the process has of the configuration, whatever the event loop.
         host: Time, sleep, chance and threads.
-        has_entered: Whether a poll of this process has entered the gate and will never end.
 
     Attributes:
         jobs_ended: How many attempts of jobs have ended here, by the states that they left their jobs in.
         started: Where the runs that polls start are collected, if somebody wants that.
     """
 
-    def __init__(self, watch: Watch, host: Host, *, has_entered: bool = False) -> None:
-        self._watch = watch
+    def __init__(self, process: Process, host: Host) -> None:
+        self._process = process
         self._host = self._by = host
         self._loop = asyncio.get_running_loop()
-        self._polls = Polls(self._poll, closed=lambda: Polled(NoLook.CLOSED))
+        self._polls = Polls(self._poll, closed=lambda: PollResult(NoPoll.CLOSED))
         self._opening = asyncio.Lock()
-        self._scheduler: Scheduler | None = None
-        self._using: set[Scheduler] = set()
+        self._poller: Poller | None = None
+        self._using: set[Poller] = set()
         self._lifetimes: list[Lifetime] = []
         self._ending: set[Lifetime] = set()  # of those the ones with which all is being closed
         self._executes: bool | None = None
         self._closed = False
-        self._has_entered = has_entered
         self._wants_ticker = False
         self._ticker: asyncio.Task[None] | None = None
         self._again: asyncio.TimerHandle | None = None
         self._letting_go: set[asyncio.Task[None]] = set()
-        self.started: list[Started] | None = None
+        self.started: list[Run] | None = None
         self.complain = Complaints(host.monotonic).log
-        self.jobs_ended: Counter[JobState | None] = Counter()
+        self.jobs_ended: Counter[State | None] = Counter()
 
     # From the start of an application to its shutdown
 
@@ -100,8 +98,8 @@ class Runtime:
                 self.leave(lifetime)
             return
         self.leave(lifetime)
-        if self._scheduler is not None:
-            await self._scheduler.runner.drain_of(lifetime, self._drain)
+        if self._poller is not None:
+            await self._poller.runs.pool.drain_of(lifetime, self._drain)
 
     def leave(self, lifetime: Lifetime) -> None:
         """End a lifespan that its application has broken off: requests go on, and so do their polls."""
@@ -111,46 +109,41 @@ class Runtime:
     async def close(self) -> None:
         """Drain the runs and close the store. Nothing polls any more until it is started again."""
         self._closed, self._executes, self._wants_ticker = True, None, False
-        # First of all: a lifespan that starts during the drain opens a scheduler of its own.
-        scheduler, self._scheduler = self._scheduler, None
+        # First of all: a lifespan that starts during the drain opens a poller of its own.
+        poller, self._poller = self._poller, None
         for waiting in (self._ticker, self._again):
             if waiting is not None:
                 waiting.cancel()
         self._ticker = self._again = None
         await self._polls.stop(POLL_WITHIN)
-        if scheduler is not None:
-            await scheduler.runner.drain(self._drain)
-            letting_go = spawn(self._let_go(scheduler))
+        if poller is not None:
+            await poller.runs.drain(self._drain)
+            letting_go = spawn(self._let_go(poller))
             self._letting_go.add(letting_go)
             letting_go.add_done_callback(self._letting_go.discard)
-            if not scheduler.runner.lingering:
+            if not poller.runs.pool.lingering:
                 await asyncio.wait([letting_go])
-        self._watch.poll_is_due()
+        self._process.bring_forward()
 
     @property
     def _drain(self) -> float:
-        return self._watch.source.load().settings.drain
+        return self._process.source.load().settings.drain
 
-    async def _let_go(self, scheduler: Scheduler) -> None:
+    async def _let_go(self, poller: Poller) -> None:
         """Close the store, but not while code that outlasts its run needs a lease."""
-        while lingering := scheduler.runner.lingering:
+        while lingering := poller.runs.pool.lingering:
             await asyncio.wait(lingering)
-        self._using.discard(scheduler)
-        await usage(scheduler.backend).end(scheduler, for_good=True)
+        self._using.discard(poller)
+        await usage(poller.backend).end(poller, for_good=True)
 
-    def forsake(self) -> bool:
-        """Use the store no more, as the event loop is closed.
-
-        Returns:
-            Whether that was in the middle of a poll: the gate is fresh for nothing.
-        """
-        for scheduler in self._using:
-            usage(scheduler.backend).forget(scheduler)
-        return any(scheduler.has_entered for scheduler in self._using)
+    def forsake(self) -> None:
+        """Use the store no more, as the event loop is closed."""
+        for poller in self._using:
+            usage(poller.backend).forget(poller)
 
     # Polls
 
-    def request_poll(self, reason: PollReason, *, ticker: bool = False) -> asyncio.Future[Polled]:
+    def request_poll(self, reason: PollReason, *, ticker: bool = False) -> asyncio.Future[PollResult]:
         """Poll in the background, the only way to do it; all that ask during a poll get exactly one more.
 
         Args:
@@ -165,17 +158,14 @@ class Runtime:
             self._executes = True  # also in a process without a lifespan
         return self._polls.request(reason)
 
-    def next_poll(self) -> asyncio.Future[Polled]:
+    def next_poll(self) -> asyncio.Future[PollResult]:
         """Return what comes of the next poll, without asking for one."""
         return self._polls.next()
 
-    async def _poll(self, reasons: frozenset[PollReason]) -> Polled:
+    async def _poll(self, reasons: frozenset[PollReason]) -> PollResult:
         if self._closed:
-            return Polled(NoLook.CLOSED)
-        # Asked here: a run may end before the poll that has started it has found what it leaves.
-        if reasons <= FREED and not (self._has_left or (self._executes and PollReason.CAPACITY in reasons)):
-            return Polled(NoLook.NOTHING_DUE)
-        number, polled = self._watch.poll_began(), Polled(NoLook.ERROR)
+            return PollResult(NoPoll.CLOSED)
+        number, polled = self._process.poll_began(), PollResult(NoPoll.ERROR)
         try:
             polled = await self._poll_open(reasons)
         except asyncio.CancelledError:
@@ -183,40 +173,40 @@ class Runtime:
         except Exception as error:  # noqa: BLE001 - a bug of ours must not end what others rely on
             polled = self._failed(error, reasons)
         finally:
-            self._watch.poll_ended(number, polled.again)
+            self._process.poll_ended(number, polled.again)
         self._follow(polled, reasons)
         return polled
 
-    async def _poll_open(self, reasons: frozenset[PollReason]) -> Polled:
-        scheduler = await self.open()
-        if scheduler is None:
-            return Polled(NoLook.DISABLED, again=inf)
-        polled = await scheduler.poll(reasons)
-        if self.started is not None and isinstance(polled.came_of_it, Looked):
+    async def _poll_open(self, reasons: frozenset[PollReason]) -> PollResult:
+        poller = await self.open()
+        if poller is None:
+            return PollResult(NoPoll.DISABLED, again=inf)
+        polled = await poller.poll(reasons)
+        if self.started is not None and not isinstance(polled.came_of_it, NoPoll):
             self.started += polled.came_of_it.started
         return polled
 
-    @property
-    def _has_left(self) -> bool:
-        return self._scheduler is not None and self._scheduler.left
-
-    def _failed(self, error: Exception, reasons: frozenset[PollReason]) -> Polled:
+    def _failed(self, error: Exception, reasons: frozenset[PollReason]) -> PollResult:
         ours = isinstance(error, PseudoCronError)
         if PollReason.TICK not in reasons:  # the command shows it
             self.complain(error if ours else repr(error), traceback=not ours)
-        why = NoLook.BACKEND_DOWN if isinstance(error, BackendError) else NoLook.BAD_CONFIG if ours else NoLook.ERROR
-        return Polled(why, left=self._has_left, error=error)
+        why = NoPoll.BACKEND_DOWN if isinstance(error, BackendError) else NoPoll.BAD_CONFIG if ours else NoPoll.ERROR
+        return PollResult(why, error=error)
 
-    def _follow(self, polled: Polled, reasons: frozenset[PollReason]) -> None:
+    def _follow(self, polled: PollResult, reasons: frozenset[PollReason]) -> None:
         """Poll again later, though there may be no request: what is due must not be forgotten."""
-        if (again := polled.follows_in(reasons)) is not None:
+        if polled.follows(reasons, left=self._poller is not None and self._poller.runs.left):
             if self._again is not None:
                 self._again.cancel()
-            self._again = self._loop.call_later(again, self.request_poll, PollReason.CAPACITY)
+            self._again = self._loop.call_later(polled.again, self.request_poll, PollReason.CAPACITY)
 
-    def _on_capacity(self, others_waited: bool) -> None:  # noqa: FBT001 - a callback
-        if not self._closed:
-            self.request_poll(PollReason.CAPACITY if others_waited else PollReason.ENDED)
+    def _on_recorded(self, fresh_for: float) -> None:
+        if self._closed:
+            return
+        if fresh_for <= 0:
+            self.request_poll(PollReason.CAPACITY)
+        else:
+            self._process.bring_forward(fresh_for)
 
     def deferred(self, due: datetime) -> None:
         """A job was deferred in this process, from whatever thread: if it is due, poll without a request."""
@@ -228,7 +218,7 @@ class Runtime:
         while True:
             await asyncio.wait([self.request_poll(PollReason.TICKER)])
             # Once: a request that has put the deadline off polls behind its response, which may take long.
-            await self._host.sleep(max(0.0, self._watch.deadline - self._host.monotonic()))
+            await self._host.sleep(max(0.0, self._process.deadline - self._host.monotonic()))
 
     async def settle(self, seconds: float) -> None:
         """Wait until the polls and the runs that are under way are over, or the seconds are."""
@@ -237,51 +227,55 @@ class Runtime:
                 while busy := self.busy():
                     await asyncio.wait(busy)
 
-    def busy(self) -> set[asyncio.Task[Any]]:
-        """What is under way: the poll, the runs, and what attends to them."""
+    def busy(self) -> set[asyncio.Future[Any]]:
+        """Return what is under way: the poll, and the runs until they are recorded."""
         return {*self.runs, *filter(None, [self._polls.task])}
 
     @property
     def stuck(self) -> bool:
         """Whether so many threads have outlasted their runs here that no further ones are started."""
-        return self._scheduler is not None and self._scheduler.runner.stuck
+        return self._poller is not None and not self._poller.runs.pool.has_threads
 
     @property
-    def runs(self) -> frozenset[asyncio.Task[Any]]:
-        """The runs of this process, and what attends to them."""
-        return self._scheduler.runner.busy if self._scheduler else frozenset()
+    def runs(self) -> frozenset[asyncio.Future[Any]]:
+        """Futures of the runs of this process until they are recorded, and what notifies hooks."""
+        return frozenset(self._poller.runs.busy()) if self._poller else frozenset()
 
     # The store
 
-    async def open(self) -> Scheduler | None:
+    async def open(self) -> Poller | None:
         """Load the configuration and reach the store, once; None if `PSEUDOCRON_ENABLED` says no."""
         async with self._opening:
-            if self._scheduler is None:
-                self._scheduler = await self._connect()
-            if self._scheduler and self._wants_ticker and self._ticker is None:
+            if self._poller is None:
+                self._poller = await self._connect()
+            if self._poller and self._wants_ticker and self._ticker is None:
                 self._ticker = spawn(self._tick_for_ever())
-            return self._scheduler
+            return self._poller
 
-    async def _connect(self) -> Scheduler | None:
-        crons = await self._host.hop(self._watch.reload)
+    async def _connect(self) -> Poller | None:
+        crons = await self._host.hop(self._process.reload)
         settings = crons.settings
         if not settings.enabled:
             logger.info("switched off by PSEUDOCRON_ENABLED")
             return None
-        backend = await self._watch.connect(crons)
+        backend = await self._process.connect(crons)
         self._by = self._host.by(lambda: backend.ahead)
-        runner = Runner(
+        runs = Runs(
             backend,
             host=self._by,
             worker=f"{socket.gethostname()}:{os.getpid()}",
             concurrency=settings.concurrency,
             lease=settings.lease,
             lifetime=lambda: self._lifetimes[-1] if self._lifetimes else Lifetime(),
-            on_job_end=lambda _, state: self.jobs_ended.update([state]),
-            on_capacity=self._on_capacity,
+            on_end=self._on_end,
+            on_recorded=self._on_recorded,
         )
-        scheduler = Scheduler(self._watch.source, backend, runner, host=self._by, has_entered=self._has_entered)
-        await usage(backend).begin(scheduler)
-        self._using.add(scheduler)
+        poller = Poller(self._process.source, backend, self._by, runs)
+        await usage(backend).begin(poller)
+        self._using.add(poller)
         crons.on_deferred(self.deferred)
-        return scheduler
+        return poller
+
+    def _on_end(self, run: Run) -> None:
+        if run.is_job:
+            self.jobs_ended[run.state] += 1

@@ -1,4 +1,4 @@
-"""What keeps a process from looking, and from starting what it finds: what the slots of its runs have waited for."""
+"""What keeps a process from polling, and from starting what it finds: what the slots of its runs have waited for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from pseudocron.backends.records import Waited
+from pseudocron.backends.model import Waited
 
 KEPT = 100
 """How many holds are remembered; with a request in each second, those of more than the usual `CRON_MAX_TIME`."""
@@ -19,7 +19,7 @@ class Hold(StrEnum):
     """What holds a process up, by the part of `Waited` that it is counted in."""
 
     GATE = "gate"
-    PLACE = "place"
+    CAPACITY = "capacity"
     STORE = "store"
 
 
@@ -33,7 +33,7 @@ class _Held:
         return max(timedelta(0), min(self.until, until) - max(self.since, since))
 
 
-class Waits:
+class Delays:
     """The latest times in which a process was held up, one after another: what begins ends what was.
 
     Requests are not counted, as most of them must cost nothing; whatever is not held up waits for one. All instants
@@ -42,34 +42,34 @@ class Waits:
 
     def __init__(self) -> None:
         self._holds: deque[_Held] = deque(maxlen=KEPT)
-        self._looking: datetime | None = None
+        self._polling: datetime | None = None
 
     def gate(self, now: datetime, seconds: float) -> None:
-        """The gate need not be read again for some seconds; while there is no place, that is what counts."""
-        if not self._holds or self._holds[-1].hold is not Hold.PLACE or self._holds[-1].until <= now:
+        """Note that the gate is fresh for some seconds; while there is no capacity, that is what counts."""
+        if not self._holds or self._holds[-1].hold is not Hold.CAPACITY or self._holds[-1].until <= now:
             self._begin(Hold.GATE, now, now + timedelta(seconds=seconds))
 
-    def place(self, now: datetime) -> None:
-        """There is no free place until one is `freed`, or somebody looks."""
-        self._begin(Hold.PLACE, now, _OPEN)
+    def capacity(self, now: datetime) -> None:
+        """Note that there is no free capacity until some is `freed`, or a poll begins."""
+        self._begin(Hold.CAPACITY, now, _OPEN)
 
     def freed(self, now: datetime) -> None:
-        """There is a free place."""
-        if self._holds and self._holds[-1].hold is Hold.PLACE:
+        """Note that there is free capacity."""
+        if self._holds and self._holds[-1].hold is Hold.CAPACITY:
             self._end(now)
 
     def store(self, now: datetime) -> None:
-        """The store is away until something else holds, or somebody looks."""
+        """Note that the store is away until something else holds, or a poll begins."""
         self._begin(Hold.STORE, now, _OPEN)
 
-    def look(self, now: datetime) -> None:
-        """A look begins."""
+    def poll(self, now: datetime) -> None:
+        """Note that a poll begins."""
         self._end(now)
-        self._looking = now
+        self._polling = now
 
     def of(self, due: datetime) -> Waited:
-        """What a slot that came due then has waited for until the look that goes on began."""
-        until = self._looking or due
+        """Return what a slot that came due then has waited for until the current poll began."""
+        until = self._polling or due
         parts = {hold: sum((held.within(due, until) for held in self._of(hold)), timedelta(0)) for hold in Hold}
         request = max(timedelta(0), until - due - sum(parts.values(), timedelta(0)))
         return Waited(request=request.total_seconds(), **{hold: part.total_seconds() for hold, part in parts.items()})

@@ -9,13 +9,13 @@ from weakref import WeakKeyDictionary
 
 from pseudocron.errors import show
 from pseudocron.log import logger
-from pseudocron.runner.pool import OUTLASTING
+from pseudocron.worker.pool import OUTLASTING
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from pseudocron.backends.base import Backend
-    from pseudocron.backends.records import Lingering
+    from pseudocron.backends.contract import Backend
+    from pseudocron.backends.model import Run
     from pseudocron.host import Host
 
 ASK_AGAIN = 60.0
@@ -24,7 +24,7 @@ ASK_AGAIN = 60.0
 _told: WeakKeyDictionary[Backend, set[str]] = WeakKeyDictionary()  # for all event loops of a process
 
 
-class Adviser:
+class Diagnostics:
     """Logs each advice once in a process.
 
     Args:
@@ -51,11 +51,11 @@ class Adviser:
 
 async def advice(backend: Backend, tasks: Collection[str]) -> Sequence[str]:
     """What people should know, a line each, with the mend; `tasks` are the registered ones."""
-    strangers = sorted(set(await backend.waiting_tasks()).difference(tasks))
+    strangers = sorted(set(await backend.waiting()).difference(tasks))
     return [*await backend.advice(), *map(_stranger, strangers)]
 
 
-def outlasting(lingering: Iterable[Lingering], *, concurrency: int) -> Sequence[str]:
+def outlasting(lingering: Iterable[Run], *, concurrency: int) -> Sequence[str]:
     """What people should know of code that has outlasted its runs: a line for each worker.
 
     Args:

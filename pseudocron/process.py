@@ -1,4 +1,4 @@
-"""What one process has of one configuration: when to look next, its source, its store, a runtime per event loop."""
+"""What one process has of one configuration: when to poll next, its source, its store, a runtime per event loop."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from weakref import WeakValueDictionary
 from pseudocron.backends.usage import usage
 from pseudocron.host import Host
 from pseudocron.runtime import Runtime
-from pseudocron.scheduler import READ_AGAIN
+from pseudocron.polling import READ_AGAIN
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Hashable, Mapping
 
-    from pseudocron.backends.base import Backend
-    from pseudocron.backends.records import State
+    from pseudocron.backends.contract import Backend
+    from pseudocron.backends.model import CronState
     from pseudocron.config.source import Source
     from pseudocron.crons import Crons
 
 
-class Watch:
+class Process:
     """What all middlewares of one configuration share in a process.
 
     It owns the deadline of the process: the moment, by `time.monotonic`, until which no request needs to do anything.
@@ -74,11 +74,11 @@ class Watch:
             until = self._host.monotonic() + seconds
             self.deadline = until if number == self._latest_poll else min(self.deadline, until)
 
-    def poll_is_due(self) -> None:
-        """Bring the deadline forward to now, whatever a poll that is under way finds."""
+    def bring_forward(self, seconds: float = -inf) -> None:
+        """Let the next poll be due so many seconds from now at the latest, whatever a poll that goes on finds."""
         with self._deadline_lock:
             self._latest_poll += 1
-            self.deadline = -inf
+            self.deadline = min(self.deadline, self._host.monotonic() + seconds)
 
     @cached_property
     def source(self) -> Source:
@@ -97,9 +97,9 @@ class Watch:
         if loop not in self._runtimes:
             # Each event loop has a thread of its own: the others may come and go meanwhile.
             closed = [other for other in list(self._runtimes) if other.is_closed()]
-            gone = [runtime for other in closed if (runtime := self._runtimes.pop(other, None)) is not None]
-            have_entered = [runtime.forsake() for runtime in gone]
-            self._runtimes[loop] = Runtime(self, self._host, has_entered=any(have_entered))
+            for runtime in [runtime for other in closed if (runtime := self._runtimes.pop(other, None)) is not None]:
+                runtime.forsake()
+            self._runtimes[loop] = Runtime(self, self._host)
         return self._runtimes[loop]
 
     @property
@@ -133,20 +133,19 @@ class Watch:
         finally:
             await asyncio.shield(usage(backend).end(user))
 
-    async def states(self) -> tuple[Crons, Mapping[str, State]]:
-        """The crons as they are now, and what the store knows of them; nothing is run."""
+    async def states(self) -> tuple[Crons, Mapping[str, CronState]]:
+        """Return the crons as they are now, and what the store knows of them; nothing is run."""
         async with self.store() as (crons, backend):
-            now = self._host.now() + backend.ahead
-            return crons, await backend.states({cron.name: cron.first_mark(now) for cron in crons})
+            return crons, (await backend.states([cron.name for cron in crons])).crons
 
 
-_watches: WeakValueDictionary[Hashable, Watch] = WeakValueDictionary()
+_processes: WeakValueDictionary[Hashable, Process] = WeakValueDictionary()
 
 
-def watch(ref: object) -> Watch:
-    """The one watch of this process over the configuration that `ref` means."""
+def process_of(ref: object) -> Process:
+    """Return what this process has of the configuration that `ref` means: always the same object."""
     key = os.fspath(ref) if isinstance(ref, str | os.PathLike) else id(ref)
-    found = _watches.get(key)
+    found = _processes.get(key)
     if found is None:
-        found = _watches[key] = Watch(ref)
+        found = _processes[key] = Process(ref)
     return found

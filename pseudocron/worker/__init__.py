@@ -1,0 +1,1 @@
+"""What a process does with due runs: plan, poll, execute, renew leases, record results."""

@@ -1,0 +1,120 @@
+"""What a process remembers of its crons from poll to poll, so that it plans only what may be due."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+from pseudocron.backends.model import CronState, Reason, Refusal
+from pseudocron.worker.due import NEVER, Absence, plan
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from pseudocron.backends.model import Plan, Polled
+    from pseudocron.crons import Cron, Crons
+
+
+class _Known(NamedTuple):
+    """What is remembered of a cron.
+
+    Args:
+        cron: The cron; another object after a reload.
+        state: Its state after the last poll that planned it.
+        next: Nothing of it is due before.
+    """
+
+    cron: Cron
+    state: CronState
+    next: datetime
+
+
+class DueCache:
+    """The crons of a process, and when each is due next.
+
+    The store decides, this only saves reads: a plan whose mark is no longer the stored one comes back as outdated, and
+    so does a cron that another process has reset, resumed or moved on.
+
+    Attributes:
+        is_current: Whether the last poll found that the remembered marks were those of the store, so that the next poll
+            need not read them first.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, _Known] = {}
+        self._marks: dict[str, datetime] = {}
+        self._planned_at = NEVER
+        self.is_current = False
+
+    def due(self, crons: Crons, now: datetime) -> list[Cron]:
+        """Return the crons that may be due: all, if the clock was set back."""
+        known = {} if now < self._planned_at else self._known
+        return [cron for cron in crons if (one := known.get(cron.name)) is None or one.cron is not cron or one.next <= now]
+
+    def state(self, cron: Cron) -> CronState | None:
+        """Return the state of a cron as remembered; None if it must be read."""
+        known = self._known.get(cron.name) if self.is_current else None
+        return known.state if known else None
+
+    def plan(
+        self, crons: Iterable[Cron], states: Mapping[str, CronState], now: datetime, absence: Absence
+    ) -> list[Plan]:
+        """Return the plans of these crons, of those with something to do or to store."""
+        self._planned_at = now
+        return [self._plan(cron, states[cron.name], now, absence) for cron in crons]
+
+    def _plan(self, cron: Cron, state: CronState, now: datetime, absence: Absence) -> Plan:
+        # The higher one: a store that was lost has forgotten slots that this process has seen claimed.
+        since = max(cron.first_mark(now), self._marks.get(cron.name, NEVER))
+        return plan(cron, state, now, since=since, absence=absence)
+
+    def applied(self, crons: Crons, plans: Sequence[Plan], states: Mapping[str, CronState], polled: Polled) -> None:
+        """Remember what a poll has done of these plans."""
+        reached = _reached(polled, {done.name for done in plans if done.coalesce})
+        self.is_current = not polled.outdated
+        for done in plans:
+            name = done.name
+            if name in polled.outdated or name not in crons:
+                self._known.pop(name, None)
+                continue
+            state = _moved(states[name], done, reached.get(name))
+            if state.mark is not None:
+                self._marks[name] = state.mark
+            is_settled = not state.paused and crons[name].enabled and len(done.slots) == _dealt_with(done, state)
+            self._known[name] = _Known(crons[name], state, (done.next or NEVER) if is_settled else NEVER)
+
+    def forget(self, crons: Crons) -> None:
+        """Forget the crons that have left the configuration."""
+        if len(self._known) > len(crons):
+            self._known = {name: known for name, known in self._known.items() if name in crons}
+            self._marks = {name: mark for name, mark in self._marks.items() if name in crons}
+
+    def next(self) -> datetime | None:
+        """Return when the first of the remembered crons is due."""
+        return min((known.next for known in self._known.values()), default=None)
+
+
+def _reached(polled: Polled, coalescing: Collection[str]) -> dict[str, datetime]:
+    """Return the highest slot of each cron that a poll has claimed, or refused and skipped."""
+    slots = [(claim.name, claim.slot) for claim in polled.claims if claim.slot is not None]
+    slots += [
+        (refused.name, refused.slot)
+        for refused in polled.refused
+        if refused.why is Refusal.PAUSED or (refused.why is Refusal.OVERLAP and refused.name in coalescing)
+    ]
+    reached: dict[str, datetime] = {}
+    for name, slot in slots:
+        reached[name] = max(slot, reached.get(name, NEVER))
+    return reached
+
+
+def _moved(state: CronState, done: Plan, reached: datetime | None) -> CronState:
+    """Return the state of a cron after a plan of it was done."""
+    marks = [skip.slot for skip in done.skips if skip.reason is not Reason.CLOCK_BACK]
+    backs = [skip.slot for skip in done.skips if skip.reason is Reason.CLOCK_BACK]
+    mark = max(filter(None, (state.mark, reached, *marks)), default=None)
+    return state._replace(mark=mark, since=state.since or done.since, back=max(backs, default=state.back))
+
+
+def _dealt_with(done: Plan, state: CronState) -> int:
+    return sum(state.mark is not None and slot <= state.mark for slot in done.slots)

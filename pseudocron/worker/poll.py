@@ -1,0 +1,269 @@
+"""The poll of a process: asks what is due, claims what there is capacity for, and starts it."""
+
+from __future__ import annotations
+
+from functools import partial
+from math import inf
+from typing import TYPE_CHECKING, NamedTuple
+
+from pseudocron.backends.model import Kind, Poll, Reason, Refusal, Skip
+from pseudocron.errors import BackendError
+from pseudocron.hooks.events import Happening, lost_as, of_lost, of_skip
+from pseudocron.hooks.observing import Observer
+from pseudocron.log import logger
+from pseudocron.polling import READ_AGAIN, NoPoll, PollReason, PollResult
+from pseudocron.worker.cache import DueCache
+from pseudocron.worker.delays import Delays
+from pseudocron.worker.diagnostics import Diagnostics
+from pseudocron.worker.due import Absence
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
+
+    from pseudocron.backends.contract import Backend
+    from pseudocron.backends.model import CronState, Plan, Polled, Refused
+    from pseudocron.config.source import Source
+    from pseudocron.crons import Cron, Crons
+    from pseudocron.host import Host
+    from pseudocron.worker.run import Run
+    from pseudocron.worker.runs import Runs
+
+ENTER_AGAIN, ENTER_AT_MOST = 0.05, 3
+"""Seconds after which a stale gate that another process enters is read again, and how often that is tried."""
+
+REFILL_FOR = 1.0
+"""Seconds after a poll in which runs that end are followed by others in the same transaction; then a poll is due."""
+
+PLANNED_AT_ONCE = 20
+"""Crons that are planned on the event loop; more go to a thread."""
+
+REPLANNED = 2
+"""How often a poll plans again what other processes have changed in between."""
+
+
+class Report(NamedTuple):
+    """What a poll did.
+
+    Args:
+        started: The runs that it has started.
+        skips: The slots that it has recorded as skipped.
+        refused: The slots that it did not get.
+        fresh_for: Seconds until the gate turns stale, 0 if something due remains for any process.
+        left: Whether something due was left that this process may start when it has capacity again.
+    """
+
+    started: Sequence[Run] = ()
+    skips: Sequence[Skip] = ()
+    refused: Sequence[Refused] = ()
+    fresh_for: float = 0.0
+    left: bool = False
+
+
+class Poller:
+    """Polls for one configuration on one event loop.
+
+    Args:
+        source: Where the configuration comes from, loaded.
+        backend: The store, open.
+        host: Time, sleep, chance and threads, by the store's clock.
+        runs: The runs of the process.
+    """
+
+    def __init__(self, source: Source, backend: Backend, host: Host, runs: Runs) -> None:
+        self.runs = runs
+        self.backend = backend
+        self.delays = Delays()
+        self._source = source
+        self._host = host
+        self._cache = DueCache()
+        self._diagnostics = Diagnostics(backend, host)
+        self._observer = Observer(backend, host)
+        self._absence = Absence()
+        self._pace = -inf
+
+    async def poll(self, reasons: AbstractSet[PollReason]) -> PollResult:
+        """Poll if the gate is stale; because of `TICK` in any case.
+
+        A process without free capacity does not enter: others may have it.
+
+        Args:
+            reasons: Why.
+        """
+        if PollReason.TICK in reasons:
+            return self._polled(await self.poll_now(await self._host.hop(self._source.reload), force=True))
+        if self.runs.pool.is_full:
+            self.delays.capacity(self._host.now())
+            self.runs.left = True  # perhaps: what has become due since is claimed as soon as a run ends
+            return self._none(NoPoll.NO_CAPACITY, READ_AGAIN)
+        if (pause := self._pause(reasons)) > 0:
+            return self._none(NoPoll.NOTHING_DUE, pause)
+        try:
+            return await self._poll_if_stale()
+        except BackendError:
+            now = self._host.now()
+            self._absence = self._absence._replace(away=self._absence.away or now)
+            self.delays.store(now)
+            self._observe(NoPoll.BACKEND_DOWN)
+            raise
+
+    def _pause(self, reasons: AbstractSet[PollReason]) -> float:
+        """Return for how many seconds what others are to take keeps this process from polling again."""
+        if reasons & {PollReason.DEFERRED, PollReason.URL} or (self.runs.left and PollReason.CAPACITY in reasons):
+            return 0.0
+        return self._pace - self._host.monotonic()
+
+    async def _poll_if_stale(self) -> PollResult:
+        """Poll, or return why not.
+
+        A gate that another process enters at that moment is read again: what asks for this poll may be the last for
+        long, as a run that has ended is.
+        """
+        self.backend.cron_max_time = self._source.load().settings.cron_max_time
+        why = NoPoll.NOTHING_DUE
+        for _ in range(ENTER_AT_MOST):
+            fresh_for = await self.backend.stale_in()
+            if fresh_for > 0:
+                self.delays.gate(self._host.now(), min(fresh_for, READ_AGAIN))
+                return self._none(why, min(fresh_for, READ_AGAIN))
+            report = await self.poll_now(await self._host.hop(self._source.reload))
+            if report is not None:
+                return self._polled(report)
+            why = NoPoll.TAKEN
+            await self._host.sleep(ENTER_AGAIN)
+        return self._none(why, ENTER_AGAIN)
+
+    def _polled(self, report: Report | None) -> PollResult:
+        if report is None:
+            return self._none(NoPoll.TAKEN, ENTER_AGAIN)
+        self._observe("polled")
+        again = min(report.fresh_for, READ_AGAIN)
+        if report.fresh_for <= 0:  # the gate is stale for others: to poll at once would be in vain
+            again = READ_AGAIN
+            self._pace = self._host.monotonic() + READ_AGAIN
+        else:
+            self._pace = -inf
+        self.delays.gate(self._host.now(), again)
+        return PollResult(report, again)
+
+    def _none(self, why: NoPoll, again: float) -> PollResult:
+        self._observe(why)
+        return PollResult(why, again)
+
+    def _observe(self, result: str) -> None:
+        self._observer.looked(self._source.load().hooks, result)
+
+    # What follows when this process polls
+
+    async def poll_now(self, crons: Crons, *, force: bool = False) -> Report | None:
+        """Poll; return None if the gate is fresh after all, or another process polls.
+
+        Args:
+            crons: The configuration.
+            force: Poll although the gate is fresh.
+        """
+        self.backend.cron_max_time = crons.settings.cron_max_time
+        now = self._host.now()
+        self.delays.poll(now)
+        due = self._cache.due(crons, now)
+        states = await self._states(due)
+        report: Report | None = None
+        for attempt in range(1 + REPLANNED):
+            plans = await self._plan(crons, due, states)
+            polled, started = await self._enter(crons, plans, force=force or attempt > 0)
+            if polled is None:
+                break
+            self._cache.applied(crons, plans, states, polled)
+            report = self._report(crons, plans, polled, started, report or Report())
+            states, due = polled.outdated, [crons[name] for name in polled.outdated if name in crons]
+            if not due:
+                break
+        if report is not None:
+            self._absence = Absence(polled=now)
+            await self._after(crons, report)
+        return report
+
+    async def _states(self, due: Sequence[Cron]) -> Mapping[str, CronState]:
+        """Return the states of crons, read from the store unless what is remembered is current."""
+        known = {cron.name: state for cron in due if (state := self._cache.state(cron)) is not None}
+        unknown = [cron.name for cron in due if cron.name not in known]
+        return {**known, **(await self.backend.states(unknown)).crons} if unknown else known
+
+    async def _plan(self, crons: Crons, due: Sequence[Cron], states: Mapping[str, CronState]) -> list[Plan]:
+        now = self._host.now()  # read again: what others have claimed since must not seem to lie in the future
+        if len(due) <= PLANNED_AT_ONCE:
+            plans = self._cache.plan(due, states, now, self._absence)
+        else:
+            plans = await self._host.hop(self._cache.plan, due, states, now, self._absence)
+        return [self._measured(crons[plan.name], plan) if plan.slots else plan for plan in plans]
+
+    def _measured(self, cron: Cron, plan: Plan) -> Plan:
+        return plan._replace(waited=[self.delays.of(cron.wake(slot)) for slot in plan.slots])
+
+    async def _enter(
+        self, crons: Crons, plans: Sequence[Plan], *, force: bool
+    ) -> tuple[Polled | None, Sequence[Run]]:
+        """Ask the store, and start what was claimed."""
+        take, asked = self.runs.take(crons), self.runs.leases.asked()
+        holding = [lease.claim for lease in self.runs.leases.needed()]
+        polled, started = None, list[Run]()
+        try:
+            polled = await self.backend.poll(Poll(take, plans, holding, force))
+        finally:
+            started = self.runs.start(take, polled.claims if polled else (), asked)
+        return polled, started
+
+    def _report(
+        self, crons: Crons, plans: Sequence[Plan], polled: Polled, started: Sequence[Run], before: Report
+    ) -> Report:
+        skips = [skip for plan in plans if plan.name not in polled.outdated for skip in plan.skips]
+        self._notify(crons, polled, skips)
+        return Report(
+            started=(*before.started, *started),
+            skips=(*before.skips, *skips),
+            refused=(*before.refused, *polled.refused),
+            fresh_for=polled.fresh_for,
+            left=polled.left,
+        )
+
+    def _notify(self, crons: Crons, polled: Polled, skips: Sequence[Skip]) -> None:
+        _warn_of_the_clock(skips)
+        refused = [_skip_of(one) for one in polled.refused if _is_skipped(crons, one)]
+        for skip in (*skips, *refused):
+            self.runs.post.tell(crons.hooks, Happening.SKIPPED, partial(of_skip, skip, self.runs.name))
+        for run in polled.lost:
+            logger.error("%s: run %s of %s is lost: now %s", run.name, run.run_id, run.worker, run.state)
+            hooks = crons.hooks if run.kind is Kind.JOB else crons.hooks_of(run.name)
+            for kind in lost_as(run):
+                self.runs.post.tell(hooks, kind, partial(of_lost, run))
+
+    async def _after(self, crons: Crons, report: Report) -> None:
+        now = self._host.now()
+        self.runs.left = report.left
+        if report.left:
+            self.delays.capacity(now)
+        self._cache.forget(crons)
+        upcoming = self._cache.next()
+        seconds = REFILL_FOR if upcoming is None else min(REFILL_FOR, (upcoming - now).total_seconds())
+        self.runs.refill_until = self._host.monotonic() + seconds
+        await self._diagnostics.tell(crons.tasks)
+        await self._observer.count(crons)
+
+
+def _is_skipped(crons: Crons, refused: Refused) -> bool:
+    if refused.why is Refusal.OVERLAP:
+        return refused.name in crons and crons[refused.name].coalesce
+    return refused.why is Refusal.PAUSED
+
+
+def _skip_of(refused: Refused) -> Skip:
+    return Skip(refused.name, refused.slot, Reason(str(refused.why)), blockers=refused.blockers)
+
+
+def _warn_of_the_clock(skips: Iterable[Skip]) -> None:
+    """Log that crons wait for a clock that was set back."""
+    again = [skip for skip in skips if skip.reason is Reason.CLOCK_BACK]
+    if again:
+        last = max(again, key=lambda skip: skip.slot)
+        line = "clock set back: %d crons wait until it is past what they have run, the longest %s, until %s"
+        logger.warning(line, len(again), last.name, last.slot.isoformat())

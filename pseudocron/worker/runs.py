@@ -1,0 +1,182 @@
+"""The runs of one process and event loop: their capacity, leases and results, from claim to drain."""
+
+from __future__ import annotations
+
+import asyncio
+from math import inf
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pseudocron.backends.model import Kind, Manual, Refusal, Take
+from pseudocron.hooks.telling import Post
+from pseudocron.targets import needs_thread
+from pseudocron.worker.leases import LeaseRenewer
+from pseudocron.worker.pool import Lifetime, Pool
+from pseudocron.worker.results import ResultWriter
+from pseudocron.worker.run import Run, Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from pseudocron.backends.contract import Backend
+    from pseudocron.backends.model import Claim, Finished
+    from pseudocron.crons import Cron, Crons
+    from pseudocron.host import Host
+    from pseudocron.jobs.tasks import Task
+
+
+class _Limits(NamedTuple):
+    """What the processes of a configuration may claim, computed once."""
+
+    of: Crons
+    size: int
+    tasks: Mapping[str, int | None]
+    crons: Mapping[str, int]
+
+
+class Runs:
+    """Claims for the free capacity of a process, and executes what was claimed.
+
+    Args:
+        backend: The store, open.
+        host: Time, sleep, chance and threads, by the store's clock.
+        worker: Which process this is, for people to read (`host:pid`).
+        concurrency: How many runs the process has at once.
+        lease: Seconds for which a claim holds unless renewed.
+        lifetime: Returns the application to which a run belongs that begins now.
+        on_end: Called with each run whose result is recorded.
+        on_recorded: Called after results are recorded, with the seconds until the gate turns stale; with 0 also when
+            code has ended that had outlasted its run. Not called while runs that end are followed by others.
+
+    Attributes:
+        left: Whether the last claim left something due that this process may start when it has capacity again.
+        refill_until: Until when, by the monotonic clock, runs that end are followed by others in the same transaction.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        host: Host,
+        worker: str,
+        concurrency: int,
+        lease: float,
+        lifetime: Callable[[], Lifetime] = Lifetime,
+        on_end: Callable[[Run], None] = lambda _: None,
+        on_recorded: Callable[[float], None] = lambda _: None,
+    ) -> None:
+        self.name = worker
+        self.pool = Pool(concurrency)
+        self.post = Post()
+        self.leases = LeaseRenewer(backend.renew, lease, pulse=host.pulse)
+        self.left = False
+        self.refill_until = -inf
+        self._backend, self._host, self._lease = backend, host, lease
+        self._lifetime = lifetime
+        self._on_recorded = on_recorded
+        self._writer = ResultWriter(self, backend, host)
+        self._worker = Worker(
+            worker, backend, host, self.pool, self.leases, self.post, self._writer.record, on_end, self._freed
+        )
+        self._crons: Crons | None = None
+        self._limits: _Limits | None = None
+
+    def take(self, crons: Crons, *, ending: int = 0) -> Take:
+        """Reserve the free capacity, and return what may be claimed for it.
+
+        Args:
+            crons: The configuration.
+            ending: How many jobs end in the same transaction, and free their capacity.
+        """
+        self._crons = crons
+        limits = self._limits
+        size = len(crons) + len(crons.tasks)
+        if limits is None or limits.of is not crons or limits.size != size:
+            limits = self._limits = _Limits(
+                crons,
+                size,
+                {name: task.max_instances for name, task in crons.tasks.items()},
+                {cron.name: cron.max_instances for cron in crons if cron.enabled},
+            )
+        capacity = self.pool.reserve(has_crons=bool(limits.crons), has_tasks=bool(limits.tasks), ending=ending)
+        return Take(limits.tasks, limits.crons, capacity, self.name, self._lease, self._resting(crons))
+
+    def _resting(self, crons: Crons) -> Sequence[tuple[Kind, str]]:
+        if self.pool.has_threads:
+            return ()
+        slots = [(Kind.SLOT, cron.name) for cron in crons if needs_thread(cron.target, process=cron.process)]
+        tasks = crons.tasks.items()
+        jobs = [(Kind.JOB, name) for name, task in tasks if needs_thread(task.target, process=task.process)]
+        return [*slots, *jobs]
+
+    def start(self, take: Take, claims: Sequence[Claim], asked: float) -> list[Run]:
+        """Give back what `take` has reserved, and start what was claimed.
+
+        Args:
+            take: What was asked for.
+            claims: The claims that came of it.
+            asked: When they were asked for, by the clock of the leases.
+        """
+        self.pool.give_back(take.capacity)
+        return self._start(claims, asked) if claims else []
+
+    def _start(self, claims: Sequence[Claim], asked: float) -> list[Run]:
+        # Whatever a store hands out, nothing is called but what is registered.
+        runs = [Run(self._worker, target, claim, self._lifetime()) for claim in claims if (target := self._of(claim))]
+        failure: Exception | None = None
+        try:
+            self.leases.hold([run.claim for run in runs], asked, asyncio.get_running_loop().is_closed)
+        except Exception as error:  # noqa: BLE001 - the failure of these runs, such as no further thread to be had
+            failure = error
+        for run in runs:
+            run.start(failure)
+        return runs
+
+    def _of(self, claim: Claim) -> Cron | Task[..., Any] | None:
+        if self._crons is None:
+            return None
+        if claim.kind is Kind.JOB:
+            return self._crons.tasks.get(claim.name)
+        return self._crons[claim.name] if claim.name in self._crons else None
+
+    async def start_by_hand(self, crons: Crons, name: str) -> Run | Refusal:
+        """Start a run outside of the schedule, recorded like any other; or return why that is refused."""
+        self._crons, cron, asked = crons, crons[name], self.leases.asked()
+        claim = await self._backend.start(Manual(name, self.name, self._lease, cron.max_instances))
+        return claim if isinstance(claim, Refusal) else self._start([claim], asked)[0]
+
+    # Results
+
+    def refill(self, ending: Sequence[Run]) -> Take | None:
+        """Reserve the capacity that these runs free, for what is claimed in the transaction of their ends."""
+        if self._crons is None or self._host.monotonic() >= self.refill_until:
+            return None
+        return self.take(self._crons, ending=sum(run.has_capacity for run in ending if run.is_job))
+
+    def recorded(self, ended: Sequence[Run], take: Take | None, finished: Finished) -> None:
+        """Note the answer of the store to the results of these runs."""
+        if take is not None:
+            self.left = finished.left
+        # What follows a job has its end in turn; a slot may have waited for the end of a run of its cron.
+        if not finished.claims or not all(run.is_job for run in ended):
+            self._on_recorded(finished.fresh_for)
+
+    def _freed(self) -> None:
+        self._on_recorded(0.0)
+
+    # The end
+
+    def busy(self) -> list[asyncio.Future[Any]]:
+        """Return what goes on: runs until they are recorded, and the notification of hooks."""
+        return [*(run.over() for run in self.pool.runs), *self.post.delivering]
+
+    async def idle(self) -> None:
+        """Wait until nothing runs here, and hooks are notified."""
+        while busy := self.busy():
+            await asyncio.wait(busy)
+
+    async def drain(self, seconds: float) -> None:
+        """Wait for the runs; those that outlast the seconds are cut off, and recorded so."""
+        await self.pool.drain(seconds)
+        self._writer.close()
+        await self.post.drain()
+        self.leases.close()
