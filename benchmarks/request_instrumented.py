@@ -36,7 +36,7 @@ def _instrumented(folder: str) -> Crons:
     prometheus.instrument(crons, registry=CollectorRegistry())
     opentelemetry.instrument(crons, tracer_provider=TracerProvider())
     sentry.instrument(crons)
-    crons.around(nullcontext)
+    crons.middleware(nullcontext)
     for kind in Happening:
         crons.on(kind)(str)
     return crons

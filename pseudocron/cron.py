@@ -31,7 +31,7 @@ class Cron:
         max_instances: How many runs of it may go on at once.
         jitter: Seconds by which a run may start later than its slot.
         retries: How often a failed run is tried again within its slot.
-        recover: Run a slot again whose run was lost: at least once, instead of at most once.
+        at_least_once: Run a slot again if its run was lost or interrupted. By default a slot runs at most once.
         process: Run the function in a child process. A script always does.
         tolerance: Seconds by which a slot may be late before `health` calls it overdue; None for its own rule.
         enabled: False skips its slots.
@@ -51,7 +51,7 @@ class Cron:
     max_instances: int = 1
     jitter: float = 0.0
     retries: int = 0
-    recover: bool = False
+    at_least_once: bool = False
     process: bool = False
     tolerance: float | None = None
     enabled: bool = True

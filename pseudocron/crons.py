@@ -204,17 +204,21 @@ class Crons(Deferring):
 
         return decorate
 
-    def around(self, make: F) -> F:
-        """Enter a context manager about each attempt of a run or job: `@crons.around` on a function that yields once.
+    def middleware(self, make: F) -> F:
+        """Wrap each attempt of a run or job in a context manager: `@crons.middleware` on a function that yields once.
 
-        Sync or async, decorated with `contextmanager` or not, or a class. It is entered where the run runs: on the
-        event loop about a coroutine, in its thread about a plain function, where an async one is entered on the
-        loop about the thread; not about a child process. What a run raises is its failure, whatever is made of it.
+        A coroutine is wrapped on the event loop, and a plain function in its thread; an async middleware of a plain
+        function is entered on the event loop. A child process is not wrapped. An exception of the run is the run's
+        failure, even if the middleware swallows it.
+
+        Args:
+            make: A generator function that yields once, sync or async, decorated with `contextmanager` or not, or a
+                callable that returns a context manager.
 
         Raises:
-            ConfigError: It can't make a context manager.
+            ConfigError: `make` can't make a context manager.
         """
-        self.hooks.around(make)
+        self.hooks.middleware(make)
         return make
 
     def _decorator(self, name: str | None, schedule: object, tz: str | None, options: Options) -> Callable[[F], F]:

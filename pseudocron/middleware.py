@@ -52,7 +52,8 @@ class PseudoCronMiddleware:
     Args:
         app: The ASGI application.
         crons: A path to a `.py` or `.toml` file, an import string (`"shop.crons:crons"`), a mapping, or a `Crons`.
-        trigger: Which requests may trigger a look: a predicate over the scope. By default every request may.
+        when: Filter for requests: a plain function of the scope that returns whether the request may poll. By
+            default every request may.
         ticker: Whether this process also wakes by itself, exactly when the next look is due.
         execute: Whether this process looks and runs; without, it leaves that to other processes.
         wait: Seconds for which the call of a request that triggers a look is held open behind its response
@@ -65,18 +66,18 @@ class PseudoCronMiddleware:
         app: ASGIApp,
         *,
         crons: Any,
-        trigger: Callable[[Scope], bool] | None = None,
+        when: Callable[[Scope], bool] | None = None,
         ticker: bool = False,
         execute: bool = True,
         wait: float = 0,
     ) -> None:
         self.app = app
         self._watch = watch(crons)
-        self._trigger = trigger
+        self._when = when
         self._ticker = ticker and execute
         self._execute = execute
         self._wait = wait
-        self._mistake = _mistake(trigger, wait)
+        self._mistake = _mistake(when, wait)
         # Servers tell ASGI 3 by whether the instance's `__call__` is a coroutine function. Python itself calls
         # the class's, which may be the cheaper plain function that hands on the application's own awaitable.
         # Not by way of `vars()`: that makes a dictionary of the attributes, from which each is read more slowly.
@@ -108,9 +109,9 @@ class PseudoCronMiddleware:
             runtime.complain(self._mistake)
             return False
         try:
-            return self._trigger is None or bool(self._trigger(scope))
+            return self._when is None or bool(self._when(scope))
         except Exception as error:  # noqa: BLE001 - the visitor has nothing to do with it
-            runtime.complain(f"the trigger failed: {error!r}", traceback=True)
+            runtime.complain(f"PseudoCronMiddleware: when: failed: {error!r}", traceback=True)
             return False
 
     async def _visit(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -136,10 +137,10 @@ class PseudoCronMiddleware:
             await runtime.settle(self._wait)
 
 
-def _mistake(trigger: object, wait: object) -> str | None:
+def _mistake(when: object, wait: object) -> str | None:
     """What is wrong with the options, in one line."""
-    if trigger is not None and (not callable(trigger) or iscoroutinefunction(trigger)):
-        return f"PseudoCronMiddleware: trigger: {show(trigger)}: must be a plain function of the scope, or None"
+    if when is not None and (not callable(when) or iscoroutinefunction(when)):
+        return f"PseudoCronMiddleware: when: {show(when)}: must be a plain function of the scope, or None"
     try:
         from_zero(wait)
     except ValueError as error:

@@ -1,6 +1,7 @@
-"""The fixture `world` for pytest: `pytest_plugins = ["pseudocron.pytest_plugin"]` in the first `conftest.py`.
+"""The fixture `scheduler` for pytest: `pytest_plugins = ["pseudocron.pytest_plugin"]` in the first `conftest.py`.
 
-It is asked for by name: loaded on its own, it would be imported by the tests of all who have pseudocron installed.
+The plugin is loaded by name only. As an entry point of the package it would be imported by every pytest run in an
+environment in which pseudocron is installed.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pseudocron.testing import World
+from pseudocron.testing import FakeScheduler
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,12 +20,12 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def crons() -> Crons:
-    """The `Crons` of the application; every suite says which that is."""
-    pytest.fail("the fixture `world` asks for a fixture `crons` of yours, which returns the application's Crons")
+    """Fail: every suite defines this fixture, which returns the `Crons` of the application."""
+    pytest.fail("the fixture `scheduler` needs a fixture `crons` of yours that returns the application's Crons")
 
 
 @pytest.fixture
-def world(crons: Crons) -> Iterator[World]:
-    """One process that runs these crons and their jobs, in memory, while the test moves the clock."""
-    with World(crons) as world:
-        yield world
+def scheduler(crons: Crons) -> Iterator[FakeScheduler]:
+    """Run these crons and their jobs in memory, while the test moves the clock."""
+    with FakeScheduler(crons) as scheduler:
+        yield scheduler

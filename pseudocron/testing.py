@@ -3,70 +3,110 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from pseudocron.backends.jobs import JobState
 from pseudocron.config.settings import checked
 from pseudocron.config.values import aware
 from pseudocron.host import Host
+from pseudocron.jobs.arguments import unpack
+from pseudocron.jobs.carrying import bare
 from pseudocron.runner import Runner
 
 if TYPE_CHECKING:
-    from pseudocron.backends.jobs import JobClaim, JobState
-    from pseudocron.backends.records import Outcome
+    from collections.abc import Coroutine, Mapping
+
+    from pseudocron.backends.jobs import Job, JobClaim
     from pseudocron.crons import Crons
+
+T = TypeVar("T")
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 
 MOMENT = timedelta(seconds=1)
-"""How long a world waits at least until it looks again."""
+"""Minimum time between two polls of a fake scheduler."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ran:
-    """What fell due and was run.
+class FinishedRun:
+    """A run of a cron that has ended, or an attempt of a job.
 
     Args:
-        name: The cron's, or the task's.
-        due: Its slot, or when the job was due, aware UTC.
-        outcome: How the run ended, or the state of the job then: `pending` if it is to be tried again.
+        name: Name of the cron or of the task.
+        due: Slot of the cron, or when the job was due, aware UTC.
+        outcome: Outcome of the run (an `Outcome`), or state of the job after the attempt (a `JobState`): "pending" if
+            the job is retried.
     """
 
     name: str
     due: datetime
-    outcome: Outcome | JobState | None
+    outcome: str | None
 
 
-class World:
-    """One process that runs the crons and jobs of a `Crons`, in memory, while the test moves the clock.
-
-    What the application defers lands in it as well. `with World(crons) as world:` gives the `Crons` its own store and
-    clock back in the end.
+@dataclass(frozen=True, slots=True)
+class DeferredJob:
+    """A job as it was deferred, to be compared with the one that a test expects.
 
     Args:
-        crons: Its store and its clock are replaced.
-        start: The time at first, aware.
+        task: Name of the task.
+        arguments: Arguments by parameter name, converted to the types of the annotations. Arguments that the call
+            left out are left out here too.
+        due: When the job is due, aware UTC.
+        key: Its key; None without one.
+        priority: Its priority.
+        expires: Latest start, aware UTC; None without one.
+        state: State of the job now, a `JobState`.
+        attempts: Number of attempts that have started.
+        id: Identity of the job, as in `JobHandle.id`; not compared.
+    """
+
+    task: str
+    arguments: Mapping[str, Any]
+    due: datetime
+    key: str | None = None
+    priority: int = 0
+    expires: datetime | None = None
+    state: str = JobState.PENDING
+    attempts: int = 0
+    id: str = field(default="", compare=False)
+
+
+class FakeScheduler:
+    """A process that runs the crons and jobs of a `Crons` in memory, while the test moves the clock.
+
+    Jobs that the application defers are stored here too. `with FakeScheduler(crons) as scheduler:` restores the store
+    and the clock of the `Crons` at the end.
+
+    Args:
+        crons: The crons and tasks; their store and their clock are replaced.
+        start: Time of the clock at the start, an aware `datetime`.
+
+    Attributes:
+        now: Time of the clock, aware UTC.
 
     Raises:
         ConfigError: `start` is not aware.
     """
 
     def __init__(self, crons: Crons, *, start: datetime = START) -> None:
-        self.now: datetime = checked(aware, start, "World: start")
+        self.now: datetime = checked(aware, start, "FakeScheduler: start")
         host = Host(now=lambda: self.now, monotonic=self._seconds, sleep=self._pass_by, random=lambda: 1.0)
         settings = self._before = crons.settings
         crons.pin(backend="memory:", app=settings.app)
         self._crons = crons
+        self._backend = crons.connect(host)
         self._runner = Runner(
-            crons.connect(host),
+            self._backend,
             host=host,
             worker="test",
             concurrency=settings.concurrency,
             lease=settings.lease,
             on_job_end=self._note,
         )
-        self._jobs: list[Ran] = []
+        self._attempts: list[FinishedRun] = []
 
     def __enter__(self) -> Self:
         return self
@@ -75,36 +115,79 @@ class World:
         self._crons.pin(backend=self._before.backend, app=self._before.app)
         self._crons.connect(Host())
 
+    def jobs(
+        self, task: str | None = None, *, key: str | None = None, state: str | None = JobState.PENDING
+    ) -> list[DeferredJob]:
+        """Return the jobs that were deferred and wait to start, in the order in which they were deferred.
+
+        Args:
+            task: Name of a task: only its jobs.
+            key: Only jobs with this key.
+            state: Only jobs in this state; None for jobs in any state.
+        """
+        states = set() if state is None else {JobState(state)}
+        jobs = _completed(self._backend.jobs(states=states, task=task, key=key, limit=sys.maxsize))
+        return [self._deferred(job) for job in reversed(jobs)]
+
+    def _deferred(self, job: Job) -> DeferredJob:
+        function = self._crons.task_named(job.task).function
+        return DeferredJob(
+            task=job.task,
+            arguments=unpack(function, bare(job.arguments)).arguments,
+            due=job.due,
+            key=job.key,
+            priority=job.priority,
+            expires=job.expires,
+            state=job.state,
+            attempts=job.attempts,
+            id=job.job_id,
+        )
+
     async def advance(
         self, *, weeks: float = 0, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0
-    ) -> list[Ran]:
-        """Move the clock, and run what falls due on the way, each at its time; what ran, in that order."""
+    ) -> list[FinishedRun]:
+        """Move the clock, and run what falls due until then, each at its time.
+
+        Returns:
+            The runs and the attempts of jobs, in the order in which they ended.
+        """
         end = self.now + timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
-        ran: list[Ran] = []
+        ran: list[FinishedRun] = []
         while (due := await self._run_due(ran)) is not None and due <= end:
             self.now = max(self.now, due)
         self.now = end
         return ran
 
-    async def _run_due(self, ran: list[Ran]) -> datetime | None:
-        """Look until nothing is due any more; when the next is."""
+    async def _run_due(self, ran: list[FinishedRun]) -> datetime | None:
+        """Poll until nothing is due any more; return when something is due next."""
         while True:
             looked = await self._runner.look(self._crons)
-            ran += [Ran(run.claim.name, run.claim.slot, (await run.task).outcome) for run in looked.started]
+            ran += [FinishedRun(run.claim.name, run.claim.slot, (await run.task).outcome) for run in looked.started]
             await self._runner.idle()
-            ran += self._jobs
-            self._jobs = []
+            ran += self._attempts
+            self._attempts = []
             if not (looked.started or looked.jobs):
-                # What is due and can't start, as its task is not registered here, keeps no time from passing.
+                # A due job that can't start, as its task is not registered here, must not stop the clock.
                 return looked.next and max(looked.next, self.now + MOMENT)
 
     def _note(self, claim: JobClaim, state: JobState | None) -> None:
-        self._jobs.append(Ran(claim.task, claim.due, state))
+        self._attempts.append(FinishedRun(claim.task, claim.due, state))
 
     def _seconds(self) -> float:
         return self.now.timestamp()
 
     async def _pass_by(self, seconds: float) -> None:
-        """Sleeping takes no time, and lets it pass."""
+        """Move the clock instead of sleeping."""
         self.now += timedelta(seconds=seconds)
         await asyncio.sleep(0)
+
+
+def _completed(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Return the result of a coroutine that waits for nothing, as those of the store in memory; needs no event loop."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        value: T = stop.value
+        return value
+    coroutine.close()
+    raise RuntimeError("the store in memory had to wait")

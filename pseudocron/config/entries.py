@@ -46,7 +46,7 @@ class Options(TypedDict, total=False):
     max_instances: int
     jitter: float
     retries: int
-    recover: bool
+    at_least_once: bool
     executor: Literal["async", "thread", "process"] | None
     tolerance: float | None
     enabled: bool
@@ -64,7 +64,7 @@ OPTIONS: Mapping[str, Check] = {
     "max_instances": whole(1),
     "jitter": from_zero,
     "retries": whole(0),
-    "recover": flag,
+    "at_least_once": flag,
     "executor": optional(one_of("async", "thread", "process")),
     "tolerance": optional(above_zero),
     "enabled": flag,

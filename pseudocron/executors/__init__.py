@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from pseudocron.context import CurrentRun
-    from pseudocron.hooks import Around
+    from pseudocron.hooks import RunMiddleware
     from pseudocron.targets import Function, Target
 
 _TIMEOUT_GRACE = 5.0  # seconds that a coroutine has to end when it is cancelled at its timeout
@@ -44,7 +44,7 @@ class Call:
         kwargs: Keyword arguments, likewise.
         process: Whether a callable runs in a child process, which then imports it.
         timeout: Seconds that it may take, or None.
-        arounds: What is entered about it, the outermost first.
+        middlewares: Context managers that wrap it, the outermost first.
     """
 
     target: Target
@@ -52,7 +52,7 @@ class Call:
     kwargs: Mapping[str, Any]
     process: bool
     timeout: float | None
-    arounds: Sequence[Around] = ()
+    middlewares: Sequence[RunMiddleware] = ()
 
 
 class _ChildError(Exception):
@@ -109,7 +109,7 @@ class _Execution:
         if isinstance(target, Script) or self._call.process:
             return await self._in_child_inside()
         work = functools.partial(target.call, *self._call.args, **self._call.kwargs)
-        if self._call.arounds:
+        if self._call.middlewares:
             return await self._inside(target, work)
         return await (self._on_loop(work) if inspect.iscoroutinefunction(target.call) else self._in_thread(work))
 
@@ -123,11 +123,11 @@ class _Execution:
         return Ended(result=self._late, lingering=self.lingering()) if self._late else None
 
     async def _inside(self, target: Function, work: Callable[[], Any]) -> Ended:
-        arounds = self._call.arounds
+        middlewares = self._call.middlewares
         if target.is_async:
-            return await self._on_loop(inside_async(arounds, work))
-        outer = [around for around in arounds if around.is_async]
-        work = inside([around for around in arounds if not around.is_async], work)
+            return await self._on_loop(inside_async(middlewares, work))
+        outer = [middleware for middleware in middlewares if middleware.is_async]
+        work = inside([middleware for middleware in middlewares if not middleware.is_async], work)
         if not outer:
             return await self._in_thread(work)
         return await self._on_loop(inside_async(outer, functools.partial(self._thread_to_its_end, work)))
@@ -147,10 +147,10 @@ class _Execution:
         return await done.value if inspect.isawaitable(done.value) else done.value
 
     async def _in_child_inside(self) -> Ended:
-        arounds = [around for around in self._call.arounds if around.children]
-        if not arounds:
+        middlewares = [middleware for middleware in self._call.middlewares if middleware.children]
+        if not middlewares:
             return await self._in_child()
-        done = await self._awaited(inside_async(arounds, self._in_child_or_raise), None)
+        done = await self._awaited(inside_async(middlewares, self._in_child_or_raise), None)
         match done.error:
             case None:
                 return cast("Ended", done.value)

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
-    from pseudocron.hooks import Around
+    from pseudocron.hooks import RunMiddleware
 
 
-def inside(arounds: Sequence[Around], work: Callable[[], Any]) -> Callable[[], Any]:
+def inside(middlewares: Sequence[RunMiddleware], work: Callable[[], Any]) -> Callable[[], Any]:
     """Plain work inside of its context managers; none of them makes good what it raises."""
 
     def surrounded() -> Any:
         raised: BaseException | None = None
         with ExitStack() as stack:
             try:
-                for around in arounds:
-                    _enter(stack, around.make(), around)
+                for middleware in middlewares:
+                    _enter(stack, middleware.make(), middleware)
                 return work()
             except BaseException as error:
                 raised = error
@@ -30,7 +30,7 @@ def inside(arounds: Sequence[Around], work: Callable[[], Any]) -> Callable[[], A
 
 
 def inside_async(
-    arounds: Sequence[Around], work: Callable[[], Awaitable[Any]]
+    middlewares: Sequence[RunMiddleware], work: Callable[[], Awaitable[Any]]
 ) -> Callable[[], Coroutine[Any, Any, Any]]:
     """The same of work on the event loop, where context managers of both kinds are entered."""
 
@@ -38,8 +38,8 @@ def inside_async(
         raised: BaseException | None = None
         async with AsyncExitStack() as stack:
             try:
-                for around in arounds:
-                    await _enter_async(stack, around.make(), around)
+                for middleware in middlewares:
+                    await _enter_async(stack, middleware.make(), middleware)
                 return await work()
             except BaseException as error:
                 raised = error
@@ -49,19 +49,21 @@ def inside_async(
     return surrounded
 
 
-async def _enter_async(stack: AsyncExitStack, manager: object, around: Around) -> None:
+async def _enter_async(stack: AsyncExitStack, manager: object, middleware: RunMiddleware) -> None:
     if isinstance(manager, AbstractAsyncContextManager):
         await stack.enter_async_context(manager)
     else:
-        _enter(stack, manager, around)
+        _enter(stack, manager, middleware)
 
 
-def _enter(stack: AsyncExitStack | ExitStack, manager: object, around: Around) -> None:
+def _enter(stack: AsyncExitStack | ExitStack, manager: object, middleware: RunMiddleware) -> None:
     if not isinstance(manager, AbstractContextManager):
         kind = type(manager).__name__
-        raise TypeError(f"around: {around.name}: made a {kind}, must make a context manager that can be entered here")
+        raise TypeError(
+            f"middleware: {middleware.name}: made a {kind}, must make a context manager that can be entered here"
+        )
     stack.enter_context(manager)
 
 
 def _swallowed() -> RuntimeError:
-    return RuntimeError("one context manager around the run has swallowed what another raised")
+    return RuntimeError("a middleware of the run has swallowed what another one raised")

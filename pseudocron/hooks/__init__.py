@@ -1,4 +1,4 @@
-"""Who wants to be told of runs, and what is to be about each run: what `@crons.on` and `@crons.around` register."""
+"""Hooks and middleware of runs: what `@crons.on` and `@crons.middleware` register."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ class Hook:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Around:
-    """One context manager that is entered for each attempt of a run.
+class RunMiddleware:
+    """A context manager that wraps each attempt of a run.
 
     Args:
         make: Makes it.
         name: For messages.
         is_async: Whether it can be entered on an event loop only.
-        children: Whether it is also about the wait for a child process.
+        children: Whether it also wraps the wait for a child process.
     """
 
     make: Callable[[], AbstractContextManager[Any] | AbstractAsyncContextManager[Any]]
@@ -67,7 +67,7 @@ class Hooks:
     def __init__(self, beyond: Hooks | None = None) -> None:
         self.looks: tuple[Callable[[str], None], ...] = ()
         self.counts: tuple[Callable[[int, float], None], ...] = ()
-        self._arounds: tuple[Around, ...] = ()
+        self._middlewares: tuple[RunMiddleware, ...] = ()
         self._carried: tuple[Callable[[], Mapping[str, str]], ...] = ()
         self._told: dict[str, tuple[Hook, ...]] = {}
         self._beyond = beyond
@@ -78,9 +78,9 @@ class Hooks:
         return (*self._beyond.told(kind), *own) if self._beyond else own
 
     @property
-    def arounds(self) -> Sequence[Around]:
-        """What is about each run, the outermost first."""
-        return (*self._beyond.arounds, *self._arounds) if self._beyond else self._arounds
+    def middlewares(self) -> Sequence[RunMiddleware]:
+        """The middleware of each run, the outermost first."""
+        return (*self._beyond.middlewares, *self._middlewares) if self._beyond else self._middlewares
 
     def on(self, kind: str, call: Callable[[Event], object], *, swift: bool = False) -> None:
         """Tell a function of what happens; `ConfigError` if there is no such happening, or it is none."""
@@ -94,13 +94,18 @@ class Hooks:
             raise ConfigError(f"on({show(kind)}): {describe(call)} is a generator, whose body would never run")
         self._told[kind] = (*self._told.get(kind, ()), Hook(call, describe(call), _line(call), swift))
 
-    def around(self, make: Callable[[], Any], *, children: bool = False) -> None:
-        """Enter a context manager for each run; `ConfigError` if this can't make one."""
+    def middleware(self, make: Callable[[], Any], *, children: bool = False) -> None:
+        """Wrap each run in a context manager; `ConfigError` if this can't make one."""
         if not callable(make):
-            raise ConfigError(f"around: {show(make)}: must be a generator function, or what makes a context manager")
+            raise ConfigError(
+                f"middleware: {show(make)}: must be a generator function, or what makes a context manager"
+            )
         if inspect.iscoroutinefunction(make):
-            raise ConfigError(f"around: {describe(make)} must yield once, where the run belongs")
-        self._arounds = (*self._arounds, Around(_manager(make), describe(make), _is_async(make), children))
+            raise ConfigError(f"middleware: {describe(make)} must yield once, where the run belongs")
+        self._middlewares = (
+            *self._middlewares,
+            RunMiddleware(_manager(make), describe(make), _is_async(make), children),
+        )
 
     def on_look(self, call: Callable[[str], None]) -> None:
         """Tell what comes of each look; swift, on the event loop."""

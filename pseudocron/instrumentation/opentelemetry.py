@@ -51,7 +51,7 @@ def instrument(crons: Crons, *, tracer_provider: TracerProvider | None = None) -
         ):
             yield
 
-    crons.hooks.around(span, children=True)
+    crons.hooks.middleware(span, children=True)
     crons.hooks.carry(_carried)
 
 

@@ -225,7 +225,7 @@ class Runner:
 
     async def _start(self, cron: Cron, slot: datetime, orphan: Run | None) -> Started | Refused:
         recovers = orphan.run_id if orphan else None
-        started = await self._claim(cron, slot, recover=cron.recover, recovers=recovers)
+        started = await self._claim(cron, slot, recover=cron.at_least_once, recovers=recovers)
         if started is not Refusal.EARLY:
             self._hints.grew(cron.name, slot)
         if isinstance(started, Started):

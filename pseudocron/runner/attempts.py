@@ -123,7 +123,7 @@ class Attempts:
             kwargs=arguments.kwargs,
             process=task.process,
             timeout=task.timeout,
-            arounds=task.hooks.arounds,
+            middlewares=task.hooks.middlewares,
         )
         deadline = self._worker.host.now() + timedelta(seconds=task.timeout) if task.timeout else None
         run = CurrentRun(

@@ -137,7 +137,7 @@ def _call(cron: Cron) -> Call:
         kwargs=cron.kwargs,
         process=cron.process,
         timeout=cron.timeout,
-        arounds=cron.hooks.arounds,
+        middlewares=cron.hooks.middlewares,
     )
 
 

@@ -59,7 +59,9 @@ def _again(run: Run, cron: Cron, lines: Sequence[Run]) -> str:
     following = (run.slot, run.attempt + 1)
     for successor in (line for line in lines if (line.slot, line.attempt) == following):
         return f"; {successor.worker} took its slot over"
-    return "; the next look takes its slot over" if cron.recover else "; its slot is not run again without `recover`"
+    if cron.at_least_once:
+        return "; the next poll takes its slot over"
+    return "; its slot is not run again without `at_least_once`"
 
 
 def skipped(line: Run, cron: Cron, lines: Sequence[Run], tell: Tell) -> str:

@@ -13,13 +13,13 @@ BROKEN = (
     "raise OSError('broken')\n",
 )
 
-_PLAIN = {"every": 1.0, "recover": False, "max_instances": 1}
+_PLAIN = {"every": 1.0, "at_least_once": False, "max_instances": 1}
 CRONS = {
     "beat": _PLAIN,
     "each": _PLAIN | {"every": 0.5, "coalesce": False, "max_instances": 3},
     "long": _PLAIN | {"lasts": 1.6, "max_instances": 2},
-    "again": _PLAIN | {"lasts": 0.6, "recover": True},
-    "rare": _PLAIN | {"every": 2.0, "lasts": 3.0, "recover": True},
+    "again": _PLAIN | {"lasts": 0.6, "at_least_once": True},
+    "rare": _PLAIN | {"every": 2.0, "lasts": 3.0, "at_least_once": True},
     "guest": _PLAIN,
 }
 SCRIPT = """
@@ -58,7 +58,10 @@ def script_file() -> str:
 def told() -> dict[str, dict[str, object]]:
     """What the checker must know of them."""
     known: dict[str, dict[str, object]] = {
-        name: {"every": round(float(cron["every"]) * SECOND), **{k: cron[k] for k in ("recover", "max_instances")}}
+        name: {
+            "every": round(float(cron["every"]) * SECOND),
+            **{k: cron[k] for k in ("at_least_once", "max_instances")},
+        }
         for name, cron in CRONS.items()
     }
-    return known | {"script": {"every": 5 * SECOND, "recover": False, "max_instances": 1}}
+    return known | {"script": {"every": 5 * SECOND, "at_least_once": False, "max_instances": 1}}

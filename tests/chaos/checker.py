@@ -45,7 +45,7 @@ def no_slot_is_claimed_twice(history: History) -> Iterator[str]:
     for name, grants in history.grants.items():
         for slot, claims in _grouped(grants, "slot").items():
             for one, other in pairwise(claims):
-                recovered = history.crons[name]["recover"] and other["attempt"] == one["attempt"] + 1
+                recovered = history.crons[name]["at_least_once"] and other["attempt"] == one["attempt"] + 1
                 if not recovered and not history.forgot_between(one, other):
                     yield f"{name} {slot}: by fence {one['fence']} and by {other['fence']}"
 
@@ -62,7 +62,7 @@ def a_slot_runs_at_most_once(history: History) -> Iterator[str]:
     starts = [start for start in history.of("start") if "cron" in start]
     granted = {claim["run"]: claim for grants in history.grants.values() for claim in grants}
     for (name, slot), runs in _grouped(starts, "cron", "slot").items():
-        if history.crons[name]["recover"]:
+        if history.crons[name]["at_least_once"]:
             continue
         for one, other in pairwise(sorted(runs, key=lambda start: int(start["fence"]))):
             claims = granted.get(one["run"]), granted.get(other["run"])
@@ -79,7 +79,11 @@ def a_lost_run_is_recovered(history: History) -> Iterator[str]:
         for slot, claims in _grouped(grants, "slot").items():
             newest = last.get(claims[-1]["run"])
             forgotten = newest is None or newest["epoch"] < history.epoch
-            if history.crons[name]["recover"] and not forgotten and ended.isdisjoint(one["run"] for one in claims):
+            if (
+                history.crons[name]["at_least_once"]
+                and not forgotten
+                and ended.isdisjoint(one["run"] for one in claims)
+            ):
                 yield f"{name} {slot}: {newest and newest['outcome']}"
 
 

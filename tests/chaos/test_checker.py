@@ -21,8 +21,8 @@ def whole() -> list[Event]:
     """What a cron that recovers, one that does not, and some jobs left behind when all went well."""
     return [
         {"what": "store", "at": 0.0, "lease": LEASE, "kind": "redis"},
-        {"what": "cron", "at": 0.0, "name": "beat", "every": SECOND, "recover": False, "max_instances": 1},
-        {"what": "cron", "at": 0.0, "name": "again", "every": SECOND, "recover": True, "max_instances": 1},
+        {"what": "cron", "at": 0.0, "name": "beat", "every": SECOND, "at_least_once": False, "max_instances": 1},
+        {"what": "cron", "at": 0.0, "name": "again", "every": SECOND, "at_least_once": True, "max_instances": 1},
         {"what": "task", "at": 0.0, "name": "send", "retries": 1, "max_instances": 2},
         {"what": "task", "at": 0.0, "name": "quick", "retries": 1, "max_instances": None},
         *run("beat", 10, at=10.0, fence=1),

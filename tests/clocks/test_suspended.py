@@ -86,7 +86,7 @@ def short_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PSEUDOCRON_LEASE", "1")
 
 
-CRONS = '{{"job": {{"run": "jobs:until_told", "schedule": "0 0 1 1 *", "last_run": 0, "recover": {}}}}}'
+CRONS = '{{"job": {{"run": "jobs:until_told", "schedule": "0 0 1 1 *", "last_run": 0, "at_least_once": {}}}}}'
 
 
 @pytest.mark.usefixtures("short_lease")
@@ -113,7 +113,7 @@ def test_another_process_takes_over_a_slot_that_is_to_be_recovered_and_the_late_
 
 
 @pytest.mark.usefixtures("short_lease")
-def test_without_recover_the_slot_is_lost_and_does_not_run_again(tmp_path: Path) -> None:
+def test_without_at_least_once_the_slot_is_lost_and_does_not_run_again(tmp_path: Path) -> None:
     with Server(tmp_path, CRONS.format(False)).uvicorn() as server:
         wait_until(lambda: server.notes("job") == ["begins"], 5)
         suspend(server)

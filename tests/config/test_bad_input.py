@@ -56,7 +56,7 @@ ENTRIES: list[tuple[Any, str]] = [
         f"timeout: ['{'x' * 75}...: {SECONDS}, or None",
     ),
     ({**COUNT, "coalesce": 1}, "coalesce: 1: must be True or False"),
-    ({**COUNT, "recover": "yes"}, "recover: 'yes': must be True or False"),
+    ({**COUNT, "at_least_once": "yes"}, "at_least_once: 'yes': must be True or False"),
     ({**COUNT, "enabled": None}, "enabled: None: must be True or False"),
     ({**COUNT, "misfire_grace_time": 0}, f"misfire_grace_time: 0: {SECONDS}, or None"),
     ({**COUNT, "max_instances": 0}, "max_instances: 0: must be a whole number from 1 to 1000000"),

@@ -15,7 +15,7 @@ from pseudocron.context import current_run
 from pseudocron.crons import Crons
 from pseudocron.host import utcnow
 from pseudocron.jobs.carrying import MOST, carry, parted
-from pseudocron.testing import World
+from pseudocron.testing import FakeScheduler
 
 words = st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3)
 arguments = st.dictionaries(st.text(max_size=5), st.integers() | st.text() | words, max_size=3)
@@ -49,11 +49,11 @@ def test_a_run_knows_what_its_job_carries_and_that_it_is_one() -> None:
     def work(a: int) -> None:
         seen.append((a, current_run().is_job, dict(current_run().context)))
 
-    with World(crons) as world:
+    with FakeScheduler(crons) as scheduler:
 
         async def main() -> None:
             job = await work.defer(3)
-            assert [ran.outcome for ran in await world.advance()] == [JobState.SUCCEEDED]
+            assert [ran.outcome for ran in await scheduler.advance()] == [JobState.SUCCEEDED]
             assert await job.state() is JobState.SUCCEEDED
             known = await crons.job(job.id)
             assert known

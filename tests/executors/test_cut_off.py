@@ -18,7 +18,7 @@ from executors.test_processes import outlives, pids
 from pseudocron import executors
 from pseudocron.executors import CutOff, Lingering, execute, processes
 from pseudocron.executors.work import held
-from pseudocron.hooks import Around
+from pseudocron.hooks import RunMiddleware
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator
@@ -39,7 +39,10 @@ async def asynchronous() -> AsyncGenerator[None]:
     yield
 
 
-PLAIN, ASYNCHRONOUS = Around(plain, "plain", is_async=False), Around(asynchronous, "asynchronous", is_async=True)
+PLAIN, ASYNCHRONOUS = (
+    RunMiddleware(plain, "plain", is_async=False),
+    RunMiddleware(asynchronous, "asynchronous", is_async=True),
+)
 
 
 async def cut_off(condition: Callable[[], bool], what: Call, *, within: float = 1) -> Lingering | None:
@@ -69,9 +72,9 @@ def asked_elsewhere(lingering: Lingering) -> bool:
 
 
 @pytest.mark.parametrize(
-    "arounds", [[], [PLAIN], [ASYNCHRONOUS], [ASYNCHRONOUS, PLAIN]], ids=["bare", "plain", "asynchronous", "both"]
+    "middlewares", [[], [PLAIN], [ASYNCHRONOUS], [ASYNCHRONOUS, PLAIN]], ids=["bare", "plain", "asynchronous", "both"]
 )
-def test_a_cancelled_thread_lingers_until_it_returns(arounds: list[Around]) -> None:
+def test_a_cancelled_thread_lingers_until_it_returns(middlewares: list[RunMiddleware]) -> None:
     started, let_go = threading.Event(), threading.Event()
 
     def work() -> None:
@@ -79,7 +82,7 @@ def test_a_cancelled_thread_lingers_until_it_returns(arounds: list[Around]) -> N
         let_go.wait(10)
 
     async def main() -> None:
-        lingering = await cut_off(started.is_set, replace(call(work), arounds=arounds), within=1)
+        lingering = await cut_off(started.is_set, replace(call(work), middlewares=middlewares), within=1)
         assert lingering
         assert not asked_elsewhere(lingering)
         assert not lingering.future.done()
@@ -176,8 +179,10 @@ def test_nothing_lingers_of_a_child_that_was_killed(write: Write, tmp_path: Path
     assert all(map(is_gone, pids(told)))
 
 
-@pytest.mark.parametrize("arounds", [[], [replace(ASYNCHRONOUS, children=True)]], ids=["bare", "inside"])
-def test_a_child_whose_supervisor_is_stopped_lingers(write: Write, tmp_path: Path, arounds: list[Around]) -> None:
+@pytest.mark.parametrize("middlewares", [[], [replace(ASYNCHRONOUS, children=True)]], ids=["bare", "inside"])
+def test_a_child_whose_supervisor_is_stopped_lingers(
+    write: Write, tmp_path: Path, middlewares: list[RunMiddleware]
+) -> None:
     told = tmp_path / "told"
 
     def is_stopped() -> bool:
@@ -186,7 +191,7 @@ def test_a_child_whose_supervisor_is_stopped_lingers(write: Write, tmp_path: Pat
         return told.exists()
 
     async def main() -> None:
-        what = replace(call(outlives(write), told), arounds=arounds)
+        what = replace(call(outlives(write), told), middlewares=middlewares)
         before = time.monotonic()
         lingering = await cut_off(is_stopped, what, within=4)
         assert time.monotonic() - before >= 2

@@ -17,7 +17,7 @@ from pseudocron import executors
 from pseudocron.backends.records import Outcome
 from pseudocron.context import current_run
 from pseudocron.executors import CutOff, execute
-from pseudocron.hooks import Around
+from pseudocron.hooks import RunMiddleware
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine
@@ -65,29 +65,29 @@ async def fails() -> None:
     raise SystemExit
 
 
-INSIDE = [Around(session, "session", is_async=True)]
+INSIDE = [RunMiddleware(session, "session", is_async=True)]
 
 
-@pytest.mark.parametrize("arounds", [[], INSIDE], ids=["bare", "inside"])
+@pytest.mark.parametrize("middlewares", [[], INSIDE], ids=["bare", "inside"])
 @pytest.mark.parametrize("target", [at_once, later, plain, returns_an_awaitable])
-def test_a_run_succeeds_in_an_eager_task(target: Any, arounds: list[Around]) -> None:
-    end = ended(replace(call(target), arounds=arounds))
+def test_a_run_succeeds_in_an_eager_task(target: Any, middlewares: list[RunMiddleware]) -> None:
+    end = ended(replace(call(target), middlewares=middlewares))
     assert (end.result.error, end.result.outcome, end.lingering) == (None, Outcome.SUCCEEDED, None)
 
 
-@pytest.mark.parametrize("arounds", [[], INSIDE], ids=["bare", "inside"])
-def test_a_run_that_exits_at_once_in_an_eager_task_fails(arounds: list[Around]) -> None:
-    end = ended(replace(call(fails), arounds=arounds))
+@pytest.mark.parametrize("middlewares", [[], INSIDE], ids=["bare", "inside"])
+def test_a_run_that_exits_at_once_in_an_eager_task_fails(middlewares: list[RunMiddleware]) -> None:
+    end = ended(replace(call(fails), middlewares=middlewares))
     assert end.result.outcome is Outcome.FAILED
     assert isinstance(end.raised, SystemExit)
 
 
-@pytest.mark.parametrize("arounds", [[], INSIDE], ids=["bare", "inside"])
+@pytest.mark.parametrize("middlewares", [[], INSIDE], ids=["bare", "inside"])
 @pytest.mark.parametrize("target", [asyncio.sleep, time.sleep], ids=["coroutine", "thread"])
-def test_an_eager_task_is_timed_out(target: Any, arounds: list[Around]) -> None:
+def test_an_eager_task_is_timed_out(target: Any, middlewares: list[RunMiddleware]) -> None:
     async def main() -> tuple[Ended, float]:
         before = time.monotonic()
-        end = await execute(replace(call(target, 1, timeout=0.3), arounds=arounds), RUN)
+        end = await execute(replace(call(target, 1, timeout=0.3), middlewares=middlewares), RUN)
         return end, time.monotonic() - before
 
     end, took = eager(main())

@@ -26,7 +26,7 @@ from dataclasses import replace
 sys.path.insert(0, {folder!r})
 from executors.executing import RUN, call
 from pseudocron.executors import execute
-from pseudocron.hooks import Around
+from pseudocron.hooks import RunMiddleware
 
 @contextmanager
 def plain():
@@ -42,7 +42,10 @@ async def fails():
 async def main():
     threading.stack_size(1 << 30)
     resource.setrlimit(resource.RLIMIT_AS, (1 << 30, resource.RLIM_INFINITY))
-    around = Around(asynchronous, "", is_async=True, children=True), Around(plain, "", is_async=False, children=True)
+    middleware = (
+        RunMiddleware(asynchronous, "", is_async=True, children=True),
+        RunMiddleware(plain, "", is_async=False, children=True),
+    )
     what = {what}
     ended = await asyncio.wait_for(execute(what, RUN), 1)
     print(json.dumps([ended.result.outcome, ended.result.error, repr(ended.raised), ended.lingering]))
@@ -65,10 +68,10 @@ def without_threads(what: str) -> list[Any]:
     "what",
     [
         "call(print)",
-        "replace(call(print), arounds=around[1:])",
-        "replace(call(print), arounds=around)",
+        "replace(call(print), middlewares=middleware[1:])",
+        "replace(call(print), middlewares=middleware)",
         "call('shop:paint', process=True)",
-        "replace(call('shop:paint', process=True), arounds=around)",
+        "replace(call('shop:paint', process=True), middlewares=middleware)",
     ],
     ids=["thread", "inside plain", "inside both", "process", "process inside both"],
 )

@@ -23,7 +23,7 @@ from executors.test_processes import outlives, pids
 from pseudocron.backends.records import Outcome
 from pseudocron.executors import CutOff, Ended, execute, processes
 from pseudocron.executors.processes import Child, Command
-from pseudocron.hooks import Around
+from pseudocron.hooks import RunMiddleware
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping
@@ -75,9 +75,9 @@ def test_a_coroutine_is_timed_out_when_its_time_is_over(*, awaited: bool) -> Non
 @pytest.mark.parametrize("inside", [False, True], ids=["bare", "inside an async context manager"])
 def test_a_thread_is_timed_out_when_its_time_is_over(let_go: threading.Event, *, inside: bool) -> None:
     async def main() -> tuple[Ended, float]:
-        arounds = [Around(session, "session", is_async=True)] if inside else []
+        middlewares = [RunMiddleware(session, "session", is_async=True)] if inside else []
         before = time.monotonic()
-        end = await execute(replace(call(let_go.wait, timeout=0.3), arounds=arounds), RUN)
+        end = await execute(replace(call(let_go.wait, timeout=0.3), middlewares=middlewares), RUN)
         took = time.monotonic() - before
         let_go.set()
         return end, took

@@ -43,8 +43,20 @@ TOML = (
 )
 ENTRIES = (
     *("run", "script", "schedule", "json:loads", "json:nothing", "no.such:thing", "a.py", "/", "..", "every day"),
-    *("tz", "last_run", "timeout", "coalesce", "misfire_grace_time", "max_instances", "jitter", "retries", "recover"),
-    *("executor", "tolerance", "enabled", "ping", "args", "kwargs", "process", "https://a.test/", "http://[", "UTC"),
+    *("tz", "last_run", "timeout", "coalesce", "misfire_grace_time", "max_instances", "jitter", "retries"),
+    *(
+        "at_least_once",
+        "executor",
+        "tolerance",
+        "enabled",
+        "ping",
+        "args",
+        "kwargs",
+        "process",
+        "https://a.test/",
+        "http://[",
+        "UTC",
+    ),
     *("memory:", "file:", "file:x", "redis://", "redis://:a@h", "redis://h:99999999/", "unix:", "power", "2024-05-01"),
     "2024-05-01T08:00:00+08:00",
 )

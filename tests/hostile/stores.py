@@ -71,7 +71,9 @@ async def at_once(work: Any, /, *args: object) -> Any:
 
 
 HOST = Host(now=lambda: NOW, hop=at_once, random=lambda: 0.5)
-HOURLY = Cron(name="a", target=Function(len, "builtins:len"), schedule=parse("5 * * * *"), jitter=9.0, recover=True)
+HOURLY = Cron(
+    name="a", target=Function(len, "builtins:len"), schedule=parse("5 * * * *"), jitter=9.0, at_least_once=True
+)
 MINUTELY = Cron(name="b", target=Function(len, "builtins:len"), schedule=parse(60), coalesce=False)
 CLAIM = Claim(name="a", slot=NOW, run_id="s", fence=2, attempt=1, started=NOW)
 

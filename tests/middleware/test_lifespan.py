@@ -258,8 +258,8 @@ def test_an_application_that_fails_to_end_after_a_bad_start_still_stops_the_serv
         ({"tickr": True}, "unknown option 'tickr', did you mean 'ticker'?"),
         ({"wait": "5"}, "wait: '5': must be a number of seconds of 0 or more"),
         ({"wait": -1}, "wait: -1: must be a number of seconds of 0 or more"),
-        ({"trigger": "/cron"}, "trigger: '/cron': must be a plain function of the scope, or None"),
-        ({"trigger": visit}, "must be a plain function of the scope, or None"),
+        ({"when": "/cron"}, "when: '/cron': must be a plain function of the scope, or None"),
+        ({"when": visit}, "must be a plain function of the scope, or None"),
     ],
 )
 def test_a_wrong_option_stops_the_server_and_without_a_lifespan_fails_no_request(

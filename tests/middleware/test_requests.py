@@ -200,9 +200,9 @@ def test_a_websocket_triggers_when_it_is_accepted_and_may_stay_open() -> None:
     asyncio.run(main())
 
 
-def test_the_trigger_predicate_says_which_requests_may_look() -> None:
+def test_when_selects_the_requests_that_may_poll() -> None:
     crons, ran = one_cron()
-    app = PseudoCronMiddleware(hello, crons=crons, trigger=lambda scope: scope["path"] == "/cron")
+    app = PseudoCronMiddleware(hello, crons=crons, when=lambda scope: scope["path"] == "/cron")
 
     async def main() -> None:
         await visit(app, http("/other"))
@@ -213,16 +213,16 @@ def test_the_trigger_predicate_says_which_requests_may_look() -> None:
     asyncio.run(main())
 
 
-def test_a_trigger_predicate_that_raises_fails_no_request(caplog: pytest.LogCaptureFixture) -> None:
+def test_when_may_raise_and_fails_no_request(caplog: pytest.LogCaptureFixture) -> None:
     crons, _ = one_cron()
-    app = PseudoCronMiddleware(hello, crons=crons, trigger=lambda scope: scope["nonsense"])
+    app = PseudoCronMiddleware(hello, crons=crons, when=lambda scope: scope["nonsense"])
 
     async def main() -> None:
         for _ in range(10):
             assert (await visit(app))[0]["status"] == 200
 
     asyncio.run(main())
-    assert caplog.text.count("the trigger failed") == 1
+    assert caplog.text.count("PseudoCronMiddleware: when: failed") == 1
 
 
 def test_a_process_that_does_not_execute_leaves_the_runs_to_others() -> None:

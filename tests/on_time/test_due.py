@@ -50,7 +50,7 @@ def idle_beside(where: Where, *, recover: bool) -> tuple[list[Crons], list[Momen
                 await asyncio.sleep(3600)
 
         if recover:
-            crons.add("endless", endless, 86400, recover=True)
+            crons.add("endless", endless, 86400, at_least_once=True)
         else:
             crons.task(name="endless")(endless)
     return both, starts

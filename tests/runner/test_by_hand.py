@@ -76,7 +76,7 @@ def test_the_slot_that_is_due_runs_after_it() -> None:
 
 def test_one_that_outlives_its_process_is_no_overlap_after_its_lease_and_is_not_recovered() -> None:
     crons = Crons()
-    crons.add("cron", int, 3600, recover=True)
+    crons.add("cron", int, 3600, at_least_once=True)
 
     async def body(crons: Crons, runner: Runner, backend: Memory, clock: Clock) -> None:
         gone = Runner(backend, host=clock.host, worker="gone", concurrency=1, lease=30)
@@ -91,10 +91,10 @@ def test_one_that_outlives_its_process_is_no_overlap_after_its_lease_and_is_not_
     by_hand(crons, body)
 
 
-def test_one_with_recover_that_is_interrupted_does_not_wait_to_be_recovered() -> None:
+def test_one_with_at_least_once_that_is_interrupted_does_not_wait_to_be_recovered() -> None:
     crons = Crons()
 
-    @crons.every(3600, recover=True)
+    @crons.every(3600, at_least_once=True)
     async def endless() -> None:
         await asyncio.Event().wait()
 

@@ -227,7 +227,7 @@ def test_the_lost_run_of_a_cron_that_recovers_is_taken_over_by_the_next_look(
     crons, attempts, clock = Crons(), [], Clock()
     go_on = asyncio.Event()
 
-    @crons.every(3600, recover=True)
+    @crons.every(3600, at_least_once=True)
     async def important() -> None:
         attempts.append(1)
         if len(attempts) == 1:
@@ -407,7 +407,7 @@ def test_a_disabled_cron_recovers_nothing() -> None:
 
     def one(**options: Any) -> Crons:
         crons = Crons()
-        crons.add("cron", lambda: ran.append(1), 3600, recover=True, **options)
+        crons.add("cron", lambda: ran.append(1), 3600, at_least_once=True, **options)
         return checked(crons)
 
     on, off = one(), one(enabled=False)
@@ -433,7 +433,7 @@ def test_a_disabled_cron_recovers_nothing() -> None:
 def test_slots_to_recover_that_find_no_room_are_left_for_a_look_that_comes_soon() -> None:
     crons, clock, go_on = Crons(), Clock(), asyncio.Event()
     for name in ("a", "b"):
-        crons.add(name, go_on.wait, 3600, recover=True)
+        crons.add(name, go_on.wait, 3600, at_least_once=True)
     checked(crons)
 
     async def main() -> None:
@@ -457,7 +457,7 @@ def test_slots_to_recover_that_find_no_room_are_left_for_a_look_that_comes_soon(
 def test_a_process_does_not_take_its_own_runs_for_lost_when_the_clock_has_stepped() -> None:
     crons, starts, clock, go_on = Crons(), [], Clock(), asyncio.Event()
 
-    @crons.every(86400, recover=True)
+    @crons.every(86400, at_least_once=True)
     async def long() -> None:
         starts.append(1)
         await go_on.wait()

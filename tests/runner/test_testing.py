@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pseudocron import ConfigError, Crons
-from pseudocron.testing import START, Ran, World
+from pseudocron.testing import START, DeferredJob, FakeScheduler, FinishedRun
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,24 +22,24 @@ def test_what_falls_due_is_run_in_order_each_at_its_time() -> None:
 
     @crons.cron("30 0 * * *")
     async def nightly() -> None:
-        seen.append(("nightly", world.now))
+        seen.append(("nightly", scheduler.now))
         await remind.options(delay=600).defer("B-204")
 
     @crons.task
     def remind(classroom: str) -> None:
-        seen.append((classroom, world.now))
+        seen.append((classroom, scheduler.now))
 
-    world = World(crons)
+    scheduler = FakeScheduler(crons)
 
     async def main() -> None:
-        assert await world.advance(minutes=29) == []
+        assert await scheduler.advance(minutes=29) == []
         half = START + timedelta(minutes=30)
-        assert await world.advance(hours=1) == [
-            Ran("nightly", half, "succeeded"),  # type: ignore[arg-type]
-            Ran("remind", half + timedelta(minutes=10), "succeeded"),  # type: ignore[arg-type]
+        assert await scheduler.advance(hours=1) == [
+            FinishedRun("nightly", half, "succeeded"),
+            FinishedRun("remind", half + timedelta(minutes=10), "succeeded"),
         ]
         assert seen == [("nightly", half), ("B-204", half + timedelta(minutes=10))]
-        assert world.now == START + timedelta(minutes=89)
+        assert scheduler.now == START + timedelta(minutes=89)
 
     asyncio.run(main())
 
@@ -51,11 +51,11 @@ def test_a_job_that_fails_is_seen_to_be_tried_again() -> None:
     async def broken() -> None:
         raise ValueError
 
-    world = World(crons)
+    scheduler = FakeScheduler(crons)
 
     async def main() -> list[object]:
         await broken.options().defer()
-        return [ran.outcome for ran in await world.advance(minutes=1)]
+        return [ran.outcome for ran in await scheduler.advance(minutes=1)]
 
     assert asyncio.run(main()) == ["pending", "failed"]
 
@@ -68,13 +68,63 @@ def test_a_backlog_is_run_to_its_end_and_each_job_returned() -> None:
         for _ in range(50):
             await asyncio.sleep(0)
 
-    world = World(crons)
+    scheduler = FakeScheduler(crons)
 
     async def main() -> list[str]:
         await slow.defer_many([{"number": number} for number in range(20)])
-        return [ran.name for ran in await world.advance(seconds=1)]
+        return [ran.name for ran in await scheduler.advance(seconds=1)]
 
     assert asyncio.run(main()) == ["slow"] * 20
+
+
+def test_jobs_are_compared_by_what_was_deferred() -> None:
+    crons = Crons()
+
+    @crons.task
+    def remind(classroom: str, lesson: date | None = None) -> None: ...
+
+    @crons.task
+    def clean() -> None: ...
+
+    scheduler = FakeScheduler(crons)
+    lesson_end, expires = START + timedelta(hours=1), START + timedelta(hours=2)
+    job = remind.options(at=lesson_end, key="B-204").defer_sync("B-204", lesson=date(2024, 1, 2))
+    clean.options(priority=5, expires=expires).defer_sync()
+    first = DeferredJob("remind", {"classroom": "B-204", "lesson": date(2024, 1, 2)}, lesson_end, key="B-204")
+    second = DeferredJob("clean", {}, START, priority=5, expires=expires)
+    assert scheduler.jobs() == [first, second]
+    assert scheduler.jobs("clean") == [second]
+    assert scheduler.jobs(key="B-204") == [first]
+    assert scheduler.jobs()[0].id == job.id
+
+
+def test_jobs_are_those_that_wait_unless_a_state_is_given() -> None:
+    crons = Crons()
+
+    @crons.task(retries=1)
+    async def broken(number: int) -> None:
+        raise ValueError
+
+    scheduler = FakeScheduler(crons)
+
+    async def main() -> None:
+        await broken.defer(1)
+        await broken.options(key="once").defer(2)
+        await broken.options(key="once", delay=60).defer(3)
+        assert [job.arguments["number"] for job in scheduler.jobs()] == [1, 3]
+        assert [job.arguments["number"] for job in scheduler.jobs(state="replaced")] == [2]
+        assert [job.state for job in scheduler.jobs(state=None)] == ["pending", "replaced", "pending"]
+        await scheduler.advance(seconds=30)
+        (failed,) = scheduler.jobs(state="failed")
+        assert (failed.arguments["number"], failed.attempts) == (1, 2)
+        assert [job.arguments["number"] for job in scheduler.jobs()] == [3]
+
+    asyncio.run(main())
+
+
+def test_a_state_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ValueError, match="'done' is not a valid JobState"):
+        FakeScheduler(Crons()).jobs(state="done")
 
 
 def test_afterwards_the_crons_have_their_own_store_and_clock_again(tmp_path: Path) -> None:
@@ -83,21 +133,21 @@ def test_afterwards_the_crons_have_their_own_store_and_clock_again(tmp_path: Pat
     @crons.task
     async def later() -> None: ...
 
-    with World(crons) as world:
+    with FakeScheduler(crons) as scheduler:
         assert later.defer_sync().id
     assert not (tmp_path / "store").exists()
     job = later.defer_sync()
     assert (tmp_path / "store" / "shop" / "crons.db").exists()
-    assert asyncio.run(world.advance(days=1)) != [], "what the world had of its own stays there"
+    assert asyncio.run(scheduler.advance(days=1)) != [], "the job of the scheduler is in its own store"
     found = asyncio.run(crons.job(job.id))
     assert found is not None
     assert found.due > START + timedelta(days=1)
     asyncio.run(crons.backend.close())
 
 
-def test_a_world_begins_at_an_aware_instant() -> None:
-    with pytest.raises(ConfigError, match=r"^World: start: .*: must be an aware datetime"):
-        World(Crons(), start=datetime(2024, 1, 1))  # noqa: DTZ001 - that is what is refused
+def test_the_clock_starts_at_an_aware_instant() -> None:
+    with pytest.raises(ConfigError, match=r"^FakeScheduler: start: .*: must be an aware datetime"):
+        FakeScheduler(Crons(), start=datetime(2024, 1, 1))  # noqa: DTZ001 - that is what is refused
 
 
 CONFTEST = """
@@ -120,23 +170,23 @@ import pytest
 from conftest import restore
 
 @pytest.mark.parametrize("time", [1, 2])
-def test_each_test_has_a_world_of_its_own(world, time):
+def test_each_test_has_a_scheduler_of_its_own(scheduler, time):
     async def main():
         await restore.options(delay=60).defer("B-204")
-        assert [(ran.name, ran.outcome) for ran in await world.advance(hours=1)] == [("restore", "succeeded")]
+        assert [(ran.name, ran.outcome) for ran in await scheduler.advance(hours=1)] == [("restore", "succeeded")]
     asyncio.run(main())
 """
-BARE = "def test_it_is_said_what_is_missing(world): pass"
+BARE = "def test_it_is_said_what_is_missing(scheduler): pass"
 
 
-def test_the_fixture_is_a_world_of_the_crons_that_another_returns(tmp_path: Path) -> None:
+def test_the_fixture_schedules_the_crons_that_another_fixture_returns(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(CONFTEST)
     (tmp_path / "test_shop.py").write_text(TESTS)
     assert "2 passed" in of_pytest(tmp_path)
     (tmp_path / "test_shop.py").unlink()
     (tmp_path / "conftest.py").write_text('pytest_plugins = ["pseudocron.pytest_plugin"]')
     (tmp_path / "test_bare.py").write_text(BARE)
-    assert "asks for a fixture `crons` of yours" in of_pytest(tmp_path)
+    assert "needs a fixture `crons` of yours" in of_pytest(tmp_path)
 
 
 def of_pytest(folder: Path) -> str:

@@ -176,7 +176,7 @@ class Stored:
     def _over(self, run: Any, *, comes_back: bool) -> None:
         cron = self._crons[run.name]
         cron.leases.pop(run.run_id, None)
-        if comes_back and cron.spec.options["recover"]:
+        if comes_back and cron.spec.options["at_least_once"]:
             cron.orphans[run.run_id] = run.slot
 
     # Jobs

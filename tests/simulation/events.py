@@ -16,7 +16,7 @@ from simulation.scenario import Application, Cron, Job
 EVERY, LEASE, CRON_MAX_TIME = 10, 6.0, 20.0
 """Seconds."""
 
-_CRON = {"coalesce": True, "max_instances": 1, "recover": True}
+_CRON = {"coalesce": True, "max_instances": 1, "at_least_once": True}
 
 APPLICATION = Application(
     crons=(Cron("mail", EVERY, _CRON, takes=1, fails=0),),

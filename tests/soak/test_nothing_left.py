@@ -17,7 +17,7 @@ from support import Lifespan, hello, until, visit
 
 import pseudocron
 from pseudocron import Crons, PseudoCronMiddleware
-from pseudocron.testing import World
+from pseudocron.testing import FakeScheduler
 from pseudocron.watch import watch
 
 if TYPE_CHECKING:
@@ -123,10 +123,10 @@ def test_many_runs_of_crons_leave_nothing_behind(target: Callable[[], object], r
     for number in range(25):
         crons.add(str(number), target, 1)
 
-    world = World(crons)
+    scheduler = FakeScheduler(crons)
 
     async def run(runs: int) -> None:
-        assert len(await world.advance(seconds=runs / len(crons))) >= runs
+        assert len(await scheduler.advance(seconds=runs / len(crons))) >= runs
 
     asyncio.run(leaves_nothing(run, runs))
 
@@ -134,14 +134,14 @@ def test_many_runs_of_crons_leave_nothing_behind(target: Callable[[], object], r
 def test_a_thousand_jobs_leave_nothing_behind_when_they_are_forgotten() -> None:
     crons = Crons(concurrency=50)
     job = crons.task(name="job")(a_job)
-    world = World(crons)
+    scheduler = FakeScheduler(crons)
 
     async def run(runs: int) -> None:
         for _ in range(runs // TRACED):
             await asyncio.gather(*(job.defer("somebody") for _ in range(TRACED)))
-            assert len(await world.advance(seconds=1)) == TRACED
-            await world.advance(days=8)
-            await world.advance(seconds=0)
+            assert len(await scheduler.advance(seconds=1)) == TRACED
+            await scheduler.advance(days=8)
+            await scheduler.advance(seconds=0)
             assert not any((await crons.backend.count_jobs()).values())
 
     asyncio.run(leaves_nothing(run))
@@ -155,10 +155,10 @@ def test_child_processes_leave_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "child.py").touch()
     crons = Crons(history=1)
     crons.add("child", tmp_path / "child.py", 1)
-    world = World(crons)
+    scheduler = FakeScheduler(crons)
 
     async def run(runs: int) -> None:
-        assert {ran.outcome for ran in await world.advance(seconds=runs)} == {"succeeded"}
+        assert {ran.outcome for ran in await scheduler.advance(seconds=runs)} == {"succeeded"}
 
     asyncio.run(leaves_no_object(run, 3))
 

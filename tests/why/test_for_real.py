@@ -121,7 +121,7 @@ def test_a_misfire_a_pause_a_disabled_cron_and_a_clock_set_back_are_told(reason:
 
 
 def test_a_lost_run_is_told_by_whom_and_who_took_its_slot_over() -> None:
-    crons = every(3600, recover=True)
+    crons = every(3600, at_least_once=True)
 
     async def main() -> tuple[Why, Why]:
         process = Process(crons, Clock(), worker="web:2")

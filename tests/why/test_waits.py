@@ -160,7 +160,7 @@ def test_a_slot_that_came_while_the_store_was_away_waited_for_it() -> None:
 
 
 def test_what_runs_by_hand_or_once_more_is_not_measured() -> None:
-    crons = every(3600, recover=True)
+    crons = every(3600, at_least_once=True)
 
     async def main() -> list[Waited | None]:
         process = Process(crons, Clock())

@@ -117,12 +117,15 @@ RUNS = {
     "timed out": (a_run(0, Outcome.TIMED_OUT), "timed out: web:1 began it 2.0s late, and it took 5.0s"),
     "interrupted": (
         a_run(0, Outcome.INTERRUPTED),
-        "interrupted: web:1 began it 2.0s late, and it took 5.0s; its slot is not run again without `recover`",
+        "interrupted: web:1 began it 2.0s late, and it took 5.0s; its slot is not run again without `at_least_once`",
     ),
     "running": (a_run(0, None), "is running: web:1 began it 2.0s late, at 12:00:02"),
     "lost": (
         a_run(0, Outcome.LOST),
-        "lost: web:1 began it 2.0s late, and was found gone at 12:00:07; its slot is not run again without `recover`",
+        (
+            "lost: web:1 began it 2.0s late, and was found gone at 12:00:07; "
+            "its slot is not run again without `at_least_once`"
+        ),
     ),
 }
 
@@ -136,9 +139,9 @@ def test_a_run_is_told_by_what_became_of_it(case: str) -> None:
 
 
 def test_a_lost_run_names_who_took_its_slot_over_and_before_that_who_will() -> None:
-    lost, cron = a_run(0, Outcome.LOST), a_cron(recover=True)
+    lost, cron = a_run(0, Outcome.LOST), a_cron(at_least_once=True)
     (why,) = ask(lost, cron=cron).last(1)
-    assert why.sentence.endswith("; the next look takes its slot over")
+    assert why.sentence.endswith("; the next poll takes its slot over")
     heir = a_run(0, late=20, attempt=2, fence=2, worker="web:2")
     second, first = ask(lost, heir, cron=cron).last(2)
     assert first.sentence.endswith("; web:2 took its slot over")

@@ -71,7 +71,7 @@ def test_it_is_entered_where_the_run_runs(kind: str, *, decorated: bool, is_asyn
     make: Any = getattr(scenes, kind)
     if decorated:
         make = contextmanager(make) if kind == "plain" else asynccontextmanager(make)
-    assert crons.around(make) is make
+    assert crons.middleware(make) is make
 
     def work() -> None:
         scenes.note(f"work in {session.get()}")
@@ -101,7 +101,7 @@ def test_it_is_entered_where_the_run_runs(kind: str, *, decorated: bool, is_asyn
 @pytest.mark.parametrize("is_async", [False, True])
 def test_it_is_left_by_what_a_run_raises_on_each_store(play: Play, *, is_async: bool) -> None:
     crons, scenes = Crons(), Scenes()
-    crons.around(scenes.plain)
+    crons.middleware(scenes.plain)
 
     def broken() -> None:
         raise ValueError
@@ -125,7 +125,7 @@ def test_it_is_left_by_what_a_run_raises_on_each_store(play: Play, *, is_async: 
 def test_what_it_swallows_is_a_failure_all_the_same(*, is_async: bool) -> None:
     crons = Crons()
 
-    @crons.around
+    @crons.middleware
     def forgiving() -> Iterator[None]:
         with suppress(ValueError):
             yield
@@ -145,13 +145,13 @@ def test_what_it_swallows_is_a_failure_all_the_same(*, is_async: bool) -> None:
 def test_several_are_entered_in_order_and_left_in_reverse() -> None:
     crons, seen = Crons(), []
 
-    @crons.around
+    @crons.middleware
     def outer() -> Iterator[None]:
         seen.append("outer")
         yield
         seen.append("outer out")
 
-    @crons.around
+    @crons.middleware
     class Inner:
         def __enter__(self) -> None:
             seen.append("inner")
@@ -166,7 +166,7 @@ def test_several_are_entered_in_order_and_left_in_reverse() -> None:
 
 def test_one_that_can_not_be_entered_is_the_failure_of_the_run() -> None:
     crons, ran = Crons(), []
-    crons.around(dict)
+    crons.middleware(dict)
     crons.add("cron", lambda: ran.append(1), 60)
     world = World(crons)
     asyncio.run(world.look())
@@ -176,7 +176,7 @@ def test_one_that_can_not_be_entered_is_the_failure_of_the_run() -> None:
 
 def test_each_try_has_its_own() -> None:
     crons, scenes = Crons(), Scenes()
-    crons.around(scenes.plain)
+    crons.middleware(scenes.plain)
 
     @crons.every(60, retries=2)
     async def broken() -> None:
@@ -189,7 +189,7 @@ def test_each_try_has_its_own() -> None:
 def test_an_async_one_outlasts_the_thread_that_it_is_about(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pseudocron.executors._TIMEOUT_GRACE", 0.02)
     crons, scenes, go_on = Crons(), Scenes(), threading.Event()
-    crons.around(scenes.asynchronous)
+    crons.middleware(scenes.asynchronous)
 
     @crons.task(timeout=0.02, retries=0)
     def stuck() -> None:
@@ -217,5 +217,5 @@ async def _coroutine() -> None:
 
 @pytest.mark.parametrize("make", [_coroutine, None, "shop:session"])
 def test_what_can_not_make_a_context_manager_is_refused(make: Any) -> None:
-    with pytest.raises(ConfigError, match="around: "):
-        Crons().around(make)
+    with pytest.raises(ConfigError, match="middleware: "):
+        Crons().middleware(make)
