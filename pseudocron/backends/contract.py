@@ -280,5 +280,8 @@ class Backend(ABC):
         """Return how many jobs are in each state; none is counted beyond `at_most`, so that the cost is bounded."""
 
     @abstractmethod
-    async def waiting(self) -> Collection[str]:
-        """Return the names of the tasks that have pending jobs. The cost does not grow with the number of jobs."""
+    async def waiting(self) -> Mapping[str, datetime]:
+        """Return the names of the tasks that have pending jobs, each with the earliest due time of these.
+
+        The cost does not grow with the number of jobs.
+        """

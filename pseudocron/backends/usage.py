@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
     from types import TracebackType
 
-    from pseudocron.backends.base import Backend
+    from pseudocron.backends.contract import Backend
 
 TURN_AGAIN = 0.001
 """Seconds between two attempts to open or close a store that another thread is just opening or closing."""

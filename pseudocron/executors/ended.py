@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pseudocron.backends.model import State
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -68,3 +70,18 @@ class Ended:
     result: Result
     lingering: Lingering | None = None
     raised: BaseException | None = None
+
+    @property
+    def outcome(self) -> State:
+        """How it ended."""
+        return State(self.result.outcome)
+
+    @property
+    def error(self) -> str | None:
+        """A traceback, or what stands for one."""
+        return self.result.error
+
+    @property
+    def output(self) -> str | None:
+        """What a script wrote."""
+        return self.result.output

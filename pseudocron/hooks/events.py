@@ -1,4 +1,4 @@
-"""What hooks are told: one thing that happened to one run of a cron, or to one attempt of a job."""
+"""The events of runs, made in one place from what the worker has at hand."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from pseudocron.backends.model import Kind, State
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
-    from pseudocron.backends.jobs import JobState
-    from pseudocron.backends.records import Outcome, Reason
+    from pseudocron.backends.model import Claim, End, Reason, Run, Skip
 
 
 class Happening(StrEnum):
@@ -41,8 +43,8 @@ class Event:
         started: When it was claimed, by the store's clock, aware UTC; None of what was skipped.
         lateness: Seconds from `slot` to `started`; None of what was skipped.
         duration: Seconds that it took in this process, all of its tries; None where it has not ended here.
-        outcome: How it ended, or the try before this one; None where it has only started. A job that ended
-            otherwise than by itself has the state in which it is.
+        outcome: How the attempt ended; `cancelled` or `replaced` if the run is not wanted any more. None if it has
+            only started, and of what was skipped.
         reason: Why it was skipped, or why a job is given up, in a word or two.
         error: The traceback, or what stands for one.
         key: The job's key, if it has one.
@@ -60,7 +62,85 @@ class Event:
     started: datetime | None = None
     lateness: float | None = None
     duration: float | None = None
-    outcome: Outcome | JobState | None = None
+    outcome: State | None = None
     reason: Reason | str | None = None
     error: str | None = None
     key: str | None = None
+
+
+def of_claim(
+    claim: Claim,
+    worker: str,
+    kind: Happening,
+    *,
+    end: End | None = None,
+    state: State | None = None,
+    duration: float | None = None,
+) -> Event:
+    """Make the event of an attempt that was started, or has ended.
+
+    Args:
+        claim: The attempt.
+        worker: Which process executes it (`host:pid`).
+        kind: What happened.
+        end: How it ended, if it has.
+        state: The state of the run after that.
+        duration: Seconds that it took.
+    """
+    return Event(
+        kind=kind,
+        name=claim.name,
+        is_job=claim.kind is Kind.JOB,
+        slot=claim.slot or claim.due,
+        run_id=claim.run_id,
+        fence=claim.fence,
+        attempt=claim.attempt,
+        worker=worker,
+        started=claim.started,
+        lateness=(claim.started - claim.due).total_seconds(),
+        duration=duration,
+        outcome=state if state in _UNWANTED else end and end.outcome,
+        reason=end and end.reason,
+        error=end and end.error,
+        key=claim.key,
+    )
+
+
+def of_lost(run: Run, kind: Happening) -> Event:
+    """Make the event of a run whose lease has ended under it, in its new state."""
+    return Event(
+        kind=kind,
+        name=run.name,
+        is_job=run.kind is Kind.JOB,
+        slot=run.slot or run.due,
+        run_id=run.run_id,
+        fence=run.fence,
+        attempt=run.attempts,
+        worker=run.worker,
+        started=run.started,
+        outcome=State.LOST,
+        reason=run.reason,
+        error=run.error,
+        key=run.key,
+    )
+
+
+def of_skip(skip: Skip, worker: str, kind: Happening) -> Event:
+    """Make the event of slots that will not run."""
+    return Event(
+        kind=kind,
+        name=skip.name,
+        is_job=False,
+        slot=skip.slot,
+        slots=skip.slots,
+        worker=worker,
+        reason=skip.reason,
+    )
+
+
+def lost_as(run: Run) -> Sequence[Happening]:
+    """Return as what the loss of a run is notified: also as a failure, if it was lost too often."""
+    return (Happening.LOST, Happening.FAILED) if run.state is State.FAILED else (Happening.LOST,)
+
+
+_UNWANTED = frozenset({State.CANCELLED, State.REPLACED})

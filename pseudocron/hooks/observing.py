@@ -5,12 +5,12 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
-from pseudocron.backends.jobs import JobState
+from pseudocron.backends.model import State
 from pseudocron.errors import PseudoCronError
 from pseudocron.log import logger
 
 if TYPE_CHECKING:
-    from pseudocron.backends.base import Backend
+    from pseudocron.backends.contract import Backend
     from pseudocron.crons import Crons
     from pseudocron.hooks import Hooks
     from pseudocron.host import Host
@@ -49,12 +49,16 @@ class Observer:
             return
         self._count_again = self._host.monotonic() + COUNT_AGAIN
         try:
-            pending = (await self._backend.count_jobs(at_most=COUNTED))[JobState.PENDING]
-            soonest = await self._backend.next_due(dict.fromkeys(crons.tasks)) if pending else None
-            age = (self._host.now() - soonest).total_seconds() if soonest else 0.0
+            pending = (await self._backend.counts(COUNTED))[State.PENDING]
+            age = await self._age() if pending else 0.0
             for tell in crons.hooks.counts:
                 tell(pending, max(0.0, age))
         except PseudoCronError as error:
             logger.debug("jobs could not be counted: %s", error)
         except Exception:
             logger.exception("who counts jobs could not be told")
+
+    async def _age(self) -> float:
+        """Return for how many seconds the pending job has been due that was due first."""
+        first = min((await self._backend.waiting()).values(), default=self._host.now())
+        return (self._host.now() - first).total_seconds()

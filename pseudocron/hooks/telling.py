@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
-from pseudocron.backends.records import Outcome
+from pseudocron.backends.model import State
 from pseudocron.context import CurrentRun
 from pseudocron.executors import Call, execute
 from pseudocron.log import logger
@@ -123,8 +123,8 @@ class _Line:
         ended = await execute(
             Call(target=target, args=(event,), kwargs={}, process=False, timeout=PATIENCE), _run(event)
         )
-        if ended.result.outcome is not Outcome.SUCCEEDED:
-            logger.error("hook %s: %s of %s:\n%s", self._hook.name, event.kind, event.name, ended.result.error)
+        if ended.outcome is not State.SUCCEEDED:
+            logger.error("hook %s: %s of %s:\n%s", self._hook.name, event.kind, event.name, ended.error)
         if ended.lingering is not None:
             self._stuck = ended.lingering.future
             self._lost += len(self._waiting)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from datetime import datetime
 
-    from pseudocron.backends.base import Backend
-    from pseudocron.backends.jobs import Job
+    from pseudocron.backends.contract import Backend
+    from pseudocron.backends.model import Run
     from pseudocron.config.settings import Settings
     from pseudocron.host import Host
     from pseudocron.jobs.tasks import TaskOptions
@@ -125,7 +125,7 @@ class Deferring:
         """The store of these crons; blocks when it is first asked for."""
         return self.connect()
 
-    async def job(self, job_id: str) -> Job | None:
+    async def job(self, job_id: str) -> Run | None:
         """What is known of a job; None if there is none of this id (any more).
 
         Raises:

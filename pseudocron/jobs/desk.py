@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import timedelta
 from inspect import ismethod
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakMethod
 
 from pseudocron.backends import connect
+from pseudocron.backends.model import Kind
 from pseudocron.backends.usage import ShortUse
 from pseudocron.errors import EventLoopError
 from pseudocron.host import Host
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
     from datetime import datetime
 
-    from pseudocron.backends.base import Backend
-    from pseudocron.backends.jobs import Job, NewJob
+    from pseudocron.backends.contract import Backend
+    from pseudocron.backends.model import NewJob, Run
     from pseudocron.config.settings import Settings
 
 T = TypeVar("T")
@@ -93,20 +93,22 @@ class Desk:
 
     async def _store(self, jobs: Sequence[NewJob]) -> Sequence[str]:
         async with await self.opened() as backend:
-            ids = await backend.defer(jobs, max_age=self._settings().cron_max_time)
+            ids = await backend.defer(jobs)
         self._tell(min(job.due for job in jobs))
         return ids
 
-    async def job(self, job_id: str) -> Job | None:
+    async def job(self, job_id: str) -> Run | None:
         """One job, None if there is none of this id (any more)."""
         async with await self.opened() as backend:
-            job = await backend.job(job_id)
-        return job and replace(job, arguments=bare(job.arguments))
+            run = await backend.run(job_id)
+        if run is None or run.kind is not Kind.JOB:
+            return None
+        return run._replace(arguments=bare(run.arguments or "{}"))
 
     async def cancel(self, *, job_id: str | None = None, task: str | None = None, key: str | None = None) -> bool:
-        """See `Queue.cancel`."""
+        """Cancel jobs; see `Backend.cancel`."""
         async with await self.opened() as backend:
-            return await backend.cancel(job_id=job_id, task=task, key=key)
+            return await backend.cancel(run_id=job_id, task=task, key=key)
 
     def on_deferred(self, callback: Callable[[datetime], None]) -> None:
         """Call back after each defer, in whatever thread that was, with when its first job is due (aware UTC).

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec
 
-from pseudocron.backends.jobs import JobState
+from pseudocron.backends.model import State
 from pseudocron.context import CurrentRun, running
 from pseudocron.jobs.arguments import pack, unpack
 from pseudocron.jobs.carrying import carry
@@ -17,7 +17,7 @@ from pseudocron.jobs.desk import blocking
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 
-    from pseudocron.backends.jobs import NewJob
+    from pseudocron.backends.model import NewJob
     from pseudocron.jobs.desk import Desk
     from pseudocron.jobs.tasks import Task
     from pseudocron.jobs.terms import Terms
@@ -112,21 +112,21 @@ class Later(Deferrable[P]):
             value = self._call(job)
             if inspect.isawaitable(value):
                 await value
-        return self._handle(job.job_id, ended=JobState.SUCCEEDED)
+        return self._handle(job.run_id, ended=State.SUCCEEDED)
 
     def _run_sync(self, job: NewJob, instead: str) -> JobHandle:
         with _inside(job):
             value = self._call(job)
             if inspect.isawaitable(value):
                 blocking(lambda: _awaited(value), instead=instead)
-        return self._handle(job.job_id, ended=JobState.SUCCEEDED)
+        return self._handle(job.run_id, ended=State.SUCCEEDED)
 
     def _call(self, job: NewJob) -> Any:
         # By way of JSON, as it will be.
         bound = unpack(self.task.function, job.arguments)
         return self.task.function(*bound.args, **bound.kwargs)
 
-    def _handle(self, job_id: str, ended: JobState | None = None) -> JobHandle:
+    def _handle(self, job_id: str, ended: State | None = None) -> JobHandle:
         return JobHandle(id=job_id, task=self.task.name, key=self.terms.key, desk=self.task.desk, ended=ended)
 
 
@@ -144,9 +144,9 @@ class JobHandle:
     task: str
     key: str | None
     desk: Desk = field(repr=False, compare=False)
-    ended: JobState | None = field(default=None, repr=False, compare=False)
+    ended: State | None = field(default=None, repr=False, compare=False)
 
-    async def state(self) -> JobState | None:
+    async def state(self) -> State | None:
         """Where the job stands; None if it ended so long ago that it is forgotten."""
         if self.ended is not None:
             return self.ended
@@ -165,7 +165,7 @@ class JobHandle:
 @contextmanager
 def _inside(job: NewJob) -> Iterator[None]:
     """What `current_run()` says in a call that is made at once."""
-    run = CurrentRun(name=job.task, slot=job.due, fence=1, attempt=1, run_id=job.job_id, is_job=True)
+    run = CurrentRun(name=job.task, slot=job.due, fence=1, attempt=1, run_id=job.run_id, is_job=True)
     token = running.set(run)
     try:
         yield

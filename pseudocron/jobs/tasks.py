@@ -6,7 +6,7 @@ from functools import cached_property, update_wrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypedDict, TypeVar
 
-from pseudocron.backends.jobs import Conflict
+from pseudocron.backends.model import Conflict
 from pseudocron.config.entries import in_process
 from pseudocron.config.settings import checked
 from pseudocron.config.values import above_zero, error_types, job_key, one_of, optional, span, whole

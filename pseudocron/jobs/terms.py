@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from pseudocron.backends.jobs import Conflict, NewJob
+from pseudocron.backends.model import Conflict, NewJob
 from pseudocron.config.settings import checked
 from pseudocron.config.values import MOST, Check, aware, job_key, one_of, optional, span, whole
 from pseudocron.errors import ConfigError
@@ -43,7 +43,7 @@ class Terms:
         if expires is not None and now < due > expires:
             raise ConfigError(_too_soon(task))
         return NewJob(
-            job_id=_new_id(now),
+            run_id=_new_id(now),
             task=task,
             arguments=arguments,
             due=due,

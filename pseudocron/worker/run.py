@@ -11,7 +11,7 @@ from pseudocron.backends.model import Kind, State
 from pseudocron.context import CurrentRun, Flag
 from pseudocron.errors import ArgumentError, PseudoCronError
 from pseudocron.executors import Call, CutOff, Ended, execute
-from pseudocron.hooks.events import Happening, event_of
+from pseudocron.hooks.events import Event, Happening, of_claim
 from pseudocron.jobs.carrying import parted
 from pseudocron.log import logger
 from pseudocron.worker.outcome import UnfitError, end_of
@@ -246,8 +246,11 @@ class Run:
             self._over.set_result(state)
 
     def _notify(self, kind: Happening) -> None:
-        if self.target.hooks.told(kind):
-            self.worker.post.tell(self.target.hooks, event_of(kind, self))
+        self.worker.post.tell(self.target.hooks, kind, self._event)
+
+    def _event(self, kind: Happening) -> Event:
+        duration = None if self.end is None else self.duration
+        return of_claim(self.claim, self.worker.name, kind, end=self.end, state=self.state, duration=duration)
 
 
 _KINDS = {State.SUCCEEDED: Happening.SUCCEEDED, State.PENDING: Happening.RETRYING}
