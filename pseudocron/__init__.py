@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from pseudocron.backends.jobs import Job, JobState
+from pseudocron.backends.model import Run, State
 from pseudocron.context import CurrentRun, current_run
 from pseudocron.crons import Cron, Crons
 from pseudocron.dashboard import dashboard
@@ -49,15 +49,15 @@ __all__ = [
     "CurrentRun",
     "Event",
     "EventLoopError",
-    "Job",
     "JobConflictError",
     "JobHandle",
-    "JobState",
     "NoRunError",
     "PseudoCronError",
     "PseudoCronMiddleware",
     "Retry",
+    "Run",
     "ScheduleError",
+    "State",
     "TargetError",
     "Task",
     "UnknownCronError",

@@ -11,7 +11,7 @@ from pseudocron.log import logger
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from pseudocron.runner.pool import Lifetime
+    from pseudocron.worker.pool import Lifetime
     from pseudocron.runtime import Runtime
 
 END_WITHIN = 5.0

@@ -14,7 +14,7 @@ from pseudocron.errors import did_you_mean, show
 from pseudocron.lifespan import Lifespan
 from pseudocron.log import logger
 from pseudocron.polling import PollReason
-from pseudocron.watch import watch
+from pseudocron.process import process_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -72,7 +72,7 @@ class PseudoCronMiddleware:
         wait: float = 0,
     ) -> None:
         self.app = app
-        self._watch = watch(crons)
+        self._process = process_of(crons)
         self._when = when
         self._ticker = ticker and execute
         self._execute = execute
@@ -86,14 +86,14 @@ class PseudoCronMiddleware:
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve, and only when a look may be due see to it behind the response."""
         # What has no path is a lifespan, or nothing we know; to ask for its type would cost twice as much.
-        if monotonic() < self._watch.deadline and "path" in scope:
+        if monotonic() < self._process.deadline and "path" in scope:
             return self.app(scope, receive, send)
         return self._serve(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan" and _on_asyncio():
             lifespan = Lifespan(
-                self.app, self._watch.runtime(), ticker=self._ticker, execute=self._execute, mistake=self._mistake
+                self.app, self._process.runtime(), ticker=self._ticker, execute=self._execute, mistake=self._mistake
             )
             await lifespan(scope, receive, send)
         elif self._may_look(scope):
@@ -104,7 +104,7 @@ class PseudoCronMiddleware:
     def _may_look(self, scope: Scope) -> bool:
         if not self._execute or scope["type"] not in {"http", "websocket"} or not _on_asyncio():
             return False
-        runtime = self._watch.runtime()
+        runtime = self._process.runtime()
         if self._mistake:
             runtime.complain(self._mistake)
             return False
@@ -116,8 +116,8 @@ class PseudoCronMiddleware:
 
     async def _visit(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request and poll behind it; until then no other request needs to."""
-        self._watch.request_polls()
-        runtime = self._watch.runtime()
+        self._process.request_polls()
+        runtime = self._process.runtime()
         answer = Answer()
 
         async def send_and_poll(message: Message) -> None:

@@ -13,8 +13,8 @@ from weakref import WeakValueDictionary
 
 from pseudocron.backends.usage import usage
 from pseudocron.host import Host
-from pseudocron.runtime import Runtime
 from pseudocron.polling import READ_AGAIN
+from pseudocron.runtime import Runtime
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Hashable, Mapping

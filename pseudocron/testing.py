@@ -8,19 +8,22 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from pseudocron.backends.jobs import JobState
+from pseudocron.backends.model import Kind, State, Where
 from pseudocron.config.settings import checked
+from pseudocron.config.source import Source
 from pseudocron.config.values import aware
 from pseudocron.host import Host
 from pseudocron.jobs.arguments import unpack
 from pseudocron.jobs.carrying import bare
-from pseudocron.runner import Runner
+from pseudocron.worker.poll import Poller
+from pseudocron.worker.runs import Runs
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
 
-    from pseudocron.backends.jobs import Job, JobClaim
+    from pseudocron.backends import model
     from pseudocron.crons import Crons
+    from pseudocron.worker.run import Run
 
 T = TypeVar("T")
 
@@ -37,8 +40,7 @@ class FinishedRun:
     Args:
         name: Name of the cron or of the task.
         due: Slot of the cron, or when the job was due, aware UTC.
-        outcome: Outcome of the run (an `Outcome`), or state of the job after the attempt (a `JobState`): "pending" if
-            the job is retried.
+        outcome: State of the run after the attempt: "pending" if it is retried.
     """
 
     name: str
@@ -58,7 +60,7 @@ class DeferredJob:
         key: Its key; None without one.
         priority: Its priority.
         expires: Latest start, aware UTC; None without one.
-        state: State of the job now, a `JobState`.
+        state: State of the job now, a `State`.
         attempts: Number of attempts that have started.
         id: Identity of the job, as in `JobHandle.id`; not compared.
     """
@@ -69,7 +71,7 @@ class DeferredJob:
     key: str | None = None
     priority: int = 0
     expires: datetime | None = None
-    state: str = JobState.PENDING
+    state: str = State.PENDING
     attempts: int = 0
     id: str = field(default="", compare=False)
 
@@ -98,14 +100,15 @@ class FakeScheduler:
         crons.pin(backend="memory:", app=settings.app)
         self._crons = crons
         self._backend = crons.connect(host)
-        self._runner = Runner(
+        runs = Runs(
             self._backend,
             host=host,
             worker="test",
             concurrency=settings.concurrency,
             lease=settings.lease,
-            on_job_end=self._note,
+            on_end=self._note,
         )
+        self._poller = Poller(Source("the test", lambda: crons), self._backend, host, runs)
         self._attempts: list[FinishedRun] = []
 
     def __enter__(self) -> Self:
@@ -116,7 +119,7 @@ class FakeScheduler:
         self._crons.connect(Host())
 
     def jobs(
-        self, task: str | None = None, *, key: str | None = None, state: str | None = JobState.PENDING
+        self, task: str | None = None, *, key: str | None = None, state: str | None = State.PENDING
     ) -> list[DeferredJob]:
         """Return the jobs that were deferred and wait to start, in the order in which they were deferred.
 
@@ -125,22 +128,23 @@ class FakeScheduler:
             key: Only jobs with this key.
             state: Only jobs in this state; None for jobs in any state.
         """
-        states = set() if state is None else {JobState(state)}
-        jobs = _completed(self._backend.jobs(states=states, task=task, key=key, limit=sys.maxsize))
+        states = set() if state is None else {State(state)}
+        where = Where(states=states, kinds={Kind.JOB}, name=task, key=key)
+        jobs = _completed(self._backend.runs(where, limit=sys.maxsize))
         return [self._deferred(job) for job in reversed(jobs)]
 
-    def _deferred(self, job: Job) -> DeferredJob:
-        function = self._crons.task_named(job.task).function
+    def _deferred(self, job: model.Run) -> DeferredJob:
+        function = self._crons.task_named(job.name).function
         return DeferredJob(
-            task=job.task,
-            arguments=unpack(function, bare(job.arguments)).arguments,
+            task=job.name,
+            arguments=unpack(function, bare(job.arguments or "{}")).arguments,
             due=job.due,
             key=job.key,
             priority=job.priority,
             expires=job.expires,
             state=job.state,
             attempts=job.attempts,
-            id=job.job_id,
+            id=job.run_id,
         )
 
     async def advance(
@@ -161,17 +165,17 @@ class FakeScheduler:
     async def _run_due(self, ran: list[FinishedRun]) -> datetime | None:
         """Poll until nothing is due any more; return when something is due next."""
         while True:
-            looked = await self._runner.look(self._crons)
-            ran += [FinishedRun(run.claim.name, run.claim.slot, (await run.task).outcome) for run in looked.started]
-            await self._runner.idle()
+            report = await self._poller.poll_now(self._crons, force=True)
+            await self._poller.runs.idle()
             ran += self._attempts
             self._attempts = []
-            if not (looked.started or looked.jobs):
+            if report is None or not report.started:
                 # A due job that can't start, as its task is not registered here, must not stop the clock.
-                return looked.next and max(looked.next, self.now + MOMENT)
+                fresh_for = timedelta(seconds=report.fresh_for) if report else MOMENT
+                return self.now + max(fresh_for, MOMENT)
 
-    def _note(self, claim: JobClaim, state: JobState | None) -> None:
-        self._attempts.append(FinishedRun(claim.task, claim.due, state))
+    def _note(self, run: Run) -> None:
+        self._attempts.append(FinishedRun(run.claim.name, run.claim.slot or run.claim.due, run.state))
 
     def _seconds(self) -> float:
         return self.now.timestamp()

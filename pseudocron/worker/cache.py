@@ -19,14 +19,17 @@ class _Known(NamedTuple):
     """What is remembered of a cron.
 
     Args:
-        cron: The cron; another object after a reload.
+        cron: The cron; another object after a reload. None if it is unknown.
         state: Its state after the last poll that planned it.
         next: Nothing of it is due before.
     """
 
-    cron: Cron
+    cron: Cron | None
     state: CronState
     next: datetime
+
+
+_UNKNOWN = _Known(None, CronState(""), NEVER)
 
 
 class DueCache:
@@ -49,7 +52,9 @@ class DueCache:
     def due(self, crons: Crons, now: datetime) -> list[Cron]:
         """Return the crons that may be due: all, if the clock was set back."""
         known = {} if now < self._planned_at else self._known
-        return [cron for cron in crons if (one := known.get(cron.name)) is None or one.cron is not cron or one.next <= now]
+        return [
+            cron for cron in crons if (one := known.get(cron.name)) is None or one.cron is not cron or one.next <= now
+        ]
 
     def state(self, cron: Cron) -> CronState | None:
         """Return the state of a cron as remembered; None if it must be read."""

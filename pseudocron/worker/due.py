@@ -34,7 +34,10 @@ class Absence(NamedTuple):
     away: datetime | None = None
 
 
-def plan(cron: Cron, state: CronState, now: datetime, *, since: datetime, absence: Absence = Absence()) -> Plan:
+NOTHING_KNOWN = Absence()
+
+
+def plan(cron: Cron, state: CronState, now: datetime, *, since: datetime, absence: Absence = NOTHING_KNOWN) -> Plan:
     """Return what is due of a cron.
 
     Args:

@@ -16,6 +16,7 @@ from pseudocron.worker.cache import DueCache
 from pseudocron.worker.delays import Delays
 from pseudocron.worker.diagnostics import Diagnostics
 from pseudocron.worker.due import Absence
+from pseudocron.worker.run import Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from pseudocron.config.source import Source
     from pseudocron.crons import Cron, Crons
     from pseudocron.host import Host
-    from pseudocron.worker.run import Run
     from pseudocron.worker.runs import Runs
 
 ENTER_AGAIN, ENTER_AT_MOST = 0.05, 3
@@ -200,9 +200,7 @@ class Poller:
     def _measured(self, cron: Cron, plan: Plan) -> Plan:
         return plan._replace(waited=[self.delays.of(cron.wake(slot)) for slot in plan.slots])
 
-    async def _enter(
-        self, crons: Crons, plans: Sequence[Plan], *, force: bool
-    ) -> tuple[Polled | None, Sequence[Run]]:
+    async def _enter(self, crons: Crons, plans: Sequence[Plan], *, force: bool) -> tuple[Polled | None, Sequence[Run]]:
         """Ask the store, and start what was claimed."""
         take, asked = self.runs.take(crons), self.runs.leases.asked()
         holding = [lease.claim for lease in self.runs.leases.needed()]

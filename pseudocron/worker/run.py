@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pseudocron.backends.model import Kind, State
+from pseudocron.backends.records import Outcome, Result
 from pseudocron.context import CurrentRun, Flag
 from pseudocron.errors import ArgumentError, PseudoCronError
 from pseudocron.executors import Call, CutOff, Ended, execute
@@ -165,7 +166,7 @@ class Run:
         try:
             arguments = await self._decode(stored)
         except ArgumentError as error:
-            return Ended(outcome=State.FAILED, error=str(error), raised=UnfitError())
+            return Ended(result=Result(outcome=Outcome.FAILED, error=str(error)), raised=UnfitError())
         return await self._call(arguments.args, arguments.kwargs, context)
 
     async def _decode(self, arguments: str) -> BoundArguments:
@@ -184,7 +185,7 @@ class Run:
             kwargs=kwargs,
             process=target.process,
             timeout=target.timeout,
-            arounds=target.hooks.arounds,
+            middlewares=target.hooks.middlewares,
         )
         run = CurrentRun(
             name=claim.name,
@@ -257,7 +258,7 @@ _KINDS = {State.SUCCEEDED: Happening.SUCCEEDED, State.PENDING: Happening.RETRYIN
 
 
 def _failed(error: Exception) -> Ended:
-    return Ended(outcome=State.FAILED, error=f"can't be run: {error!r}")
+    return Ended(result=Result(outcome=Outcome.FAILED, error=f"can't be run: {error!r}"))
 
 
 def _uncancel() -> None:

@@ -136,7 +136,7 @@ class Runs:
             return None
         if claim.kind is Kind.JOB:
             return self._crons.tasks.get(claim.name)
-        return self._crons[claim.name] if claim.name in self._crons else None
+        return self._crons[claim.name] if claim.name in self._crons else None  # noqa: SIM401 - no mapping
 
     async def start_by_hand(self, crons: Crons, name: str) -> Run | Refusal:
         """Start a run outside of the schedule, recorded like any other; or return why that is refused."""
