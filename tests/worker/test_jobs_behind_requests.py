@@ -11,7 +11,7 @@ from support import Lifespan, hello, until, visit
 
 from pseudocron.crons import Crons
 from pseudocron.middleware import PseudoCronMiddleware
-from pseudocron.watch import watch
+from pseudocron.process import process_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +38,7 @@ def test_a_job_that_is_due_starts_at_once_where_it_is_deferred(tmp_path: Path, *
     async def main() -> None:
         async with Lifespan(PseudoCronMiddleware(hello, crons=crons)) as lifespan:
             await visit(lifespan.app)
-            await watch(crons).runtime().settle(20)  # now nothing is due, and no request comes any more
+            await process_of(crons).runtime().settle(20)  # now nothing is due, and no request comes any more
             await (asyncio.to_thread(note.defer_sync, 1) if sync else note.defer(1))
             await until(lambda: seen == [1])
 
@@ -53,7 +53,7 @@ def test_a_job_of_another_process_starts_behind_a_request_within_a_second(tmp_pa
     async def main() -> float:
         async with Lifespan(PseudoCronMiddleware(hello, crons=crons)) as lifespan:
             await visit(lifespan.app)
-            await watch(crons).runtime().settle(20)  # now the gate is fresh for a minute
+            await process_of(crons).runtime().settle(20)  # now the gate is fresh for a minute
             await note.defer(1)
             began = time.monotonic()
             async with asyncio.timeout(20):
