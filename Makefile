@@ -44,7 +44,7 @@ test-wheel:  ## The suite against the built wheel, in a fresh environment withou
 	$(PYTHON) -m venv "$$away/venv"; \
 	"$$away/venv/bin/python" -m pip wheel --quiet --no-deps --wheel-dir "$$away/dist" .; \
 	"$$away/venv/bin/python" -m pip install --quiet "$$(echo "$$away"/dist/*.whl)[test]"; \
-	cp -R tests examples docs benchmarks pyproject.toml LICENSE *.md "$$away"; \
+	cp -R tests examples docs benchmarks harness pyproject.toml LICENSE *.md "$$away"; \
 	cd "$$away"; venv/bin/python -m pytest $(ARGS)
 
 $(PEERS)/installed: benchmarks/peers.txt

@@ -13,10 +13,10 @@ from pathlib import Path
 from statistics import median
 from typing import IO, Any
 
-from benchmarks.measuring import machine
-from benchmarks.serving import ROOT, Connection, Uvicorn
 from benchmarks.soak import figures, load, sampling
 from benchmarks.soak.plot import plot
+from harness.machine import machine
+from harness.uvicorn_server import ROOT, Connection, Uvicorn
 
 APPLICATION = "benchmarks.soak.application"
 INTERVAL = 10.0

@@ -8,7 +8,7 @@ import sys
 import time
 from collections import defaultdict, deque
 
-from benchmarks.serving import Connection
+from harness.uvicorn_server import Connection
 
 RATE = 1000
 """Requests a second."""

