@@ -31,7 +31,7 @@ chaos: $(VENV)/installed  ## Kill, stop and cut off real processes on both store
 	PYTHONPATH=.:tests $(BIN)/python -m chaos --minutes $(or $(MINUTES),5) --seed $(or $(SEED),1) $(if $(OUT),--out $(OUT)) $(ARGS)
 
 simulate: $(VENV)/installed  ## So many seeds of the simulation, N=10000; BUGS=1: within how many planted bugs are found
-	PYTHONPATH=.:tests $(BIN)/python -m simulation $(if $(BUGS),--bugs,$(or $(N),1000)) $(ARGS)
+	$(BIN)/python -m verification.simulation $(if $(BUGS),--bugs,$(or $(N),1000)) $(ARGS)
 
 soak: $(VENV)/installed  ## A server under load for an hour, or MINUTES=3: does anything grow? Samples, table and plot in OUT=soak
 	$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),60) --out $(or $(OUT),soak) $(ARGS)
@@ -44,7 +44,7 @@ test-wheel:  ## The suite against the built wheel, in a fresh environment withou
 	$(PYTHON) -m venv "$$away/venv"; \
 	"$$away/venv/bin/python" -m pip wheel --quiet --no-deps --wheel-dir "$$away/dist" .; \
 	"$$away/venv/bin/python" -m pip install --quiet "$$(echo "$$away"/dist/*.whl)[test]"; \
-	cp -R tests examples docs benchmarks harness pyproject.toml LICENSE *.md "$$away"; \
+	cp -R tests examples docs benchmarks harness verification pyproject.toml LICENSE *.md "$$away"; \
 	cd "$$away"; venv/bin/python -m pytest $(ARGS)
 
 $(PEERS)/installed: benchmarks/peers.txt

@@ -29,9 +29,9 @@ from simulation.events import (
     skip,
     well,
 )
-from simulation.history import Event
 from simulation.late import LATE
-from simulation.rules import Rule
+from verification.simulation.history import Event
+from verification.simulation.rules import Rule
 
 Histories: TypeAlias = Sequence[Sequence[Event]]
 

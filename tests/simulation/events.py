@@ -10,8 +10,8 @@ from typing import Any
 
 from pseudocron.backends.jobs import JobClaim, JobEnd, JobState, NewJob
 from pseudocron.backends.records import Claim, Outcome, Proposal, Reaped, Reason, Refusal, Result, Skip
-from simulation.history import BEGINNING, Event
-from simulation.scenario import Application, Cron, Job
+from verification.simulation.history import BEGINNING, Event
+from verification.simulation.scenario import Application, Cron, Job
 
 EVERY, LEASE, CRON_MAX_TIME = 10, 6.0, 20.0
 """Seconds."""

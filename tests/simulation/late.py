@@ -21,8 +21,8 @@ from simulation.events import (
     visit,
     well,
 )
-from simulation.history import Event
-from simulation.scenario import Kind as Fault
+from verification.simulation.history import Event
+from verification.simulation.scenario import Kind as Fault
 
 History: TypeAlias = Sequence[Event]
 

@@ -6,8 +6,8 @@ import pytest
 
 from simulation.events import APPLICATION
 from simulation.late import EXCUSED, LATE, History
-from simulation.lateness import Lateness
-from simulation.rules import Rule
+from verification.simulation.lateness import Lateness
+from verification.simulation.rules import Rule
 
 
 def late(history: History) -> list[Rule]:

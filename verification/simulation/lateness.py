@@ -15,16 +15,16 @@ from datetime import UTC, datetime
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
-from simulation.due import Item, Kind, Stored
-from simulation.history import BEGINNING
-from simulation.processes import CLOCKS, POLL, Process, Processes
-from simulation.rules import Rule, Violation
+from verification.simulation.due import Item, Kind, Stored
+from verification.simulation.history import BEGINNING
+from verification.simulation.processes import CLOCKS, POLL, Process, Processes
+from verification.simulation.rules import Rule, Violation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from simulation.history import Event
-    from simulation.scenario import Application
+    from verification.simulation.history import Event
+    from verification.simulation.scenario import Application
 
 ENFORCED = True
 """Whether the simulation fails where the rule is broken."""

@@ -7,14 +7,14 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from pseudocron.backends.records import Claim
-from simulation.due import Kind
-from simulation.scenario import Kind as Fault
+from verification.simulation.due import Kind
+from verification.simulation.scenario import Kind as Fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from simulation.history import Event
-    from simulation.scenario import Application
+    from verification.simulation.history import Event
+    from verification.simulation.scenario import Application
 
 Run = tuple[str, int]
 """The identity of a run or a job, and its fence."""

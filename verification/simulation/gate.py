@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from simulation.rules import Rule, Violation
+from verification.simulation.rules import Rule, Violation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from simulation.history import Event
+    from verification.simulation.history import Event
 
 
 def check_gate(events: Sequence[Event]) -> Iterator[Violation]:

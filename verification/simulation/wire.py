@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Sequence
     from random import Random
 
-    from simulation.hosts import Machine
-    from simulation.loops import Agenda, Loop
+    from verification.simulation.hosts import Machine
+    from verification.simulation.loops import Agenda, Loop
 
 LOST = 0.3
 """The part of what is asked, and of what is answered, that is lost where something is."""

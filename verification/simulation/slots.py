@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from pseudocron.backends.records import Claim, Reason, Refusal
-from simulation.rules import Rule, Violation
+from verification.simulation.rules import Rule, Violation
 
 if TYPE_CHECKING:
-    from simulation.history import Event
-    from simulation.scenario import Application, Cron
+    from verification.simulation.history import Event
+    from verification.simulation.scenario import Application, Cron
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LATE = 5.0

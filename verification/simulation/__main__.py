@@ -8,9 +8,9 @@ import sys
 import time
 from multiprocessing import get_context
 
-from simulation.bugs import BUGS, planted
-from simulation.scenario import scenario
-from simulation.trying import attempt, told_of
+from verification.simulation.bugs import BUGS, planted
+from verification.simulation.scenario import scenario
+from verification.simulation.trying import attempt, told_of
 
 PATIENCE = 200
 """Seeds within which a planted bug has to be found."""
@@ -32,9 +32,9 @@ def _seeds(first: int, number: int) -> int:
         for seconds, happened, told in pool.imap_unordered(told_of, range(first, first + number)):
             simulated, events, failed = simulated + seconds, events + happened, failed + bool(told)
             if told:
-                print(told, flush=True)  # noqa: T201
+                print(told, flush=True)
     took = time.monotonic() - began
-    print(  # noqa: T201
+    print(
         f"seeds: {number}, failed: {failed}, simulated: {simulated / 3600:.1f} h, events: {events}, took {took:.0f} s"
     )
     return int(failed > 0)
@@ -53,7 +53,7 @@ def _bugs() -> int:
                 (PATIENCE, None),
             )
         missed += found is None
-        print(f"{bug} | {seed + 1 if found else 'not found'} | {found.rule if found else ''}", flush=True)  # noqa: T201
+        print(f"{bug} | {seed + 1 if found else 'not found'} | {found.rule if found else ''}", flush=True)
     return int(missed > 0)
 
 

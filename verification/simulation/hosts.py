@@ -15,17 +15,17 @@ from pseudocron.errors import PseudoCronError
 from pseudocron.host import Host, Pulse
 from pseudocron.polling import PollReason
 from pseudocron.watch import Watch
-from simulation.history import BEGINNING
-from simulation.loops import Loop, off_the_loop
-from simulation.wire import Wire
+from verification.simulation.history import BEGINNING
+from verification.simulation.loops import Loop, off_the_loop
+from verification.simulation.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from random import Random
 
     from pseudocron.backends.base import Backend
-    from simulation.scenario import Cron, Job
-    from simulation.world import World
+    from verification.simulation.scenario import Cron, Job
+    from verification.simulation.world import World
 
 
 @dataclass(slots=True)

@@ -14,11 +14,11 @@ from unittest.mock import patch
 from pseudocron import host
 from pseudocron.backends.memory import Memory, Store
 from pseudocron.host import Host
-from simulation.history import BEGINNING, Event, History
-from simulation.hosts import Machine, Process
-from simulation.law import Law
-from simulation.loops import Agenda, Loop
-from simulation.scenario import Fault, Kind, Scenario, application
+from verification.simulation.history import BEGINNING, Event, History
+from verification.simulation.hosts import Machine, Process
+from verification.simulation.law import Law
+from verification.simulation.loops import Agenda, Loop
+from verification.simulation.scenario import Fault, Kind, Scenario, application
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 from pseudocron.backends.jobs import JobState
 from pseudocron.backends.records import Claim, Outcome
-from simulation.gate import check_gate
-from simulation.history import BEGINNING
-from simulation.lateness import ENFORCED, Lateness
-from simulation.processes import POLL
-from simulation.rules import Rule, Violation
-from simulation.slots import check_slots
+from verification.simulation.gate import check_gate
+from verification.simulation.history import BEGINNING
+from verification.simulation.lateness import ENFORCED, Lateness
+from verification.simulation.processes import POLL
+from verification.simulation.rules import Rule, Violation
+from verification.simulation.slots import check_slots
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from simulation.history import Event
-    from simulation.scenario import Application
+    from verification.simulation.history import Event
+    from verification.simulation.scenario import Application
 
 RECORD_WITHIN, RECOVERS_WITHIN = 1.0, 5.0
 """Seconds from the end of some code to its record, and from the end of a fault to the last that comes of it."""

@@ -12,8 +12,8 @@ from pseudocron.backends.jobs import JobState
 from pseudocron.backends.records import Claim, Outcome, Reason, Refusal
 
 if TYPE_CHECKING:
-    from simulation.history import Event
-    from simulation.scenario import Application, Cron
+    from verification.simulation.history import Event
+    from verification.simulation.scenario import Application, Cron
 
 IN_USE = 2
 """A task is in use for so many `CRON_MAX_TIME` since a process has named it; jobs of others wait for any poll."""

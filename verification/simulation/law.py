@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from pseudocron.backends.job_rules import UNFINISHED
 from pseudocron.backends.jobs import JobState
-from simulation.due import IN_USE
+from verification.simulation.due import IN_USE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from pseudocron.backends.memory.store import Store
-    from simulation.scenario import Application
+    from verification.simulation.scenario import Application
 
 ANSWERS = frozenset(
     {

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from simulation.checker import Checker
-from simulation.scenario import MOST, application, scenario
-from simulation.world import simulate
+from verification.simulation.checker import Checker
+from verification.simulation.scenario import MOST, application, scenario
+from verification.simulation.world import simulate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from simulation.history import History
-    from simulation.rules import Violation
-    from simulation.scenario import Scenario
+    from verification.simulation.history import History
+    from verification.simulation.rules import Violation
+    from verification.simulation.scenario import Scenario
 
 STORY = 40
 """Lines of a history that are told before what went wrong."""
