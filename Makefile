@@ -28,7 +28,7 @@ hosts: $(VENV)/installed  ## Three hosts and one Redis, or a cluster, at full le
 	HOSTS=full $(BIN)/python -m pytest tests/hosts --log-cli-level=INFO $(ARGS)
 
 chaos: $(VENV)/installed  ## Kill, stop and cut off real processes on both stores, MINUTES=5; OUT=figures.json; SEED=1
-	PYTHONPATH=.:tests $(BIN)/python -m chaos --minutes $(or $(MINUTES),5) --seed $(or $(SEED),1) $(if $(OUT),--out $(OUT)) $(ARGS)
+	$(BIN)/python -m verification.chaos --minutes $(or $(MINUTES),5) --seed $(or $(SEED),1) $(if $(OUT),--out $(OUT)) $(ARGS)
 
 simulate: $(VENV)/installed  ## So many seeds of the simulation, N=10000; BUGS=1: within how many planted bugs are found
 	$(BIN)/python -m verification.simulation $(if $(BUGS),--bugs,$(or $(N),1000)) $(ARGS)

@@ -12,20 +12,20 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chaos.history import Notes
-from chaos.witness import micros, witness
 from pseudocron import Crons, PseudoCronMiddleware, Retry, current_run
 from pseudocron.backends import connect
 from pseudocron.host import Host, utcnow
 from pseudocron.jobs import desk
 from pseudocron.watch import Watch, _watches
+from verification.chaos.history import Notes
+from verification.chaos.witness import micros, witness
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
 FOLDER = Path(os.environ["CHAOS_FOLDER"])
 NOTES = Notes(FOLDER / "notes")
-BEATS, JOBS = "crons.py", "chaos.application:crons"
+BEATS, JOBS = "crons.py", "verification.chaos.application:crons"
 
 vars(desk)["connect"] = lambda *args, **options: witness(connect(*args, **options), NOTES)
 

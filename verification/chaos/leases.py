@@ -7,12 +7,12 @@ from collections import defaultdict
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from chaos.history import asked
+from verification.chaos.history import asked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from chaos.history import Event, History
+    from verification.chaos.history import Event, History
 
 Span = tuple[float, float]
 Held = tuple[str, int]

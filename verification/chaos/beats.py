@@ -9,7 +9,7 @@ SECOND = 1_000_000
 
 BROKEN = (
     "crons = {",
-    "crons = {'beat': ('chaos.application:beat', 'every now and then')}",
+    "crons = {'beat': ('verification.chaos.application:beat', 'every now and then')}",
     "raise OSError('broken')\n",
 )
 
@@ -27,7 +27,7 @@ SCRIPT = """
     sys.path[:0] = os.environ["CHAOS_PATH"].split(os.pathsep)
     from datetime import datetime
     from pathlib import Path
-    from chaos.history import Notes
+    from verification.chaos.history import Notes
     env = os.environ
     slot = round(datetime.fromisoformat(env["PSEUDOCRON_SLOT"]).timestamp() * 1_000_000)
     told = {"run": env["PSEUDOCRON_RUN_ID"], "fence": int(env["PSEUDOCRON_FENCE"]), "cron": "script", "slot": slot}
@@ -46,7 +46,7 @@ def crons_file(edition: int = 0) -> str:
 def _entry(name: str, edition: int) -> str:
     cron = dict(CRONS[name])
     lasts, every = cron.pop("lasts", None), cron.pop("every")
-    run = "chaos.application:last" if lasts else "chaos.application:beat"
+    run = "verification.chaos.application:last" if lasts else "verification.chaos.application:beat"
     entry = {"run": run, "schedule": every, "timeout": 60 + edition, **cron, **({"args": [lasts]} if lasts else {})}
     return f"    {name!r}: {entry!r},\n"
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from chaos.history import Event, History
+    from verification.chaos.history import Event, History
 
 WITHIN = 2.0
 """Seconds: 1, and half of one each for the gap to the next visit and for the poll; 0.3 is the most that was seen."""

@@ -9,13 +9,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from chaos import beats
-from chaos.checker import Violation, check
-from chaos.history import History, Notes
-from chaos.load import Visitors
-from chaos.members import BEATS, JOBS, Member, members
-from chaos.nemesis import Nemesis, lanes, plan
-from chaos.stores import OnDisk, OnRedis, Store
+from verification.chaos import beats
+from verification.chaos.checker import Violation, check
+from verification.chaos.history import History, Notes
+from verification.chaos.load import Visitors
+from verification.chaos.members import BEATS, JOBS, Member, members
+from verification.chaos.nemesis import Nemesis, lanes, plan
+from verification.chaos.stores import OnDisk, OnRedis, Store
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,9 +17,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from chaos.figures import figures, tables
-from chaos.nemesis import lanes, plan
-from chaos.world import Weather, World
+from verification.chaos.figures import figures, tables
+from verification.chaos.nemesis import lanes, plan
+from verification.chaos.world import Weather, World
 
 APART = ("unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 """In namespaces of its own: it may mount a small disk, and when it ends nothing of it goes on."""
@@ -48,7 +48,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _print_plan(stores: Sequence[str], weather: Weather) -> None:
-    print(f"seed {weather.seed}, {weather.seconds:g} s, a lease is {weather.lease:g} s; seconds, what, chance:")  # noqa: T201
+    print(f"seed {weather.seed}, {weather.seconds:g} s, a lease is {weather.lease:g} s; seconds, what, chance:")
     planned = {
         lane: (kinds, gap)
         for store in stores
@@ -56,14 +56,15 @@ def _print_plan(stores: Sequence[str], weather: Weather) -> None:
     }
     for lane, (kinds, gap) in planned.items():
         deeds = islice(plan(weather.seed, lane, kinds, gap), 12)
-        print(f"{lane}: {', '.join(map(str, deeds))}, …", flush=True)  # noqa: T201
+        print(f"{lane}: {', '.join(map(str, deeds))}, …", flush=True)
 
 
 def _all(stores: Sequence[str], weather: Weather, out: Path | None, words: Sequence[str]) -> int:
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     options = [word for word in words if word not in stores]
     own = [
-        [*_apart(), sys.executable, "-m", "chaos", store, *options, "--one", str(folder / store)] for store in stores
+        [*_apart(), sys.executable, "-m", "verification.chaos", store, *options, "--one", str(folder / store)]
+        for store in stores
     ]
     processes = [subprocess.Popen(argv) for argv in own]
     try:
@@ -76,12 +77,12 @@ def _all(stores: Sequence[str], weather: Weather, out: Path | None, words: Seque
     told = [folder / store / "figures.json" for store in stores]
     found = [json.loads(path.read_text()) for path in told if path.exists()]
     failed = sum(one["lost"] + one["duplicates"] + one["broken"] for one in found) or any(codes)
-    print(tables(found))  # noqa: T201
-    print(*(violation for one in found for violation in one["violations"]), sep="\n")  # noqa: T201
+    print(tables(found))
+    print(*(violation for one in found for violation in one["violations"]), sep="\n")
     if out:
         out.write_text(json.dumps({"weather": asdict(weather), "stores": found}, indent=1))
     if failed:
-        print(f"what was seen is in {folder}")  # noqa: T201
+        print(f"what was seen is in {folder}")
     else:
         shutil.rmtree(folder)
     return int(bool(failed))
@@ -93,7 +94,7 @@ def _apart() -> Sequence[str]:
     with suppress(FileNotFoundError):
         if subprocess.run([*APART, "true"], check=False, capture_output=True).returncode == 0:
             return APART
-    print("no namespaces here: no disk is filled, no folder is read-only")  # noqa: T201
+    print("no namespaces here: no disk is filled, no folder is read-only")
     return ()
 
 

@@ -11,10 +11,10 @@ from pseudocron.backends.records import Claim, Reason, Refusal
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Sequence
 
-    from chaos.history import Notes
     from pseudocron.backends.base import Backend
     from pseudocron.backends.jobs import JobClaim, JobEnd, JobState
     from pseudocron.backends.records import Proposal, Result, Skip
+    from verification.chaos.history import Notes
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ENDS_WITHIN = 15.0
 """Seconds."""
 
-BEATS, JOBS = "crons.py", "chaos.application:crons"
+BEATS, JOBS = "crons.py", "verification.chaos.application:crons"
 
 
 def quiet_port() -> int:
@@ -56,8 +56,8 @@ class Member(Host):
     def argv(self) -> tuple[object, ...]:
         if self.command:
             verb, ref = self.command
-            return "chaos.process", verb, "--crons", ref
-        return "uvicorn", "chaos.application:app", *self.serving, "--log-level", "warning"
+            return "verification.chaos.process", verb, "--crons", ref
+        return "uvicorn", "verification.chaos.application:app", *self.serving, "--log-level", "warning"
 
     @property
     def own(self) -> dict[str, object]:

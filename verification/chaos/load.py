@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from chaos.history import Notes
+    from verification.chaos.history import Notes
 
 PATIENCE = 10.0
 """Seconds after which a visitor gives up."""

@@ -11,18 +11,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from redis_server import FORGETFUL, Server
-
-from chaos.members import quiet_port
-from chaos.witness import micros
 from harness.redis_proxy import Proxy
+from harness.redis_server import FORGETFUL, Server
 from pseudocron.backends import connect
+from verification.chaos.members import quiet_port
+from verification.chaos.witness import micros
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
-    from chaos.history import Notes
     from pseudocron.backends.base import Backend
+    from verification.chaos.history import Notes
 
 DISK = 512 << 20
 """Bytes: room for the jobs of an hour."""

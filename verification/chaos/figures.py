@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from chaos.checker import Violation
-    from chaos.history import Event, History
+    from verification.chaos.checker import Violation
+    from verification.chaos.history import Event, History
 
 Figures: TypeAlias = dict[str, Any]
 

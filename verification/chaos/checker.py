@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from chaos.history import Event, History, asked
-from chaos.lateness import late
-from chaos.leases import too_many
+from verification.chaos.history import Event, History, asked
+from verification.chaos.lateness import late
+from verification.chaos.leases import too_many
 
 LOST_AT_MOST = 3
 """A job that was lost so often is failed."""

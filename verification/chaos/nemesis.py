@@ -13,16 +13,16 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from chaos.beats import BROKEN, crons_file
-from chaos.members import clock_of, set_clock
+from verification.chaos.beats import BROKEN, crons_file
+from verification.chaos.members import clock_of, set_clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from chaos.history import Notes
-    from chaos.members import Member
-    from chaos.stores import Store
+    from verification.chaos.history import Notes
+    from verification.chaos.members import Member
+    from verification.chaos.stores import Store
 
 _PROCESSES = ("worker killed",) * 12 + ("host killed",) * 2 + ("worker stopped",) * 4 + ("host told to stop",) * 2
 _REDIS = ("Redis restarted", "Redis killed", "Redis restarted empty", "Redis paused", "connections cut", "replies lost")
