@@ -64,7 +64,7 @@ $(HOSTILE)/installed: pyproject.toml
 	touch $@
 
 fuzz: $(HOSTILE)/installed  ## Hostile input for every door, 1.7 million times in a quarter of an hour; N=1000 for fewer
-	$(HOSTILE)/bin/python tests/hostile/fuzz.py $(or $(N),200000)
+	$(HOSTILE)/bin/python -m verification.fuzzing $(or $(N),200000)
 
 audit: $(HOSTILE)/installed  ## Known vulnerabilities of what we need; asks a database on the web
 	$(HOSTILE)/bin/pip-audit --strict --local --skip-editable

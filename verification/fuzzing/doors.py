@@ -8,15 +8,14 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from doors.calling import TOKEN
-
-from hostile.bytes_to import Bytes
 from pseudocron import Crons, health, trigger
 from pseudocron.dashboard import BasicAuth, NoAuth, dashboard
+from verification.fuzzing.bytes_to import Bytes
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message
 
+TOKEN = "a-token-of-23-characters"  # noqa: S105 - nobody else has it
 WORDS = (
     *("name", "id", "do", "back", "csrf", "page", "q", "state", "task", "key", "before", "said", "token", "wait"),
     *("run", "pause", "resume", "retry", "cancel", "bill", "/", "//evil.test", "/cron?name=bill", "/jobs", "..", "="),

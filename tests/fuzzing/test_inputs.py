@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from hostile import doors, languages, stores
+from verification.fuzzing import doors, languages, stores
 
 if TYPE_CHECKING:
     from collections.abc import Callable

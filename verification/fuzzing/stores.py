@@ -10,8 +10,6 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
-from hostile.bytes_to import Bytes
-from hostile.languages import assert_is_a_line, crons
 from pseudocron.backends.file import File
 from pseudocron.backends.jobs import JobEnd, JobState
 from pseudocron.backends.records import Claim, Outcome, Proposal, Reason, Result, Skip
@@ -23,6 +21,8 @@ from pseudocron.report import status_of
 from pseudocron.runner.due import due, overdue
 from pseudocron.schedule import parse
 from pseudocron.targets import Function
+from verification.fuzzing.bytes_to import Bytes
+from verification.fuzzing.languages import assert_is_a_line, crons
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

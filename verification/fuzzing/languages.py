@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from hostile.bytes_to import Bytes
 from pseudocron import Crons
 from pseudocron.config.files import _toml
 from pseudocron.config.settings import IN_FILES, gather
@@ -21,6 +20,7 @@ from pseudocron.jobs.carrying import parted
 from pseudocron.schedule import jittered, parse
 from pseudocron.schedule.expressions import ALIASES
 from pseudocron.schedule.phrases import _ENDINGS, _FILLERS, _KNOWN
+from verification.fuzzing.bytes_to import Bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -123,11 +123,15 @@ def settings(data: bytes) -> None:
 
 
 class Colour(Enum):
+    """An argument of a task."""
+
     RED = "red"
 
 
 @dataclass
 class Point:
+    """Another one."""
+
     x: int
     y: float = 0
 

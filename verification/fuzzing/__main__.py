@@ -1,7 +1,7 @@
 """`make fuzz`: each target with many inputs that atheris makes, which learns from what they reach in our code.
 
-    python tests/hostile/fuzz.py 100000            all targets, as many inputs each
-    python tests/hostile/fuzz.py 100000 schedule   one of them
+    python -m verification.fuzzing 100000            all targets, as many inputs each
+    python -m verification.fuzzing 100000 schedule   one of them
 
 What fails is printed with its bytes, and stops the run.
 """
@@ -11,9 +11,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-TESTS = Path(__file__).parent.parent
 TARGETS = {
     "schedule": ("languages", 5),
     "toml": ("languages", 1),
@@ -34,19 +32,18 @@ def every(runs: int) -> None:
     """A process for each target, as one is ended when it has had its inputs."""
     for name in TARGETS:
         began = time.monotonic()
-        subprocess.run([sys.executable, __file__, str(runs), name], check=True)
+        subprocess.run([sys.executable, "-m", "verification.fuzzing", str(runs), name], check=True)
         inputs, seconds = runs // TARGETS[name][1], time.monotonic() - began
-        print(f"{name}: {inputs} inputs in {seconds:.0f} s, nothing found", flush=True)  # noqa: T201 - the report
+        print(f"{name}: {inputs} inputs in {seconds:.0f} s, nothing found", flush=True)
 
 
 def one(runs: int, name: str) -> None:
     """All inputs of a target; ends the process."""
-    import atheris
+    import atheris  # noqa: PLC0415 - the process that only starts the others needs none
 
-    sys.path[:0] = [str(TESTS), str(TESTS.parent)]
     module, cost = TARGETS[name]
     with atheris.instrument_imports(include=["pseudocron"]):
-        target = getattr(__import__(f"hostile.{module}", fromlist=[name]), name)
+        target = getattr(__import__(f"verification.fuzzing.{module}", fromlist=[name]), name)
 
     def run(data: bytes) -> None:
         began = time.thread_time()
