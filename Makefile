@@ -34,7 +34,7 @@ simulate: $(VENV)/installed  ## So many seeds of the simulation, N=10000; BUGS=1
 	$(BIN)/python -m verification.simulation $(if $(BUGS),--bugs,$(or $(N),1000)) $(ARGS)
 
 soak: $(VENV)/installed  ## A server under load for an hour, or MINUTES=3: does anything grow? Samples, table and plot in OUT=soak
-	$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),60) --out $(or $(OUT),soak) $(ARGS)
+	$(BIN)/python -m verification.soak --minutes $(or $(MINUTES),60) --out $(or $(OUT),soak) $(ARGS)
 
 coverage: $(VENV)/installed  ## The same, with branch coverage, of child processes too: they start half as fast
 	$(BIN)/python -m pytest --cov --cov-report=term-missing $(ARGS)

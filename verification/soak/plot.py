@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
-from benchmarks.soak.figures import windows
+from verification.soak.figures import windows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from benchmarks.soak.figures import Sample
+    from verification.soak.figures import Sample
 
 COLUMNS = 3
 WIDTH, HEIGHT = 300, 150

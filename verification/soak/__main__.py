@@ -1,4 +1,4 @@
-"""Soak a server: `python -m benchmarks.soak --minutes 60 --out soak`; exit code 1 if something has grown."""
+"""Soak a server: `python -m verification.soak --minutes 60 --out soak`; exit code 1 if something has grown."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pathlib import Path
 from statistics import median
 from typing import IO, Any
 
-from benchmarks.soak import figures, load, sampling
-from benchmarks.soak.plot import plot
 from harness.machine import machine
 from harness.uvicorn_server import ROOT, Connection, Uvicorn
+from verification.soak import figures, load, sampling
+from verification.soak.plot import plot
 
-APPLICATION = "benchmarks.soak.application"
+APPLICATION = "verification.soak.application"
 INTERVAL = 10.0
 """Seconds between two samples."""
 CONCURRENCY = "40"
@@ -51,7 +51,7 @@ def soak(out: Path, *, seconds: float, rate: int, keep: IO[str]) -> None:
         "PSEUDOCRON_CONCURRENCY": CONCURRENCY,
     }
     with Uvicorn(f"{APPLICATION}:app", out, environ=environ) as server:
-        told = [sys.executable, "-m", "benchmarks.soak.load", str(server.port), str(rate), str(INTERVAL)]
+        told = [sys.executable, "-m", "verification.soak.load", str(server.port), str(rate), str(INTERVAL)]
         with subprocess.Popen(told, stdout=subprocess.PIPE, text=True, cwd=ROOT) as visitors:
             assert visitors.stdout
             began = time.monotonic()
