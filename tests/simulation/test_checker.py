@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 import verification.simulation
-from simulation.broken import BROKEN, WHOLE
-from simulation.events import APPLICATION
+from simulation.broken_histories import BROKEN, WHOLE
+from simulation.made_events import APPLICATION
 from verification.simulation.checker import Checker
 from verification.simulation.history import Event
 from verification.simulation.rules import Rule
 
-CHECKERS = ("checker.py", "gate.py", "lateness.py", "slots.py")
+CHECKERS = ("checker.py", "gate_rules.py", "lateness.py", "slot_rules.py")
 SOURCES = Path(verification.simulation.__file__).parent
 
 

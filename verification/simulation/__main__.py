@@ -8,9 +8,9 @@ import sys
 import time
 from multiprocessing import get_context
 
-from verification.simulation.bugs import BUGS, planted
+from verification.simulation.planted_bugs import BUGS, planted
 from verification.simulation.scenario import scenario
-from verification.simulation.trying import attempt, told_of
+from verification.simulation.seeds import attempt, told_of
 
 PATIENCE = 200
 """Seeds within which a planted bug has to be found."""

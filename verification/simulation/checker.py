@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from pseudocron.backends.jobs import JobState
 from pseudocron.backends.records import Claim, Outcome
-from verification.simulation.gate import check_gate
+from verification.simulation.availability import POLL
+from verification.simulation.gate_rules import check_gate
 from verification.simulation.history import BEGINNING
 from verification.simulation.lateness import ENFORCED, Lateness
-from verification.simulation.processes import POLL
 from verification.simulation.rules import Rule, Violation
-from verification.simulation.slots import check_slots
+from verification.simulation.slot_rules import check_slots
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -5,7 +5,7 @@ has capacity for it and nothing is wrong with it. From the later of the two on a
 gate for a second, and it may have read it while another process was polling. So a process that is visited
 `REMEMBERED` + `POLL` later, or polls by itself, has started it after a `POLL` of its own.
 
-What a fault takes is added to its own length: `processes.AFTER`. A process that fails in the middle of a poll leaves
+What a fault takes is added to its own length: `availability.AFTER`. A process that fails in the middle of a poll leaves
 the gate as it has entered it, for the length of `CRON_MAX_TIME`.
 """
 
@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
+from verification.simulation.availability import CLOCKS, POLL, Process, Processes
 from verification.simulation.due import Item, Kind, Stored
 from verification.simulation.history import BEGINNING
-from verification.simulation.processes import CLOCKS, POLL, Process, Processes
 from verification.simulation.rules import Rule, Violation
 
 if TYPE_CHECKING:

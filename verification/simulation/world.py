@@ -14,11 +14,11 @@ from unittest.mock import patch
 from pseudocron import host
 from pseudocron.backends.memory import Memory, Store
 from pseudocron.host import Host
+from verification.simulation.event_loops import Agenda, Loop
+from verification.simulation.gate_deadline import GateDeadline
 from verification.simulation.history import BEGINNING, Event, History
-from verification.simulation.hosts import Machine, Process
-from verification.simulation.law import Law
-from verification.simulation.loops import Agenda, Loop
 from verification.simulation.scenario import Fault, Kind, Scenario, application
+from verification.simulation.simulated_process import Machine, Process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,7 +51,7 @@ class World:
         self.is_quiet = False
         self.history = History()
         self._shared = Store()
-        self._law = Law(self._shared, self.application)
+        self._gate_deadline = GateDeadline(self._shared, self.application)
         self._stepped = 0.0
         self._born = 0
         chance = scenario.chance("skew")
@@ -70,7 +70,7 @@ class World:
 
     def tell(self, who: int, what: str, given: tuple[Any, ...] = (), got: Any = None) -> None:
         self.history.add(Event(self.agenda.now, self.clock(), who, what, given, got))
-        if not isinstance(got, Exception) and (gate := self._law.after(what, who, self.clock())):
+        if not isinstance(got, Exception) and (gate := self._gate_deadline.after(what, who, self.clock())):
             self.history.add(Event(self.agenda.now, self.clock(), who, "gate", gate))
 
     def run(self) -> Outcome:

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from pseudocron.backends.jobs import JobState
 from pseudocron.backends.records import Outcome
-from simulation.events import (
+from simulation.made_events import (
     claim,
     claim_job,
     defer,

@@ -7,7 +7,8 @@ from typing import TypeAlias
 
 from pseudocron.backends.jobs import JobState
 from pseudocron.backends.records import Outcome, Refusal
-from simulation.events import (
+from simulation.late_histories import LATE
+from simulation.made_events import (
     cancel,
     claim,
     claim_job,
@@ -29,7 +30,6 @@ from simulation.events import (
     skip,
     well,
 )
-from simulation.late import LATE
 from verification.simulation.history import Event
 from verification.simulation.rules import Rule
 

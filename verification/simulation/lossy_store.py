@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Sequence
     from random import Random
 
-    from verification.simulation.hosts import Machine
-    from verification.simulation.loops import Agenda, Loop
+    from verification.simulation.event_loops import Agenda, Loop
+    from verification.simulation.simulated_process import Machine
 
 LOST = 0.3
 """The part of what is asked, and of what is answered, that is lost where something is."""
@@ -24,7 +24,7 @@ PATIENCE = 2.0
 """Seconds until who asks believes that nobody answers."""
 
 
-class Wire:
+class LossyStore:
     """A backend of one process. Each verb happens at one moment, somewhere between the question and the answer.
 
     What was on its way when the process died happens all the same. One whose answer is lost has happened, and raises.

@@ -15,9 +15,9 @@ from pseudocron.errors import PseudoCronError
 from pseudocron.host import Host, Pulse
 from pseudocron.polling import PollReason
 from pseudocron.watch import Watch
+from verification.simulation.event_loops import Loop, off_the_loop
 from verification.simulation.history import BEGINNING
-from verification.simulation.loops import Loop, off_the_loop
-from verification.simulation.wire import Wire
+from verification.simulation.lossy_store import LossyStore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -138,7 +138,7 @@ class Process:
 
     def _hand_in(self, crons: Crons) -> None:
         """Let the application's own desk have the simulated store."""
-        wire = Wire(
+        store = LossyStore(
             self._world.store(),
             machine=self.machine,
             agenda=self._world.agenda,
@@ -152,8 +152,8 @@ class Process:
 
         def connect(given: Host | None = None) -> Backend:
             assert crons.settings.enabled  # they are gathered off the loop, as ever
-            desk.host, desk._backend, desk.settled = given or host, wire, True
-            return cast("Backend", wire)
+            desk.host, desk._backend, desk.settled = given or host, store, True
+            return cast("Backend", store)
 
         desk.connect = connect
 

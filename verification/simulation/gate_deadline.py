@@ -1,4 +1,4 @@
-"""The law of the gate, from the store itself: the gate turns stale no later than what a verb has made due.
+"""By when the gate has to turn stale, from the store itself: no later than what a verb has made due.
 
 While a poll is under way the gate is fresh, and what was due before is the poll's affair. So each verb answers for what
 it has made due itself, or due sooner than before. The verb by which a poll dates the gate at its end, having asked for
@@ -34,7 +34,7 @@ _NEVER = datetime.max.replace(tzinfo=UTC)
 Dues = dict[tuple[str, object], datetime]
 
 
-class Law:
+class GateDeadline:
     """What a store has to start or to end, and when; and when its gate turns stale.
 
     Args:
