@@ -18,7 +18,7 @@ from pseudocron.host import Host, utcnow
 from pseudocron.jobs import desk
 from pseudocron.watch import Watch, _watches
 from verification.chaos.history import Notes
-from verification.chaos.witness import micros, witness
+from verification.chaos.store_recorder import micros, recorded
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -27,7 +27,7 @@ FOLDER = Path(os.environ["CHAOS_FOLDER"])
 NOTES = Notes(FOLDER / "notes")
 BEATS, JOBS = "crons.py", "verification.chaos.application:crons"
 
-vars(desk)["connect"] = lambda *args, **options: witness(connect(*args, **options), NOTES)
+vars(desk)["connect"] = lambda *args, **options: recorded(connect(*args, **options), NOTES)
 
 with (FOLDER / os.environ["CHAOS_CLOCK"]).open("rb") as _file:
     _clock = mmap.mmap(_file.fileno(), 8, access=mmap.ACCESS_READ)

@@ -13,15 +13,15 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from verification.chaos.beats import BROKEN, crons_file
-from verification.chaos.members import clock_of, set_clock
+from verification.chaos.edited_crons import BROKEN, crons_file
+from verification.chaos.processes import clock_of, set_clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from verification.chaos.history import Notes
-    from verification.chaos.members import Member
+    from verification.chaos.processes import Member
     from verification.chaos.stores import Store
 
 _PROCESSES = ("worker killed",) * 12 + ("host killed",) * 2 + ("worker stopped",) * 4 + ("host told to stop",) * 2

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Self
 from harness.redis_proxy import Proxy
 from harness.redis_server import FORGETFUL, Server
 from pseudocron.backends import connect
-from verification.chaos.members import quiet_port
-from verification.chaos.witness import micros
+from verification.chaos.processes import quiet_port
+from verification.chaos.store_recorder import micros
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine

@@ -9,12 +9,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from verification.chaos import beats
+from verification.chaos import edited_crons
 from verification.chaos.checker import Violation, check
 from verification.chaos.history import History, Notes
 from verification.chaos.load import Visitors
-from verification.chaos.members import BEATS, JOBS, Member, members
 from verification.chaos.nemesis import Nemesis, lanes, plan
+from verification.chaos.processes import BEATS, JOBS, Member, members
 from verification.chaos.stores import OnDisk, OnRedis, Store
 
 if TYPE_CHECKING:
@@ -107,10 +107,10 @@ class World:
 
     def _introduce(self) -> None:
         """What there is to run, for the checker to know."""
-        (self._folder / BEATS).write_text(beats.crons_file(), encoding="utf-8")
-        (self._folder / "script.py").write_text(beats.script_file(), encoding="utf-8")
+        (self._folder / BEATS).write_text(edited_crons.crons_file(), encoding="utf-8")
+        (self._folder / "script.py").write_text(edited_crons.script_file(), encoding="utf-8")
         self.notes.add("store", kind=self._kind, lease=self.weather.lease)
-        for name, cron in beats.told().items():
+        for name, cron in edited_crons.told().items():
             self.notes.add("cron", name=name, **cron)
         for name, (retries, most) in TASKS.items():
             self.notes.add("task", name=name, retries=retries, max_instances=most)

@@ -23,15 +23,15 @@ def micros(instant: datetime) -> int:
     return (instant - EPOCH) // timedelta(microseconds=1)
 
 
-def witness(backend: Backend, notes: Notes) -> Backend:
+def recorded(backend: Backend, notes: Notes) -> Backend:
     """The same backend, which from now on is watched."""
-    eye = Witness(backend, notes)
+    recorder = StoreRecorder(backend, notes)
     for verb in ("enter", "claim", "skip", "finish", "renew", "claim_jobs", "finish_jobs", "renew_jobs"):
-        setattr(backend, verb, getattr(eye, verb))
+        setattr(backend, verb, getattr(recorder, verb))
     return backend
 
 
-class Witness:
+class StoreRecorder:
     """The verbs whose answers matter.
 
     Args:

@@ -1,4 +1,4 @@
-"""`python -m verification.chaos.process work --crons crons.py`: a command of pseudocron's by the clock of its host."""
+"""`python -m verification.chaos.command work --crons crons.py`: a command of pseudocron's by the clock of its host."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class Member(Host):
     def argv(self) -> tuple[object, ...]:
         if self.command:
             verb, ref = self.command
-            return "verification.chaos.process", verb, "--crons", ref
+            return "verification.chaos.command", verb, "--crons", ref
         return "uvicorn", "verification.chaos.application:app", *self.serving, "--log-level", "warning"
 
     @property
