@@ -63,7 +63,7 @@ $(HOSTILE)/installed: pyproject.toml
 	$(HOSTILE)/bin/python -m pip install --quiet --editable '.[dashboard,redis]' atheris pip-audit
 	touch $@
 
-fuzz: $(HOSTILE)/installed  ## Hostile input for every door, 1.7 million times in a quarter of an hour; N=1000 for fewer
+fuzz: $(HOSTILE)/installed  ## Hostile input for every parser, store and endpoint, 1.7 million times in a quarter of an hour; N=1000 for fewer
 	$(HOSTILE)/bin/python -m verification.fuzzing $(or $(N),200000)
 
 audit: $(HOSTILE)/installed  ## Known vulnerabilities of what we need; asks a database on the web

@@ -21,8 +21,8 @@ from pseudocron.report import status_of
 from pseudocron.runner.due import due, overdue
 from pseudocron.schedule import parse
 from pseudocron.targets import Function
-from verification.fuzzing.bytes_to import Bytes
-from verification.fuzzing.languages import assert_is_a_line, crons
+from verification.fuzzing.inputs import Bytes
+from verification.fuzzing.parsers import assert_is_a_line, crons
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

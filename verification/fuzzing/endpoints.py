@@ -1,4 +1,4 @@
-"""Whatever a request says, the doors answer it, and never with an error of theirs."""
+"""Whatever a request says, the endpoints answer it, and never with an error of theirs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from pseudocron import Crons, health, trigger
 from pseudocron.dashboard import BasicAuth, NoAuth, dashboard
-from verification.fuzzing.bytes_to import Bytes
+from verification.fuzzing.inputs import Bytes
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message

@@ -20,7 +20,7 @@ from pseudocron.jobs.carrying import parted
 from pseudocron.schedule import jittered, parse
 from pseudocron.schedule.expressions import ALIASES
 from pseudocron.schedule.phrases import _ENDINGS, _FILLERS, _KNOWN
-from verification.fuzzing.bytes_to import Bytes
+from verification.fuzzing.inputs import Bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
