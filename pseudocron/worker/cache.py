@@ -80,7 +80,6 @@ class DueCache:
     def applied(self, crons: Crons, plans: Sequence[Plan], states: Mapping[str, CronState], polled: Polled) -> None:
         """Remember what a poll has done of these plans."""
         reached = _reached(polled, {done.name for done in plans if done.coalesce})
-        self.is_current = not polled.outdated
         for done in plans:
             name = done.name
             if name in polled.outdated or name not in crons:

@@ -183,6 +183,7 @@ class Poller:
                 break
             if plans or polled.outdated:
                 self._cache.applied(crons, plans, states, polled)
+            self._cache.is_current = attempt == 0 and not polled.outdated
             report = self._report(crons, plans, polled, started, report or Report())
             if not polled.outdated:
                 break
