@@ -215,4 +215,4 @@ class Scheduler:
         return Polled(why, again=again, left=self.left)
 
     def _looked(self, result: str) -> None:
-        self._observer.looked(self._source.load().hooks, result)
+        self._observer.looked(self._source.load()._hooks, result)

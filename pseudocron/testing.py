@@ -95,9 +95,9 @@ class FakeScheduler:
         self.now: datetime = checked(aware, start, "FakeScheduler: start")
         host = Host(now=lambda: self.now, monotonic=self._seconds, sleep=self._pass_by, random=lambda: 1.0)
         settings = self._before = crons.settings
-        crons.pin(backend="memory:", app=settings.app)
+        crons._pin(backend="memory:", app=settings.app)
         self._crons = crons
-        self._backend = crons.connect(host)
+        self._backend = crons._connect(host)
         self._runner = Runner(
             self._backend,
             host=host,
@@ -112,8 +112,8 @@ class FakeScheduler:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._crons.pin(backend=self._before.backend, app=self._before.app)
-        self._crons.connect(Host())
+        self._crons._pin(backend=self._before.backend, app=self._before.app)
+        self._crons._connect(Host())
 
     def jobs(
         self, task: str | None = None, *, key: str | None = None, state: str | None = JobState.PENDING
@@ -130,7 +130,7 @@ class FakeScheduler:
         return [self._deferred(job) for job in reversed(jobs)]
 
     def _deferred(self, job: Job) -> DeferredJob:
-        function = self._crons.task_named(job.task).function
+        function = self._crons._task_named(job.task).function
         return DeferredJob(
             task=job.task,
             arguments=unpack(function, bare(job.arguments)).arguments,

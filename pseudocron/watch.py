@@ -112,7 +112,7 @@ class Watch:
         if self._backend is None:
             # That of `defer` in this process; crons that are read again name the same store until a restart.
             # Off the loop: the kind of store that is named is imported now.
-            self._backend = await self._host.hop(crons.connect, self._given_host)
+            self._backend = await self._host.hop(crons._connect, self._given_host)
         return self._backend
 
     @asynccontextmanager
@@ -137,7 +137,7 @@ class Watch:
         """The crons as they are now, and what the store knows of them; nothing is run."""
         async with self.store() as (crons, backend):
             now = self._host.now() + backend.ahead
-            return crons, await backend.states({cron.name: cron.first_mark(now) for cron in crons})
+            return crons, await backend.states({cron.name: cron._first_mark(now) for cron in crons})
 
 
 _watches: WeakValueDictionary[Hashable, Watch] = WeakValueDictionary()

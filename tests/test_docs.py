@@ -12,7 +12,7 @@ import click
 import pytest
 from prometheus_client import CollectorRegistry
 
-from pseudocron import Crons, PseudoCronMiddleware, health, trigger
+from pseudocron import Crons, JobHandle, PseudoCronMiddleware, health, trigger
 from pseudocron.backends.jobs import Job, JobState
 from pseudocron.backends.records import Outcome, Reason, Refusal, Run
 from pseudocron.backends.redis.scripts import SCRIPTS
@@ -133,6 +133,22 @@ def test_what_may_be_said_of_a_job_stands_in_the_reference_of_jobs(word: str) ->
     assert f"`{word}`" in JOBS
 
 
+def public(value: object) -> set[str]:
+    """The names that code completion shows of an object."""
+    return {name for name in dir(value) if not name.startswith("_")}
+
+
+def test_the_public_names_of_objects_are_those_in_the_reference_and_no_others() -> None:
+    crons = Crons()
+    task = crons.task("task")(public)
+    handle = JobHandle(id="id", task="task", key=None, _manager=task._manager)
+    section = JOBS.partition("\n## Objects\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)`[^|]*\| (`.*) \|$", section, re.MULTILINE)
+    named = {name: set(re.findall(r"`(\w+)`", names)) for name, names in rows}
+    objects: dict[str, object] = {"Crons": crons, "Task": task, "BoundTask": task.options(), "JobHandle": handle}
+    assert named == {name: public(value) for name, value in objects.items()}
+
+
 INSTRUMENTATION = (ROOT / "docs/reference/instrumentation.md").read_text(encoding="utf-8")
 
 
@@ -155,7 +171,7 @@ def test_what_is_stored_on_a_redis_server_stands_in_its_reference(key: str) -> N
 def test_an_example_of_the_reference_makes_a_client_that_is_taken(example: str) -> None:
     names: dict[str, Any] = {"Crons": Crons}
     exec(example, names)  # noqa: S102 - it is ours
-    assert Crons(backend=names["make_client"]).connect() is not None
+    assert Crons(backend=names["make_client"])._connect() is not None
     assert callable(names["make_client"]().evalsha)
 
 

@@ -171,7 +171,7 @@ class _Execution:
     async def _in_child(self) -> Ended:
         call = self._call
         what = functools.partial(command, call.target, call.args, call.kwargs)
-        child = Child(command=what, environ=self._run.environ(), timeout=call.timeout)
+        child = Child(command=what, environ=self._run._environ(), timeout=call.timeout)
         thread = self._thread(child.run)
         try:
             await asyncio.wait({thread})

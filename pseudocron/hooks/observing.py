@@ -45,14 +45,14 @@ class Observer:
 
     async def count(self, crons: Crons) -> None:
         """Tell how many jobs wait, and for how long one that is next has been due, unless that was told just now."""
-        if not crons.hooks.counts or self._host.monotonic() < self._count_again:
+        if not crons._hooks.counts or self._host.monotonic() < self._count_again:
             return
         self._count_again = self._host.monotonic() + COUNT_AGAIN
         try:
             pending = (await self._backend.count_jobs(at_most=COUNTED))[JobState.PENDING]
             soonest = await self._backend.next_due(dict.fromkeys(crons.tasks)) if pending else None
             age = (self._host.now() - soonest).total_seconds() if soonest else 0.0
-            for tell in crons.hooks.counts:
+            for tell in crons._hooks.counts:
                 tell(pending, max(0.0, age))
         except PseudoCronError as error:
             logger.debug("jobs could not be counted: %s", error)

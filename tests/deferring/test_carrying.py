@@ -43,7 +43,7 @@ def test_what_can_not_be_read_is_left_to_who_reads_the_arguments(stored: str) ->
 
 def test_a_run_knows_what_its_job_carries_and_that_it_is_one() -> None:
     crons, seen = Crons(), []
-    crons.hooks.carry(lambda: {"tenant": "blue"})
+    crons._hooks.carry(lambda: {"tenant": "blue"})
 
     @crons.task
     def work(a: int) -> None:

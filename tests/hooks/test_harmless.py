@@ -54,7 +54,7 @@ def test_what_a_hook_raises_is_logged_with_its_name_and_the_others_are_told(
         raise error
 
     if isinstance(error, Exception):
-        crons.hooks.on("started", clumsy, swift=True)
+        crons._hooks.on("started", clumsy, swift=True)
     crons.on("started")(told.append)
     world = World(crons)
     asyncio.run(world.look())

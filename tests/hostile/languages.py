@@ -167,7 +167,7 @@ def arguments(data: bytes) -> None:
     stored, context = parted(text)
     assert all(isinstance(word, str) for word in context.values())
     try:
-        paint.unpack(stored)
+        paint._unpack(stored)
     except ArgumentError as error:
         assert_is_a_line(error)
 

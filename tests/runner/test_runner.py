@@ -415,7 +415,7 @@ def test_a_disabled_cron_recovers_nothing() -> None:
     async def main() -> None:
         store = Store()
         claim = await Memory(store=store, host=clock.host).claim(
-            Proposal(name="cron", slot=on["cron"].first_mark(clock.now), worker="dead", lease=1, recover=True)
+            Proposal(name="cron", slot=on["cron"]._first_mark(clock.now), worker="dead", lease=1, recover=True)
         )
         assert isinstance(claim, Claim)
         clock.forward(2)
@@ -441,7 +441,7 @@ def test_slots_to_recover_that_find_no_room_are_left_for_a_look_that_comes_soon(
         dead = Memory(store=store, host=clock.host)
         for cron in crons:
             await dead.claim(
-                Proposal(name=cron.name, slot=cron.first_mark(clock.now), worker="dead", lease=1, recover=True)
+                Proposal(name=cron.name, slot=cron._first_mark(clock.now), worker="dead", lease=1, recover=True)
             )
         clock.forward(2)
         runner = a_runner(Memory(store=store, host=clock.host), clock, concurrency=1)

@@ -190,7 +190,7 @@ def test_a_bug_in_a_look_is_logged_and_the_runtime_goes_on(caplog: pytest.LogCap
         scheduler.runner.look = look  # type: ignore[method-assign]
         backend = seen._backend
         assert backend is not None
-        await backend.lower(crons["cron"].first_mark(Clock().now), 60)
+        await backend.lower(crons["cron"]._first_mark(Clock().now), 60)
         await runtime.request_poll(PollReason.REQUEST)
         await until(lambda: ran)
         await runtime.close()
