@@ -13,7 +13,7 @@ from pseudocron.config.values import cron_name
 from pseudocron.cron import Cron
 from pseudocron.errors import ConfigError, PseudoCronError, UnknownCronError, did_you_mean, show
 from pseudocron.hooks import own_hooks
-from pseudocron.jobs.deferring import Deferring
+from pseudocron.jobs.registry import Deferring
 from pseudocron.jobs.tasks import undecorated
 from pseudocron.schedule import Interval, parse
 from pseudocron.targets import describe, resolve

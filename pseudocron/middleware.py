@@ -8,12 +8,12 @@ from inspect import iscoroutinefunction, signature
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pseudocron.answer import Answer
 from pseudocron.config.values import from_zero
 from pseudocron.errors import did_you_mean, show
 from pseudocron.lifespan import Lifespan
 from pseudocron.log import logger
 from pseudocron.polling import PollReason
+from pseudocron.response_state import Answer
 from pseudocron.watch import watch
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from pseudocron.errors import BackendError, PseudoCronError
-from pseudocron.hooks.observing import Observer
+from pseudocron.hooks.metrics import Observer
 from pseudocron.polling import FREED, PollReason
 from pseudocron.runner.due import Absence
 

@@ -13,7 +13,7 @@ from pseudocron.config.settings import checked
 from pseudocron.config.values import aware
 from pseudocron.host import Host
 from pseudocron.jobs.arguments import unpack
-from pseudocron.jobs.carrying import bare
+from pseudocron.jobs.propagation import bare
 from pseudocron.runner import Runner
 
 if TYPE_CHECKING:

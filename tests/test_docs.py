@@ -22,13 +22,13 @@ from pseudocron.config.entries import OPTIONS
 from pseudocron.config.settings import Settings
 from pseudocron.context import CurrentRun
 from pseudocron.dashboard import BasicAuth, BearerToken, NoAuth, dashboard
-from pseudocron.doors.calls import Called
-from pseudocron.doors.health import _as_json as said
-from pseudocron.doors.vitals import Config, Store, Vitals
+from pseudocron.endpoints.calls import Called
+from pseudocron.endpoints.health import _as_json as said
+from pseudocron.endpoints.vitals import Config, Store, Vitals
 from pseudocron.hooks import Event, Happening
 from pseudocron.instrumentation.prometheus import instrument
+from pseudocron.jobs.options import TERMS, Terms
 from pseudocron.jobs.tasks import TASK_OPTIONS, TaskOptions
-from pseudocron.jobs.terms import TERMS, Terms
 from pseudocron.report import CronStatus
 from pseudocron.runner.due import Overdue
 from pseudocron.scheduler import NoLook
@@ -107,8 +107,8 @@ def test_the_exit_code_of_an_outcome_stands_in_the_reference(outcome: Outcome) -
     assert f"\n| {EXIT[outcome]} | " in COMMANDS
 
 
-DOORS = (ROOT / "docs/reference/doors.md").read_text(encoding="utf-8")
-OF_DOORS: dict[str, list[str]] = {
+ENDPOINTS = (ROOT / "docs/reference/endpoints.md").read_text(encoding="utf-8")
+OF_ENDPOINTS: dict[str, list[str]] = {
     "option of trigger": [name for name in inspect.signature(trigger).parameters if name != "crons"],
     "option of health": [name for name in inspect.signature(health).parameters if name != "crons"],
     "key of what a call tells": list(Called().as_json()),
@@ -120,9 +120,9 @@ OF_DOORS: dict[str, list[str]] = {
 }
 
 
-@pytest.mark.parametrize(("kind", "word"), [(kind, word) for kind, words in OF_DOORS.items() for word in words])
-def test_what_the_doors_take_and_tell_stands_in_their_reference(kind: str, word: str) -> None:
-    assert f"`{word}`" in DOORS, f"{kind} {word}"
+@pytest.mark.parametrize(("kind", "word"), [(kind, word) for kind, words in OF_ENDPOINTS.items() for word in words])
+def test_what_the_endpoints_take_and_return_stands_in_their_reference(kind: str, word: str) -> None:
+    assert f"`{word}`" in ENDPOINTS, f"{kind} {word}"
 
 
 JOBS = (ROOT / "docs/reference/jobs.md").read_text(encoding="utf-8")

@@ -17,7 +17,7 @@ from pseudocron.cli.tables import Column, brief, local, plain, print_table
 from pseudocron.config.values import MOST, span
 from pseudocron.errors import show as shown
 from pseudocron.jobs.arguments import revive
-from pseudocron.jobs.carrying import bare
+from pseudocron.jobs.propagation import bare
 from pseudocron.runner.job_runs import KEEP, PURGED
 from pseudocron.schedule.phrases import duration
 from pseudocron.watch import watch

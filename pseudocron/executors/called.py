@@ -17,8 +17,8 @@ from importlib import import_module
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from pseudocron.capture import trace
 from pseudocron.executors.raised import encoded
+from pseudocron.truncation import trace
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

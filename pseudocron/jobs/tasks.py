@@ -11,9 +11,9 @@ from pseudocron.config.entries import in_process
 from pseudocron.config.settings import checked
 from pseudocron.config.values import above_zero, error_types, job_key, one_of, optional, span, whole
 from pseudocron.jobs.arguments import plain, revive, unpack
-from pseudocron.jobs.desk import blocking
-from pseudocron.jobs.later import Deferrable, Later
-from pseudocron.jobs.terms import Terms, read_terms
+from pseudocron.jobs.bound import Deferrable, Later
+from pseudocron.jobs.manager import blocking
+from pseudocron.jobs.options import Terms, read_terms
 from pseudocron.targets import Function, resolve
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pseudocron.config.values import Check
     from pseudocron.hooks import Hooks
-    from pseudocron.jobs.desk import Desk
+    from pseudocron.jobs.manager import Desk
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from pseudocron.backends.records import Claim, Proposal, Reason, Refusal
 from pseudocron.hooks import Happening
-from pseudocron.hooks.happenings import of_lost_run, of_refusal, of_skip
-from pseudocron.hooks.telling import Post
+from pseudocron.hooks.dispatcher import Post
+from pseudocron.hooks.factory import of_lost_run, of_refusal, of_skip
 from pseudocron.log import logger
 from pseudocron.runner.advice import Adviser
 from pseudocron.runner.due import Absence

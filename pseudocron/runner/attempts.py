@@ -14,8 +14,8 @@ from pseudocron.context import CurrentRun, Flag
 from pseudocron.errors import ArgumentError
 from pseudocron.executors import Call, CutOff, Ended, execute
 from pseudocron.hooks import Happening
-from pseudocron.hooks.happenings import of_ended_job, of_job
-from pseudocron.jobs.carrying import parted
+from pseudocron.hooks.factory import of_ended_job, of_job
+from pseudocron.jobs.propagation import parted
 from pseudocron.log import logger
 from pseudocron.runner.holding import Holding
 from pseudocron.runner.pool import RECORD_WITHIN, Kind

@@ -13,7 +13,7 @@ from pseudocron.backends.records import Outcome, Result
 from pseudocron.context import CurrentRun, Flag
 from pseudocron.executors import Call, CutOff, Ended, execute
 from pseudocron.hooks import Happening
-from pseudocron.hooks.happenings import of_run
+from pseudocron.hooks.factory import of_run
 from pseudocron.log import logger
 from pseudocron.runner.holding import Holding
 from pseudocron.runner.pool import RECORD_WITHIN, Kind

@@ -388,7 +388,7 @@ def test_threads_that_ask_at_once_get_one_store(monkeypatch: pytest.MonkeyPatch)
         all_here.wait()
         found.append(crons._connect())
 
-    monkeypatch.setattr("pseudocron.jobs.desk.connect", make)
+    monkeypatch.setattr("pseudocron.jobs.manager.connect", make)
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:
         thread.start()

@@ -14,7 +14,7 @@ from support import took, until
 from hooks.fine import fine_every_minute
 from pseudocron.backends.jobs import JobState
 from pseudocron.crons import Crons
-from pseudocron.hooks.observing import Observer
+from pseudocron.hooks.metrics import Observer
 
 if TYPE_CHECKING:
     from pseudocron.hooks import Event

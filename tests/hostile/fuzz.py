@@ -22,10 +22,10 @@ TARGETS = {
     "arguments": ("languages", 1),
     "rows": ("stores", 50),
     "hashes": ("stores", 1),
-    "call_trigger": ("doors", 1),
-    "call_health": ("doors", 1),
-    "knock_at_dashboard": ("doors", 1),
-    "visit_dashboard": ("doors", 5),
+    "call_trigger": ("endpoints", 1),
+    "call_health": ("endpoints", 1),
+    "knock_at_dashboard": ("endpoints", 1),
+    "visit_dashboard": ("endpoints", 5),
 }
 """Where each is, and how much longer than the others it takes: so many fewer inputs does it get."""
 

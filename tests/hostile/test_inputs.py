@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from hostile import doors, languages, stores
+from hostile import endpoints, languages, stores
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 LANGUAGES = (languages.schedule, languages.toml, languages.mapping, languages.settings, languages.arguments)
-DOORS = (doors.call_trigger, doors.call_health, doors.visit_dashboard, doors.knock_at_dashboard)
+DOORS = (endpoints.call_trigger, endpoints.call_health, endpoints.visit_dashboard, endpoints.knock_at_dashboard)
 
 
 @pytest.mark.parametrize("target", [*LANGUAGES, stores.rows, stores.hashes, *DOORS], ids=lambda target: target.__name__)

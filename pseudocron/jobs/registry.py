@@ -10,7 +10,7 @@ from pseudocron.config.entries import read_options
 from pseudocron.config.values import cron_name
 from pseudocron.errors import ConfigError, UnknownTaskError, did_you_mean, show
 from pseudocron.hooks import Hooks
-from pseudocron.jobs.desk import Desk, blocking
+from pseudocron.jobs.manager import Desk, blocking
 from pseudocron.jobs.tasks import TASK_OPTIONS, Task
 from pseudocron.targets import describe
 

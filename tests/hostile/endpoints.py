@@ -1,4 +1,4 @@
-"""Whatever a request says, the doors answer it, and never with an error of theirs."""
+"""Whatever a request says, the endpoints answer it, and never with an error of theirs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from doors.calling import TOKEN
+from endpoints.calling import TOKEN
 
 from hostile.bytes_to import Bytes
 from pseudocron import Crons, health, trigger

@@ -14,7 +14,7 @@ from pseudocron.cli.jobs import _plain
 from pseudocron.context import current_run
 from pseudocron.crons import Crons
 from pseudocron.host import utcnow
-from pseudocron.jobs.carrying import MOST, carry, parted
+from pseudocron.jobs.propagation import MOST, carry, parted
 from pseudocron.testing import FakeScheduler
 
 words = st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3)

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec
 from pseudocron.backends.jobs import JobState
 from pseudocron.context import CurrentRun, running
 from pseudocron.jobs.arguments import pack, unpack
-from pseudocron.jobs.carrying import carry
-from pseudocron.jobs.desk import blocking
+from pseudocron.jobs.manager import blocking
+from pseudocron.jobs.propagation import carry
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 
     from pseudocron.backends.jobs import NewJob
-    from pseudocron.jobs.desk import Desk
+    from pseudocron.jobs.manager import Desk
+    from pseudocron.jobs.options import Terms
     from pseudocron.jobs.tasks import Task
-    from pseudocron.jobs.terms import Terms
 
     Call = tuple[Sequence[Any], Mapping[str, Any]]
 
