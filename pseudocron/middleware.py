@@ -8,13 +8,13 @@ from inspect import iscoroutinefunction, signature
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pseudocron.answer import Answer
 from pseudocron.config.values import from_zero
 from pseudocron.errors import did_you_mean, show
 from pseudocron.lifespan import Lifespan
 from pseudocron.log import logger
 from pseudocron.polling import PollReason
 from pseudocron.process import process_of
+from pseudocron.response_state import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -14,7 +14,7 @@ from pseudocron.config.source import Source
 from pseudocron.config.values import aware
 from pseudocron.host import Host
 from pseudocron.jobs.arguments import unpack
-from pseudocron.jobs.carrying import bare
+from pseudocron.jobs.propagation import bare
 from pseudocron.worker.poll import Poller
 from pseudocron.worker.runs import Runs
 
@@ -97,9 +97,9 @@ class FakeScheduler:
         self.now: datetime = checked(aware, start, "FakeScheduler: start")
         host = Host(now=lambda: self.now, monotonic=self._seconds, sleep=self._pass_by, random=lambda: 1.0)
         settings = self._before = crons.settings
-        crons.pin(backend="memory:", app=settings.app)
+        crons._pin(backend="memory:", app=settings.app)
         self._crons = crons
-        self._backend = crons.connect(host)
+        self._backend = crons._connect(host)
         runs = Runs(
             self._backend,
             host=host,
@@ -115,8 +115,8 @@ class FakeScheduler:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._crons.pin(backend=self._before.backend, app=self._before.app)
-        self._crons.connect(Host())
+        self._crons._pin(backend=self._before.backend, app=self._before.app)
+        self._crons._connect(Host())
 
     def jobs(
         self, task: str | None = None, *, key: str | None = None, state: str | None = State.PENDING
@@ -134,7 +134,7 @@ class FakeScheduler:
         return [self._deferred(job) for job in reversed(jobs)]
 
     def _deferred(self, job: model.Run) -> DeferredJob:
-        function = self._crons.task_named(job.name).function
+        function = self._crons._task_named(job.name).function
         return DeferredJob(
             task=job.name,
             arguments=unpack(function, bare(job.arguments or "{}")).arguments,

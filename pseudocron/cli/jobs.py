@@ -17,7 +17,7 @@ from pseudocron.cli.tables import Column, brief, local, plain, print_table
 from pseudocron.config.values import MOST, span
 from pseudocron.errors import show as shown
 from pseudocron.jobs.arguments import revive
-from pseudocron.jobs.carrying import bare
+from pseudocron.jobs.propagation import bare
 from pseudocron.runner.job_runs import KEEP, PURGED
 from pseudocron.schedule.phrases import duration
 from pseudocron.watch import watch
@@ -181,7 +181,7 @@ def purge(ref: str, older_than: timedelta | None) -> None:
 
 async def _defer(ref: str, name: str, arguments: dict[str, Any], terms: dict[str, Any]) -> str:
     async with durable(ref) as (crons, _):
-        task = crons.task_named(name)
+        task = crons._task_named(name)
         # JSON has no datetime: what is typed means what the annotations make of it, as when the job runs.
         meant = revive(task.function, (), arguments)
         return (await task.options(**terms).defer(*meant.args, **meant.kwargs)).id
@@ -198,7 +198,7 @@ async def _cancel(ref: str, job_id: str | None, task: str | None, key: str | Non
         newest = await backend.jobs(task=task, key=key, limit=1)
         if newest:
             return _stands(newest[0].job_id, newest[0])
-        _ = crons.task_named(task)  # one that has left the code may have left jobs
+        _ = crons._task_named(task)  # one that has left the code may have left jobs
         return f"there is no job of {task} with the key {shown(key)}"
 
 
@@ -208,7 +208,7 @@ async def _jobs(
     async with watch(ref).store() as (crons, backend):
         found = await backend.jobs(states=states, task=task, key=key, limit=limit)
         if task is not None and not found:  # one that has left the code may have left jobs
-            _ = crons.task_named(task)
+            _ = crons._task_named(task)
         return found
 
 

@@ -110,7 +110,7 @@ async def _reset(ref: str, name: str, mark: datetime) -> None:
 
 async def _mark(ref: str, name: str) -> datetime:
     async with watch(ref).store() as (crons, backend):
-        states = await backend.states({name: crons[name].first_mark(utcnow())})
+        states = await backend.states({name: crons[name]._first_mark(utcnow())})
         return states[name].mark
 
 

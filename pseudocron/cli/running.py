@@ -13,7 +13,7 @@ from pseudocron.backends.records import Outcome, Refusal
 from pseudocron.by_hand import run_now, tick_now
 from pseudocron.cli.shared import FAILED, crons_option, fail, log, name_argument, perform
 from pseudocron.errors import show
-from pseudocron.hooks.telling import PATIENCE
+from pseudocron.hooks.dispatcher import PATIENCE
 from pseudocron.log import logger
 from pseudocron.watch import watch
 

@@ -120,7 +120,7 @@ class FileSource(Source):
         folder = self._path.parent
         if not isinstance(contents.crons, Crons):
             return Crons.read(contents.crons, where=self.where, folder=folder, file=contents.settings)
-        contents.crons.locate(self.where, folder=folder, file=contents.settings)
+        contents.crons._locate(self.where, folder=folder, file=contents.settings)
         return contents.crons
 
     def _keep_store(self, before: Settings, after: Crons) -> None:
@@ -129,7 +129,7 @@ class FileSource(Source):
             old, new = getattr(before, setting), getattr(after.settings, setting)
             if old != new:
                 logger.warning("%s: %s: %r: needs a restart, %r stays", self.where, setting, new, old)
-        after.pin(backend=before.backend, app=before.app)
+        after._pin(backend=before.backend, app=before.app)
 
 
 def _checked(crons: Crons) -> Crons:
@@ -145,7 +145,7 @@ def _imported(ref: str) -> Crons:
         mend = "" if ":" in ref else f"; {_KINDS}"
         raise ConfigError(f"{error}{mend}") from error
     if isinstance(found, Crons):
-        found.locate(ref)
+        found._locate(ref)
         return found
     if isinstance(found, Mapping):
         return Crons.read(found, where=ref)

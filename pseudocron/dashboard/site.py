@@ -18,7 +18,7 @@ from pseudocron.backends import named
 from pseudocron.dashboard import csrf, pictures, words
 from pseudocron.errors import BackendError
 from pseudocron.host import Host
-from pseudocron.jobs.carrying import bare
+from pseudocron.jobs.propagation import bare
 from pseudocron.report import duration, lateness
 from pseudocron.watch import watch
 

@@ -59,7 +59,7 @@ class Views:
             wanted = [cron for cron in crons if search.casefold() in cron.name.casefold()]
             shown = wanted[(page - 1) * CRONS_A_PAGE : page * CRONS_A_PAGE]
             now = self._site.host.now()
-            states = await backend.states({cron.name: cron.first_mark(now) for cron in shown})
+            states = await backend.states({cron.name: cron._first_mark(now) for cron in shown})
             timelines = await backend.timelines([cron.name for cron in shown])
             said: dict[str, Any] = {
                 "health": await self._site.health(crons, backend),
@@ -85,7 +85,7 @@ class Views:
             if cron is None and not runs:
                 _ = crons[name]  # an UnknownCronError, with what may have been meant
             now = self._site.host.now()
-            states = await backend.states({name: cron.first_mark(now)}) if cron else {}
+            states = await backend.states({name: cron._first_mark(now)}) if cron else {}
             inquiry = (
                 await inquire(crons, backend, name, now=self._site.host.now, tell=self._telling(request))
                 if cron

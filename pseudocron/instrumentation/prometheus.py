@@ -48,9 +48,9 @@ def instrument(crons: Crons, *, registry: CollectorRegistry = REGISTRY) -> None:
         metrics = _made[registry] = _make(registry)
     recorder = _Recorder(metrics)
     for kind in (Happening.SUCCEEDED, Happening.FAILED, Happening.RETRYING, Happening.SKIPPED, Happening.LOST):
-        crons.hooks.on(kind, recorder.count, swift=True)
-    crons.hooks.on_look(recorder.look)
-    crons.hooks.on_count(recorder.waiting)
+        crons._hooks.on(kind, recorder.count, swift=True)
+    crons._hooks.on_look(recorder.look)
+    crons._hooks.on_count(recorder.waiting)
 
 
 def _make(registry: CollectorRegistry) -> _Metrics:

@@ -55,7 +55,7 @@ def instrument(crons: Crons, *, slugs: Mapping[str, str] | None = None) -> None:
         )
 
     for kind in _STATUSES:
-        crons.hooks.on(kind, check_in)
+        crons._hooks.on(kind, check_in)
 
 
 def slug(name: str) -> str:

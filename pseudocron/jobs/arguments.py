@@ -12,7 +12,7 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from pseudocron.errors import ArgumentError, cause, show
-from pseudocron.jobs.conversion import meant, same, to_json
+from pseudocron.jobs.codecs import meant, same, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable

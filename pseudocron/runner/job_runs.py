@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pseudocron.backends.job_rules import BATCH
 from pseudocron.backends.jobs import JobState
-from pseudocron.hooks.happenings import kinds_of_lost, of_lost_job
+from pseudocron.hooks.factory import kinds_of_lost, of_lost_job
 from pseudocron.log import logger
 from pseudocron.runner.attempts import Attempts
 from pseudocron.runner.pool import Kind

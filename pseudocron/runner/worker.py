@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pseudocron.backends.base import Backend
-    from pseudocron.hooks.telling import Post
+    from pseudocron.hooks.dispatcher import Post
     from pseudocron.host import Host
     from pseudocron.runner.pool import Lifetime, Pool
 

@@ -142,7 +142,7 @@ class Inquiry:
         return replace(self._told(line), slot=slot if slot and _covers(line, slot) else line.slot)
 
     def _untold(self, slot: datetime) -> Why:
-        if self._cron.wake(slot) > self._scene.now:
+        if self._cron._wake(slot) > self._scene.now:
             return self._coming(slot)
         waiting = next((why for why in self._waiting() if (why.first or why.slot) <= slot <= why.slot), None)
         return replace(waiting, slot=slot) if waiting else self._unknown(slot)
@@ -175,7 +175,7 @@ class Inquiry:
         if line.waited is None:
             return {}
         waited = {part: getattr(line.waited, part) for part in ("request", "gate", "place", "store")}
-        jitter = (self._cron.wake(line.slot) - line.slot).total_seconds()
+        jitter = (self._cron._wake(line.slot) - line.slot).total_seconds()
         look = (lateness(line) or 0) - sum(waited.values()) - jitter
         return waited | {"jitter": jitter, "look": max(0.0, round(look, 6))}
 
@@ -184,7 +184,7 @@ class Inquiry:
         mark, now, schedule = self._state.mark, self._scene.now, self._cron.schedule
         latest = schedule.latest(mark, now) if mark < now else None
         ahead = []
-        if latest and self._cron.wake(latest) > now:
+        if latest and self._cron._wake(latest) > now:
             ahead, latest = [self._coming(latest)], schedule.latest(mark, latest - MOMENT)
         if latest is None:
             return ahead

@@ -42,7 +42,7 @@ async def inquire(
         BackendError: The store can't be read.
     """
     cron, moment = crons[name], now() + backend.ahead
-    states = await backend.states({name: cron.first_mark(moment)})
+    states = await backend.states({name: cron._first_mark(moment)})
     lines = await backend.history(name, limit=ALL)
     fresh = await backend.fresh_for(crons.settings.cron_max_time)
     scene = Scene(

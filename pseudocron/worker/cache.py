@@ -74,7 +74,7 @@ class DueCache:
 
     def _plan(self, cron: Cron, state: CronState, now: datetime, absence: Absence) -> Plan:
         # The higher one: a store that was lost has forgotten slots that this process has seen claimed.
-        since = max(cron.first_mark(now), self._marks.get(cron.name, NEVER))
+        since = max(cron._first_mark(now), self._marks.get(cron.name, NEVER))
         return plan(cron, state, now, since=since, absence=absence)
 
     def applied(self, crons: Crons, plans: Sequence[Plan], states: Mapping[str, CronState], polled: Polled) -> None:

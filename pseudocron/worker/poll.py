@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pseudocron.backends.model import Kind, Poll, Reason, Refusal, Skip
 from pseudocron.errors import BackendError
 from pseudocron.hooks.events import Happening, lost_as, of_lost, of_skip
-from pseudocron.hooks.observing import Observer
+from pseudocron.hooks.metrics import Observer
 from pseudocron.log import logger
 from pseudocron.polling import READ_AGAIN, NoPoll, PollReason, PollResult
 from pseudocron.worker.cache import DueCache
@@ -158,7 +158,7 @@ class Poller:
         return PollResult(why, again)
 
     def _observe(self, result: str) -> None:
-        self._observer.looked(self._source.load().hooks, result)
+        self._observer.looked(self._source.load()._hooks, result)
 
     # What follows when this process polls
 
@@ -208,7 +208,7 @@ class Poller:
         return [self._measured(crons[plan.name], plan) if plan.slots else plan for plan in plans]
 
     def _measured(self, cron: Cron, plan: Plan) -> Plan:
-        return plan._replace(waited=[self.delays.of(cron.wake(slot)) for slot in plan.slots])
+        return plan._replace(waited=[self.delays.of(cron._wake(slot)) for slot in plan.slots])
 
     async def _enter(self, crons: Crons, plans: Sequence[Plan], *, force: bool) -> tuple[Polled | None, Sequence[Run]]:
         """Ask the store, and start what was claimed."""
@@ -239,10 +239,10 @@ class Poller:
         _warn_of_the_clock(skips)
         refused = [_skip_of(one) for one in polled.refused if _is_skipped(crons, one)]
         for skip in (*skips, *refused):
-            self.runs.post.tell(crons.hooks, Happening.SKIPPED, partial(of_skip, skip, self.runs.name))
+            self.runs.post.tell(crons._hooks, Happening.SKIPPED, partial(of_skip, skip, self.runs.name))
         for run in polled.lost:
             logger.error("%s: run %s of %s is lost: now %s", run.name, run.run_id, run.worker, run.state)
-            hooks = crons.hooks if run.kind is Kind.JOB else crons.hooks_of(run.name)
+            hooks = crons._hooks if run.kind is Kind.JOB else crons._hooks_of(run.name)
             for kind in lost_as(run):
                 self.runs.post.tell(hooks, kind, partial(of_lost, run))
 

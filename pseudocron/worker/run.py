@@ -13,7 +13,7 @@ from pseudocron.context import CurrentRun, Flag
 from pseudocron.errors import ArgumentError, PseudoCronError
 from pseudocron.executors import Call, CutOff, Ended, execute
 from pseudocron.hooks.events import Event, Happening, of_claim
-from pseudocron.jobs.carrying import parted
+from pseudocron.jobs.propagation import parted
 from pseudocron.log import logger
 from pseudocron.worker.outcome import UnfitError, end_of
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pseudocron.backends.model import Claim, End
     from pseudocron.cron import Cron
     from pseudocron.executors import Lingering
-    from pseudocron.hooks.telling import Post
+    from pseudocron.hooks.dispatcher import Post
     from pseudocron.host import Host
     from pseudocron.jobs.tasks import Task
     from pseudocron.worker.leases import LeaseRenewer
@@ -171,10 +171,10 @@ class Run:
 
     async def _decode(self, arguments: str) -> BoundArguments:
         task: Any = self.target
-        if task.is_checked and len(arguments) <= UNPACKED_AT_ONCE:
-            bound: BoundArguments = task.unpack(arguments)
+        if task._is_checked and len(arguments) <= UNPACKED_AT_ONCE:
+            bound: BoundArguments = task._unpack(arguments)
             return bound
-        decoded: BoundArguments = await self.worker.host.hop(task.unpack, arguments)
+        decoded: BoundArguments = await self.worker.host.hop(task._unpack, arguments)
         return decoded
 
     async def _call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], context: Mapping[str, str]) -> Ended:
@@ -185,7 +185,7 @@ class Run:
             kwargs=kwargs,
             process=target.process,
             timeout=target.timeout,
-            middlewares=target.hooks.middlewares,
+            middlewares=target._hooks.middlewares,
         )
         run = CurrentRun(
             name=claim.name,
@@ -247,7 +247,7 @@ class Run:
             self._over.set_result(state)
 
     def _notify(self, kind: Happening) -> None:
-        self.worker.post.tell(self.target.hooks, kind, self._event)
+        self.worker.post.tell(self.target._hooks, kind, self._event)
 
     def _event(self, kind: Happening) -> Event:
         duration = None if self.end is None else self.duration

@@ -7,7 +7,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pseudocron.backends.model import Kind, Manual, Refusal, Take
-from pseudocron.hooks.telling import Post
+from pseudocron.hooks.dispatcher import Post
 from pseudocron.targets import needs_thread
 from pseudocron.worker.leases import LeaseRenewer
 from pseudocron.worker.pool import Lifetime, Pool

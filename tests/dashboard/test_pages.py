@@ -14,7 +14,7 @@ from dashboard.house import EVIL, FAILED, SUCCEEDED, TRACEBACK, House, crons_of
 from pseudocron.backends.jobs import JobState
 from pseudocron.backends.records import Reason
 from pseudocron.config.source import FileSource
-from pseudocron.jobs.carrying import carry
+from pseudocron.jobs.propagation import carry
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,13 +17,13 @@ from runner.world import World
 from executors.executing import ended, kill
 from pseudocron.backends.jobs import JobState
 from pseudocron.backends.records import Outcome
-from pseudocron.capture import LIMIT
 from pseudocron.crons import Crons
 from pseudocron.errors import ArgumentError
 from pseudocron.executors import processes
 from pseudocron.executors.raised import RaisedInChild, decoded, encoded, name_of
 from pseudocron.jobs.retries import is_retryable, requested
 from pseudocron.jobs.tasks import Retry
+from pseudocron.truncation import LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

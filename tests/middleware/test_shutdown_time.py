@@ -55,5 +55,5 @@ async def shut_down_after(crons: Crons, *, least: float, most: float) -> None:
         await until(lambda: watch(crons).runtime().runs, 5)
         with took(least, most):
             await server.aclose()
-    (line,) = await crons.backend.history()
+    (line,) = await crons._connect().history()
     assert line.outcome == "interrupted"

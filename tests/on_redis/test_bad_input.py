@@ -92,7 +92,7 @@ def test_a_database_that_is_not_there_is_named(server: Server) -> None:
 @pytest.mark.parametrize("url", ["localhost:6379", "localhost:6379/0", "//localhost", f"me:{SECRET}@localhost:6379"])
 def test_a_url_without_a_scheme_is_refused_with_one(url: str) -> None:
     with pytest.raises(ConfigError, match=r"'redis://'") as error:
-        Crons(backend=url).connect()
+        Crons(backend=url)._connect()
     assert SECRET not in str(error.value)
 
 

@@ -83,7 +83,7 @@ def test_a_run_and_a_job_that_can_not_renew_their_leases_are_told_and_their_resu
             assert not await backend.history()
             assert not await backend.jobs(states=list(JobState))
             await runner.drain(0)
-            await crons.backend.close()
+            await crons._connect().close()
 
     caplog.set_level(logging.INFO)
     asyncio.run(main())

@@ -16,7 +16,7 @@ from support import Lifespan, hello, until
 from on_time.moments import Moments, Where, serving
 from pseudocron import Crons, PseudoCronMiddleware
 from pseudocron.backends.jobs import JobState
-from pseudocron.doors.health import health
+from pseudocron.endpoints.health import health
 from pseudocron.polling import PollReason
 from pseudocron.watch import watch
 
@@ -232,7 +232,7 @@ def test_sync_jobs_that_outlive_their_timeout_give_their_places_back(where: Wher
 
 async def probe(crons: Crons) -> tuple[int, bool, int]:
     """The status of the health, whether it says that threads are stuck, and how many runs they have outlasted."""
-    from doors.calling import ask
+    from endpoints.calling import ask
 
     answer = await ask(health(crons), "GET")
     return answer.status, answer.json["stuck"], answer.json["lingering"]

@@ -8,12 +8,12 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from doors.calling import ask
+from endpoints.calling import ask
 from support import Lifespan, hello, until, visit
 
 from on_time.moments import Moments, Where, serving
 from pseudocron import Crons, PseudoCronMiddleware, current_run
-from pseudocron.doors.health import health
+from pseudocron.endpoints.health import health
 from pseudocron.polling import PollReason
 from pseudocron.watch import watch
 

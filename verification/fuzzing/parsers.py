@@ -16,7 +16,7 @@ from pseudocron import Crons
 from pseudocron.config.files import _toml
 from pseudocron.config.settings import IN_FILES, gather
 from pseudocron.errors import ArgumentError, PseudoCronError, ScheduleError
-from pseudocron.jobs.carrying import parted
+from pseudocron.jobs.propagation import parted
 from pseudocron.schedule import jittered, parse
 from pseudocron.schedule.expressions import ALIASES
 from pseudocron.schedule.phrases import _ENDINGS, _FILLERS, _KNOWN
@@ -171,7 +171,7 @@ def arguments(data: bytes) -> None:
     stored, context = parted(text)
     assert all(isinstance(word, str) for word in context.values())
     try:
-        paint.unpack(stored)
+        paint._unpack(stored)
     except ArgumentError as error:
         assert_is_a_line(error)
 

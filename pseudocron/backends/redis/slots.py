@@ -10,7 +10,7 @@ from pseudocron.backends.base import Backend
 from pseudocron.backends.records import Claim, Reaped, Refusal
 from pseudocron.backends.redis.records import BRIEF, instant, lingering_of, micros, micros_of, run_of, state_of
 from pseudocron.backends.slot_rules import claim_of, grows, text_of
-from pseudocron.capture import kept
+from pseudocron.truncation import kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec
 from pseudocron.backends.model import State
 from pseudocron.context import CurrentRun, running
 from pseudocron.jobs.arguments import pack, unpack
-from pseudocron.jobs.carrying import carry
-from pseudocron.jobs.desk import blocking
+from pseudocron.jobs.manager import blocking
+from pseudocron.jobs.propagation import carry
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 
     from pseudocron.backends.model import NewJob
-    from pseudocron.jobs.desk import Desk
+    from pseudocron.jobs.manager import Desk
+    from pseudocron.jobs.options import Terms
     from pseudocron.jobs.tasks import Task
-    from pseudocron.jobs.terms import Terms
 
     Call = tuple[Sequence[Any], Mapping[str, Any]]
 
@@ -47,7 +47,7 @@ class Deferrable(Generic[P]):
             JobConflictError: The key is taken, and `on_conflict="raise"` says so.
             BackendError: The store can't be used. Whatever the error, nothing was stored.
         """
-        return (await self._later().hand_in([(args, kwargs)]))[0]
+        return (await self._later()._hand_in([(args, kwargs)]))[0]
 
     def defer_sync(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
         """The same where no event loop is running: a sync view, a thread, a script. Blocks.
@@ -55,7 +55,7 @@ class Deferrable(Generic[P]):
         Raises:
             EventLoopError: One is running in this thread; and as `defer` does.
         """
-        return self._later().hand_in_sync([(args, kwargs)], instead="defer(...)")[0]
+        return self._later()._hand_in_sync([(args, kwargs)], instead="defer(...)")[0]
 
     async def defer_many(self, calls: Iterable[Mapping[str, Any]]) -> list[JobHandle]:
         """Store many calls at once, all of them or none: `await send.defer_many([{"user": 1}, {"user": 2}])`.
@@ -66,11 +66,11 @@ class Deferrable(Generic[P]):
         Raises:
             ArgumentError, ConfigError, JobConflictError, BackendError: As `defer` does.
         """
-        return await self._later().hand_in([((), call) for call in calls])
+        return await self._later()._hand_in([((), call) for call in calls])
 
     def defer_many_sync(self, calls: Iterable[Mapping[str, Any]]) -> list[JobHandle]:
         """The same where no event loop is running; errors as those of `defer_sync`. Blocks."""
-        return self._later().hand_in_sync([((), call) for call in calls], instead="defer_many(...)")
+        return self._later()._hand_in_sync([((), call) for call in calls], instead="defer_many(...)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,34 +78,34 @@ class Later(Deferrable[P]):
     """A task bound to its terms. Immutable, and may be used again and again."""
 
     task: Task[P, Any]
-    terms: Terms
+    _terms: Terms
 
     def _later(self) -> Later[P]:
         return self
 
-    async def hand_in(self, calls: Sequence[Call]) -> list[JobHandle]:
+    async def _hand_in(self, calls: Sequence[Call]) -> list[JobHandle]:
         """Store calls, or in `Crons.immediate()` make them; what `defer_many` says."""
-        if self.task.desk.inline:
+        if self.task._manager.inline:
             return [await self._run(job) for job in self._jobs(calls)]
-        few, desk = len(calls) <= FEW, self.task.desk
-        async with await desk.opened():  # only an open store has told what time it is
-            carried = self.task.hooks.carried()  # asked here: a thread has not the context of who defers
-            jobs = self._jobs(calls, carried) if few else await desk.host.hop(self._jobs, calls, carried)
-            ids = await desk.store(jobs) if jobs else []
+        few, manager = len(calls) <= FEW, self.task._manager
+        async with await manager.opened():  # only an open store has told what time it is
+            carried = self.task._hooks.carried()  # asked here: a thread has not the context of who defers
+            jobs = self._jobs(calls, carried) if few else await manager.host.hop(self._jobs, calls, carried)
+            ids = await manager.store(jobs) if jobs else []
         return [self._handle(job_id) for job_id in ids]
 
-    def hand_in_sync(self, calls: Sequence[Call], *, instead: str) -> list[JobHandle]:
+    def _hand_in_sync(self, calls: Sequence[Call], *, instead: str) -> list[JobHandle]:
         """The same, blocking."""
         instead = f"await {self.task.name}.{instead}"
-        if self.task.desk.inline:
+        if self.task._manager.inline:
             return [self._run_sync(job, instead) for job in self._jobs(calls)]
-        return blocking(lambda: self.hand_in(calls), instead=instead)
+        return blocking(lambda: self._hand_in(calls), instead=instead)
 
     def _jobs(self, calls: Sequence[Call], carried: Mapping[str, str] = NOTHING) -> list[NewJob]:
         _ = self.task.process  # what no child process can run is said here, and not when it is due
-        task, now = self.task, self.task.desk.now()
+        task, now = self.task, self.task._manager.now()
         packed = (carry(pack(task.function, args, kwargs), carried) for args, kwargs in calls)
-        return [self.terms.job(task=task.name, arguments=text, now=now) for text in packed]
+        return [self._terms.job(task=task.name, arguments=text, now=now) for text in packed]
 
     async def _run(self, job: NewJob) -> JobHandle:
         with _inside(job):
@@ -127,7 +127,7 @@ class Later(Deferrable[P]):
         return self.task.function(*bound.args, **bound.kwargs)
 
     def _handle(self, job_id: str, ended: State | None = None) -> JobHandle:
-        return JobHandle(id=job_id, task=self.task.name, key=self.terms.key, desk=self.task.desk, ended=ended)
+        return JobHandle(id=job_id, task=self.task.name, key=self._terms.key, _manager=self.task._manager, _ended=ended)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,19 +143,19 @@ class JobHandle:
     id: str
     task: str
     key: str | None
-    desk: Desk = field(repr=False, compare=False)
-    ended: State | None = field(default=None, repr=False, compare=False)
+    _manager: Desk = field(repr=False, compare=False)
+    _ended: State | None = field(default=None, repr=False, compare=False)
 
     async def state(self) -> State | None:
         """Where the job stands; None if it ended so long ago that it is forgotten."""
-        if self.ended is not None:
-            return self.ended
-        job = await self.desk.job(self.id)
+        if self._ended is not None:
+            return self._ended
+        job = await self._manager.job(self.id)
         return job.state if job else None
 
     async def cancel(self) -> bool:
         """Cancel it; True if it was still pending. One that is running is not stopped, but not tried again."""
-        return self.ended is None and await self.desk.cancel(job_id=self.id)
+        return self._ended is None and await self._manager.cancel(job_id=self.id)
 
     def cancel_sync(self) -> bool:
         """The same where no event loop is running. Blocks."""

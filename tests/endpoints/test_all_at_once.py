@@ -20,7 +20,7 @@ from redis_server import shared
 from servers.serving import Server, Visitors
 from support import wait_until
 
-from doors.calling import BEARER, TOKEN
+from endpoints.calling import BEARER, TOKEN
 from pseudocron.backends import connect
 
 if TYPE_CHECKING:

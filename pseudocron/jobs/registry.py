@@ -10,7 +10,7 @@ from pseudocron.config.entries import read_options
 from pseudocron.config.values import cron_name
 from pseudocron.errors import ConfigError, UnknownTaskError, did_you_mean, show
 from pseudocron.hooks import Hooks
-from pseudocron.jobs.desk import Desk, blocking
+from pseudocron.jobs.manager import Desk, blocking
 from pseudocron.jobs.tasks import TASK_OPTIONS, Task
 from pseudocron.targets import describe
 
@@ -30,16 +30,12 @@ T = TypeVar("T")
 
 
 class Deferring:
-    """The half of `Crons` that has to do with jobs.
-
-    Attributes:
-        hooks: Who is told of runs and jobs, and what is about them.
-    """
+    """The half of `Crons` that has to do with jobs."""
 
     def __init__(self) -> None:
-        self._desk = Desk(lambda: self.settings)
+        self._manager = Desk(lambda: self.settings)
         self._tasks: dict[str, Task[..., Any]] = {}
-        self.hooks = Hooks()
+        self._hooks = Hooks()
 
     @property
     def settings(self) -> Settings:
@@ -93,7 +89,7 @@ class Deferring:
                 taken, other = describe(self._tasks[said].function), describe(function)
                 raise ConfigError(f"names both {taken} and {other}, give one of them another name")
             checked = read_options(options, known=TASK_OPTIONS)
-            task = Task(said, function, checked, desk=self._desk, hooks=self.hooks)
+            task = Task(said, function, checked, manager=self._manager, hooks=self._hooks)
             self._tasks[said] = task
         return task
 
@@ -101,29 +97,24 @@ class Deferring:
     def tasks(self) -> Mapping[str, Task[..., Any]]:
         """The tasks by name, all of them checked; `ConfigError` if the executor of one can't run it."""
         for name, task in self._tasks.items():
-            if not task.is_checked:
+            if not task._is_checked:
                 with self._naming(name):
                     _ = task.process
         return MappingProxyType(self._tasks)
 
-    def task_named(self, name: str) -> Task[..., Any]:
+    def _task_named(self, name: str) -> Task[..., Any]:
         """One task; `UnknownTaskError` if there is none of this name."""
         if name not in self._tasks:
             raise UnknownTaskError(f"there is no task {show(name)}{did_you_mean(name, self._tasks)}")
         return self.tasks[name]
 
-    def connect(self, host: Host | None = None) -> Backend:
+    def _connect(self, host: Host | None = None) -> Backend:
         """The store of these crons: one object for all that this process does with it. It opens nothing.
 
         Args:
             host: Time, sleep, chance and threads from now on, also for what is deferred; None leaves them as they are.
         """
-        return self._desk.connect(host)
-
-    @property
-    def backend(self) -> Backend:
-        """The store of these crons; blocks when it is first asked for."""
-        return self.connect()
+        return self._manager.connect(host)
 
     async def job(self, job_id: str) -> Run | None:
         """What is known of a job; None if there is none of this id (any more).
@@ -131,7 +122,7 @@ class Deferring:
         Raises:
             BackendError: The store can't be used.
         """
-        return await self._desk.job(job_id)
+        return await self._manager.job(job_id)
 
     async def cancel(self, job_id: str) -> bool:
         """Cancel a job; True if it was still pending, so that it never starts.
@@ -141,7 +132,7 @@ class Deferring:
         Raises:
             BackendError: The store can't be used.
         """
-        return await self._desk.cancel(job_id=job_id)
+        return await self._manager.cancel(job_id=job_id)
 
     def cancel_sync(self, job_id: str) -> bool:
         """The same where no event loop is running; `EventLoopError` if one is. Blocks."""
@@ -152,11 +143,11 @@ class Deferring:
 
         A bound method is held weakly: its object may go, and is then told no more.
         """
-        self._desk.on_deferred(callback)
+        self._manager.on_deferred(callback)
 
     def immediate(self) -> AbstractContextManager[None]:
         """For tests: inside of it a deferred call is made at once, by way of JSON but without a store.
 
         What a call raises, `defer` raises. When it was meant to be made, and its key, play no part.
         """
-        return self._desk.immediate()
+        return self._manager.immediate()

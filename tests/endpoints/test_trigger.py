@@ -15,9 +15,9 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from support import Lifespan, until
 
-from doors.calling import BEARER, TOKEN, Answer, ask, request
+from endpoints.calling import BEARER, TOKEN, Answer, ask, request
 from pseudocron import ConfigError, Crons, PseudoCronMiddleware, cron_status, trigger
-from pseudocron.doors.limiter import Limiter
+from pseudocron.endpoints.limiter import Limiter
 from pseudocron.watch import watch
 
 if TYPE_CHECKING:

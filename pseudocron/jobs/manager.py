@@ -15,7 +15,7 @@ from pseudocron.backends.model import Kind
 from pseudocron.backends.usage import ShortUse
 from pseudocron.errors import EventLoopError
 from pseudocron.host import Host
-from pseudocron.jobs.carrying import bare
+from pseudocron.jobs.propagation import bare
 from pseudocron.log import logger
 
 if TYPE_CHECKING:

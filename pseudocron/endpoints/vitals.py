@@ -123,7 +123,7 @@ async def _ask_the_store(watch: Watch, crons: Crons, known: Vitals) -> Vitals:
     try:
         async with watch.opened(crons) as backend:
             now = utcnow() + backend.ahead
-            marks = {cron.name: cron.first_mark(now) for cron in crons}
+            marks = {cron.name: cron._first_mark(now) for cron in crons}
             states, lingering = await asyncio.gather(backend.states(marks), backend.lingering())
         late = await hop(_overdue, crons, states, utcnow() + backend.ahead)
         errors = [*known.errors, *outlasting(lingering, concurrency=crons.settings.concurrency)]

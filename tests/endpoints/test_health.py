@@ -15,7 +15,7 @@ import redis_server
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 
-from doors.calling import Answer, ask
+from endpoints.calling import Answer, ask
 from pseudocron import Crons, PseudoCronMiddleware, cron_status, health
 from pseudocron.backends.memory import Memory
 from pseudocron.backends.records import State
@@ -211,7 +211,7 @@ def test_a_bad_edit_is_told_while_the_last_good_configuration_goes_on(tmp_path: 
 
 def a_second_later(crons: object) -> None:
     """What was found is found anew at the next probe."""
-    from pseudocron.doors.vitals import _examinations
+    from pseudocron.endpoints.vitals import _examinations
 
     _examinations[watch(crons).runtime()]._until = 0
 

@@ -14,7 +14,7 @@ from pseudocron.cli.jobs import _plain
 from pseudocron.context import current_run
 from pseudocron.crons import Crons
 from pseudocron.host import utcnow
-from pseudocron.jobs.carrying import MOST, carry, parted
+from pseudocron.jobs.propagation import MOST, carry, parted
 from pseudocron.testing import FakeScheduler
 
 words = st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3)
@@ -43,7 +43,7 @@ def test_what_can_not_be_read_is_left_to_who_reads_the_arguments(stored: str) ->
 
 def test_a_run_knows_what_its_job_carries_and_that_it_is_one() -> None:
     crons, seen = Crons(), []
-    crons.hooks.carry(lambda: {"tenant": "blue"})
+    crons._hooks.carry(lambda: {"tenant": "blue"})
 
     @crons.task
     def work(a: int) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pseudocron.doors.replies import reply
-from pseudocron.doors.vitals import vitals
+from pseudocron.endpoints.responses import reply
+from pseudocron.endpoints.vitals import vitals
 from pseudocron.watch import watch
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from pseudocron.doors.vitals import Vitals
+    from pseudocron.endpoints.vitals import Vitals
 
 
 SHOWN = 20

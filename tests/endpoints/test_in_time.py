@@ -9,7 +9,7 @@ import pytest
 from leaping import leap
 from support import took
 
-from doors.calling import BEARER, TOKEN, ask
+from endpoints.calling import BEARER, TOKEN, ask
 from pseudocron import Crons, health, trigger
 from pseudocron.backends.memory import Memory
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
 
 from pseudocron.config.values import flag, from_zero
-from pseudocron.doors.calls import call
-from pseudocron.doors.limiter import Limiter
-from pseudocron.doors.replies import not_found, reply
+from pseudocron.endpoints.calls import call
+from pseudocron.endpoints.limiter import Limiter
+from pseudocron.endpoints.responses import not_found, reply
 from pseudocron.errors import ConfigError, show
 from pseudocron.lifespan import Lifespan
 from pseudocron.log import logger
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from pseudocron.config.values import Check
-    from pseudocron.doors.calls import Called
+    from pseudocron.endpoints.calls import Called
 
 SHORTEST = 16
 """Characters that a token has at least."""

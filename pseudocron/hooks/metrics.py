@@ -45,13 +45,13 @@ class Observer:
 
     async def count(self, crons: Crons) -> None:
         """Tell how many jobs wait, and for how long one that is next has been due, unless that was told just now."""
-        if not crons.hooks.counts or self._host.monotonic() < self._count_again:
+        if not crons._hooks.counts or self._host.monotonic() < self._count_again:
             return
         self._count_again = self._host.monotonic() + COUNT_AGAIN
         try:
             pending = (await self._backend.counts(COUNTED))[State.PENDING]
             age = await self._age() if pending else 0.0
-            for tell in crons.hooks.counts:
+            for tell in crons._hooks.counts:
                 tell(pending, max(0.0, age))
         except PseudoCronError as error:
             logger.debug("jobs could not be counted: %s", error)
