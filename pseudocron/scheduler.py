@@ -11,7 +11,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from pseudocron.errors import BackendError, PseudoCronError
-from pseudocron.hooks.metrics import Observer
+from pseudocron.hooks.metrics import Metrics
 from pseudocron.polling import FREED, PollReason
 from pseudocron.runner.due import Absence
 
@@ -105,7 +105,7 @@ class Scheduler:
         self._source = source
         self.backend = backend
         self._host = host
-        self._observer = Observer(backend, host)
+        self._observer = Metrics(backend, host)
         self._absence = Absence()
         self.has_entered = has_entered
         """Whether a poll has entered the gate, and has not come to date it by what is due next."""
@@ -215,4 +215,4 @@ class Scheduler:
         return Polled(why, again=again, left=self.left)
 
     def _looked(self, result: str) -> None:
-        self._observer.looked(self._source.load()._hooks, result)
+        self._observer.polled(self._source.load()._hooks, result)

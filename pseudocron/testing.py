@@ -13,7 +13,7 @@ from pseudocron.config.settings import checked
 from pseudocron.config.values import aware
 from pseudocron.host import Host
 from pseudocron.jobs.arguments import unpack
-from pseudocron.jobs.propagation import bare
+from pseudocron.jobs.propagation import without_context
 from pseudocron.runner import Runner
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class FakeScheduler:
         function = self._crons._task_named(job.task).function
         return DeferredJob(
             task=job.task,
-            arguments=unpack(function, bare(job.arguments)).arguments,
+            arguments=unpack(function, without_context(job.arguments)).arguments,
             due=job.due,
             key=job.key,
             priority=job.priority,

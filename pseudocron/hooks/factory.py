@@ -1,4 +1,4 @@
-"""What hooks are told of runs, jobs and skips: events from what the runner has at hand."""
+"""Factories of events, for runs, jobs and skipped slots."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pseudocron.backends.jobs import JobState
 from pseudocron.backends.records import Outcome
 from pseudocron.backends.rules import skip_for
-from pseudocron.hooks import Event, Happening
+from pseudocron.hooks import Event, EventKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from pseudocron.backends.jobs import Job, JobClaim, JobEnd
     from pseudocron.backends.records import Claim, Proposal, Refusal, Result, Run, Skip
 
-    Make = Callable[[Happening], Event]
+    MakeEvent = Callable[[EventKind], Event]
 
-_KINDS = {JobState.SUCCEEDED: Happening.SUCCEEDED, JobState.PENDING: Happening.RETRYING}
+_KINDS = {JobState.SUCCEEDED: EventKind.SUCCEEDED, JobState.PENDING: EventKind.RETRYING}
 
 
 def of_run(
     claim: Claim, worker: str, *, retry: int = 0, duration: float | None = None, result: Result | None = None
-) -> Make:
-    """A run that was started or tried, or has ended."""
+) -> MakeEvent:
+    """Return the event of a run that has started, is retried, or has ended."""
     return lambda kind: Event(
         kind=kind,
         name=claim.name,
@@ -41,8 +41,8 @@ def of_run(
     )
 
 
-def of_skip(skip: Skip, worker: str) -> Make:
-    """Slots that will not run."""
+def of_skip(skip: Skip, worker: str) -> MakeEvent:
+    """Return the event of slots that were skipped."""
     return lambda kind: Event(
         kind=kind,
         name=skip.name,
@@ -55,14 +55,14 @@ def of_skip(skip: Skip, worker: str) -> Make:
     )
 
 
-def of_refusal(proposal: Proposal, why: Refusal) -> Make | None:
-    """The slot of a claim that was refused, if that is recorded as a skip."""
+def of_refusal(proposal: Proposal, why: Refusal) -> MakeEvent | None:
+    """Return the event of a claim that was refused; None if the refusal is not recorded as a skip."""
     skip = skip_for(proposal, why)
     return of_skip(skip, proposal.worker) if skip else None
 
 
-def of_lost_run(run: Run) -> Make:
-    """A run whose lease has ended under it."""
+def of_lost_run(run: Run) -> MakeEvent:
+    """Return the event of a run that is lost."""
     return lambda kind: Event(
         kind=kind,
         name=run.name,
@@ -86,8 +86,8 @@ def of_job(
     duration: float | None = None,
     outcome: Outcome | JobState | None = None,
     end: JobEnd | None = None,
-) -> Make:
-    """An attempt of a job that was started, or has ended."""
+) -> MakeEvent:
+    """Return the event of an attempt of a job that has started or ended."""
     return lambda kind: Event(
         kind=kind,
         name=claim.task,
@@ -109,15 +109,15 @@ def of_job(
 
 def of_ended_job(
     claim: JobClaim, worker: str, *, duration: float, outcome: Outcome, end: JobEnd, state: JobState
-) -> tuple[Happening, Make]:
-    """An attempt that has ended, and what that means for the job."""
-    kind = _KINDS.get(state, Happening.FAILED)
+) -> tuple[EventKind, MakeEvent]:
+    """Return the kind and the event of an attempt of a job that has ended."""
+    kind = _KINDS.get(state, EventKind.FAILED)
     unwanted = state in {JobState.CANCELLED, JobState.REPLACED}
     return kind, of_job(claim, worker, duration=duration, outcome=state if unwanted else outcome, end=end)
 
 
-def of_lost_job(job: Job) -> Make:
-    """A job whose lease has ended under it, in its new state."""
+def of_lost_job(job: Job) -> MakeEvent:
+    """Return the event of a job that was lost; the job is in its new state."""
     return lambda kind: Event(
         kind=kind,
         name=job.task,
@@ -135,6 +135,6 @@ def of_lost_job(job: Job) -> Make:
     )
 
 
-def kinds_of_lost(job: Job) -> Sequence[Happening]:
-    """What a job that was lost is told as: given up too, if it was lost too often."""
-    return (Happening.LOST, Happening.FAILED) if job.state is JobState.FAILED else (Happening.LOST,)
+def kinds_of_lost(job: Job) -> Sequence[EventKind]:
+    """Return the kinds of events of a lost job: also FAILED if it was lost too often."""
+    return (EventKind.LOST, EventKind.FAILED) if job.state is JobState.FAILED else (EventKind.LOST,)

@@ -15,7 +15,7 @@ from pseudocron.backends import connect
 from pseudocron.backends.usage import ShortUse
 from pseudocron.errors import EventLoopError
 from pseudocron.host import Host
-from pseudocron.jobs.propagation import bare
+from pseudocron.jobs.propagation import without_context
 from pseudocron.log import logger
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ Listener = "Callable[[datetime], None]"
 _held: set[asyncio.Task[Any]] = set()  # an event loop holds its tasks only weakly
 
 
-class Desk:
+class JobManager:
     """What a process needs to defer jobs, and to ask for them; from any thread and any event loop.
 
     Args:
@@ -101,7 +101,7 @@ class Desk:
         """One job, None if there is none of this id (any more)."""
         async with await self.opened() as backend:
             job = await backend.job(job_id)
-        return job and replace(job, arguments=bare(job.arguments))
+        return job and replace(job, arguments=without_context(job.arguments))
 
     async def cancel(self, *, job_id: str | None = None, task: str | None = None, key: str | None = None) -> bool:
         """See `Queue.cancel`."""
