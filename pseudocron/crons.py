@@ -13,7 +13,7 @@ from pseudocron.config.values import cron_name
 from pseudocron.cron import Cron
 from pseudocron.errors import ConfigError, PseudoCronError, UnknownCronError, did_you_mean, show
 from pseudocron.hooks import own_hooks
-from pseudocron.jobs.registry import Deferring
+from pseudocron.jobs.registry import TaskRegistry
 from pseudocron.jobs.tasks import undecorated
 from pseudocron.schedule import Interval, parse
 from pseudocron.targets import describe, resolve
@@ -30,7 +30,7 @@ __all__ = ["Cron", "Crons"]
 F = TypeVar("F", bound="Callable[..., Any]")
 
 
-class Crons(Deferring):
+class Crons(TaskRegistry):
     """The crons and tasks of an application, in order of definition, and its settings.
 
     A setting that is not given here comes from the environment, else from the config file, else it is the
@@ -188,7 +188,7 @@ class Crons(Deferring):
     def on(self, kind: str) -> Callable[[F], F]:
         """Tell the decorated function of what happens to runs and jobs: `@crons.on("failed")`.
 
-        Plain or async, it takes one `Event`. What it raises is logged, and what it does has `PATIENCE` seconds; a
+        Plain or async, it takes one `Event`. What it raises is logged, and what it does has `HOOK_TIMEOUT` seconds; a
         plain one runs in a thread.
 
         Args:

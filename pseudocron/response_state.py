@@ -1,4 +1,4 @@
-"""How far the answer to one request has got, by what its application has sent."""
+"""How far the state to one request has got, by what its application has sent."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from starlette.types import Message
 
 
-class Answer:
-    """The answer to one HTTP request or to one websocket.
+class ResponseState:
+    """The state to one HTTP request or to one websocket.
 
     Attributes:
         served: The visitor has been served: he has the whole response, or a websocket is accepted or refused.
@@ -21,7 +21,7 @@ class Answer:
         self.complete = False
         self._trailers = False
 
-    def goes_on(self, message: Message) -> None:
+    def update(self, message: Message) -> None:
         """Take note of a message that has been sent."""
         match message["type"]:
             case "http.response.start":

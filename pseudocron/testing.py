@@ -14,7 +14,7 @@ from pseudocron.config.source import Source
 from pseudocron.config.values import aware
 from pseudocron.host import Host
 from pseudocron.jobs.arguments import unpack
-from pseudocron.jobs.propagation import bare
+from pseudocron.jobs.propagation import without_context
 from pseudocron.worker.poll import Poller
 from pseudocron.worker.runs import Runs
 
@@ -137,7 +137,7 @@ class FakeScheduler:
         function = self._crons._task_named(job.name).function
         return DeferredJob(
             task=job.name,
-            arguments=unpack(function, bare(job.arguments or "{}")).arguments,
+            arguments=unpack(function, without_context(job.arguments or "{}")).arguments,
             due=job.due,
             key=job.key,
             priority=job.priority,

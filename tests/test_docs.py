@@ -25,9 +25,9 @@ from pseudocron.dashboard import BasicAuth, BearerToken, NoAuth, dashboard
 from pseudocron.endpoints.calls import Called
 from pseudocron.endpoints.health import _as_json as said
 from pseudocron.endpoints.vitals import Config, Store, Vitals
-from pseudocron.hooks import Event, Happening
+from pseudocron.hooks import Event, EventKind
 from pseudocron.instrumentation.prometheus import instrument
-from pseudocron.jobs.options import TERMS, Terms
+from pseudocron.jobs.options import JOB_OPTIONS, JobOptions
 from pseudocron.jobs.tasks import TASK_OPTIONS, TaskOptions
 from pseudocron.report import CronStatus
 from pseudocron.runner.due import Overdue
@@ -46,7 +46,7 @@ WORDS: dict[str, list[str]] = {
     "variable": [f"PSEUDOCRON_{name.upper()}" for name in Settings.__dataclass_fields__ if name != "folder"],
     "part of a run": list(CurrentRun.__dataclass_fields__),
     "option of a task": list(TASK_OPTIONS),
-    "term of a job": list(TERMS),
+    "term of a job": list(JOB_OPTIONS),
     "state of a job": list(JobState),
     "outcome": list(Outcome),
     "reason": list(Reason),
@@ -128,7 +128,7 @@ def test_what_the_endpoints_take_and_return_stands_in_their_reference(kind: str,
 JOBS = (ROOT / "docs/reference/jobs.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("word", [*JobState, *TaskOptions.__annotations__, *Terms.__dataclass_fields__])
+@pytest.mark.parametrize("word", [*JobState, *TaskOptions.__annotations__, *JobOptions.__dataclass_fields__])
 def test_what_may_be_said_of_a_job_stands_in_the_reference_of_jobs(word: str) -> None:
     assert f"`{word}`" in JOBS
 
@@ -152,7 +152,7 @@ def test_the_public_names_of_objects_are_those_in_the_reference_and_no_others() 
 INSTRUMENTATION = (ROOT / "docs/reference/instrumentation.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("word", [*Happening, *Event.__dataclass_fields__])
+@pytest.mark.parametrize("word", [*EventKind, *Event.__dataclass_fields__])
 def test_what_a_hook_is_told_stands_in_the_reference_of_instrumentation(word: str) -> None:
     assert f"| `{word}` |" in INSTRUMENTATION
 

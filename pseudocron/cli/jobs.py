@@ -17,7 +17,7 @@ from pseudocron.cli.tables import Column, brief, local, plain, print_table
 from pseudocron.config.values import MOST, span
 from pseudocron.errors import show as shown
 from pseudocron.jobs.arguments import revive
-from pseudocron.jobs.propagation import bare
+from pseudocron.jobs.propagation import without_context
 from pseudocron.runner.job_runs import KEEP, PURGED
 from pseudocron.schedule.phrases import duration
 from pseudocron.watch import watch
@@ -253,7 +253,7 @@ def _stands(job_id: str, job: Job | None) -> str:
 
 def _plain(job: Job) -> dict[str, Any]:
     """A job for JSON, whose arguments are JSON and no text."""
-    return asdict(job) | {"arguments": _json(bare(job.arguments))}
+    return asdict(job) | {"arguments": _json(without_context(job.arguments))}
 
 
 def _why(job: Job) -> str:

@@ -13,7 +13,7 @@ from pseudocron.backends.records import Outcome, Refusal
 from pseudocron.by_hand import run_now, tick_now
 from pseudocron.cli.shared import FAILED, crons_option, fail, log, name_argument, perform
 from pseudocron.errors import show
-from pseudocron.hooks.dispatcher import PATIENCE
+from pseudocron.hooks.dispatcher import HOOK_TIMEOUT
 from pseudocron.log import logger
 from pseudocron.watch import watch
 
@@ -79,7 +79,7 @@ async def _run(ref: str, name: str) -> Result | Refusal:
     seen = watch(ref)
     try:
         ended = await run_now(seen, name)
-        await seen.runtime().settle(PATIENCE)  # its hooks are told, as after a tick
+        await seen.runtime().settle(HOOK_TIMEOUT)  # its hooks are told, as after a tick
         return ended
     finally:
         await seen.runtime().close()

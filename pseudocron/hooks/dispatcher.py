@@ -1,4 +1,4 @@
-"""Tells hooks what happened, one after the other and in order; what they raise, or never end, harms nobody."""
+"""Dispatcher of events: calls each hook with one event at a time, in order, and survives what hooks raise."""
 
 from __future__ import annotations
 
@@ -15,123 +15,125 @@ from pseudocron.targets import Function
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from pseudocron.hooks import Event, Happening, Hook, Hooks
+    from pseudocron.hooks import Event, EventKind, Hook, Hooks
 
-PATIENCE = 10.0
-"""Seconds that a hook has for one event; then it is cancelled, or, in its thread, left alone."""
+HOOK_TIMEOUT = 10.0
+"""Seconds that a hook has for one event. Then it is cancelled; a thread continues, and its hook gets no events."""
 
-GATHERED = 1000
-"""How many events may wait for one hook; those beyond it are lost to it."""
+QUEUE_SIZE = 1000
+"""Maximum number of events that wait for one hook; further ones are dropped."""
 
 DRAIN = 2.0
-"""Seconds that hooks have to end in at a shutdown, when the runs are over."""
+"""Seconds that hooks have to finish at a shutdown, after the runs have ended."""
 
 
-class Post:
-    """Brings the events of one process's runs to the hooks."""
+class Dispatcher:
+    """Delivers the events of the runs of one process to hooks."""
 
     def __init__(self) -> None:
-        self._lines: dict[Hashable, _Line] = {}
+        self._queues: dict[Hashable, _Queue] = {}
         self._delivering: set[asyncio.Task[None]] = set()
 
     @property
     def delivering(self) -> frozenset[asyncio.Task[None]]:
-        """What is being told."""
+        """The tasks that call hooks now."""
         return frozenset(self._delivering)
 
-    def tell(self, hooks: Hooks, kind: Happening, event: Callable[[Happening], Event]) -> None:
-        """Tell whoever wants to know of this; without waiting.
+    def dispatch(self, hooks: Hooks, kind: EventKind, event: Callable[[EventKind], Event]) -> None:
+        """Send an event to the hooks of its kind, without waiting for them.
 
         Args:
-            hooks: Who may want to know.
-            kind: What happened.
-            event: Makes the event, if somebody does.
+            hooks: All hooks of the cron or task.
+            kind: Kind of the event.
+            event: Makes the event; called only if there are hooks of this kind.
         """
-        told = hooks.told(kind)
-        if not told:
+        found = hooks.of_kind(kind)
+        if not found:
             return
         happened = event(kind)
-        for hook in told:
-            if hook.swift:
-                _tell_at_once(hook, happened)
+        for hook in found:
+            if hook.inline:
+                _call_inline(hook, happened)
             else:
-                self._post(hook, happened)
+                self._enqueue(hook, happened)
 
-    def _post(self, hook: Hook, event: Event) -> None:
-        line = self._lines.setdefault(hook.line, _Line(hook))
-        if line.takes(event):
-            task = asyncio.create_task(line.deliver())
+    def _enqueue(self, hook: Hook, event: Event) -> None:
+        queue = self._queues.setdefault(hook.queue, _Queue(hook))
+        if queue.put(event):
+            task = asyncio.create_task(queue.deliver())
             self._delivering.add(task)
             task.add_done_callback(self._delivering.discard)
             task.add_done_callback(lambda _: self._forget(hook))
 
     def _forget(self, hook: Hook) -> None:
-        """A line at whose end nobody waits is made anew: hooks come and go with a configuration that is read again."""
-        if (line := self._lines.get(hook.line)) is not None and line.is_over():
-            del self._lines[hook.line]
+        """Remove a queue that is empty: a configuration that is read again brings new hooks."""
+        if (queue := self._queues.get(hook.queue)) is not None and queue.is_over():
+            del self._queues[hook.queue]
 
     async def drain(self, seconds: float = DRAIN) -> None:
-        """Wait until all is told, or the seconds are over."""
+        """Wait until all events are delivered, at most for some seconds."""
         if self._delivering:
             await asyncio.wait(self._delivering, timeout=seconds)
         for task in self.delivering:
             task.cancel()
 
 
-class _Line:
+class _Queue:
     """The events that wait for one hook, which gets them one at a time."""
 
     def __init__(self, hook: Hook) -> None:
         self._hook = hook
         self._waiting: deque[Event] = deque()
-        self._lost = 0
+        self._dropped = 0
         self._busy = False
         self._stuck: asyncio.Future[None] | None = None
 
-    def takes(self, event: Event) -> bool:
-        """Let an event wait; whether somebody has to start delivering."""
-        if len(self._waiting) == GATHERED or self._is_stuck():
-            self._lost += 1
+    def put(self, event: Event) -> bool:
+        """Add an event, or drop it.
+
+        Returns:
+            Whether `deliver` has to be started.
+        """
+        if len(self._waiting) == QUEUE_SIZE or self._is_stuck():
+            self._dropped += 1
             return False
         self._waiting.append(event)
         starts, self._busy = not self._busy, True
         return starts
 
     def is_over(self) -> bool:
-        """Whether there is nothing to remember of it."""
-        return not (self._busy or self._lost or self._is_stuck())
+        """Return whether the queue has no state to keep."""
+        return not (self._busy or self._dropped or self._is_stuck())
 
     def _is_stuck(self) -> bool:
-        """Whether the hook is still at an event for which it had its time: nothing is to gather behind it."""
+        """Return whether the thread of the hook still runs after its timeout: no events may wait behind it."""
         return self._stuck is not None and not self._stuck.done()
 
     async def deliver(self) -> None:
-        """Until nothing waits any more."""
+        """Call the hook until no event waits any more."""
         try:
             while self._waiting:
-                await self._tell(self._waiting.popleft())
+                await self._call(self._waiting.popleft())
         finally:
             self._busy = False
 
-    async def _tell(self, event: Event) -> None:
-        if self._lost:
-            logger.error(
-                "hook %s: was not told of so many events, as it took its time: %d", self._hook.name, self._lost
-            )
-            self._lost = 0
+    async def _call(self, event: Event) -> None:
+        if self._dropped:
+            logger.error("hook %s: too slow, %d events dropped", self._hook.name, self._dropped)
+            self._dropped = 0
         target = Function(self._hook.call, self._hook.name)
         ended = await execute(
-            Call(target=target, args=(event,), kwargs={}, process=False, timeout=PATIENCE), _run(event)
+            Call(target=target, args=(event,), kwargs={}, process=False, timeout=HOOK_TIMEOUT), _run(event)
         )
         if ended.outcome is not State.SUCCEEDED:
             logger.error("hook %s: %s of %s:\n%s", self._hook.name, event.kind, event.name, ended.error)
         if ended.lingering is not None:
             self._stuck = ended.lingering.future
-            self._lost += len(self._waiting)
+            self._dropped += len(self._waiting)
             self._waiting.clear()
 
 
-def _tell_at_once(hook: Hook, event: Event) -> None:
+def _call_inline(hook: Hook, event: Event) -> None:
     try:
         hook.call(event)
     except Exception:
@@ -139,7 +141,7 @@ def _tell_at_once(hook: Hook, event: Event) -> None:
 
 
 def _run(event: Event) -> CurrentRun:
-    """What `current_run()` says in a hook."""
+    """Return what `current_run()` returns in a hook."""
     return CurrentRun(
         name=event.name, slot=event.slot, fence=event.fence, attempt=event.attempt, run_id=event.run_id or ""
     )

@@ -1,4 +1,4 @@
-"""Tells who counts what comes of looks, and, now and then, how many jobs wait; nothing where nobody counts."""
+"""Metrics of polls and of pending jobs, for the functions that are registered for them."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from pseudocron.host import Host
 
 COUNT_AGAIN = 15.0
-"""Seconds between two counts: as often as metrics are usually collected."""
+"""Minimum seconds between two counts of jobs: metrics are usually collected as often."""
 
 COUNTED = 100_000
-"""How many jobs are counted at most."""
+"""Maximum number of jobs that are counted."""
 
 
-class Observer:
-    """What a scheduler tells of its looks.
+class Metrics:
+    """Reports the results of polls and the number of pending jobs.
 
     Args:
-        backend: Where jobs wait.
-        host: Where the clocks come from.
+        backend: The store.
+        host: Its clocks.
     """
 
     def __init__(self, backend: Backend, host: Host) -> None:
@@ -35,16 +35,16 @@ class Observer:
         self._host = host
         self._count_again = -inf
 
-    def looked(self, hooks: Hooks, result: str) -> None:
-        """Somebody has asked whether something is due."""
-        for tell in hooks.looks:
+    def polled(self, hooks: Hooks, result: str) -> None:
+        """Report the result of a poll."""
+        for report in hooks.polls:
             try:
-                tell(str(result))
+                report(str(result))
             except Exception:
-                logger.exception("who counts looks could not be told")
+                logger.exception("metrics: result of a poll not reported")
 
     async def count(self, crons: Crons) -> None:
-        """Tell how many jobs wait, and for how long one that is next has been due, unless that was told just now."""
+        """Report the number of pending jobs and the age of the next one, at most every `COUNT_AGAIN` seconds."""
         if not crons._hooks.counts or self._host.monotonic() < self._count_again:
             return
         self._count_again = self._host.monotonic() + COUNT_AGAIN
@@ -54,7 +54,7 @@ class Observer:
             for tell in crons._hooks.counts:
                 tell(pending, max(0.0, age))
         except PseudoCronError as error:
-            logger.debug("jobs could not be counted: %s", error)
+            logger.debug("metrics: jobs not counted: %s", error)
         except Exception:
             logger.exception("who counts jobs could not be told")
 

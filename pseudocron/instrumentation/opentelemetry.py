@@ -52,7 +52,7 @@ def instrument(crons: Crons, *, tracer_provider: TracerProvider | None = None) -
             yield
 
     crons._hooks.middleware(span, children=True)
-    crons._hooks.carry(_carried)
+    crons._hooks.propagate(_carried)
 
 
 def _carried() -> Mapping[str, str]:

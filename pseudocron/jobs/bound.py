@@ -12,14 +12,14 @@ from pseudocron.backends.model import State
 from pseudocron.context import CurrentRun, running
 from pseudocron.jobs.arguments import pack, unpack
 from pseudocron.jobs.manager import blocking
-from pseudocron.jobs.propagation import carry
+from pseudocron.jobs.propagation import attach
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 
     from pseudocron.backends.model import NewJob
-    from pseudocron.jobs.manager import Desk
-    from pseudocron.jobs.options import Terms
+    from pseudocron.jobs.manager import JobManager
+    from pseudocron.jobs.options import JobOptions
     from pseudocron.jobs.tasks import Task
 
     Call = tuple[Sequence[Any], Mapping[str, Any]]
@@ -35,7 +35,7 @@ FEW = 20
 class Deferrable(Generic[P]):
     """What a task can do, and a task that is bound to its terms."""
 
-    def _later(self) -> Later[P]:
+    def _bound(self) -> BoundTask[P]:
         raise NotImplementedError
 
     async def defer(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
@@ -47,7 +47,7 @@ class Deferrable(Generic[P]):
             JobConflictError: The key is taken, and `on_conflict="raise"` says so.
             BackendError: The store can't be used. Whatever the error, nothing was stored.
         """
-        return (await self._later()._hand_in([(args, kwargs)]))[0]
+        return (await self._bound()._hand_in([(args, kwargs)]))[0]
 
     def defer_sync(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
         """The same where no event loop is running: a sync view, a thread, a script. Blocks.
@@ -55,7 +55,7 @@ class Deferrable(Generic[P]):
         Raises:
             EventLoopError: One is running in this thread; and as `defer` does.
         """
-        return self._later()._hand_in_sync([(args, kwargs)], instead="defer(...)")[0]
+        return self._bound()._hand_in_sync([(args, kwargs)], instead="defer(...)")[0]
 
     async def defer_many(self, calls: Iterable[Mapping[str, Any]]) -> list[JobHandle]:
         """Store many calls at once, all of them or none: `await send.defer_many([{"user": 1}, {"user": 2}])`.
@@ -66,21 +66,21 @@ class Deferrable(Generic[P]):
         Raises:
             ArgumentError, ConfigError, JobConflictError, BackendError: As `defer` does.
         """
-        return await self._later()._hand_in([((), call) for call in calls])
+        return await self._bound()._hand_in([((), call) for call in calls])
 
     def defer_many_sync(self, calls: Iterable[Mapping[str, Any]]) -> list[JobHandle]:
         """The same where no event loop is running; errors as those of `defer_sync`. Blocks."""
-        return self._later()._hand_in_sync([((), call) for call in calls], instead="defer_many(...)")
+        return self._bound()._hand_in_sync([((), call) for call in calls], instead="defer_many(...)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Later(Deferrable[P]):
+class BoundTask(Deferrable[P]):
     """A task bound to its terms. Immutable, and may be used again and again."""
 
     task: Task[P, Any]
-    _terms: Terms
+    _options: JobOptions
 
-    def _later(self) -> Later[P]:
+    def _bound(self) -> BoundTask[P]:
         return self
 
     async def _hand_in(self, calls: Sequence[Call]) -> list[JobHandle]:
@@ -89,7 +89,7 @@ class Later(Deferrable[P]):
             return [await self._run(job) for job in self._jobs(calls)]
         few, manager = len(calls) <= FEW, self.task._manager
         async with await manager.opened():  # only an open store has told what time it is
-            carried = self.task._hooks.carried()  # asked here: a thread has not the context of who defers
+            carried = self.task._hooks.propagated()  # asked here: a thread has not the context of who defers
             jobs = self._jobs(calls, carried) if few else await manager.host.hop(self._jobs, calls, carried)
             ids = await manager.store(jobs) if jobs else []
         return [self._handle(job_id) for job_id in ids]
@@ -104,8 +104,8 @@ class Later(Deferrable[P]):
     def _jobs(self, calls: Sequence[Call], carried: Mapping[str, str] = NOTHING) -> list[NewJob]:
         _ = self.task.process  # what no child process can run is said here, and not when it is due
         task, now = self.task, self.task._manager.now()
-        packed = (carry(pack(task.function, args, kwargs), carried) for args, kwargs in calls)
-        return [self._terms.job(task=task.name, arguments=text, now=now) for text in packed]
+        packed = (attach(pack(task.function, args, kwargs), carried) for args, kwargs in calls)
+        return [self._options.job(task=task.name, arguments=text, now=now) for text in packed]
 
     async def _run(self, job: NewJob) -> JobHandle:
         with _inside(job):
@@ -127,7 +127,9 @@ class Later(Deferrable[P]):
         return self.task.function(*bound.args, **bound.kwargs)
 
     def _handle(self, job_id: str, ended: State | None = None) -> JobHandle:
-        return JobHandle(id=job_id, task=self.task.name, key=self._terms.key, _manager=self.task._manager, _ended=ended)
+        return JobHandle(
+            id=job_id, task=self.task.name, key=self._options.key, _manager=self.task._manager, _ended=ended
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +145,7 @@ class JobHandle:
     id: str
     task: str
     key: str | None
-    _manager: Desk = field(repr=False, compare=False)
+    _manager: JobManager = field(repr=False, compare=False)
     _ended: State | None = field(default=None, repr=False, compare=False)
 
     async def state(self) -> State | None:

@@ -31,7 +31,7 @@ ABSTRACT: Mapping[Any, type] = {Sequence: list, Collection: list, Iterable: list
 """What comes back where an annotation only says what can be done with it."""
 
 
-def to_json(value: Any) -> Any:
+def encode(value: Any) -> Any:
     """A value in the types of JSON; `TypeError` if it is of a type, or a subclass, that is not known to come back."""
     kind = type(value)
     if kind in PLAIN:
@@ -39,13 +39,13 @@ def to_json(value: Any) -> Any:
     if codec := _codec(kind):
         return codec[0](value)
     if isinstance(value, Enum):
-        return to_json(value.value)
+        return encode(value.value)
     if kind is dict and all(type(key) is str for key in value):
-        return {key: to_json(item) for key, item in value.items()}
+        return {key: encode(item) for key, item in value.items()}
     if kind in LISTS:
-        return [to_json(item) for item in value]
+        return [encode(item) for item in value]
     if is_dataclass(kind):
-        return {one.name: to_json(getattr(value, one.name)) for one in fields(kind) if one.init}
+        return {one.name: encode(getattr(value, one.name)) for one in fields(kind) if one.init}
     raise TypeError
 
 
@@ -53,7 +53,7 @@ def _codec(kind: type) -> tuple[Callable[[Any], Any], Callable[[Any], Any]] | No
     return (str, kind) if f"{kind.__module__}.{kind.__qualname__}" in BY_TEXT else CODECS.get(kind)
 
 
-def meant(value: Any, hint: Any) -> Any:
+def decode(value: Any, hint: Any) -> Any:
     """What a stored value means where this annotation stands."""
     hint = getattr(hint, "__supertype__", getattr(hint, "__value__", hint))  # a NewType, a type alias
     origin, parts = get_origin(hint) or hint, get_args(hint)
@@ -63,7 +63,7 @@ def meant(value: Any, hint: Any) -> Any:
     if origin in LISTS and isinstance(value, list | tuple):
         return _several(value, origin, parts)
     if origin is dict and isinstance(value, dict) and parts:
-        return {key: meant(item, parts[1]) for key, item in value.items()}
+        return {key: decode(item, parts[1]) for key, item in value.items()}
     return _instance(value, hint) if isinstance(hint, type) else value
 
 
@@ -72,13 +72,13 @@ def _first(value: Any, union: Any) -> Any:
     fitting = list(_fitting(value, get_args(union)))
     if not fitting:
         raise TypeError(f"must be {inspect.formatannotation(union)}")
-    return next((one for one in fitting if to_json(one) == value), fitting[0])
+    return next((one for one in fitting if encode(one) == value), fitting[0])
 
 
 def _fitting(value: Any, hints: Sequence[Any]) -> Iterator[Any]:
     for hint in hints:
         with suppress(Exception):  # then it is meant otherwise
-            one = meant(value, hint)
+            one = decode(value, hint)
             if _is_a(one, get_origin(hint) or hint):
                 yield one
 
@@ -93,8 +93,8 @@ def _is_a(value: Any, kind: Any) -> bool:
 
 def _several(value: Sequence[Any], kind: Any, parts: Sequence[Any]) -> Any:
     if kind is tuple and parts and parts[-1] is not Ellipsis:
-        return tuple(meant(item, part) for item, part in zip(value, parts, strict=True))
-    return kind(meant(item, parts[0] if parts else Any) for item in value)
+        return tuple(decode(item, part) for item, part in zip(value, parts, strict=True))
+    return kind(decode(item, parts[0] if parts else Any) for item in value)
 
 
 def _instance(value: Any, kind: type) -> Any:
@@ -104,7 +104,7 @@ def _instance(value: Any, kind: type) -> Any:
         return kind(value)
     if is_dataclass(kind) and isinstance(value, dict):
         hints = _hints(kind)
-        return kind(**{name: meant(item, hints.get(name, Any)) for name, item in value.items()})
+        return kind(**{name: decode(item, hints.get(name, Any)) for name, item in value.items()})
     return value
 
 
@@ -120,7 +120,7 @@ def same(before: Any, after: Any) -> bool:
         return False
     if _codec(kind):
         # In the hour that is repeated, two datetimes of different zones are never equal; no NaN is.
-        return bool(to_json(before) == to_json(after))
+        return bool(encode(before) == encode(after))
     if kind is dict:
         return same(list(before.items()), list(after.items()))
     if kind in {list, tuple}:

@@ -15,7 +15,7 @@ from pseudocron.backends.model import Kind
 from pseudocron.backends.usage import ShortUse
 from pseudocron.errors import EventLoopError
 from pseudocron.host import Host
-from pseudocron.jobs.propagation import bare
+from pseudocron.jobs.propagation import without_context
 from pseudocron.log import logger
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ Listener = "Callable[[datetime], None]"
 _held: set[asyncio.Task[Any]] = set()  # an event loop holds its tasks only weakly
 
 
-class Desk:
+class JobManager:
     """What a process needs to defer jobs, and to ask for them; from any thread and any event loop.
 
     Args:
@@ -103,7 +103,7 @@ class Desk:
             run = await backend.run(job_id)
         if run is None or run.kind is not Kind.JOB:
             return None
-        return run._replace(arguments=bare(run.arguments or "{}"))
+        return run._replace(arguments=without_context(run.arguments or "{}"))
 
     async def cancel(self, *, job_id: str | None = None, task: str | None = None, key: str | None = None) -> bool:
         """Cancel jobs; see `Backend.cancel`."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class JobOptions:
     """What is asked of a job, whatever it is called with.
 
     Args:
@@ -62,7 +62,7 @@ def _until(value: object) -> datetime | timedelta:
         raise ValueError("must be an aware datetime, a number of seconds of 0 or more, or a timedelta") from None
 
 
-TERMS: Mapping[str, Check] = {
+JOB_OPTIONS: Mapping[str, Check] = {
     "at": optional(aware),
     "delay": optional(span),
     "key": optional(job_key),
@@ -72,15 +72,15 @@ TERMS: Mapping[str, Check] = {
 }
 
 
-def read_terms(where: str, options: Mapping[str, object]) -> Terms:
-    """Terms from options of these names; `ConfigError` if one is wrong, or two do not go together.
+def read_job_options(where: str, options: Mapping[str, object]) -> JobOptions:
+    """JobOptions from options of these names; `ConfigError` if one is wrong, or two do not go together.
 
     Args:
         where: The task's name, for messages.
         options: The options that were given.
     """
-    read = {name: checked(TERMS[name], value, f"{where}: {name}") for name, value in options.items()}
-    terms = Terms(**{**read, "on_conflict": Conflict(read["on_conflict"])})
+    read = {name: checked(JOB_OPTIONS[name], value, f"{where}: {name}") for name, value in options.items()}
+    terms = JobOptions(**{**read, "on_conflict": Conflict(read["on_conflict"])})
     if terms.at is not None and terms.delay is not None:
         raise ConfigError(f"{where}: at, delay: say one of them")
     soonest, latest = (terms.at, terms.expires) if terms.delay is None else (terms.delay, terms.expires)

@@ -17,7 +17,7 @@ MOST = 8 * 1024
 _decoder = json.JSONDecoder()
 
 
-def carry(arguments: str, context: Mapping[str, str]) -> str:
+def attach(arguments: str, context: Mapping[str, str]) -> str:
     """Stored arguments that carry this besides."""
     text = json.dumps(dict(context))
     if not context or len(text) > MOST:
@@ -26,12 +26,12 @@ def carry(arguments: str, context: Mapping[str, str]) -> str:
     return f"{_KEY}{text}{'' if rest == '}' else ','}{rest}"
 
 
-def bare(stored: str) -> str:
+def without_context(stored: str) -> str:
     """The arguments, for people to read."""
-    return parted(stored)[0]
+    return detach(stored)[0]
 
 
-def parted(stored: str) -> tuple[str, Mapping[str, str]]:
+def detach(stored: str) -> tuple[str, Mapping[str, str]]:
     """The arguments, and what they carry; what can't be read is left to who reads the arguments."""
     if not stored.startswith(_KEY):
         return stored, {}

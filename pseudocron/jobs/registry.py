@@ -10,7 +10,7 @@ from pseudocron.config.entries import read_options
 from pseudocron.config.values import cron_name
 from pseudocron.errors import ConfigError, UnknownTaskError, did_you_mean, show
 from pseudocron.hooks import Hooks
-from pseudocron.jobs.manager import Desk, blocking
+from pseudocron.jobs.manager import JobManager, blocking
 from pseudocron.jobs.tasks import TASK_OPTIONS, Task
 from pseudocron.targets import describe
 
@@ -29,11 +29,11 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Deferring:
+class TaskRegistry:
     """The half of `Crons` that has to do with jobs."""
 
     def __init__(self) -> None:
-        self._manager = Desk(lambda: self.settings)
+        self._manager = JobManager(lambda: self.settings)
         self._tasks: dict[str, Task[..., Any]] = {}
         self._hooks = Hooks()
 

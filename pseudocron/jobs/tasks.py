@@ -11,9 +11,9 @@ from pseudocron.config.entries import in_process
 from pseudocron.config.settings import checked
 from pseudocron.config.values import above_zero, error_types, job_key, one_of, optional, span, whole
 from pseudocron.jobs.arguments import plain, revive, unpack
-from pseudocron.jobs.bound import Deferrable, Later
+from pseudocron.jobs.bound import BoundTask, Deferrable
 from pseudocron.jobs.manager import blocking
-from pseudocron.jobs.options import Terms, read_terms
+from pseudocron.jobs.options import JobOptions, read_job_options
 from pseudocron.targets import Function, resolve
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pseudocron.config.values import Check
     from pseudocron.hooks import Hooks
-    from pseudocron.jobs.manager import Desk
+    from pseudocron.jobs.manager import JobManager
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -82,7 +82,7 @@ class Task(Deferrable[P], Generic[P, T]):
     """
 
     def __init__(
-        self, name: str, function: Callable[P, T], options: Mapping[str, Any], *, manager: Desk, hooks: Hooks
+        self, name: str, function: Callable[P, T], options: Mapping[str, Any], *, manager: JobManager, hooks: Hooks
     ) -> None:
         update_wrapper(self, function)  # so that a child process that imports this finds the function in it
         target = resolve(function, folder=Path())
@@ -137,7 +137,7 @@ class Task(Deferrable[P], Generic[P, T]):
         on_conflict: Conflict | Literal["replace", "keep", "raise"] = Conflict.REPLACE,
         priority: int = 0,
         expires: datetime | float | timedelta | None = None,
-    ) -> Later[P]:
+    ) -> BoundTask[P]:
         """The same task on other terms; the result never changes, and may be used again.
 
         Args:
@@ -154,7 +154,7 @@ class Task(Deferrable[P], Generic[P, T]):
             ConfigError: One of them is wrong, or both `at` and `delay` are given.
         """
         given = {"at": at, "delay": delay, "key": key, "priority": priority, "expires": expires}
-        return Later(task=self, _terms=read_terms(self.name, {**given, "on_conflict": on_conflict}))
+        return BoundTask(task=self, _options=read_job_options(self.name, {**given, "on_conflict": on_conflict}))
 
     async def cancel(self, *, key: str) -> bool:
         """Cancel the job with this key; True if it was still pending, so that it never starts.
@@ -171,8 +171,8 @@ class Task(Deferrable[P], Generic[P, T]):
         """The same where no event loop is running. Blocks."""
         return blocking(lambda: self.cancel(key=key), instead=f"await {self.name}.cancel(...)")
 
-    def _later(self) -> Later[P]:
-        return Later(task=self, _terms=Terms())
+    def _bound(self) -> BoundTask[P]:
+        return BoundTask(task=self, _options=JobOptions())
 
 
 def undecorated(function: Any) -> Any:

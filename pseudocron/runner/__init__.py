@@ -6,8 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from pseudocron.backends.records import Claim, Proposal, Reason, Refusal
-from pseudocron.hooks import Happening
-from pseudocron.hooks.dispatcher import Post
+from pseudocron.hooks import EventKind
+from pseudocron.hooks.dispatcher import Dispatcher
 from pseudocron.hooks.factory import of_lost_run, of_refusal, of_skip
 from pseudocron.log import logger
 from pseudocron.runner.advice import Adviser
@@ -69,7 +69,7 @@ class Runner:
         self.waits = Waits()
         self._on_capacity = on_capacity
         self._pool = Pool(concurrency, freed=self._freed)
-        self._post = Post()
+        self._post = Dispatcher()
         self._worker = Worker(
             name=worker,
             backend=backend,
@@ -190,7 +190,7 @@ class Runner:
 
     def _tell_of_skips(self, hooks: Hooks, skips: Iterable[Skip]) -> None:
         for skip in skips:
-            self._post.tell(hooks, Happening.SKIPPED, of_skip(skip, self._worker.name))
+            self._post.dispatch(hooks, EventKind.SKIPPED, of_skip(skip, self._worker.name))
 
     def _remember(self, skips: Iterable[Skip]) -> None:
         for skip in skips:
@@ -220,7 +220,7 @@ class Runner:
         reaped = await self._backend.reap()
         for run in reaped.lost:
             logger.error("%s: the run of slot %s by %s is lost", run.name, run.slot.isoformat(), run.worker)
-            self._post.tell(hooks(run.name), Happening.LOST, of_lost_run(run))
+            self._post.dispatch(hooks(run.name), EventKind.LOST, of_lost_run(run))
         return reaped
 
     async def _start(self, cron: Cron, slot: datetime, orphan: Run | None) -> Started | Refused:
@@ -252,7 +252,7 @@ class Runner:
         if isinstance(claim, Claim):
             return Started(claim, self._runs.start(cron, claim, asked))
         if skipped := of_refusal(proposal, claim):
-            self._post.tell(cron._hooks, Happening.SKIPPED, skipped)
+            self._post.dispatch(cron._hooks, EventKind.SKIPPED, skipped)
         return claim
 
 

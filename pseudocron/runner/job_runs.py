@@ -126,7 +126,7 @@ class JobRuns:
         for job in await self._worker.backend.reap_jobs():
             logger.error("%s: job %s of %s is lost, and now %s", job.task, job.job_id, job.worker, job.state)
             for kind in kinds_of_lost(job):
-                self._worker.post.tell(hooks, kind, of_lost_job(job))
+                self._worker.post.dispatch(hooks, kind, of_lost_job(job))
 
     @property
     def refills(self) -> bool:

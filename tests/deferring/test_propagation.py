@@ -14,7 +14,7 @@ from pseudocron.cli.jobs import _plain
 from pseudocron.context import current_run
 from pseudocron.crons import Crons
 from pseudocron.host import utcnow
-from pseudocron.jobs.propagation import MOST, carry, parted
+from pseudocron.jobs.propagation import MOST, attach, detach
 from pseudocron.testing import FakeScheduler
 
 words = st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3)
@@ -24,26 +24,26 @@ arguments = st.dictionaries(st.text(max_size=5), st.integers() | st.text() | wor
 @given(arguments, words)
 def test_both_come_back_as_they_were(given_arguments: dict[str, object], context: dict[str, str]) -> None:
     text = json.dumps(given_arguments)
-    stored = carry(text, context)
+    stored = attach(text, context)
     assert isinstance(json.loads(stored), dict), "a store, and people, find JSON"
-    rest, carried = parted(stored)
+    rest, carried = detach(stored)
     assert (json.loads(rest), carried) == (given_arguments, context)
 
 
 def test_too_much_is_left_behind() -> None:
-    assert carry("{}", {"baggage": "x" * MOST}) == "{}"
+    assert attach("{}", {"baggage": "x" * MOST}) == "{}"
 
 
 @pytest.mark.parametrize(
     "stored", ['{"@pseudocron":', '{"@pseudocron":{"a"', '{"@pseudocron":3', "[]", "", '{"@pseudocron":7}']
 )
 def test_what_can_not_be_read_is_left_to_who_reads_the_arguments(stored: str) -> None:
-    assert parted(stored)[1] == {}
+    assert detach(stored)[1] == {}
 
 
 def test_a_run_knows_what_its_job_carries_and_that_it_is_one() -> None:
     crons, seen = Crons(), []
-    crons._hooks.carry(lambda: {"tenant": "blue"})
+    crons._hooks.propagate(lambda: {"tenant": "blue"})
 
     @crons.task
     def work(a: int) -> None:
@@ -67,7 +67,7 @@ def test_a_command_shows_the_arguments_without_it() -> None:
     job = Job(
         job_id="a",
         task="work",
-        arguments=carry('{"a":3}', {"tenant": "blue"}),
+        arguments=attach('{"a":3}', {"tenant": "blue"}),
         state=JobState.PENDING,
         due=utcnow(),
         created=utcnow(),

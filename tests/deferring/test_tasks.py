@@ -265,7 +265,7 @@ def test_a_bound_task_never_changes_and_counts_its_delay_from_each_defer() -> No
     later = task.options(delay=60, key="a")
     other = task.options(key="b")
     with pytest.raises(AttributeError):
-        later._terms = other._terms  # type: ignore[misc]
+        later._options = other._options  # type: ignore[misc]
 
     async def main() -> list[datetime]:
         jobs = []

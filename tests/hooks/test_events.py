@@ -15,7 +15,7 @@ from pseudocron.backends.jobs import JobState
 from pseudocron.backends.records import Outcome, Proposal, Reason, Refusal
 from pseudocron.crons import Crons
 from pseudocron.errors import ConfigError
-from pseudocron.hooks import Event, Happening
+from pseudocron.hooks import Event, EventKind
 from pseudocron.jobs.tasks import Retry
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def told_of(crons: Crons) -> list[Event]:
     """All that happens, as it is told."""
     events: list[Event] = []
-    for kind in Happening:
+    for kind in EventKind:
         crons.on(kind)(events.append)
     return events
 
@@ -138,7 +138,7 @@ def test_slots_that_are_skipped_are_told_with_their_number_and_reason(play: Play
         events.clear()
         world.clock.forward(300)
         await world.look()
-        skipped = [event for event in events if event.kind is Happening.SKIPPED]
+        skipped = [event for event in events if event.kind is EventKind.SKIPPED]
         assert [(event.reason, event.slots, event.outcome) for event in skipped] == [
             (Reason.NO_TRAFFIC, 4, Outcome.SKIPPED)
         ]
@@ -194,7 +194,7 @@ def test_a_lost_run_and_a_lost_job_are_told_by_who_finds_them(play: Play) -> Non
             await world.backend.claim_jobs({"work": None}, limit=1, worker="gone:2", lease=30)
             world.clock.forward(31)
             await world.look()
-            events_of_jobs = [event for event in events if event.is_job and event.kind is Happening.LOST]
+            events_of_jobs = [event for event in events if event.is_job and event.kind is EventKind.LOST]
             assert events_of_jobs[-1].worker == "gone:2"
         lost = next(event for event in events if not event.is_job)
         assert (lost.kind, lost.outcome, lost.worker, lost.name) == ("lost", Outcome.LOST, "gone:1", "fine")

@@ -14,7 +14,7 @@ from support import took, until
 from hooks.fine import fine_every_minute
 from pseudocron.backends.jobs import JobState
 from pseudocron.crons import Crons
-from pseudocron.hooks.metrics import Observer
+from pseudocron.hooks.metrics import Metrics
 
 if TYPE_CHECKING:
     from pseudocron.hooks import Event
@@ -125,7 +125,7 @@ def test_jobs_are_counted_at_most_every_fifteen_seconds() -> None:
     world = World(crons)
 
     async def counts_each_second() -> list[int]:
-        observer, so_far = Observer(world.backend, world.clock.host), []
+        observer, so_far = Metrics(world.backend, world.clock.host), []
         for _ in range(46):
             await observer.count(crons)
             so_far.append(len(counts))

@@ -106,7 +106,7 @@ def test_a_job_of_another_process_starts_within_a_second_of_requests(tmp_path: P
     crons, _, started = with_task(f"file:{tmp_path}/store")
     _, work, _ = with_task(f"file:{tmp_path}/store")
     polls: list[str] = []
-    crons._hooks.on_look(polls.append)
+    crons._hooks.on_poll(polls.append)
 
     async def main() -> None:
         app = PseudoCronMiddleware(hello, crons=crons)
@@ -140,7 +140,7 @@ def test_a_job_of_another_process_starts_within_a_second_of_the_ticker(tmp_path:
 def test_with_nothing_due_requests_lead_to_a_poll_each_cron_max_time(tmp_path: Path) -> None:
     crons, _, _ = with_task(f"file:{tmp_path}/store", cron_max_time=0.5)
     polls: list[float] = []
-    crons._hooks.on_look(lambda result: polls.append(monotonic()) if result == "looked" else None)
+    crons._hooks.on_poll(lambda result: polls.append(monotonic()) if result == "looked" else None)
 
     async def main() -> None:
         app = PseudoCronMiddleware(hello, crons=crons)
