@@ -111,6 +111,7 @@ class Crons(TaskRegistry):
     def _pin(self, *, backend: str | MakeClient, app: str) -> None:
         """Stay with a store, whatever the settings say of it."""
         self._settings = replace(self.settings, backend=backend, app=app)
+        self._manager.settled = False
 
     @property
     def settings(self) -> Settings:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec
 from pseudocron.backends.model import State
 from pseudocron.context import CurrentRun, running
 from pseudocron.jobs.arguments import pack, unpack
-from pseudocron.jobs.manager import blocking
+from pseudocron.jobs.manager import blocking, refuse_event_loop
 from pseudocron.jobs.propagation import attach
 
 if TYPE_CHECKING:
@@ -88,24 +88,27 @@ class BoundTask(Deferrable[P]):
         if self.task._manager.inline:
             return [await self._run(job) for job in self._jobs(calls)]
         few, manager = len(calls) <= FEW, self.task._manager
-        async with await manager.opened():  # only an open store has told what time it is
+        async with await manager.opened() as backend:  # only an open store has told what time it is
             carried = self.task._hooks.propagated()  # asked here: a thread has not the context of who defers
             jobs = self._jobs(calls, carried) if few else await manager.host.hop(self._jobs, calls, carried)
-            ids = await manager.store(jobs) if jobs else []
+            ids = await manager.store(backend, jobs) if jobs else []
         return [self._handle(job_id) for job_id in ids]
 
     def _hand_in_sync(self, calls: Sequence[Call], *, instead: str) -> list[JobHandle]:
-        """The same, blocking."""
+        """Store calls as `_hand_in` does; blocks."""
         instead = f"await {self.task.name}.{instead}"
         if self.task._manager.inline:
             return [self._run_sync(job, instead) for job in self._jobs(calls)]
-        return blocking(lambda: self._hand_in(calls), instead=instead)
+        refuse_event_loop(instead)
+        carried = self.task._hooks.propagated()
+        ids = self.task._manager.store_blocking(lambda: self._jobs(calls, carried))
+        return [self._handle(job_id) for job_id in ids]
 
     def _jobs(self, calls: Sequence[Call], carried: Mapping[str, str] = NOTHING) -> list[NewJob]:
         _ = self.task.process  # what no child process can run is said here, and not when it is due
         task, now = self.task, self.task._manager.now()
-        packed = (attach(pack(task.function, args, kwargs), carried) for args, kwargs in calls)
-        return [self._options.job(task=task.name, arguments=text, now=now) for text in packed]
+        texts = [attach(pack(task.function, args, kwargs), carried) for args, kwargs in calls]
+        return [self._options.job(task=task.name, arguments=text, now=now) for text in texts]
 
     async def _run(self, job: NewJob) -> JobHandle:
         with _inside(job):

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Listener = "Callable[[datetime], None]"
 
-_held: set[asyncio.Task[Any]] = set()  # an event loop holds its tasks only weakly
-
 
 class JobManager:
     """What a process needs to defer jobs, and to ask for them; from any thread and any event loop.
@@ -81,21 +79,29 @@ class JobManager:
 
     async def opened(self) -> ShortUse:
         """Return a context in which the store is open."""
-        return ShortUse(self.connect() if self.settled else await self.host.hop(self.connect))
+        return ShortUse(
+            await self.host.hop(self.connect) if self._backend is None or not self.settled else self._backend
+        )
 
-    async def store(self, jobs: Sequence[NewJob]) -> Sequence[str]:
-        """Store jobs, all of them or none, and tell who should know; their ids."""
-        task = asyncio.create_task(self._store(jobs))
-        _held.add(task)
-        task.add_done_callback(_held.discard)
-        # Shielded: a job that is stored while its caller is cancelled must not be one that the gate knows nothing of.
-        return await asyncio.shield(task)
+    async def store(self, backend: Backend, jobs: Sequence[NewJob]) -> Sequence[str]:
+        """Store jobs in the open store, all of them or none, and call the listeners; return their ids."""
+        try:
+            return await backend.defer(jobs)
+        finally:  # also if the caller is cancelled when they are stored
+            self._call_listeners(jobs)
 
-    async def _store(self, jobs: Sequence[NewJob]) -> Sequence[str]:
-        async with await self.opened() as backend:
-            ids = await backend.defer(jobs)
-        self._tell(min(job.due for job in jobs))
-        return ids
+    def store_blocking(self, make: Callable[[], Sequence[NewJob]]) -> Sequence[str]:
+        """Store jobs as `store` does, opening the store if need be; blocks.
+
+        Args:
+            make: Makes the jobs, when the store has told its time.
+        """
+        with ShortUse(self.connect() if self._backend is None or not self.settled else self._backend) as backend:
+            jobs = make()
+            try:
+                return backend.defer_blocking(jobs) if jobs else []
+            finally:
+                self._call_listeners(jobs)
 
     async def job(self, job_id: str) -> Run | None:
         """One job, None if there is none of this id (any more)."""
@@ -118,7 +124,10 @@ class JobManager:
         if not any(listener() == callback for listener in self._listeners):
             self._listeners.append(WeakMethod(callback) if ismethod(callback) else lambda: callback)
 
-    def _tell(self, due: datetime) -> None:
+    def _call_listeners(self, jobs: Sequence[NewJob]) -> None:
+        if not self._listeners or not jobs:
+            return
+        due = min([job.due for job in jobs])
         for listener in list(self._listeners):
             callback = listener()
             if callback is None:
@@ -127,7 +136,7 @@ class JobManager:
             try:
                 callback(due)
             except Exception:
-                logger.exception("a job is stored, but one who should have been told could not be")
+                logger.exception("jobs: stored, but no poll was requested")
 
     @contextmanager
     def immediate(self) -> Iterator[None]:
@@ -149,8 +158,18 @@ def blocking(work: Callable[[], Coroutine[Any, Any, T]], *, instead: str) -> T:
     Raises:
         EventLoopError: One is running in this thread, and would stand still.
     """
+    refuse_event_loop(instead)
+    return asyncio.run(work())
+
+
+def refuse_event_loop(instead: str) -> None:
+    """Raise `EventLoopError` if an event loop is running in this thread, and would stand still.
+
+    Args:
+        instead: What to write there, for the message.
+    """
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(work())
+        return
     raise EventLoopError(f"an event loop is running in this thread: write `{instead}` instead")

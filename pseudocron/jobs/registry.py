@@ -35,6 +35,7 @@ class TaskRegistry:
     def __init__(self) -> None:
         self._manager = JobManager(lambda: self.settings)
         self._tasks: dict[str, Task[..., Any]] = {}
+        self._checked_tasks: Mapping[str, Task[..., Any]] | None = None
         self._hooks = Hooks()
 
     @property
@@ -91,16 +92,18 @@ class TaskRegistry:
             checked = read_options(options, known=TASK_OPTIONS)
             task = Task(said, function, checked, manager=self._manager, hooks=self._hooks)
             self._tasks[said] = task
+            self._checked_tasks = None
         return task
 
     @property
     def tasks(self) -> Mapping[str, Task[..., Any]]:
         """The tasks by name, all of them checked; `ConfigError` if the executor of one can't run it."""
-        for name, task in self._tasks.items():
-            if not task._is_checked:
+        if self._checked_tasks is None:
+            for name, task in self._tasks.items():
                 with self._naming(name):
                     _ = task.process
-        return MappingProxyType(self._tasks)
+            self._checked_tasks = MappingProxyType(self._tasks)
+        return self._checked_tasks
 
     def _task_named(self, name: str) -> Task[..., Any]:
         """One task; `UnknownTaskError` if there is none of this name."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from pseudocron.backends.model import CronState, Reason, Refusal
@@ -10,6 +9,7 @@ from pseudocron.worker.due import NEVER, Absence, plan
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
+    from datetime import datetime
 
     from pseudocron.backends.model import Plan, Polled
     from pseudocron.crons import Cron, Crons
