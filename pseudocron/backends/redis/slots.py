@@ -1,0 +1,185 @@
+"""The verbs of the gate and of crons."""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha1
+from typing import TYPE_CHECKING, Any
+
+from pseudocron.backends.model import Finished, Kind, Polled, Refusal, State, States
+from pseudocron.backends.redis.codec import (
+    claim_of,
+    given,
+    instant,
+    micros,
+    micros_of,
+    refused_of,
+    run_of,
+    seconds_of,
+    state_of,
+    waited_text,
+)
+from pseudocron.backends.redis.connection import Targets
+from pseudocron.backends.redis.verbs import Verbs
+from pseudocron.capture import kept
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from datetime import datetime
+
+    from pseudocron.backends.model import Claim, End, Manual, Plan, Poll, Skip, Take
+
+
+class Slots(Verbs):
+    """The verbs of the gate and of crons, and those that claim runs and record their ends."""
+
+    _named: tuple[dict[str, int | None], dict[str, int], float, Targets] | None = None
+
+    async def stale_in(self) -> float:
+        """See `Backend.stale_in`."""
+        return seconds_of(await self._call("stale_in"))
+
+    async def states(self, names: Collection[str]) -> States:
+        """See `Backend.states`."""
+        asked = list(names)
+        answer = await self._call("states", names=asked)
+        states = {name: state_of(name, state) for name, state in zip(asked, answer["states"], strict=True)}
+        polled = answer.get("polled")
+        return States(self._server_time(), states, None if polled is None else instant(polled))
+
+    async def poll(self, poll: Poll) -> Polled | None:
+        """See `Backend.poll`."""
+        answer = await self._call(
+            "poll",
+            self._targets(poll.take),
+            **_take(poll.take),
+            plans=list(map(_plan, poll.plans)),
+            holding=list(map(held, poll.holding)),
+            force=poll.force or None,
+        )
+        return _polled(answer) if answer else None
+
+    async def start(self, manual: Manual) -> Claim | Refusal:
+        """See `Backend.start`."""
+        answer = await self._call(
+            "start",
+            name=manual.name,
+            worker=manual.worker,
+            lease=micros_of(manual.lease),
+            max_instances=manual.max_instances,
+        )
+        return Refusal(answer) if isinstance(answer, str) else claim_of(answer)
+
+    async def finish(self, ends: Sequence[End], take: Take | None = None) -> Finished:
+        """See `Backend.finish`."""
+        asked = list(map(_end, ends))
+        if take is None:
+            answer = await self._call("finish", ends=asked)
+        else:
+            answer = await self._call("finish", self._targets(take), **_take(take), ends=asked)
+        return Finished(
+            states=[State(state) if state else None for state in answer["states"]],
+            fresh_for=seconds_of(answer["fresh_for"]),
+            claims=list(map(claim_of, answer["claims"])),
+            dropped=[run_of(run) for run in answer["dropped"] if run],
+            left=answer["left"],
+        )
+
+    def renew(self, claims: Sequence[Claim], lease: float) -> Collection[str]:
+        """See `Backend.renew`."""
+        asked = list(map(held, claims))
+        return set(self._call_blocking("renew", claims=asked, lease=micros_of(lease))) if asked else set()
+
+    async def release(self, claims: Sequence[Claim]) -> None:
+        """See `Backend.release`."""
+        if claims:
+            await self._call("release", claims=list(map(held, claims)))
+
+    async def pause(self, name: str, paused: bool) -> None:  # noqa: FBT001 - as in the contract
+        """See `Backend.pause`."""
+        await self._call("pause", name=name, paused=paused)
+
+    async def reset(self, name: str, mark: datetime) -> None:
+        """See `Backend.reset`."""
+        await self._call("reset", name=name, mark=micros(mark))
+
+    def _targets(self, take: Take) -> Targets:
+        """Return what the process may claim, as text; made once, as long as it is the same."""
+        tasks, crons = dict(take.tasks), dict(take.crons)
+        tasks.update({name: None for kind, name in take.resting if kind is Kind.JOB and name not in tasks})
+        limits: dict[str, int | None] = {f"t:{name}": limit for name, limit in tasks.items()}
+        if self._named is None or self._named[:3] != (tasks, crons, self.cron_max_time):
+            limits |= {f"c:{name}": limit for name, limit in crons.items()}
+            text = json.dumps({target: False if limit is None else limit for target, limit in limits.items()})
+            digest = sha1(f"{self.cron_max_time}{text}".encode(), usedforsecurity=False).hexdigest()
+            self._named = tasks, crons, self.cron_max_time, Targets(text, digest)
+        return self._named[3]
+
+
+def held(claim: Claim) -> dict[str, object]:
+    """Return a claim, as the scripts take it."""
+    return {"run_id": claim.run_id, "fence": claim.fence}
+
+
+def _take(take: Take) -> dict[str, object]:
+    return {
+        "capacity": take.capacity._asdict(),
+        "worker": take.worker,
+        "lease": micros_of(take.lease),
+        "resting": [f"{'t' if kind is Kind.JOB else 'c'}:{name}" for kind, name in take.resting] or None,
+    }
+
+
+def _plan(plan: Plan) -> dict[str, object]:
+    return given(
+        name=plan.name,
+        mark=None if plan.mark is None else micros(plan.mark),
+        since=micros(plan.since),
+        slots=list(map(micros, plan.slots)) or None,
+        skips=list(map(_skip, plan.skips)) or None,
+        next=None if plan.next is None else micros(plan.next),
+        coalesce=plan.coalesce,
+        at_least_once=plan.at_least_once,
+        waited=list(map(waited_text, plan.waited)) or None,
+        schedule=plan.schedule,
+    )
+
+
+def _skip(skip: Skip) -> dict[str, object]:
+    return given(
+        slot=micros(skip.slot),
+        first=None if skip.first is None else micros(skip.first),
+        slots=skip.slots,
+        reason=skip.reason,
+        since=None if skip.since is None else micros(skip.since),
+        blockers=list(skip.blockers) or None,
+    )
+
+
+def _end(end: End) -> dict[str, object]:
+    error = kept(end.error) or None
+    return given(
+        run_id=end.claim.run_id,
+        fence=end.claim.fence,
+        outcome=end.outcome,
+        due=None if end.due is None else micros(end.due),
+        counts=end.counts,
+        error=error,
+        line=error and error.strip().rsplit("\n", 1)[-1],
+        output=kept(end.output),
+        reason=end.reason,
+        goes_on=end.goes_on or None,
+        unfit=end.unfit or None,
+    )
+
+
+def _polled(answer: Mapping[str, Any]) -> Polled:
+    return Polled(
+        fresh_for=seconds_of(answer["fresh_for"]),
+        claims=list(map(claim_of, answer["claims"])),
+        refused=list(map(refused_of, answer["refused"])),
+        outdated={cron["name"]: state_of(cron["name"], cron["state"]) for cron in answer["outdated"]},
+        lost=list(map(run_of, answer["lost"])),
+        dropped=list(map(run_of, answer["dropped"])),
+        left=answer["left"],
+    )
