@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 from pseudocron.testing.conformance import SharedStore
@@ -28,16 +28,30 @@ def oracle(_folder: Path) -> SharedStore:
     return SharedStore(lambda host: Oracle(store, host=host))
 
 
+class OfOneProcess:
+    """What another process would have of a store in memory, which only one can have: the same backend.
+
+    It has a `CRON_MAX_TIME` of its own, and its end is not that of the others.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.cron_max_time = 60.0
+
+    def __getattr__(self, name: str) -> Any:
+        self.backend.cron_max_time = self.cron_max_time
+        return getattr(self.backend, name)
+
+
 def memory(_folder: Path) -> SharedStore:
-    # One object: two processes can't share a store in memory.
-    backends: list[Backend] = []
+    make, backends = found("file", "Memory"), list[Backend]()
 
-    def make(host: Host) -> Backend:
-        backends.append(backends[0] if backends else found("file", "Memory")(host=host))
-        return backends[0]
+    def view(host: Host) -> Backend:
+        if not backends:
+            backends.append(make(host=host))
+        return cast("Backend", OfOneProcess(backends[0]))
 
-    found("file", "Memory")
-    return SharedStore(make)
+    return SharedStore(view)
 
 
 def file(folder: Path) -> SharedStore:
