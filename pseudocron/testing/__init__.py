@@ -1,7 +1,7 @@
-"""Help for tests: of applications (`World`), and of backends (`pseudocron.testing.conformance`, which needs pytest)."""
+"""Help for tests: of applications, a scheduler whose clock the test moves; of backends, a conformance suite."""
 
 from __future__ import annotations
 
-from pseudocron.testing.world import MOMENT, START, Ran, World
+from pseudocron.testing.scheduler import START, DeferredJob, FakeScheduler, FinishedRun
 
-__all__ = ["MOMENT", "START", "Ran", "World"]
+__all__ = ["START", "DeferredJob", "FakeScheduler", "FinishedRun"]
