@@ -1,4 +1,4 @@
-"""What people start by hand: a poll that asks no gate, a run that asks no schedule."""
+"""What people start by hand: a poll whatever the gate says, a run whatever the schedule says."""
 
 from __future__ import annotations
 
@@ -6,71 +6,78 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from pseudocron.errors import ConfigError
-from pseudocron.polling import PollReason
-from pseudocron.runner.looked import Looked, Started
+from pseudocron.polling import NoPoll, PollReason
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from pseudocron.backends.records import Claim, Refusal, Result
-    from pseudocron.watch import Watch
+    from pseudocron.backends.model import Refusal
+    from pseudocron.process import Process
+    from pseudocron.worker.run import Run
 
 
-async def tick_now(watch: Watch) -> AsyncIterator[tuple[Claim, Result]]:
-    """Poll, whatever the gate says, until nothing is due any more; each run of a cron as it is over.
+async def tick_now(process: Process) -> AsyncIterator[Run]:
+    """Poll, whatever the gate says, until nothing is due any more; yield each run of a cron when it is over.
 
     Args:
-        watch: The configuration.
+        process: The configuration.
 
     Raises:
         PseudoCronError: The configuration or the store can't be used.
     """
-    runtime = watch.runtime()
-    runtime.started = started = list[Started]()
+    runtime = process.runtime()
+    started: list[Run] = []
+    runtime.started = started
     try:
         has_more = True
         while has_more:
-            has_more = await _poll(watch)
+            has_more = await _poll(process)
             while (busy := runtime.busy()) or started:
-                for run in [run for run in started if run.task.done()]:
+                for run in [run for run in started if run.is_over]:
                     started.remove(run)
-                    yield run.claim, await run.task
+                    if not run.is_job:
+                        yield run
                 if busy:
                     await asyncio.wait(busy, return_when=asyncio.FIRST_COMPLETED)
     finally:
         runtime.started = None
 
 
-async def _poll(watch: Watch) -> bool:
-    """Poll; whether that has begun jobs, whose ends may make way for more."""
-    polling = watch.runtime().request_poll(PollReason.TICK)
+async def _poll(process: Process) -> bool:
+    """Poll; return whether that has started runs, and there may be more that is due."""
+    polling = process.runtime().request_poll(PollReason.TICK)
     await asyncio.wait([polling])
     if (polled := polling.result()).error:
         raise polled.error
-    return isinstance(polled.came_of_it, Looked) and bool(polled.came_of_it.jobs)
+    report = polled.came_of_it
+    if isinstance(report, NoPoll):
+        return False
+    return any(run.is_job for run in report.started) or (report.left and bool(report.started))
 
 
-async def run_now(watch: Watch, name: str) -> Result | Refusal:
+async def run_now(process: Process, name: str) -> Run | Refusal:
     """Run a cron now, whatever its schedule says, and wait for it.
 
     Args:
-        watch: The configuration.
-        name: The cron.
+        process: The configuration.
+        name: The name of the cron.
 
     Returns:
-        How it ended, or why its claim was refused.
+        The run, whose result is recorded, or why its claim was refused.
 
     Raises:
         UnknownCronError: There is no such cron.
         ConfigError: `PSEUDOCRON_ENABLED` says that nothing is run.
     """
-    started = await start_now(watch, name)
-    return await asyncio.shield(started.task) if isinstance(started, Started) else started
+    started = await start_now(process, name)
+    if not isinstance(started, str):
+        await asyncio.wait([started.over()])
+    return started
 
 
-async def start_now(watch: Watch, name: str) -> Started | Refusal:
+async def start_now(process: Process, name: str) -> Run | Refusal:
     """Start a run as `run_now` does, without waiting for it."""
-    scheduler = await watch.runtime().open()
-    if scheduler is None:
+    poller = await process.runtime().open()
+    if poller is None:
         raise ConfigError("$PSEUDOCRON_ENABLED: False: everything is switched off")
-    return await scheduler.runner.run_once(watch.source.load()[name])
+    return await poller.runs.start_by_hand(process.source.load(), name)
