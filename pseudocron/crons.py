@@ -21,7 +21,7 @@ from pseudocron.targets import describe, resolve
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from pseudocron.backends import Durability, MakeClient
+    from pseudocron.backends import Durability, Store
     from pseudocron.config.entries import Options
     from pseudocron.hooks import Hooks
 
@@ -46,7 +46,7 @@ class Crons(Deferring):
     def __init__(
         self,
         *,
-        backend: str | MakeClient | None = None,
+        backend: Store | None = None,
         durability: Durability | None = None,
         app: str | None = None,
         tz: str | None = None,
@@ -108,7 +108,7 @@ class Crons(Deferring):
         self._desk.settled = False
         self._crons.clear()
 
-    def pin(self, *, backend: str | MakeClient, app: str) -> None:
+    def pin(self, *, backend: Store, app: str) -> None:
         """Stay with a store, whatever the settings say of it."""
         self._settings = replace(self.settings, backend=backend, app=app)
 

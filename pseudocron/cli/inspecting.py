@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import fields
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -52,8 +52,9 @@ def check(ref: str) -> None:
     with one_line():
         crons = process.source.load()
     click.echo(f"{ref}: {len(crons)} crons, {len(crons.tasks)} tasks")
-    for name, value in (asdict(crons.settings) | {"backend": named(crons.settings.backend)}).items():
-        click.echo(f"  {name:<13}  {value}")
+    for name in (field.name for field in fields(crons.settings)):
+        value = getattr(crons.settings, name)
+        click.echo(f"  {name:<13}  {named(value) if name == 'backend' else value}")
     for cron in crons:
         click.echo(f"\n{cron.name}: {cron.schedule.words}{'' if cron.enabled else ' (disabled)'}")
         click.echo(f"  runs {cron.target}")

@@ -1,7 +1,7 @@
-"""Help for tests: of applications (`World`), and of backends (`pseudocron.testing.conformance`, which needs pytest)."""
+"""Help for tests of applications (`FakeScheduler`) and of backends (`pseudocron.testing.conformance`, needs pytest)."""
 
 from __future__ import annotations
 
-from pseudocron.testing.world import MOMENT, START, Ran, World
+from pseudocron.testing.world import MOMENT, START, DeferredJob, FakeScheduler, FinishedRun
 
-__all__ = ["MOMENT", "START", "Ran", "World"]
+__all__ = ["MOMENT", "START", "DeferredJob", "FakeScheduler", "FinishedRun"]
