@@ -28,13 +28,13 @@ hosts: $(VENV)/installed  ## Three hosts and one Redis, or a cluster, at full le
 	HOSTS=full $(BIN)/python -m pytest tests/hosts --log-cli-level=INFO $(ARGS)
 
 chaos: $(VENV)/installed  ## Kill, stop and cut off real processes on both stores, MINUTES=5; OUT=figures.json; SEED=1
-	PYTHONPATH=.:tests $(BIN)/python -m chaos --minutes $(or $(MINUTES),5) --seed $(or $(SEED),1) $(if $(OUT),--out $(OUT)) $(ARGS)
+	$(BIN)/python -m verification.chaos --minutes $(or $(MINUTES),5) --seed $(or $(SEED),1) $(if $(OUT),--out $(OUT)) $(ARGS)
 
 simulate: $(VENV)/installed  ## So many seeds of the simulation, N=10000; BUGS=1: within how many planted bugs are found
-	PYTHONPATH=.:tests $(BIN)/python -m simulation $(if $(BUGS),--bugs,$(or $(N),1000)) $(ARGS)
+	$(BIN)/python -m verification.simulation $(if $(BUGS),--bugs,$(or $(N),1000)) $(ARGS)
 
 soak: $(VENV)/installed  ## A server under load for an hour, or MINUTES=3: does anything grow? Samples, table and plot in OUT=soak
-	$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),60) --out $(or $(OUT),soak) $(ARGS)
+	$(BIN)/python -m verification.soak --minutes $(or $(MINUTES),60) --out $(or $(OUT),soak) $(ARGS)
 
 coverage: $(VENV)/installed  ## The same, with branch coverage, of child processes too: they start half as fast
 	$(BIN)/python -m pytest --cov --cov-report=term-missing $(ARGS)
@@ -44,7 +44,7 @@ test-wheel:  ## The suite against the built wheel, in a fresh environment withou
 	$(PYTHON) -m venv "$$away/venv"; \
 	"$$away/venv/bin/python" -m pip wheel --quiet --no-deps --wheel-dir "$$away/dist" .; \
 	"$$away/venv/bin/python" -m pip install --quiet "$$(echo "$$away"/dist/*.whl)[test]"; \
-	cp -R tests examples docs benchmarks pyproject.toml LICENSE *.md "$$away"; \
+	cp -R tests examples docs benchmarks harness verification pyproject.toml LICENSE *.md "$$away"; \
 	cd "$$away"; venv/bin/python -m pytest $(ARGS)
 
 $(PEERS)/installed: benchmarks/peers.txt
@@ -63,8 +63,8 @@ $(HOSTILE)/installed: pyproject.toml
 	$(HOSTILE)/bin/python -m pip install --quiet --editable '.[dashboard,redis]' atheris pip-audit
 	touch $@
 
-fuzz: $(HOSTILE)/installed  ## Hostile input for every door, 1.7 million times in a quarter of an hour; N=1000 for fewer
-	$(HOSTILE)/bin/python tests/hostile/fuzz.py $(or $(N),200000)
+fuzz: $(HOSTILE)/installed  ## Hostile input for every parser, store and endpoint, 1.7 million times in a quarter of an hour; N=1000 for fewer
+	$(HOSTILE)/bin/python -m verification.fuzzing $(or $(N),200000)
 
 audit: $(HOSTILE)/installed  ## Known vulnerabilities of what we need; asks a database on the web
 	$(HOSTILE)/bin/pip-audit --strict --local --skip-editable

@@ -8,7 +8,8 @@ import time
 from importlib import import_module
 from pathlib import Path
 
-from benchmarks.measuring import HEAD, machine
+from benchmarks.measuring import HEAD
+from harness.machine import machine
 
 ALL = (
     "request_in_process",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from benchmarks.measuring import Row, ratios, show, side_by_side, spread
-from benchmarks.redis_server import Server, serving
+from harness.redis_server import Server, serving
 from pseudocron.backends.records import Claim, Proposal
 from pseudocron.backends.redis import Redis
 from pseudocron.backends.redis.client import from_url

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.contest import FEW, OURS, Contestant, deferred, drained, fill, rates, row
 from benchmarks.measuring import Row, show
-from benchmarks.redis_server import KEEPING, serving
+from harness.redis_server import KEEPING, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

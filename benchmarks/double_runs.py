@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING
 from benchmarks.applications.noting import BORN, END, NOTES, START, TAKES, UNTOLD
 from benchmarks.contest import PEERS, ROOT, nothing
 from benchmarks.measuring import Row, show
-from benchmarks.redis_server import serving
-from benchmarks.serving import Uvicorn, visitor
+from benchmarks.serving import visitor
+from harness.redis_server import serving
+from harness.uvicorn_server import Uvicorn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -9,7 +9,8 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.measuring import Row, p99, ratios, show, spread
-from benchmarks.serving import Connection, Server, steadily
+from benchmarks.serving import Server, steadily
+from harness.uvicorn_server import Connection
 
 GAP = 1 / 500
 """Seconds between requests."""

@@ -8,7 +8,8 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.measuring import Row, p99, show
-from benchmarks.serving import Connection, Server, steadily
+from benchmarks.serving import Server, steadily
+from harness.uvicorn_server import Connection
 
 GAP = 0.07
 """Seconds between requests; not a divisor of the interval, so that slots fall anywhere between them."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from benchmarks.claiming_jobs import STORES, WHAT, rows_of
 from benchmarks.measuring import Row, show
 from benchmarks.pending import NOW, Pending
-from benchmarks.redis_server import Server, serving
+from harness.redis_server import Server, serving
 from pseudocron.backends.redis import Redis
 from pseudocron.backends.redis.client import from_url
 from pseudocron.backends.redis.records import micros

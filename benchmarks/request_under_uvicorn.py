@@ -9,7 +9,8 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from benchmarks.measuring import Row, ratios, show, side_by_side, spread
-from benchmarks.serving import Connection, Server
+from benchmarks.serving import Server
+from harness.uvicorn_server import Connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -259,7 +259,7 @@ class Runtime:
             logger.info("switched off by PSEUDOCRON_ENABLED")
             return None
         backend = await self._process.connect(crons)
-        self._by = self._host.by(lambda: backend.ahead)
+        self._by = self._host.by(lambda: backend.ahead) if backend.has_own_clock else self._host
         runs = Runs(
             backend,
             host=self._by,

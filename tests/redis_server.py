@@ -10,7 +10,8 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from benchmarks.redis_server import FORGETFUL, Server, binary, free_port
+from harness.ports import free_port
+from harness.redis_server import FORGETFUL, Server, binary
 
 __all__ = ["FORGETFUL", "Server", "binary", "free_port", "shared"]
 

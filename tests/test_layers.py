@@ -1,4 +1,7 @@
-"""Imports point down only; the picture of the house in docs/explanation/design.md is true."""
+"""Imports point down only; the picture of the house in docs/explanation/design.md is true.
+
+What is beside the package is in layers too: `harness`, then `benchmarks` and `verification`, then `tests`.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import pytest
 import pseudocron
 
 ROOT = Path(pseudocron.__file__).parent
+TESTS = Path(__file__).parent
 
 FLOORS = (
     ("errors", "log", "host", "context", "targets", "schedule", "lockfile", "capture", "answer"),
@@ -46,14 +50,19 @@ def modules() -> dict[str, Path]:
     return {name.removesuffix(".__init__"): path for name, path in zip(dotted, paths, strict=True)}
 
 
-def imports(path: Path) -> set[str]:
+def named(path: Path) -> set[str]:
+    """All that a file imports."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module:
             found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-    return {name for name in found if name in modules()}
+    return found
+
+
+def imports(path: Path) -> set[str]:
+    return {name for name in named(path) if name in modules()}
 
 
 @pytest.mark.parametrize("module", modules())
@@ -76,3 +85,17 @@ def test_the_runner_knows_no_backend() -> None:
     contract = {f"pseudocron.backends.{part}" for part in ("base", "jobs", "records")}
     backends = {name for name in modules() if name.startswith("pseudocron.backends.")} - contract
     assert not imports(modules()["pseudocron.runner"]) & backends
+
+
+BESIDE = {"harness": {"harness"}, "benchmarks": {"benchmarks", "harness"}, "verification": {"verification", "harness"}}
+OURS = {"harness", "benchmarks", "verification", "tests", *(path.stem for path in TESTS.iterdir())}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for package in BESIDE for path in sorted((TESTS.parent / package).rglob("*.py"))],
+    ids=lambda path: str(path.relative_to(TESTS.parent)),
+)
+def test_tools_import_the_harness_and_no_test(path: Path) -> None:
+    package = path.relative_to(TESTS.parent).parts[0]
+    assert {name.partition(".")[0] for name in named(path)} & OURS <= BESIDE[package]

@@ -1,1 +1,1 @@
-"""Tools that look for faults in pseudocron; they are not part of the package."""
+"""Tools that look for broken promises, each with a command of its own; `tests/` runs a little of each."""

@@ -92,6 +92,9 @@ class Backend(ABC):
     durable: ClassVar[bool]
     """Whether what a verb has stored survives the death of every process."""
 
+    has_own_clock: ClassVar[bool] = False
+    """Whether the clock of the store may be another than that of this host; see `ahead`."""
+
     cron_max_time: float = 60.0
     """The `CRON_MAX_TIME` of this process in seconds; set again when a changed configuration is read."""
 

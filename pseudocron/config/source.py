@@ -48,7 +48,10 @@ class Source:
 
     Attributes:
         error: Why the latest edit was not taken over, in one line; None if there is nothing to tell.
+        may_change: Whether `reload` may return other crons than `load`, and blocks.
     """
+
+    may_change = False
 
     def __init__(self, where: str, read: Callable[[], Crons]) -> None:
         self.where = where
@@ -84,14 +87,14 @@ class FileSource(Source):
         # Not resolved: where a symlink is swapped, the new file is the configuration.
         self._path = path.absolute()
         self._seen: Signature | None = None
-        self._reloads = True
+        self.may_change = True
         super().__init__(str(path), self._read_file)
 
     def reload(self) -> Crons:
         """The crons as they are now. A bad edit is logged once, and stands in `error` until a good one."""
         before = self.load()
         # A bad edit is tried again at each look: what it names may be there only now.
-        if self._reloads and (self.error or signature(self._path) != self._seen):
+        if self.may_change and (self.error or signature(self._path) != self._seen):
             self._crons = self._read_again(before)
             return self._crons
         return before
@@ -114,7 +117,7 @@ class FileSource(Source):
         self._seen = signature(self._path)
         contents = read_file(self._path, self.where)
         if self._crons is None:
-            self._reloads = not isinstance(contents.crons, Crons)
+            self.may_change = not isinstance(contents.crons, Crons)
         folder = self._path.parent
         if not isinstance(contents.crons, Crons):
             return Crons.read(contents.crons, where=self.where, folder=folder, file=contents.settings)

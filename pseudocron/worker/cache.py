@@ -46,12 +46,16 @@ class DueCache:
     def __init__(self) -> None:
         self._known: dict[str, _Known] = {}
         self._marks: dict[str, datetime] = {}
-        self._planned_at = NEVER
+        self._planned_at = self._next = NEVER
+        self._crons: Crons | None = None
         self.is_current = False
 
     def due(self, crons: Crons, now: datetime) -> list[Cron]:
         """Return the crons that may be due: all, if the clock was set back."""
-        known = {} if now < self._planned_at else self._known
+        is_forward = now >= self._planned_at
+        if is_forward and now < self._next and crons is self._crons and len(crons) == len(self._known):
+            return []
+        known = self._known if is_forward else {}
         return [
             cron for cron in crons if (one := known.get(cron.name)) is None or one.cron is not cron or one.next <= now
         ]
@@ -88,15 +92,15 @@ class DueCache:
             is_settled = not state.paused and crons[name].enabled and len(done.slots) == _dealt_with(done, state)
             self._known[name] = _Known(crons[name], state, (done.next or NEVER) if is_settled else NEVER)
 
-    def forget(self, crons: Crons) -> None:
-        """Forget the crons that have left the configuration."""
+        self._crons = crons
         if len(self._known) > len(crons):
             self._known = {name: known for name, known in self._known.items() if name in crons}
             self._marks = {name: mark for name, mark in self._marks.items() if name in crons}
+        self._next = min((known.next for known in self._known.values()), default=NEVER)
 
     def next(self) -> datetime | None:
         """Return when the first of the remembered crons is due."""
-        return min((known.next for known in self._known.values()), default=None)
+        return self._next if self._known else None
 
 
 def _reached(polled: Polled, coalescing: Collection[str]) -> dict[str, datetime]:

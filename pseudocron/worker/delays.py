@@ -50,13 +50,8 @@ class Delays:
             self._begin(Hold.GATE, now, now + timedelta(seconds=seconds))
 
     def capacity(self, now: datetime) -> None:
-        """Note that there is no free capacity until some is `freed`, or a poll begins."""
+        """Note that there is no free capacity until a poll begins."""
         self._begin(Hold.CAPACITY, now, _OPEN)
-
-    def freed(self, now: datetime) -> None:
-        """Note that there is free capacity."""
-        if self._holds and self._holds[-1].hold is Hold.CAPACITY:
-            self._end(now)
 
     def store(self, now: datetime) -> None:
         """Note that the store is away until something else holds, or a poll begins."""

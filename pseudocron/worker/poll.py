@@ -39,6 +39,8 @@ REFILL_FOR = 1.0
 PLANNED_AT_ONCE = 20
 """Crons that are planned on the event loop; more go to a thread."""
 
+NO_STATES: Mapping[str, CronState] = {}
+
 REPLANNED = 2
 """How often a poll plans again what other processes have changed in between."""
 
@@ -93,7 +95,7 @@ class Poller:
             reasons: Why.
         """
         if PollReason.TICK in reasons:
-            return self._polled(await self.poll_now(await self._host.hop(self._source.reload), force=True))
+            return self._polled(await self.poll_now(await self._reload(), force=True))
         if self.runs.pool.is_full:
             self.delays.capacity(self._host.now())
             self.runs.left = True  # perhaps: what has become due since is claimed as soon as a run ends
@@ -101,6 +103,8 @@ class Poller:
         if (pause := self._pause(reasons)) > 0:
             return self._none(NoPoll.NOTHING_DUE, pause)
         try:
+            if PollReason.DEFERRED in reasons and (report := await self.poll_now(await self._reload())) is not None:
+                return self._polled(report)  # the job has brought the gate forward: there is no need to read it
             return await self._poll_if_stale()
         except BackendError:
             now = self._host.now()
@@ -108,6 +112,9 @@ class Poller:
             self.delays.store(now)
             self._observe(NoPoll.BACKEND_DOWN)
             raise
+
+    async def _reload(self) -> Crons:
+        return await self._host.hop(self._source.reload) if self._source.may_change else self._source.load()
 
     def _pause(self, reasons: AbstractSet[PollReason]) -> float:
         """Return for how many seconds what others are to take keeps this process from polling again."""
@@ -128,7 +135,7 @@ class Poller:
             if fresh_for > 0:
                 self.delays.gate(self._host.now(), min(fresh_for, READ_AGAIN))
                 return self._none(why, min(fresh_for, READ_AGAIN))
-            report = await self.poll_now(await self._host.hop(self._source.reload))
+            report = await self.poll_now(await self._reload())
             if report is not None:
                 return self._polled(report)
             why = NoPoll.TAKEN
@@ -167,19 +174,21 @@ class Poller:
         self.backend.cron_max_time = crons.settings.cron_max_time
         now = self._host.now()
         self.delays.poll(now)
-        due = self._cache.due(crons, now)
-        states = await self._states(due)
+        due, states = self._cache.due(crons, now), NO_STATES
+        if due:
+            states = await self._states(due)
         report: Report | None = None
         for attempt in range(1 + REPLANNED):
-            plans = await self._plan(crons, due, states)
+            plans = await self._plan(crons, due, states) if due else ()
             polled, started = await self._enter(crons, plans, force=force or attempt > 0)
             if polled is None:
                 break
-            self._cache.applied(crons, plans, states, polled)
+            if plans or polled.outdated:
+                self._cache.applied(crons, plans, states, polled)
             report = self._report(crons, plans, polled, started, report or Report())
-            states, due = polled.outdated, [crons[name] for name in polled.outdated if name in crons]
-            if not due:
+            if not polled.outdated:
                 break
+            states, due = polled.outdated, [crons[name] for name in polled.outdated if name in crons]
         if report is not None:
             self._absence = Absence(polled=now)
             await self._after(crons, report)
@@ -217,7 +226,8 @@ class Poller:
         self, crons: Crons, plans: Sequence[Plan], polled: Polled, started: Sequence[Run], before: Report
     ) -> Report:
         skips = [skip for plan in plans if plan.name not in polled.outdated for skip in plan.skips]
-        self._notify(crons, polled, skips)
+        if skips or polled.refused or polled.lost:
+            self._notify(crons, polled, skips)
         return Report(
             started=(*before.started, *started),
             skips=(*before.skips, *skips),
@@ -242,7 +252,6 @@ class Poller:
         self.runs.left = report.left
         if report.left:
             self.delays.capacity(now)
-        self._cache.forget(crons)
         upcoming = self._cache.next()
         seconds = REFILL_FOR if upcoming is None else min(REFILL_FOR, (upcoming - now).total_seconds())
         self.runs.refill_until = self._host.monotonic() + seconds

@@ -7,8 +7,10 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
-from servers.serving import Server, Visitors, children
+from servers.serving import Server, Visitors
 from support import wait_until
+
+from harness.process_tree import children
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,1 +1,1 @@
-"""Chaos: real processes under load, while a nemesis harms them and their store, and a checker of what was seen."""
+"""A short run of chaos, and histories that break each of its rules."""

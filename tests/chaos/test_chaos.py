@@ -9,15 +9,15 @@ from pathlib import Path
 
 from support import environ_with
 
-TESTS = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def test_whatever_is_done_to_processes_and_stores_the_promises_are_kept(tmp_path: Path) -> None:
     out = tmp_path / "figures.json"
     done = subprocess.run(
-        [sys.executable, "-m", "chaos", "--short", "--out", str(out)],
-        env=environ_with(TESTS) | {"PYTHONDONTWRITEBYTECODE": ""},
-        cwd=TESTS.parent,
+        [sys.executable, "-m", "verification.chaos", "--short", "--out", str(out)],
+        env=environ_with(ROOT) | {"PYTHONDONTWRITEBYTECODE": ""},
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,

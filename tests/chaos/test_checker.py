@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from chaos import checker
-from chaos.checker import RULES, check
-from chaos.history import Event, History
+from verification.chaos import checker
+from verification.chaos.checker import RULES, check
+from verification.chaos.history import Event, History
 
 SECOND = 1_000_000
 LEASE = 2.0

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from chaos.checker import check
-from chaos.figures import figures, recovery, tables
-from chaos.history import Event, History
 from chaos.test_checker import WIPE, claim_of_job, job, run, whole
+from verification.chaos.checker import check
+from verification.chaos.figures import figures, recovery, tables
+from verification.chaos.history import Event, History
 
 
 def fault(kind: str, at: float, *pids: int) -> Event:

@@ -12,10 +12,10 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from playwright.sync_api import sync_playwright
-from servers.serving import free_port
 from support import wait_until
 
 from dashboard.test_browser import CHROMIUM, answers, options, serving
+from harness.ports import free_port
 from pseudocron.backends.file import File
 from pseudocron.backends.jobs import NewJob
 from pseudocron.backends.records import Claim, Outcome, Proposal, Reason, Result, Skip

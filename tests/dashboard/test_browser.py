@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
-from servers.serving import free_port
 from support import wait_until
 
 from dashboard.house import EVIL, FAILED, SUCCEEDED, House
+from harness.ports import free_port
 from pseudocron.backends.records import Reason
 
 if TYPE_CHECKING:

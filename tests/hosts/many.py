@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from itertools import count
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple
 
-from redis_server import free_port
 from support import wait_until
+
+from harness import hosts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-TESTS = Path(__file__).parents[1]
+    from pathlib import Path
 
 
 class Note(NamedTuple):
@@ -32,40 +27,23 @@ class Note(NamedTuple):
 
 
 @dataclass
-class Host:
+class Host(hosts.Host):
     """A server in a process group of its own.
 
     Args:
-        folder: Where the runs of all hosts write.
-        store: The URL of a server, or the nodes of a cluster.
         ahead: Seconds by which its clock is fast.
         every: Seconds between two slots of its cron.
-        workers: How many processes serve.
-        roles: What its middleware does.
-        cwd: Where it is started; where we are if None.
     """
 
-    folder: Path
-    store: str
     ahead: float = 0
     every: float = 0.1
-    workers: int = 2
-    roles: str = "executes ticks"
-    port: int = field(default_factory=free_port)
-    cwd: Path | None = None
 
     @property
     def argv(self) -> tuple[object, ...]:
-        """What is started, as a module of Python's."""
         return "uvicorn", "hosts.application:app", *self.serving
 
     @property
-    def serving(self) -> tuple[object, ...]:
-        return "--port", self.port, "--workers", self.workers, "--no-access-log"
-
-    @property
     def own(self) -> dict[str, object]:
-        """What it finds in its environment besides ours."""
         return {
             "HOST_AHEAD": self.ahead,
             "HOST_EVERY": self.every,
@@ -73,30 +51,6 @@ class Host:
             "HOST_ROLES": self.roles,
             "HOST_STORE": self.store,
         }
-
-    def start(self) -> Self:
-        own = {name: str(value) for name, value in self.own.items()}
-        with self._log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", *map(str, self.argv)],
-                env={**os.environ, **own, "PYTHONPATH": path()},
-                cwd=self.cwd,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        return self
-
-    def stop(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
-
-    @property
-    def _log(self) -> Path:
-        return self.folder / f"log-{self.port}"
-
-    @property
-    def log(self) -> str:
-        return self._log.read_text()
 
     def visit(self, path: str = "/") -> bool:
         """One visitor with a connection of its own; whether it was served."""
@@ -108,10 +62,6 @@ class Host:
             return False
         finally:
             connection.close()
-
-
-def path() -> str:
-    return os.pathsep.join([str(TESTS), *filter(None, sys.path)])
 
 
 @contextmanager

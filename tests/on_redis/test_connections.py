@@ -15,7 +15,7 @@ from redis.retry import Retry
 from redis_server import Server
 from support import wait_until
 
-from on_redis.proxy import Proxy
+from harness.redis_proxy import Proxy
 from on_redis.using import claim, defer, job, now, opened
 from pseudocron.backends import connect
 from pseudocron.backends.redis.wire import AT_ONCE

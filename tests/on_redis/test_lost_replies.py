@@ -12,7 +12,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis_server import shared
 
-from on_redis.proxy import Proxy
+from harness.redis_proxy import Proxy
 from on_redis.using import claim, claim_jobs, defer, job, now, opened, propose
 from pseudocron.backends.jobs import JobEnd, JobState
 from pseudocron.backends.records import Outcome, Refusal, Result

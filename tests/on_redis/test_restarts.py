@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from redis_server import Server
 from support import Clock
 
-from on_redis.proxy import Proxy
+from harness.redis_proxy import Proxy
 from on_redis.test_connections import replica_of
 from on_redis.using import claim, claim_jobs, defer, job, now, opened
 from pseudocron.backends.jobs import JobEnd, JobState

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from support import wait_until
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from harness.ports import free_port
+from harness.process_tree import children, command_line
 
 APP = """
 from pseudocron import PseudoCronMiddleware
@@ -58,12 +57,6 @@ name, slot = os.environ["PSEUDOCRON_NAME"], os.environ["PSEUDOCRON_SLOT"]
 file = os.open(f"{name}.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 os.write(file, f"{slot}\\n".encode())
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
@@ -132,30 +125,6 @@ class Server:
         return [child for child in children(self.process.pid) if "spawn_main" in command_line(child)]
 
 
-def children(pid: int) -> list[int]:
-    """The children of a process, whichever of its threads has started them."""
-    try:
-        threads = list(Path(f"/proc/{pid}/task").iterdir())
-        return [int(child) for thread in threads for child in (thread / "children").read_text().split()]
-    except OSError:
-        return []
-
-
-def command_line(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text()
-    except OSError:
-        return ""
-
-
-def running(pid: int) -> bool:
-    """Whether a process is there and is no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 class Visitors:
     """Some visitors that come again and again, each time with a new connection, until the block ends."""
 
@@ -182,9 +151,3 @@ class Visitors:
         self._gone.set()
         for thread in self._threads:
             thread.join()
-
-
-def descendants(pid: int) -> Iterator[int]:
-    for child in children(pid):
-        yield child
-        yield from descendants(child)

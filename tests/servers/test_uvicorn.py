@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import pytest
 from support import wait_until
 
+from harness.process_tree import descendants, running
 from pseudocron.backends import connect
 from pseudocron.backends.records import Outcome, Reason
-from servers.serving import Server, Visitors, descendants, running
+from servers.serving import Server, Visitors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,1 +1,1 @@
-"""A simulation of many processes: one thread, a clock of its own, and chance from a seed."""
+"""Short runs of the simulation, and histories that break each of its rules."""

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from simulation.broken import BROKEN, WHOLE
-from simulation.checker import Checker
-from simulation.events import APPLICATION
-from simulation.history import Event
-from simulation.rules import Rule
+import verification.simulation
+from simulation.broken_histories import BROKEN, WHOLE
+from simulation.made_events import APPLICATION
+from verification.simulation.checker import Checker
+from verification.simulation.history import Event
+from verification.simulation.rules import Rule
 
-CHECKERS = ("checker.py", "gate.py", "lateness.py", "slots.py")
+CHECKERS = ("checker.py", "gate_rules.py", "lateness.py", "slot_rules.py")
+SOURCES = Path(verification.simulation.__file__).parent
 
 
 def broken(history: Sequence[Event]) -> set[Rule]:
@@ -24,7 +26,7 @@ def broken(history: Sequence[Event]) -> set[Rule]:
 
 def reported() -> Counter[str]:
     """In how many places of the source each rule is reported."""
-    sources = ((Path(__file__).parent / name).read_text(encoding="utf-8") for name in CHECKERS)
+    sources = ((SOURCES / name).read_text(encoding="utf-8") for name in CHECKERS)
     nodes = (node for source in sources for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute))
     return Counter(node.attr for node in nodes if isinstance(node.value, ast.Name) and node.value.id == "Rule")
 

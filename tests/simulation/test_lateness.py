@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from simulation.events import APPLICATION
-from simulation.late import EXCUSED, LATE, History
-from simulation.lateness import Lateness
-from simulation.rules import Rule
+from simulation.late_histories import EXCUSED, LATE, History
+from simulation.made_events import APPLICATION
+from verification.simulation.lateness import Lateness
+from verification.simulation.rules import Rule
 
 
 def late(history: History) -> list[Rule]:

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from support import environ_with
 
-from simulation.bugs import planted
-from simulation.rules import Rule
-from simulation.scenario import Fault, Kind, Scenario, scenario
-from simulation.trying import attempt, shrunk
+from verification.simulation.planted_bugs import planted
+from verification.simulation.rules import Rule
+from verification.simulation.scenario import Fault, Kind, Scenario, scenario
+from verification.simulation.seeds import attempt, shrunk
 
 QUICK = (7, 17, 20, 23, 46)
 
@@ -37,11 +37,11 @@ def test_hundreds_of_processes_keep_them_too() -> None:
 
 def test_a_seed_is_the_same_run_whatever_the_hashes_of_its_process() -> None:
     code = """
-from simulation.scenario import scenario
-from simulation.trying import attempt
+from verification.simulation.scenario import scenario
+from verification.simulation.seeds import attempt
 print(*(attempt(scenario(seed)).history.digest() for seed in (1, 20)))
 """
-    environ = {**environ_with(Path(__file__).parent.parent), "PYTHONHASHSEED": "4711"}
+    environ = {**environ_with(Path(__file__).parents[2]), "PYTHONHASHSEED": "4711"}
     assert os.environ.get("PYTHONHASHSEED") != "4711"
     there = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
     first, second = there.stdout.split()

@@ -10,9 +10,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from benchmarks.soak import __main__ as soaking
-from benchmarks.soak.figures import FIGURES, compare
-from benchmarks.soak.plot import PANELS, plot
+from verification.soak import __main__ as soaking
+from verification.soak.figures import FIGURES, compare
+from verification.soak.plot import PANELS, plot
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,101 @@
+"""When each job was due, and by when it had to be claimed, whatever went wrong meanwhile."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from verification.chaos.history import Event, History
+
+WITHIN = 2.0
+"""Seconds: 1, and half of one each for the gap to the next visit and for the poll; 0.3 is the most that was seen."""
+
+PAUSE = 0.2
+"""Seconds before a retry, as the application has them; a job that is handed back is due at once."""
+
+CRON_MAX_TIME = 5.0
+"""Seconds for which the gate stays fresh where a process is gone in the middle of a poll."""
+
+POLL = 1.0
+"""Seconds that a poll takes at most."""
+
+TAKES: Mapping[str, float] = {
+    "crons edited": 0.0,
+    "crons broken": 0.0,
+    "host told to stop": 1.0,  # its drain
+    "worker stopped": 4.0 + CRON_MAX_TIME,  # it may hold the lock of the store until it goes on
+    "tick killed": CRON_MAX_TIME,
+    "clock stepped": CRON_MAX_TIME,
+}
+"""Seconds from the end of a fault until all is well; others take a lease, as the answer to a claim may be lost."""
+
+Span = tuple[float, float]
+
+
+def late(history: History) -> Iterator[str]:
+    """Jobs of tasks without a limit, and without a key, that were claimed later than they had to be."""
+    faults = _faults(history)
+    for job, (due, claim) in _claimed(history):
+        since = due
+        for begin, end in faults:
+            if begin <= since + WITHIN and end > since:
+                since = end
+        if claim["asked"] > since + WITHIN:
+            yield f"{job}: due at {due:.3f}, could start since {since:.3f}, claimed at {claim['asked']:.3f}"
+
+
+def _faults(history: History) -> Sequence[Span]:
+    """From the beginning of each fault until all is well, in their order."""
+    (store,) = history.of("store")
+    entered = defaultdict(list)
+    for event in history.of("enter"):
+        entered[event["pid"]].append(event["asked"])
+    spans = []
+    for fault in history.of("fault"):
+        polls = [at for pid in fault.get("pids", ()) for at in entered[pid] if fault["asked"] - POLL < at < fault["at"]]
+        takes = TAKES.get(fault["kind"], store["lease"] + 1.0)
+        spans.append((fault["asked"], fault["at"] + (max(takes, CRON_MAX_TIME) if polls else takes)))
+    return sorted(spans)
+
+
+def _claimed(history: History) -> Iterator[tuple[str, tuple[float, Event]]]:
+    """Each claim of a job, and when that was due: after the defer, a result that was not the last, or a lease."""
+    (store,) = history.of("store")
+    deferred = {event["job"]: event["at"] + event["delay"] for event in history.of("defer")}
+    again, signs = _results(history), _signs(history)
+    claims = defaultdict(list)
+    for claim in history.of("claim"):
+        if "job" in claim and claim["key"] is None and history.tasks[claim["task"]]["max_instances"] is None:
+            claims[claim["job"]].append(claim)
+    for job, those in claims.items():
+        those.sort(key=lambda claim: int(claim["fence"]))
+        if job in deferred and those[0]["fence"] == 1:
+            yield job, (deferred[job], those[0])
+        for one, other in pairwise(those):
+            held = job, one["fence"]
+            yield job, (again[held] + PAUSE if held in again else signs[held] + store["lease"], other)
+
+
+def _results(history: History) -> dict[tuple[str, int], float]:
+    """When the store took each result."""
+    return {
+        (identity, fence): finish["at"]
+        for finish in history.of("finish")
+        for (identity, fence), own in zip(finish["runs"], finish["own"], strict=True)
+        if own
+    }
+
+
+def _signs(history: History) -> dict[tuple[str, int], float]:
+    """When each lease of a job was last given or renewed."""
+    signs: dict[tuple[str, int], float] = {
+        (one["job"], one["fence"]): one["at"] for one in history.of("claim") if "job" in one
+    }
+    for event in history.of("renew"):
+        for identity, fence in event["runs"]:
+            signs[identity, fence] = max(event["at"], signs.get((identity, fence), 0.0))
+    return signs
