@@ -47,6 +47,7 @@ def no_blocking_on_the_event_loop() -> Iterator[None]:
         for blocking in guard.functions.values():  # a loop of our own, on which nothing of the application runs
             blocking.can_block_in("pseudocron/backends/redis/thread.py", "_run")
             blocking.can_block_in("pseudocron/backends/redis/loop_thread.py", "_run")
+            blocking.can_block_in("pseudocron/backends/file/embedded.py", {"open", "read", "write"})  # in memory
         yield
 
 

@@ -106,6 +106,12 @@ class Process:
         (claim,) = (claim for claim in polled.claims if (claim.name, claim.slot) == (name, slot))
         return claim
 
+    def begin(self, kind: Kind, **plan: Any) -> Claim:
+        """Claim a run of a kind."""
+        if kind is Kind.SLOT:
+            return self.slot(**plan)
+        return self.job() if kind is Kind.JOB else self.start()
+
     def job(self, key: str | None = None, **options: Any) -> Claim:
         """Defer a job and claim it."""
         run_id = self.defer(key, **options)
