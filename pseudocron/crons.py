@@ -21,7 +21,7 @@ from pseudocron.targets import describe, resolve
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from pseudocron.backends import Durability, MakeClient
+    from pseudocron.backends import Durability, Store
     from pseudocron.config.entries import Options
     from pseudocron.hooks import Hooks
 
@@ -46,7 +46,7 @@ class Crons(TaskRegistry):
     def __init__(
         self,
         *,
-        backend: str | MakeClient | None = None,
+        backend: Store | None = None,
         durability: Durability | None = None,
         app: str | None = None,
         tz: str | None = None,
@@ -108,7 +108,7 @@ class Crons(TaskRegistry):
         self._manager.settled = False
         self._crons.clear()
 
-    def _pin(self, *, backend: str | MakeClient, app: str) -> None:
+    def _pin(self, *, backend: Store, app: str) -> None:
         """Stay with a store, whatever the settings say of it."""
         self._settings = replace(self.settings, backend=backend, app=app)
         self._manager.settled = False

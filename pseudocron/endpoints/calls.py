@@ -8,19 +8,17 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pseudocron.polling import PollReason
-from pseudocron.runner.looked import Looked
-from pseudocron.scheduler import NoLook
+from pseudocron.polling import NoPoll, PollReason
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from pseudocron.backends.jobs import JobState
-    from pseudocron.backends.records import Outcome
-    from pseudocron.runner.looked import Started
+    from pseudocron.backends.model import State
     from pseudocron.runtime import Runtime
+    from pseudocron.worker.poll import Report
+    from pseudocron.worker.run import Run
 
-TROUBLES = frozenset({NoLook.BAD_CONFIG, NoLook.BACKEND_DOWN, NoLook.ERROR, NoLook.CLOSED})
+TROUBLES = frozenset({NoPoll.BAD_CONFIG, NoPoll.BACKEND_DOWN, NoPoll.ERROR, NoPoll.CLOSED})
 """Why nobody looked, though somebody should have."""
 
 
@@ -36,9 +34,9 @@ class Called:
         over: Whether the looks are over, and all that has begun in this process since.
     """
 
-    looks: list[Looked] = field(default_factory=list)
-    why: NoLook | None = None
-    jobs: Counter[JobState | None] = field(default_factory=Counter)
+    looks: list[Report] = field(default_factory=list)
+    why: NoPoll | None = None
+    jobs: Counter[State | None] = field(default_factory=Counter)
     over: bool = False
 
     @property
@@ -46,9 +44,9 @@ class Called:
         """Whether somebody should have looked and could not."""
         return self.why in TROUBLES
 
-    def heed(self, came_of_it: Looked | NoLook) -> None:
+    def heed(self, came_of_it: Report | NoPoll) -> None:
         """Take note of what came of one look."""
-        if isinstance(came_of_it, Looked):
+        if not isinstance(came_of_it, NoPoll):
             self.looks.append(came_of_it)
         elif not self.looks or came_of_it in TROUBLES:
             self.why = came_of_it
@@ -59,7 +57,7 @@ class Called:
             "looked": bool(self.looks),
             "why": self.why,
             "over": self.over,
-            "ran": [_ran(run) for look in self.looks for run in look.started],
+            "ran": [_ran(run) for look in self.looks for run in look.started if not run.is_job],
             "skipped": [skip for look in self.looks for skip in _skipped(look)],
             "jobs": {state or "too_late": count for state, count in self.jobs.items()},
         }
@@ -80,7 +78,7 @@ async def call(runtime: Runtime, seconds: float) -> Called:
     return called
 
 
-async def _polls(runtime: Runtime) -> AsyncIterator[Looked | NoLook]:
+async def _polls(runtime: Runtime) -> AsyncIterator[Report | NoPoll]:
     """What comes of a poll, and of each that follows as runs make way for what the one before had to leave."""
     polling = runtime.request_poll(PollReason.URL)
     while True:
@@ -88,29 +86,32 @@ async def _polls(runtime: Runtime) -> AsyncIterator[Looked | NoLook]:
         polled = polling.result()
         following = runtime.next_poll()
         yield polled.came_of_it
-        if not polled.left or not runtime.runs:
+        if not _leaves_something(polled.came_of_it) or not runtime.runs:
             return
         polling = following
 
 
-def _ran(run: Started) -> dict[str, Any]:
+def _leaves_something(came_of_it: Report | NoPoll) -> bool:
+    """Return whether another poll follows when runs of this process have ended."""
+    return came_of_it is NoPoll.NO_CAPACITY if isinstance(came_of_it, NoPoll) else came_of_it.left
+
+
+def _ran(run: Run) -> dict[str, Any]:
     claim = run.claim
     return {
         "name": claim.name,
-        "slot": claim.slot.isoformat(),
+        "slot": (claim.slot or claim.due).isoformat(),
         "started": claim.started.isoformat(),
         "outcome": _outcome(run),
     }
 
 
-def _outcome(run: Started) -> Outcome | None:
-    """How it ended; None while it goes on, or if its end could not be recorded."""
-    if not run.task.done() or run.task.cancelled() or run.task.exception():
-        return None
-    return run.task.result().outcome
+def _outcome(run: Run) -> State | None:
+    """Return how the attempt ended; None while it goes on, or if its end could not be recorded."""
+    return run.end.outcome if run.is_over and run.end is not None else None
 
 
-def _skipped(look: Looked) -> Iterator[dict[str, Any]]:
+def _skipped(look: Report) -> Iterator[dict[str, Any]]:
     for skip in look.skips:
         yield {"name": skip.name, "slot": skip.slot.isoformat(), "slots": skip.slots, "reason": skip.reason}
     for refused in look.refused:

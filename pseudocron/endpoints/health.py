@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pseudocron.endpoints.responses import reply
 from pseudocron.endpoints.vitals import vitals
-from pseudocron.watch import watch
+from pseudocron.process import process_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -37,7 +37,7 @@ class _Health:
     """The application: an object, as routers take a function for a view."""
 
     def __init__(self, crons: object, *, verbose: bool) -> None:
-        self._watch = watch(crons)
+        self._process = process_of(crons)
         self._verbose = verbose
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - that is how ASGI calls
@@ -47,7 +47,7 @@ class _Health:
         elif scope["type"] == "http" and scope["method"] not in {"GET", "HEAD"}:
             await reply(send, 405, {"error": "must be GET or HEAD"}, allow="GET, HEAD")
         elif scope["type"] == "http":
-            found = await vitals(self._watch)
+            found = await vitals(self._process)
             status = 200 if found.healthy else 503
             await reply(send, status, _as_json(found, verbose=self._verbose), body=scope["method"] == "GET")
 

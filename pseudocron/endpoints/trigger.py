@@ -14,7 +14,7 @@ from pseudocron.endpoints.responses import not_found, reply
 from pseudocron.errors import ConfigError, show
 from pseudocron.lifespan import Lifespan
 from pseudocron.log import logger
-from pseudocron.watch import watch
+from pseudocron.process import process_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -56,7 +56,7 @@ class _Trigger:
     """The application; of the token it knows no more than a digest."""
 
     def __init__(self, crons: object, digest: bytes, methods: set[str], wait: float) -> None:
-        self._watch = watch(crons)
+        self._process = process_of(crons)
         self._digest = digest
         self._methods = methods
         self._wait = wait
@@ -65,7 +65,7 @@ class _Trigger:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; served by itself, without an application around it, it drains at the shutdown."""
         if scope["type"] == "lifespan":
-            await Lifespan(_no_lifespan, self._watch.runtime(), ticker=False)(scope, receive, send)
+            await Lifespan(_no_lifespan, self._process.runtime(), ticker=False)(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1000})
         elif scope["type"] == "http":
@@ -81,7 +81,7 @@ class _Trigger:
         except ValueError:
             await reply(send, 400, {"error": f"wait: {show(asked)}: must be a number of seconds of 0 or more"})
             return
-        called = await call(self._watch.runtime(), wait)
+        called = await call(self._process.runtime(), wait)
         await reply(send, _status(called), called.as_json())
 
     def _may_call(self, scope: Scope, token: bytes | None) -> bool:

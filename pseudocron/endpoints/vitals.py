@@ -9,26 +9,30 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+from pseudocron.backends.model import Where
 from pseudocron.errors import PseudoCronError, cause
-from pseudocron.host import hop, spawn, utcnow
-from pseudocron.runner.advice import outlasting
-from pseudocron.runner.due import overdue
+from pseudocron.host import hop, spawn
+from pseudocron.worker.diagnostics import outlasting
+from pseudocron.worker.due import overdue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from pseudocron.backends.records import State
+    from pseudocron.backends.model import CronState
     from pseudocron.crons import Crons
-    from pseudocron.runner.due import Overdue
+    from pseudocron.process import Process
     from pseudocron.runtime import Runtime
-    from pseudocron.watch import Watch
+    from pseudocron.worker.due import Overdue
 
 ANSWER_WITHIN = 2.0
 """Seconds that whoever asks waits at most: probes are not patient."""
 
 ASK_AGAIN = 1.0
 """Seconds for which an answer is good, however many ask."""
+
+KEPT = 1000
+"""How many runs are counted at most whose code goes on after their end."""
 
 
 class Config(StrEnum):
@@ -88,22 +92,22 @@ class _Examination:
         self._task: asyncio.Task[Vitals] | None = None
         self._until = 0.0
 
-    async def ask(self, watch: Watch) -> Vitals:
+    async def ask(self, process: Process) -> Vitals:
         """What is known within `ANSWER_WITHIN`, at most `ASK_AGAIN` old."""
         now = asyncio.get_running_loop().time()
         if self._task is None or (self._task.done() and now >= self._until):
             self._until = now + ASK_AGAIN
-            self._task = spawn(self._examine(watch))
+            self._task = spawn(self._examine(process))
         task = self._task
         # One that does not come to its end is neither cut off nor begun again: it may hold a thread.
         await asyncio.wait([task], timeout=ANSWER_WITHIN)
         return task.result() if task.done() else self._so_far
 
-    async def _examine(self, watch: Watch) -> Vitals:
+    async def _examine(self, process: Process) -> Vitals:
         """Find out, and note at each step what is known so far."""
         self._so_far = Vitals(config=Config.UNKNOWN, backend=Store.NOT_ASKED)
         try:
-            crons, stale = await hop(watch.reload), watch.source.error
+            crons, stale = await hop(process.reload), process.source.error
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing can run with it
             return Vitals(config=Config.BROKEN, backend=Store.NOT_ASKED, errors=[_words(error)])
         known = Vitals(
@@ -116,27 +120,29 @@ class _Examination:
         if not known.enabled:
             return known
         self._so_far = replace(known, backend=Store.SLOW)
-        return await _ask_the_store(watch, crons, known)
+        return await _ask_the_store(process, crons, known)
 
 
-async def _ask_the_store(watch: Watch, crons: Crons, known: Vitals) -> Vitals:
+async def _ask_the_store(process: Process, crons: Crons, known: Vitals) -> Vitals:
     try:
-        async with watch.opened(crons) as backend:
-            now = utcnow() + backend.ahead
-            marks = {cron.name: cron._first_mark(now) for cron in crons}
-            states, lingering = await asyncio.gather(backend.states(marks), backend.lingering())
-        late = await hop(_overdue, crons, states, utcnow() + backend.ahead)
+        async with process.opened(crons) as backend:
+            states, lingering = await asyncio.gather(
+                backend.states([cron.name for cron in crons]), backend.runs(Where(is_kept=True), KEPT)
+            )
+        late = await hop(_overdue, crons, states.crons, states.now)
         errors = [*known.errors, *outlasting(lingering, concurrency=crons.settings.concurrency)]
         return replace(
-            known, backend=Store.OK, overdue=late, lingering=len(lingering), stuck=watch.stuck, errors=errors
+            known, backend=Store.OK, overdue=late, lingering=len(lingering), stuck=process.stuck, errors=errors
         )
     except Exception as error:  # noqa: BLE001 - as above
         return replace(known, backend=Store.DOWN, errors=[*known.errors, _words(error)])
 
 
-def _overdue(crons: Crons, states: Mapping[str, State], now: datetime) -> list[Overdue]:
-    max_age = crons.settings.cron_max_time
-    found = (overdue(crons[name], state, now, max_age=max_age) for name, state in states.items() if name in crons)
+def _overdue(crons: Crons, states: Mapping[str, CronState], now: datetime) -> list[Overdue]:
+    cron_max_time = crons.settings.cron_max_time
+    found = (
+        overdue(crons[name], state, now, cron_max_time=cron_max_time) for name, state in states.items() if name in crons
+    )
     return sorted(filter(None, found), key=attrgetter("late"), reverse=True)
 
 
@@ -147,6 +153,6 @@ def _words(error: Exception) -> str:
 _examinations: WeakKeyDictionary[Runtime, _Examination] = WeakKeyDictionary()
 
 
-async def vitals(watch: Watch) -> Vitals:
+async def vitals(process: Process) -> Vitals:
     """How the scheduling does, as far as it is known within `ANSWER_WITHIN`; at most `ASK_AGAIN` old."""
-    return await _examinations.setdefault(watch.runtime(), _Examination()).ask(watch)
+    return await _examinations.setdefault(process.runtime(), _Examination()).ask(process)

@@ -1,4 +1,4 @@
-"""Help for tests: of applications, a scheduler whose clock the test moves; of backends, a conformance suite."""
+"""Help for tests of applications (`FakeScheduler`) and of backends (`pseudocron.testing.conformance`, needs pytest)."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from pseudocron.worker.cache import DueCache
 from pseudocron.worker.delays import Delays
 from pseudocron.worker.diagnostics import Diagnostics
 from pseudocron.worker.due import Absence
+from pseudocron.worker.purging import Purger
 from pseudocron.worker.run import Run
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class Poller:
         self._cache = DueCache()
         self._diagnostics = Diagnostics(backend, host)
         self._metrics = Metrics(backend, host)
+        self._purger = Purger(backend, host)
         self._absence = Absence()
         self._pace = -inf
 
@@ -256,6 +258,7 @@ class Poller:
         self.runs.refill_until = self._host.monotonic() + seconds
         await self._diagnostics.tell(crons.tasks)
         await self._metrics.count(crons)
+        await self._purger.purge()
 
 
 def _is_skipped(crons: Crons, refused: Refused) -> bool:
