@@ -9,13 +9,13 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from pseudocron.backends.records import Outcome, Result
 from pseudocron.context import running
 from pseudocron.errors import TargetError
 from pseudocron.executors.ended import CutOff as CutOff
 from pseudocron.executors.ended import Ended as Ended
 from pseudocron.executors.ended import Lingering as Lingering
 from pseudocron.executors.processes import Child, command
+from pseudocron.executors.results import Outcome, Result
 from pseudocron.executors.surrounding import inside, inside_async
 from pseudocron.executors.work import Done, Work, cancel, in_thread, settled_async, wait, work_of
 from pseudocron.host import hop

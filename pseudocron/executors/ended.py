@@ -11,7 +11,7 @@ from pseudocron.backends.model import State
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pseudocron.backends.records import Result
+    from pseudocron.executors.results import Result
     from pseudocron.executors.work import Work
 
 

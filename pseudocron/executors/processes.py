@@ -15,10 +15,10 @@ from subprocess import PIPE, STDOUT, Popen
 from threading import Lock
 from typing import IO, TYPE_CHECKING, Any
 
-from pseudocron.backends.records import Outcome, Result
 from pseudocron.errors import TargetError
 from pseudocron.executors.ended import Ended
 from pseudocron.executors.raised import decoded
+from pseudocron.executors.results import Outcome, Result
 from pseudocron.targets import Script
 from pseudocron.truncation import LIMIT, tail, timed_out
 

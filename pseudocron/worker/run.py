@@ -8,10 +8,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pseudocron.backends.model import Kind, State
-from pseudocron.backends.records import Outcome, Result
 from pseudocron.context import CurrentRun, Flag
 from pseudocron.errors import ArgumentError, PseudoCronError
 from pseudocron.executors import Call, CutOff, Ended, execute
+from pseudocron.executors.results import Outcome, Result
 from pseudocron.hooks.events import Event, EventKind, of_claim
 from pseudocron.jobs.propagation import detach
 from pseudocron.log import logger
