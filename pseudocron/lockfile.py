@@ -7,10 +7,10 @@ import stat
 import threading
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
+from pseudocron.dataclass import dataclass
 from pseudocron.errors import BackendError
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import pseudocron
 ROOT = Path(pseudocron.__file__).parent
 
 FLOORS = (
-    ("errors", "log", "host", "context", "targets", "schedule", "lockfile", "capture", "answer"),
+    ("errors", "dataclass", "log", "host", "context", "targets", "schedule", "lockfile", "capture", "answer"),
     (
         "backends.base",
         "backends.jobs",

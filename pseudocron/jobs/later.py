@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec
 
 from pseudocron.backends.jobs import JobState
 from pseudocron.context import CurrentRun, running
+from pseudocron.dataclass import dataclass
 from pseudocron.jobs.arguments import pack, unpack
 from pseudocron.jobs.carrying import carry
 from pseudocron.jobs.desk import blocking

@@ -6,12 +6,13 @@ An instant is an aware `datetime`, and comes back in UTC; a naive one is a `Sche
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING
 
+from pseudocron.dataclass import dataclass
 from pseudocron.errors import ScheduleError, show
 from pseudocron.schedule.expressions import Pattern
 from pseudocron.schedule.phrases import duration, expression, spell

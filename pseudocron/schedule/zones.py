@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, available_timezones
 
+from pseudocron.dataclass import dataclass
 from pseudocron.errors import ScheduleError, did_you_mean, show
 
 if TYPE_CHECKING:
