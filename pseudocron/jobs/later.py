@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec
 from pseudocron.backends.jobs import JobState
 from pseudocron.context import CurrentRun, running
 from pseudocron.dataclass import dataclass
-from pseudocron.jobs.arguments import pack, unpack
 from pseudocron.jobs.carrying import carry
 from pseudocron.jobs.desk import blocking
 
@@ -103,6 +102,8 @@ class Later(Deferrable[P]):
         return blocking(lambda: self.hand_in(calls), instead=instead)
 
     def _jobs(self, calls: Sequence[Call], carried: Mapping[str, str] = NOTHING) -> list[NewJob]:
+        from pseudocron.jobs.arguments import pack  # noqa: PLC0415  see `Deferring._task`
+
         _ = self.task.process  # what no child process can run is said here, and not when it is due
         task, now = self.task, self.task.desk.now()
         packed = (carry(pack(task.function, args, kwargs), carried) for args, kwargs in calls)
@@ -123,6 +124,8 @@ class Later(Deferrable[P]):
         return self._handle(job.job_id, ended=JobState.SUCCEEDED)
 
     def _call(self, job: NewJob) -> Any:
+        from pseudocron.jobs.arguments import unpack  # noqa: PLC0415  likewise
+
         # By way of JSON, as it will be.
         bound = unpack(self.task.function, job.arguments)
         return self.task.function(*bound.args, **bound.kwargs)
