@@ -14,7 +14,6 @@ from pseudocron.errors import did_you_mean, show
 from pseudocron.lifespan import Lifespan
 from pseudocron.log import logger
 from pseudocron.polling import PollReason
-from pseudocron.watch import watch
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -70,6 +69,8 @@ class PseudoCronMiddleware:
         execute: bool = True,
         wait: float = 0,
     ) -> None:
+        from pseudocron.watch import watch  # noqa: PLC0415  with it come the runner and all that it needs
+
         self.app = app
         self._watch = watch(crons)
         self._trigger = trigger
