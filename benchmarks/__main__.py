@@ -21,6 +21,7 @@ ALL = (
     "entering_and_claiming",
     "look_over_many",
     "importing",
+    "private_memory",
     "deferring",
     "draining",
     "claiming_jobs",
