@@ -6,10 +6,10 @@ import importlib
 import inspect
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pseudocron.dataclass import dataclass
 from pseudocron.errors import TargetError, cause, did_you_mean, show
 
 if TYPE_CHECKING:

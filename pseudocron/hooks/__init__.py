@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pseudocron.dataclass import dataclass
 from pseudocron.errors import ConfigError, did_you_mean, show
 from pseudocron.hooks.events import Event as Event
 from pseudocron.hooks.events import EventKind as EventKind
