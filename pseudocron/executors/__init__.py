@@ -13,11 +13,11 @@ from pseudocron.backends.records import Outcome, Result
 from pseudocron.capture import brief, timed_out, trace
 from pseudocron.context import running
 from pseudocron.errors import TargetError
+from pseudocron.executors.child_process import Child, command
 from pseudocron.executors.ended import CutOff as CutOff
 from pseudocron.executors.ended import Ended as Ended
 from pseudocron.executors.ended import Lingering as Lingering
-from pseudocron.executors.processes import Child, command
-from pseudocron.executors.surrounding import inside, inside_async
+from pseudocron.executors.middleware import inside, inside_async
 from pseudocron.executors.work import Done, Work, cancel, in_thread, settled_async, wait, work_of
 from pseudocron.host import hop
 from pseudocron.targets import Script

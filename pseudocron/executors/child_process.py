@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pseudocron.targets import Function, Target
 
 _TIMEOUT_GRACE = 5.0  # seconds between SIGTERM and SIGKILL when the timeout is over
-_SUPERVISOR = str(Path(__file__).with_name("child.py"))
+_SUPERVISOR = str(Path(__file__).with_name("supervisor.py"))
 _LAST_LINES = 20  # of the output, enough to say why a process failed
 
 _lifelines: set[IO[bytes]] = set()
@@ -157,7 +157,7 @@ def command(target: Target, args: Sequence[Any], kwargs: Mapping[str, Any]) -> C
         options = (f"--{key}={value}" for key, value in kwargs.items())
         return Command(argv=[*interpreter, path, *map(str, args), *options])
     # Not on the command line, which every user of the machine can read.
-    argv = [sys.executable, "-P", "-m", "pseudocron.executors.called"]
+    argv = [sys.executable, "-P", "-m", "pseudocron.executors.run_function"]
     return Command(argv=argv, stdin=_call(target, args, kwargs), reports=True)
 
 
