@@ -58,7 +58,8 @@ class Post:
                 self._post(hook, happened)
 
     def _post(self, hook: Hook, event: Event) -> None:
-        line = self._lines.setdefault(hook.line, _Line(hook))
+        if (line := self._lines.get(hook.line)) is None:
+            line = self._lines[hook.line] = _Line(hook)
         if line.takes(event):
             task = asyncio.create_task(line.deliver())
             self._delivering.add(task)
@@ -83,6 +84,7 @@ class _Line:
 
     def __init__(self, hook: Hook) -> None:
         self._hook = hook
+        self._target = Function(hook.call, hook.name)
         self._waiting: deque[Event] = deque()
         self._lost = 0
         self._busy = False
@@ -119,9 +121,8 @@ class _Line:
                 "hook %s: was not told of so many events, as it took its time: %d", self._hook.name, self._lost
             )
             self._lost = 0
-        target = Function(self._hook.call, self._hook.name)
         ended = await execute(
-            Call(target=target, args=(event,), kwargs={}, process=False, timeout=PATIENCE), _run(event)
+            Call(target=self._target, args=(event,), kwargs={}, process=False, timeout=PATIENCE), _run(event)
         )
         if ended.result.outcome is not Outcome.SUCCEEDED:
             logger.error("hook %s: %s of %s:\n%s", self._hook.name, event.kind, event.name, ended.result.error)
