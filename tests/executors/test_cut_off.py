@@ -17,7 +17,7 @@ from executors.executing import RUN, call, is_gone, kill, until, wait_until
 from executors.test_processes import outlives, pids
 from pseudocron import executors
 from pseudocron.executors import CutOff, Lingering, child_process, execute
-from pseudocron.executors.work import held
+from pseudocron.executors.tasks import held
 from pseudocron.hooks import RunMiddleware
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from on_time.moments import Moments, Where, serving
 from pseudocron import Crons, PseudoCronMiddleware
 from pseudocron.backends.jobs import JobState
 from pseudocron.doors.health import health
+from pseudocron.executors.threads import shared_threads
 from pseudocron.polling import PollReason
 from pseudocron.watch import watch
 
@@ -49,7 +50,8 @@ async def history(crons: Crons, name: str) -> Sequence[Run]:
 
 @pytest.fixture
 def no_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Threads with these names can't be started."""
+    """Threads with these names can't be started, and none is left of another test."""
+    shared_threads.cache_clear()
     names, start = list[str](), threading.Thread.start
 
     def refuse(thread: threading.Thread) -> None:
