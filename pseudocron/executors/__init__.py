@@ -24,6 +24,7 @@ from pseudocron.executors.middleware import inside, inside_async
 from pseudocron.executors.tasks import TaskWork
 from pseudocron.executors.threads import ThreadWork, shared_threads
 from pseudocron.executors.wakeups import of_loops
+from pseudocron.hooks import Middlewares
 from pseudocron.host import hop
 from pseudocron.targets import Script
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from pseudocron.context import CurrentRun
     from pseudocron.executors.ended import Work
-    from pseudocron.hooks import RunMiddleware
+    from pseudocron.hooks import Cleanup, RunMiddleware
     from pseudocron.targets import Function, Target
 
 _TIMEOUT_GRACE = 5.0  # seconds that a coroutine has to end when it is cancelled at its timeout
@@ -100,7 +101,7 @@ async def execute(call: Call, run: CurrentRun) -> Ended:
 class _Execution:
     """One call on its way to its end."""
 
-    __slots__ = ("_call", "_deadline", "_is_unstoppable", "_late", "_run", "_task", "_thread", "_wakeups")
+    __slots__ = ("_call", "_cleanups", "_deadline", "_is_unstoppable", "_late", "_run", "_task", "_thread", "_wakeups")
 
     def __init__(self, call: Call, run: CurrentRun) -> None:
         self._call = call
@@ -110,6 +111,7 @@ class _Execution:
         self._task: asyncio.Task[Done] | None = None
         self._thread: ThreadWork | None = None
         self._is_unstoppable = False
+        self._cleanups: Sequence[Cleanup] = ()
         self._late: Result | None = None
 
     def end(self) -> Coroutine[Any, Any, Ended]:
@@ -117,6 +119,8 @@ class _Execution:
         call, target = self._call, self._call.target
         if isinstance(target, Script) or call.process:
             return self._in_child_inside()
+        if isinstance(call.middlewares, Middlewares):
+            self._cleanups = call.middlewares.cleanups
         if call.middlewares:
             return self._inside(target)
         how = self._on_loop if target.is_async else self._in_thread
@@ -282,7 +286,8 @@ class _Execution:
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] = _NOTHING,
     ) -> ThreadWork:
-        thread = ThreadWork(f"pseudocron {self._run.name}", context, (function, args, kwargs), self._wakeups)
+        name = f"pseudocron {self._run.name}"
+        thread = ThreadWork(name, context, (function, args, kwargs), self._wakeups, self._cleanups)
         shared_threads().start(thread)
         self._thread = thread
         return thread

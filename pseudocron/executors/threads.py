@@ -10,6 +10,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from pseudocron.executors.ended import Done
+from pseudocron.log import logger
 
 if TYPE_CHECKING:
     import asyncio
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from contextvars import Context
 
     from pseudocron.executors.wakeups import Wakeups
+    from pseudocron.hooks import Cleanup
 
 IDLE = 10.0
 """Seconds that a thread waits for its next call; then it ends."""
@@ -37,6 +39,7 @@ class ThreadWork:
         context: The context variables that the call has.
         call: What is called, its arguments and its keyword arguments.
         wakeups: Those of the event loop that waits.
+        cleanups: What is called in the thread after it, or before the thread ends.
 
     Attributes:
         done: What it returned or raised, `PENDING` before it has ended; for any thread.
@@ -45,7 +48,10 @@ class ThreadWork:
         is_given_up: Whether it has outlasted its run, so that its thread ends behind it.
     """
 
-    __slots__ = ("_callbacks", "call", "context", "done", "is_done", "is_given_up", "name", "waiter", "wakeups")
+    __slots__ = (
+        *("name", "context", "call", "wakeups", "cleanups"),
+        *("done", "is_done", "is_given_up", "waiter", "_callbacks"),
+    )
 
     def __init__(
         self,
@@ -53,11 +59,13 @@ class ThreadWork:
         context: Context,
         call: tuple[Callable[..., Any], Sequence[Any], Mapping[str, Any]],
         wakeups: Wakeups,
+        cleanups: Sequence[Cleanup] = (),
     ) -> None:
         self.name = name
         self.context = context
         self.call = call
         self.wakeups = wakeups
+        self.cleanups = cleanups
         self.done = PENDING
         self.is_done = self.is_given_up = False
         self.waiter: asyncio.Future[None] = wakeups.loop.create_future()
@@ -133,6 +141,7 @@ class _Thread:
         self.inbox = threads.queue()
         self._threads = threads
         self._thread: threading.Thread
+        self._cleanups: dict[Cleanup, None] = {}
 
     def start(self, work: ThreadWork) -> None:
         """Start the thread with its first call."""
@@ -144,6 +153,9 @@ class _Thread:
         for left in reversed(range(self._threads.runs)):
             if not self._run_next(is_last=not left):
                 break
+        if not self._threads.is_closed:  # a fork must not close what belongs to its parent
+            for cleanup in self._cleanups:
+                _clean(cleanup)
 
     def _run_next(self, *, is_last: bool) -> bool:
         """Make the next call; whether there may be another one. Of the call nothing is kept while the thread waits."""
@@ -155,6 +167,8 @@ class _Thread:
             work = self.inbox.get()
         self._thread.name = work.name
         done = _done(work.context, *work.call)
+        if work.cleanups:
+            self._clean_after(work)
         goes_on = not (is_last or work.is_given_up or self._threads.is_closed)
         self._thread.name = "pseudocron"
         if goes_on:  # idle before the end is known: whatever that starts needs no further thread
@@ -163,6 +177,13 @@ class _Thread:
         work.wakeups.post(work)
         del work, done  # an exception of the call has this frame, and would be held by what it holds
         return goes_on
+
+    def _clean_after(self, work: ThreadWork) -> None:
+        for cleanup in work.cleanups:
+            if cleanup.each_run:
+                work.context.run(_clean, cleanup)
+            else:
+                self._cleanups[cleanup] = None
 
     def _leave_idle(self) -> bool:
         """End the idleness of the thread; False if that is over, as its next call is on its way."""
@@ -179,6 +200,13 @@ def _done(context: Context, function: Callable[..., Any], args: Sequence[Any], k
         return Done(context.run(function, *args, **kwargs))
     except BaseException as error:  # noqa: BLE001 - the failure of its run
         return Done(error=error)
+
+
+def _clean(cleanup: Cleanup) -> None:
+    try:
+        cleanup.call()
+    except BaseException:
+        logger.exception("thread cleanup %s: failed", cleanup.name)
 
 
 @cache
