@@ -206,7 +206,7 @@ class Scheduler:
         self._absence = Absence(looked=began)
         self.left = looked.left
         fresh = max_age if looked.next is None else await self.backend.lower(looked.next, max_age)
-        self._looked("looked")
+        self._looked("polled")
         await self._observer.count(crons)
         return looked, fresh
 

@@ -112,7 +112,7 @@ def test_a_job_of_another_process_starts_within_a_second_of_requests(tmp_path: P
         app = PseudoCronMiddleware(hello, crons=crons)
         async with Lifespan(app):
             await requests_for(app, 0.5)
-            assert polls.count("looked") == 1, "the gate is fresh now, for a minute"
+            assert polls.count("polled") == 1, "the gate is fresh now, for a minute"
             await work.defer()
             deferred = monotonic()
             await requests(app, lambda: started, 3)
@@ -140,7 +140,7 @@ def test_a_job_of_another_process_starts_within_a_second_of_the_ticker(tmp_path:
 def test_with_nothing_due_requests_lead_to_a_poll_each_cron_max_time(tmp_path: Path) -> None:
     crons, _, _ = with_task(f"file:{tmp_path}/store", cron_max_time=0.5)
     polls: list[float] = []
-    crons._hooks.on_poll(lambda result: polls.append(monotonic()) if result == "looked" else None)
+    crons._hooks.on_poll(lambda result: polls.append(monotonic()) if result == "polled" else None)
 
     async def main() -> None:
         app = PseudoCronMiddleware(hello, crons=crons)
