@@ -141,7 +141,7 @@ def test_while_the_store_is_away_requests_are_served_and_it_is_said_once_a_minut
         while time.monotonic() < told + 0.5:  # ten slots, and the last of them runs when the store is back
             await come()
         (line,) = caplog.messages
-        assert line.startswith("no look: ")
+        assert line.startswith("poll failed: ")
         assert str(store) in line
         store.unlink()
         aside.rename(store)
@@ -186,7 +186,7 @@ def test_a_bug_in_a_look_is_logged_and_the_runtime_goes_on(caplog: pytest.LogCap
         assert scheduler is not None
         look, scheduler.runner.look = scheduler.runner.look, None  # type: ignore[method-assign,assignment]
         await runtime.request_poll(PollReason.REQUEST)
-        assert "no look: TypeError" in caplog.text
+        assert "poll failed: TypeError" in caplog.text
         scheduler.runner.look = look  # type: ignore[method-assign]
         backend = seen._backend
         assert backend is not None
