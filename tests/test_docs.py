@@ -45,7 +45,7 @@ WORDS: dict[str, list[str]] = {
     "variable": [f"PSEUDOCRON_{name.upper()}" for name in Settings.__dataclass_fields__ if name != "folder"],
     "part of a run": list(CurrentRun.__dataclass_fields__),
     "option of a task": list(TASK_OPTIONS),
-    "term of a job": list(JOB_OPTIONS),
+    "option of a job": list(JOB_OPTIONS),
     "state of a job": list(JobState),
     "outcome": list(Outcome),
     "reason": list(Reason),

@@ -40,7 +40,7 @@ def instrument(crons: Crons, *, registry: CollectorRegistry = REGISTRY) -> None:
     scraped adds them up, as `prometheus_client.multiprocess` does.
 
     Args:
-        crons: Whose runs are counted.
+        crons: The crons and tasks to count.
         registry: Where the metrics are registered; several `Crons` may share one.
     """
     metrics = _made.get(registry)
