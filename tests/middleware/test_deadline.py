@@ -7,12 +7,12 @@ from math import inf
 from support import Clock
 
 from pseudocron import Crons
-from pseudocron.watch import Watch
+from pseudocron.process import Process
 
 
 def watched() -> tuple[Clock, Watch]:
     clock = Clock()
-    return clock, Watch(Crons(), clock.host)
+    return clock, Process(Crons(), clock.host)
 
 
 def test_the_first_request_polls() -> None:

@@ -14,8 +14,8 @@ import pytest
 from support import START, Clock, Lifespan, hello, until, visit
 
 from pseudocron import Crons, PseudoCronMiddleware
-from pseudocron.backends.memory import Memory
-from pseudocron.watch import Watch
+from pseudocron.backends.file.backend import Memory
+from pseudocron.process import Process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -229,7 +229,7 @@ def test_a_store_that_is_away_is_logged_once_a_minute(tmp_path: Path, caplog: py
     (tmp_path / "no folder").touch()
     clock = Clock()
     app = PseudoCronMiddleware(hello, crons=Crons(), wait=5)
-    app._watch = Watch(Crons(backend=f"file:{tmp_path}/no folder"), clock.host)
+    app._watch = Process(Crons(backend=f"file:{tmp_path}/no folder"), clock.host)
 
     async def logged(second: float) -> int:
         """How many lines there are when the clock is there, and ten requests have come."""

@@ -18,7 +18,7 @@ from support import Lifespan, hello, until, visit
 import pseudocron
 from pseudocron import Crons, PseudoCronMiddleware
 from pseudocron.testing import FakeScheduler
-from pseudocron.watch import watch
+from pseudocron.process import process_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -181,7 +181,7 @@ def test_visits_with_their_looks_leave_nothing_behind(tmp_path: Path, monkeypatc
         while ran < goal:
             await visit(app)
             await asyncio.sleep(0.001)  # or the threads of the looks would wait for the interpreter
-        await watch(crons).runtime().settle(10)
+        await process_of(crons).runtime().settle(10)
 
     async def go() -> None:
         async with Lifespan(app):
