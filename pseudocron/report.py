@@ -251,7 +251,7 @@ def status_of(cron: Cron, state: CronState, last: HistoryLine | None, now: datet
         last: Its latest run.
         now: The present, aware UTC.
     """
-    planned = plan(cron, state, now, since=cron.first_mark(now))
+    planned = plan(cron, state, now, since=cron._first_mark(now))
     # Without coalescing, slots that `max_instances` holds back stay due, but the next poll does not run them.
     slots = planned.slots if cron.coalesce or state.running < cron.max_instances else ()
     return CronStatus(

@@ -16,7 +16,7 @@ from pseudocron.cli.tables import Column, brief, local, plain, print_table
 from pseudocron.config.values import MOST, span
 from pseudocron.errors import show as shown
 from pseudocron.jobs.arguments import revive
-from pseudocron.jobs.carrying import bare
+from pseudocron.jobs.propagation import without_context
 from pseudocron.process import process_of
 from pseudocron.schedule.phrases import duration
 from pseudocron.worker.purging import KEEP, PURGED
@@ -188,7 +188,7 @@ def purge(ref: str, older_than: timedelta | None) -> None:
 
 async def _defer(ref: str, name: str, arguments: dict[str, Any], terms: dict[str, Any]) -> str:
     async with durable(ref) as (crons, _):
-        task = crons.task_named(name)
+        task = crons._task_named(name)
         # JSON has no datetime: what is typed means what the annotations make of it, as when the job runs.
         meant = revive(task.function, (), arguments)
         return (await task.options(**terms).defer(*meant.args, **meant.kwargs)).id
@@ -205,7 +205,7 @@ async def _cancel(ref: str, job_id: str | None, task: str | None, key: str | Non
         newest = await backend.runs(Where(kinds=JOBS, name=task, key=key), 1)
         if newest:
             return _stands(newest[0].run_id, newest[0])
-        _ = crons.task_named(task)  # one that has left the code may have left jobs
+        _ = crons._task_named(task)  # one that has left the code may have left jobs
         return f"there is no job of {task} with the key {shown(key)}"
 
 
@@ -213,7 +213,7 @@ async def _jobs(ref: str, states: Collection[State], *, task: str | None, key: s
     async with process_of(ref).store() as (crons, backend):
         found = await backend.runs(Where(states, JOBS, task, key), limit)
         if task is not None and not found:  # one that has left the code may have left jobs
-            _ = crons.task_named(task)
+            _ = crons._task_named(task)
         return found
 
 
@@ -264,7 +264,7 @@ def _known(job: Run) -> dict[str, Any]:
 
 def _plain(job: Run) -> dict[str, Any]:
     """Return a job for JSON, whose arguments are JSON and no text."""
-    return _known(job) | {"arguments": _json(bare(job.arguments or "{}"))}
+    return _known(job) | {"arguments": _json(without_context(job.arguments or "{}"))}
 
 
 def _why(job: Run) -> str:

@@ -111,7 +111,7 @@ async def _reset(ref: str, name: str, mark: datetime) -> None:
 async def _mark(ref: str, name: str) -> datetime:
     async with process_of(ref).store() as (crons, backend):
         state = (await backend.states([name])).crons[name]
-        return state.floor or crons[name].first_mark(utcnow())
+        return state.floor or crons[name]._first_mark(utcnow())
 
 
 @asynccontextmanager

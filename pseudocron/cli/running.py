@@ -13,7 +13,7 @@ from pseudocron.backends.model import Refusal, State
 from pseudocron.by_hand import run_now, tick_now
 from pseudocron.cli.shared import FAILED, crons_option, fail, log, name_argument, perform
 from pseudocron.errors import show
-from pseudocron.hooks.telling import PATIENCE
+from pseudocron.hooks.dispatcher import HOOK_TIMEOUT
 from pseudocron.log import logger
 from pseudocron.process import process_of
 
@@ -84,7 +84,7 @@ async def _run(ref: str, name: str) -> Run | Refusal:
     process = process_of(ref)
     try:
         ended = await run_now(process, name)
-        await process.runtime().settle(PATIENCE)  # its hooks are told, as after a tick
+        await process.runtime().settle(HOOK_TIMEOUT)  # its hooks are told, as after a tick
         return ended
     finally:
         await process.runtime().close()

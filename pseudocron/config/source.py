@@ -121,7 +121,7 @@ class FileSource(Source):
         folder = self._path.parent
         if not isinstance(contents.crons, Crons):
             return Crons.read(contents.crons, where=self.where, folder=folder, file=contents.settings)
-        contents.crons.locate(self.where, folder=folder, file=contents.settings)
+        contents.crons._locate(self.where, folder=folder, file=contents.settings)
         return contents.crons
 
     def _keep_store(self, before: Settings, after: Crons) -> None:
@@ -130,7 +130,7 @@ class FileSource(Source):
             old, new = _comparable(getattr(before, setting)), _comparable(getattr(after.settings, setting))
             if old != new:
                 logger.warning("%s: %s: %r: needs a restart, %r stays", self.where, setting, new, old)
-        after.pin(backend=before.backend, app=before.app)
+        after._pin(backend=before.backend, app=before.app)
 
 
 def _comparable(value: Any) -> str:
@@ -151,7 +151,7 @@ def _imported(ref: str) -> Crons:
         mend = "" if ":" in ref else f"; {_KINDS}"
         raise ConfigError(f"{error}{mend}") from error
     if isinstance(found, Crons):
-        found.locate(ref)
+        found._locate(ref)
         return found
     if isinstance(found, Mapping):
         return Crons.read(found, where=ref)

@@ -18,7 +18,7 @@ from pseudocron.backends import named
 from pseudocron.dashboard import csrf, pictures, words
 from pseudocron.errors import BackendError
 from pseudocron.host import Host
-from pseudocron.jobs.carrying import bare
+from pseudocron.jobs.propagation import without_context
 from pseudocron.process import process_of
 from pseudocron.report import duration, lateness, line_of
 
@@ -166,5 +166,5 @@ def _templates() -> Environment:
         "lateness": lateness,
         "duration": duration,
     }
-    environment.filters |= {"seconds": words.seconds, "indented": words.indented, "bare": bare}
+    environment.filters |= {"seconds": words.seconds, "indented": words.indented, "without_context": without_context}
     return environment

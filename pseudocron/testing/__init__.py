@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from pseudocron.testing.world import MOMENT, START, DeferredJob, FakeScheduler, FinishedRun
+from pseudocron.testing.scheduler import START, DeferredJob, FakeScheduler, FinishedRun
 
-__all__ = ["MOMENT", "START", "DeferredJob", "FakeScheduler", "FinishedRun"]
+__all__ = ["START", "DeferredJob", "FakeScheduler", "FinishedRun"]

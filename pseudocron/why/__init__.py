@@ -120,7 +120,7 @@ class Inquiry:
     ) -> None:
         self._cron = cron
         self._state = state
-        self._floor = state.floor or cron.first_mark(scene.now)
+        self._floor = state.floor or cron._first_mark(scene.now)
         self._lines = sorted(lines, key=lambda line: (line.slot, line.fence), reverse=True)
         self._scene = scene
         self._tell = tell
@@ -145,7 +145,7 @@ class Inquiry:
         return [self._no_slot(instant) if slot is None else self._untold(slot)]
 
     def _untold(self, slot: datetime) -> Why:
-        if self._cron.wake(slot) > self._scene.now:
+        if self._cron._wake(slot) > self._scene.now:
             return self._coming(slot)
         waiting = next((why for why in self._waiting() if (why.first or why.slot) <= slot <= why.slot), None)
         return replace(waiting, slot=slot) if waiting else self._unknown(slot)
@@ -183,7 +183,7 @@ class Inquiry:
         if line.waited is None:
             return {}
         waited = line.waited._asdict()
-        jitter = (self._cron.wake(line.slot) - line.slot).total_seconds()
+        jitter = (self._cron._wake(line.slot) - line.slot).total_seconds()
         look = (lateness(line) or 0) - sum(waited.values()) - jitter
         return waited | {"jitter": jitter, "look": max(0.0, round(look, 6))}
 
@@ -192,7 +192,7 @@ class Inquiry:
         mark, now, schedule = self._floor, self._scene.now, self._cron.schedule
         latest = schedule.latest(mark, now) if mark < now else None
         ahead = []
-        if latest and self._cron.wake(latest) > now:
+        if latest and self._cron._wake(latest) > now:
             ahead, latest = [self._coming(latest)], schedule.latest(mark, latest - MOMENT)
         if latest is None:
             return ahead

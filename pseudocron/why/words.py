@@ -182,7 +182,7 @@ WAITING: Mapping[str, Waits] = {
 def coming(slot: datetime, cron: Cron, scene: Scene, tell: Tell) -> str:
     """When a slot runs that does not yet."""
     if slot <= scene.now:
-        return f"waits for its jitter: it runs at {tell(cron.wake(slot))}"
+        return f"waits for its jitter: it runs at {tell(cron._wake(slot))}"
     return "has not come yet" if cron.enabled else "has not come yet, and will be skipped: the cron is disabled"
 
 

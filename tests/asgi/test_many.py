@@ -93,7 +93,7 @@ def test_one_built_fifty_times_looks_once_and_is_drained_once() -> None:
         async with Lifespan(apps[0]):
             await asyncio.gather(*(visit(app) for app in apps))
             await until(lambda: ran)
-            assert len({app._watch for app in apps}) == 1
+            assert len({app._process for app in apps}) == 1
             assert len(process_of(crons)._runtimes) == 1
 
     asyncio.run(main())
@@ -110,7 +110,7 @@ def test_one_around_another_fifty_times_over_starts_and_ends_as_one() -> None:
         async with Lifespan(app) as server:
             await visit(app)
             await until(lambda: ran)
-        assert process_of(crons).runtime()._scheduler is None
+        assert process_of(crons).runtime()._poller is None
         return server.events
 
     assert asyncio.run(main()) == ["lifespan.startup.complete", "lifespan.shutdown.complete"]

@@ -178,7 +178,7 @@ def test_wait_does_not_keep_the_server_from_ending_what_the_application_left_una
         wrapped = PseudoCronMiddleware(app, crons=crons, wait=3600)
         call = asyncio.create_task(record(wrapped, http()))
         await until(call.done, 2)
-        await until(lambda: (scheduler := process_of(crons).runtime()._scheduler) and scheduler.runner.runs)
+        await until(lambda: (poller := process_of(crons).runtime()._poller) and poller.runs.pool.runs)
 
     asyncio.run(main())
 

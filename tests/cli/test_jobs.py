@@ -1,4 +1,4 @@
-"""Deferring, cancelling, seeing, retrying and forgetting jobs from a shell."""
+"""TaskRegistry, cancelling, seeing, retrying and forgetting jobs from a shell."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from support import wait_until
 from dashboard.house import EVIL, TRACEBACK, House, crons_of
 from pseudocron.backends.model import Reason, State
 from pseudocron.config.source import FileSource
-from pseudocron.jobs.carrying import carry
+from pseudocron.jobs.propagation import attach
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -139,7 +139,7 @@ def test_the_page_of_a_job_shows_all_that_is_known_of_it(each_house: House) -> N
 
 
 def test_what_a_job_carries_is_not_among_its_arguments(house: House) -> None:
-    house.defer("a", arguments=carry('{"to": "ann"}', {"traceparent": "00-4bf9-00f0-01"}))
+    house.defer("a", arguments=attach('{"to": "ann"}', {"traceparent": "00-4bf9-00f0-01"}))
     for page in (house.get("/jobs"), house.get("/job", id="a")):
         shown = text(page)
         assert "ann" in shown

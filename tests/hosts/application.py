@@ -56,6 +56,6 @@ async def serve(scope: Scope, _receive: Receive, send: Send) -> None:
 
 
 # The middleware takes the one watch that there is over its crons.
-watch = _watches[id(crons)] = Process(crons, Host(now=lambda: utcnow() + AHEAD))
+watch = _processes[id(crons)] = Process(crons, Host(now=lambda: utcnow() + AHEAD))
 roles = os.environ["HOST_ROLES"].split()
 app = PseudoCronMiddleware(serve, crons=crons, ticker="ticks" in roles, execute="executes" in roles)

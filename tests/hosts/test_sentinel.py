@@ -43,4 +43,4 @@ def test_after_a_failover_jobs_are_where_they_were_and_new_ones_are_taken(tmp_pa
         job = asyncio.run(crons.job(handle.id))
         assert job
         assert job.state is State.PENDING
-        asyncio.run(crons.connect().close())
+        asyncio.run(crons._connect().close())

@@ -265,7 +265,7 @@ def test_wait_holds_the_call_open_no_longer_than_it_says() -> None:
     async def main() -> None:
         await visit(PseudoCronMiddleware(hello, crons=crons, wait=0.05))
         assert not cancelled
-        assert process_of(crons).runtime()._scheduler.runner.runs  # type: ignore[union-attr]
+        assert process_of(crons).runtime()._poller.runs.pool.runs  # type: ignore[union-attr]
 
     asyncio.run(main())
 

@@ -142,7 +142,7 @@ def test_a_thousand_jobs_leave_nothing_behind_when_they_are_forgotten() -> None:
             assert len(await scheduler.advance(seconds=1)) == TRACED
             await scheduler.advance(days=8)
             await scheduler.advance(seconds=0)
-            assert not any((await crons.backend.count_jobs()).values())
+            assert not any((await crons._connect().count_jobs()).values())
 
     asyncio.run(leaves_nothing(run))
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from support import until
@@ -21,7 +21,7 @@ from pseudocron.polling import PollReason
 from pseudocron.process import process_of
 from pseudocron.worker.poll import REFILL_FOR
 from pseudocron.worker.run import UNPACKED_AT_ONCE
-from worker.world import Counting, World
+from worker.world import Counting, World, read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,6 +60,7 @@ def test_a_backlog_is_drained_in_one_transaction_for_as_many_jobs_as_may_run() -
 def test_jobs_that_follow_others_leave_the_crons_their_capacity_too(concurrency: int, most: int) -> None:
     world = a_backlog(concurrency=concurrency)
     world.crons.add("cron", int, "0 0 1 1 *")
+    read(world.crons)
 
     async def main() -> None:
         await world.defer_many("noop", 40)
@@ -110,6 +111,7 @@ def test_the_end_of_the_run_of_a_cron_asks_for_a_poll_amid_a_backlog() -> None:
         world.clock.forward(1)
         await world.defer("endless")
         await world.poll()
+        await until(lambda: slots)
         assert len(slots) == 1, "the second one is due, and waits"
         await world.defer("endless")
         go_on.set()

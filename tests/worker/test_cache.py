@@ -12,7 +12,7 @@ from pseudocron.backends.file.backend import Memory
 from pseudocron.backends.model import Reason, Skip
 from pseudocron.crons import Crons
 from pseudocron.errors import BackendError
-from worker.world import Process, World
+from worker.world import Process, World, read
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -138,9 +138,11 @@ def test_what_the_configuration_has_changed_or_added_is_planned_at_once() -> Non
     async def main() -> None:
         world, store = await settled(some(same=3600))
         world.crons.add("added", int, 3600)
+        read(world.crons)
         await world.poll_all()
         assert store.planned.pop() == {"added"}
         world.crons = some(same=1800, added=3600)
+        read(world.crons)
         await world.poll_all()
         assert store.planned.pop() == {"same", "added"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections import Counter
@@ -26,9 +27,14 @@ if TYPE_CHECKING:
     from pseudocron.crons import Crons
 
 
-def _read(crons: Crons) -> None:
+def read(crons: Crons) -> None:
     """Read all crons and tasks, off the event loop as a process does."""
-    thread = threading.Thread(target=lambda: (crons.settings, *crons, *crons.tasks))
+    aside(lambda: (crons.settings, *crons, *crons.tasks))
+
+
+def aside(work: Callable[[], object]) -> None:
+    """Do blocking work in a thread."""
+    thread = threading.Thread(target=work)
     thread.start()
     thread.join()
 
@@ -60,7 +66,8 @@ class Process:
             on_recorded=self.recorded.append,
         )
         self.poller = Poller(Source("crons", lambda: self.crons), backend, clock.host, self.runs)
-        _read(crons)
+        read(crons)
+        aside(lambda: asyncio.run(backend.open()))
 
     async def poll(self) -> Report:
         """Poll whatever the gate says, and leave what that started going on."""
@@ -97,7 +104,7 @@ class World(Process):
 
     def another(self, crons: Crons | None = None, **options: Any) -> Process:
         """Another process on the same store."""
-        return Process(crons or self.crons, self.clock, self.backend, **options)
+        return Process(self.crons if crons is None else crons, self.clock, self.backend, **options)
 
     async def defer(self, task: str, *, delay: float = 0, **arguments: Any) -> str:
         run_id = uuid4().hex

@@ -12,7 +12,7 @@ from pseudocron.backends.file.stored import END_LEASE, Stored, all_of, by_place,
 from pseudocron.backends.file.transaction import after
 from pseudocron.backends.legible import instant
 from pseudocron.backends.model import Kind, State
-from pseudocron.capture import kept
+from pseudocron.truncation import kept
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence

@@ -21,7 +21,7 @@ from pseudocron.backends.redis.codec import (
 )
 from pseudocron.backends.redis.connection import Targets
 from pseudocron.backends.redis.verbs import Verbs
-from pseudocron.capture import kept
+from pseudocron.truncation import kept
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -81,7 +81,7 @@ class Slots(Verbs):
             states=[State(state) if state else None for state in answer["states"]],
             fresh_for=seconds_of(answer["fresh_for"]),
             claims=list(map(claim_of, answer["claims"])),
-            dropped=[run_of(run) for run in answer["dropped"] if run],
+            dropped=list(map(run_of, answer["dropped"])),
             left=answer["left"],
         )
 

@@ -104,7 +104,7 @@ local is_to_be_repeated = false
 
 -- What the verb answers, as JSON: large numbers in it must be texts. If the reply is lost, the client repeats the call
 -- with the same token. A verb that must not act twice says so by `is_to_be_repeated`, and its answer is kept for a while.
--- Runs are kept in it by their ids, and `completed` reads them: what they wrote may be long.
+-- The long texts of runs are not kept in it: `completed` adds them.
 local function answer(verb)
   local result
   if reads[verb] then
@@ -120,7 +120,7 @@ local function answer(verb)
       end
     end
     if completed[verb] then
-      result = completed[verb](result)
+      completed[verb](result)
     end
   end
   return {digits(now), result == nil and 'null' or cjson.encode(result)}

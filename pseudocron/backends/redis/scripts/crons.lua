@@ -12,12 +12,12 @@ function verbs.pause()
   set(key('cron', given.name), {paused = given.paused and 1 or false})
   note_cron(given.name)
   touch('c:' .. given.name)
-  bring_forward(refresh_touched())
+  bring_forward_touched()
 end
 
 function verbs.reset()
   set(key('cron', given.name), {mark = given.mark, since = given.mark, back = given.mark, next = now, held = false})
   note_cron(given.name)
   touch('c:' .. given.name)
-  bring_forward(refresh_touched())
+  bring_forward_touched()
 end

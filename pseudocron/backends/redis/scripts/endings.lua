@@ -13,7 +13,7 @@ end
 -- The same of a pending run, which is reported.
 local function drop_pending(run, state)
   drop(run, state)
-  dropped[#dropped + 1] = run.run_id
+  dropped[#dropped + 1] = brief(run)
 end
 
 local function is_expired(run)
@@ -35,8 +35,8 @@ local function holder(target, of_task)
   return run
 end
 
--- Let a run that was running be pending again, in `fields.due`; unless its key is taken.
-local function let_again(run, fields, outcome)
+-- Let a run that was running be pending again, unless its key is taken.
+local function let_again(run, fields, outcome, due)
   if run.key and holder(target_of(run), run.key) then
     drop(run, 'replaced', fields)
     return
@@ -46,7 +46,7 @@ local function let_again(run, fields, outcome)
   while #earlier > EARLIER_AT_MOST do
     table.remove(earlier, 1)
   end
-  fields.state, fields.earlier = 'pending', cjson.encode(earlier)
+  fields.state, fields.due, fields.earlier = 'pending', due, cjson.encode(earlier)
   delist(run)
   change(run, fields)
   enlist(run)
@@ -67,8 +67,7 @@ local function finish(run, ending)
   if ending.outcome ~= 'succeeded' and run.stop then
     drop(run, 'cancelled', fields)
   elseif ending.outcome ~= 'succeeded' and ending.due then
-    fields.due = math.max(ending.due, now)
-    let_again(run, fields, ending.outcome)
+    let_again(run, fields, ending.outcome, math.max(ending.due, now))
   else
     delist(run)
     change(run, fields)
@@ -84,8 +83,7 @@ local function lose(run)
   if run.stop then
     drop(run, 'cancelled', fields)
   elseif fields.lost < LOST_AT_MOST and (run.kind == 'job' or run.at_least_once) then
-    fields.due = now
-    let_again(run, fields, 'lost')
+    let_again(run, fields, 'lost', now)
   else
     local often = fields.lost >= LOST_AT_MOST
     fields.state, fields.reason = often and 'failed' or 'lost', often and 'lost ' .. fields.lost .. ' times' or nil

@@ -8,20 +8,17 @@ function verbs.finish()
     local run = held_by(ending)
     states[i] = run and run.state == 'running' and finish(run, ending) or false
   end
-  local soonest = refresh_touched()
   if given.capacity then
+    refresh_touched()
     claim_pending()
-    soonest = math.min(soonest or math.huge, refresh_touched() or math.huge, claims[1] and now + given.lease or math.huge)
+    bring_forward(claims[1] and now + given.lease)
   end
-  bring_forward(soonest and soonest < math.huge and soonest)
+  bring_forward_touched()
   return {states = states, claims = claims, dropped = dropped, left = left, fresh_for = digits(fresh_for())}
 end
 
 function completed.finish(finished)
-  for i, id in ipairs(finished.dropped) do
-    finished.dropped[i] = whole(id) or false
-  end
-  return finished
+  complete(finished.dropped)
 end
 
 function verbs.renew()
@@ -37,7 +34,7 @@ function verbs.release()
       free(run)
     end
   end
-  bring_forward(refresh_touched())
+  bring_forward_touched()
 end
 
 -- A manual run, whose slot is now.
@@ -48,7 +45,7 @@ function verbs.start()
   is_to_be_repeated = true
   note_cron(given.name)
   local claimed = start({kind = 'manual', name = given.name, due = now, slot = now})
-  refresh_touched()
+  bring_forward_touched()
   bring_forward(now + given.lease)
   return claimed
 end

@@ -53,7 +53,7 @@ function verbs.defer()
     ids[i] = defer(job)
     use('t:' .. job.task)
   end
-  bring_forward(refresh_touched())
+  bring_forward_touched()
   return ids
 end
 
@@ -80,7 +80,7 @@ function verbs.cancel()
     local run = find(id)
     was_pending = run and cancel(run) or was_pending
   end
-  bring_forward(refresh_touched())
+  bring_forward_touched()
   return was_pending
 end
 
@@ -99,7 +99,7 @@ function verbs.retry()
     })
     enlist(run)
   end
-  bring_forward(refresh_touched())
+  bring_forward_touched()
   return is_free
 end
 

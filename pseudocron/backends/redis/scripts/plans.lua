@@ -55,15 +55,15 @@ end
 
 -- Deal with a slot; return whether it does not stay above the mark.
 local function claim_slot(plan, slot, number_of)
-  if plan.rests or #claims >= math.min(given.capacity.total, given.capacity.slots) then
+  if slot > now then
+    refuse(plan, slot, 'early')
+    return false
+  elseif plan.rests or #claims >= math.min(given.capacity.total, given.capacity.slots) then
     left = true
     return false
   end
   local limit = targets()['c:' .. plan.name] or 1
-  if slot > now then
-    refuse(plan, slot, 'early')
-    return false
-  elseif number(key('cron', plan.name), 'paused') then
+  if number(key('cron', plan.name), 'paused') then
     refuse(plan, slot, 'paused')
     skip({name = plan.name, slot = slot, slots = 1, reason = 'paused'})
   elseif count_of(plan.name) >= limit then

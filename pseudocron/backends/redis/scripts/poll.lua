@@ -11,7 +11,7 @@ local function end_leases()
       free(run)
     else
       lose(run)
-      lost[#lost + 1] = id
+      lost[#lost + 1] = brief(run)
     end
   end
   return lost
@@ -50,17 +50,9 @@ function verbs.poll()
   }
 end
 
-local function wholes(ids)
-  local runs = {}
-  for _, id in ipairs(ids) do
-    runs[#runs + 1] = whole(id)
-  end
-  return runs
-end
-
 function completed.poll(polled)
   if polled then
-    polled.lost, polled.dropped = wholes(polled.lost), wholes(polled.dropped)
+    complete(polled.lost)
+    complete(polled.dropped)
   end
-  return polled
 end

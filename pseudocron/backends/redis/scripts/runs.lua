@@ -53,6 +53,23 @@ local function whole(id)
   return run
 end
 
+-- The same as it is now, without its long texts.
+local function brief(run)
+  local told = {run_id = run.run_id}
+  for _, field in ipairs(FIELDS) do
+    told[field] = run[field] and text(run[field])
+  end
+  return told
+end
+
+-- Add the long texts to runs.
+local function complete(runs)
+  for _, run in ipairs(runs) do
+    local error, output = unpack(call('HMGET', key('run', run.run_id), 'error', 'output'))
+    run.error, run.output = error or nil, output or nil
+  end
+end
+
 local function target_of(run)
   return (run.kind == 'job' and 't:' or 'c:') .. run.name
 end

@@ -117,14 +117,24 @@ local function refresh(target)
   return soonest
 end
 
--- The same of all touched targets; nil if none is due ever.
+local dues = {}
+
+-- The same of all touched targets.
 local function refresh_touched()
-  local soonest = math.huge
   for target in pairs(touched) do
-    soonest = math.min(soonest, refresh(target))
+    dues[target] = refresh(target)
   end
   touched = {}
-  return soonest < math.huge and soonest or nil
+end
+
+-- Let the gate turn stale when the first of the targets is due that this verb has touched.
+local function bring_forward_touched()
+  refresh_touched()
+  local soonest = math.huge
+  for _, due in pairs(dues) do
+    soonest = math.min(soonest, due)
+  end
+  bring_forward(soonest < math.huge and soonest)
 end
 
 -- Names

@@ -1,0 +1,219 @@
+"""The server's end of a child process: command line, environment, life line, and what the report means."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import sysconfig
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from subprocess import PIPE, STDOUT, Popen
+from threading import Lock
+from typing import IO, TYPE_CHECKING, Any
+
+from pseudocron.backends.model import State
+from pseudocron.errors import TargetError
+from pseudocron.executors.ended import Ended
+from pseudocron.executors.raised import decoded
+from pseudocron.targets import Script
+from pseudocron.truncation import LIMIT, tail, timed_out
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from pseudocron.targets import Function, Target
+
+_TIMEOUT_GRACE = 5.0  # seconds between SIGTERM and SIGKILL when the timeout is over
+_SUPERVISOR = str(Path(__file__).with_name("supervisor.py"))
+_LAST_LINES = 20  # of the output, enough to say why a process failed
+
+_lifelines: set[IO[bytes]] = set()
+
+
+def _let_go() -> None:
+    # A fork of the server would hold the life lines open beyond the server's death.
+    while _lifelines:
+        _lifelines.pop().close()
+
+
+os.register_at_fork(after_in_child=_let_go)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A command line.
+
+    Args:
+        argv: The program and its arguments.
+        stdin: What it reads from its standard input.
+        reports: Whether it takes the descriptor of a pipe as its last argument, and reports there what it raises.
+    """
+
+    argv: list[str]
+    stdin: str = ""
+    reports: bool = False
+
+
+class Child:
+    """One child process under its supervisor.
+
+    Args:
+        command: Gives what it runs, or raises; asked off the event loop.
+        environ: What it finds in its environment besides the server's.
+        timeout: Seconds that it may take, or None.
+    """
+
+    def __init__(self, *, command: Callable[[], Command], environ: Mapping[str, str], timeout: float | None) -> None:
+        self._command = command
+        self._environ = environ
+        self._timeout = timeout
+        self._lock = Lock()
+        self._lifeline: IO[bytes] | None = None
+        self._hung_up = False
+
+    def run(self) -> Ended:
+        """Start it and wait for its end; blocks. `OSError` if there can be no further process."""
+        command = self._command()
+        supervisor = Popen(
+            [sys.executable, "-P", _SUPERVISOR],
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=STDOUT,
+            bufsize=0,
+            start_new_session=True,  # a signal to the server's process group is not for the child
+        )
+        with supervisor:
+            self._pick_up(supervisor.stdin, self._spec(command))  # type: ignore[arg-type]
+            said = supervisor.stdout.read()  # type: ignore[union-attr]
+            self.hang_up()
+        return self._result(command, said, supervisor.returncode)
+
+    def hang_up(self) -> None:
+        """Let it be killed, with its whole process group, within a second; from any thread, at any time."""
+        self._hung_up = True
+        # Never waited for, as the event loop calls this: a thread that has the lock hangs up when it releases it.
+        if self._lock.acquire(blocking=False):
+            try:
+                self._close()
+            finally:
+                self._lock.release()
+
+    def _close(self) -> None:
+        if self._lifeline:
+            _lifelines.discard(self._lifeline)
+            self._lifeline.close()
+
+    def _pick_up(self, lifeline: IO[bytes], spec: bytes) -> None:
+        with self._lock:
+            self._lifeline = lifeline
+            _lifelines.add(lifeline)
+            with suppress(BrokenPipeError):  # the supervisor is gone; what it said tells why
+                while spec and not self._hung_up:
+                    spec = spec[lifeline.write(spec) :]
+        if self._hung_up:
+            self.hang_up()
+
+    def _spec(self, command: Command) -> bytes:
+        environ = {**os.environ, "PYTHONUNBUFFERED": "1", **self._environ}
+        if command.argv[0] == sys.executable:  # for a program of another interpreter it would be the wrong one
+            environ["PYTHONPATH"] = _python_path()
+        spec = {
+            "argv": command.argv,
+            "stdin": command.stdin,
+            "environ": environ,
+            "timeout": self._timeout,
+            "grace": _TIMEOUT_GRACE,
+            "keep": LIMIT,
+            "reports": command.reports,
+        }
+        return json.dumps(spec).encode() + b"\n"
+
+    def _result(self, command: Command, said: bytes, returncode: int) -> Ended:
+        try:
+            report = json.loads(said.splitlines()[-1])
+        except (ValueError, IndexError):
+            error = tail(f"the supervisor of the process ended with {_ending(returncode)}\n{tail(said)}".rstrip())
+            return Ended(outcome=State.FAILED, error=error)
+        if "error" in report:
+            error = _unstartable(command.argv[0], report["error"])
+            return Ended(outcome=State.FAILED, error=error)
+        ended = _judged(report, self._timeout)
+        return ended._replace(raised=decoded(report["raised"])) if ended.outcome is State.FAILED else ended
+
+
+def command(target: Target, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Command:
+    """What runs a target.
+
+    A `.py` script runs in this interpreter, another file by itself, both with `args` as text and `kwargs` as
+    `--key=value`. A function is called with them by a child that imports it; `TargetError` if that can't be.
+    """
+    if isinstance(target, Script):
+        path = str(target.path.absolute())
+        interpreter = [sys.executable] if target.path.suffix == ".py" else []
+        options = (f"--{key}={value}" for key, value in kwargs.items())
+        return Command(argv=[*interpreter, path, *map(str, args), *options])
+    # Not on the command line, which every user of the machine can read.
+    argv = [sys.executable, "-P", "-m", "pseudocron.executors.run_function"]
+    return Command(argv=argv, stdin=_call(target, args, kwargs), reports=True)
+
+
+def _call(target: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+    module, _, name = target.ref.partition(":")
+    if module == "__main__" or not name or "<" in target.ref:
+        raise TargetError(
+            f"{target.ref!r} can't be imported by a child process: define it on the top level of a module"
+        )
+    try:
+        return json.dumps([target.ref, args, kwargs])
+    except (TypeError, ValueError) as error:
+        raise TargetError(f"{target.ref!r}: what a child process is called with must be JSON: {error}") from error
+
+
+def _python_path() -> str:
+    """What this process can import, besides what every interpreter like it can.
+
+    The standard library is left out: a child hands its environment on, and another Python must not find it.
+    """
+    entries = (os.path.abspath(entry) for entry in sys.path)  # noqa: PTH100 - '' is the current folder
+    return os.pathsep.join(entry for entry in entries if entry not in _inherent())
+
+
+@cache
+def _inherent() -> frozenset[str]:
+    """Where an interpreter like this one looks anyway."""
+    paths = sysconfig.get_paths()
+    library = paths["stdlib"]
+    archive = f"python{sys.version_info.major}{sys.version_info.minor}.zip"
+    beside = (os.path.join(library, "lib-dynload"), os.path.join(os.path.dirname(library), archive))  # noqa: PTH118, PTH120
+    return frozenset({library, paths["platstdlib"], paths["purelib"], paths["platlib"], *beside})
+
+
+def _judged(report: Mapping[str, Any], timeout: float | None) -> Ended:
+    output = tail(report["output"])
+    match report["outcome"], report["returncode"]:
+        case "timed_out", _:
+            return Ended(outcome=State.TIMED_OUT, error=timed_out(timeout), output=output)
+        case "interrupted", _:
+            return Ended(outcome=State.INTERRUPTED, error="its supervisor was told to end it", output=output)
+        case _, 0:
+            return Ended(outcome=State.SUCCEEDED, output=output)
+        case _, returncode:
+            last = output.rstrip().splitlines()[-_LAST_LINES:]
+            return Ended(outcome=State.FAILED, error="\n".join([_ending(returncode), *last]), output=output)
+
+
+def _ending(returncode: int) -> str:
+    if returncode >= 0:
+        return f"exit code {returncode}"
+    with suppress(ValueError):
+        return f"killed by {signal.Signals(-returncode).name}"
+    return f"killed by signal {-returncode}"  # a real-time signal has no name
+
+
+def _unstartable(path: str, why: str) -> str:
+    mend = " (it must be a .py, or executable and name its interpreter with #!)"
+    return f"can't start {path!r}: {why}{'' if path == sys.executable else mend}"
