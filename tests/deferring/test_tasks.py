@@ -24,7 +24,7 @@ from pseudocron.jobs.tasks import Retry, Task
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
-    from pseudocron.backends.jobs import Job
+    from pseudocron.backends.model import Run
 
 LESSON_END = START + timedelta(hours=1)
 NAIVE = datetime(2024, 5, 1)  # noqa: DTZ001 - what is refused
