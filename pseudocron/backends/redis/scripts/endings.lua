@@ -12,6 +12,7 @@ end
 
 -- The same of a pending run, which is reported.
 local function drop_pending(run, state)
+  keep_long_texts(run)
   drop(run, state)
   dropped[#dropped + 1] = brief(run)
 end

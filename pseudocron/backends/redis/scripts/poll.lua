@@ -10,6 +10,7 @@ local function end_leases()
     elseif run.is_kept then
       free(run)
     else
+      keep_long_texts(run)
       lose(run)
       lost[#lost + 1] = brief(run)
     end

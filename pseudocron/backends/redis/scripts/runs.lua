@@ -53,7 +53,14 @@ local function whole(id)
   return run
 end
 
--- The same as it is now, without its long texts.
+local long_texts = {}
+
+-- Keep the long texts of a run that is to be reported, as it may be deleted by what becomes of it.
+local function keep_long_texts(run)
+  long_texts[run.run_id] = call('HMGET', key('run', run.run_id), 'error', 'output')
+end
+
+-- A run as it is now, without its long texts.
 local function brief(run)
   local told = {run_id = run.run_id}
   for _, field in ipairs(FIELDS) do
@@ -62,10 +69,10 @@ local function brief(run)
   return told
 end
 
--- Add the long texts to runs.
+-- Add their long texts to runs.
 local function complete(runs)
   for _, run in ipairs(runs) do
-    local error, output = unpack(call('HMGET', key('run', run.run_id), 'error', 'output'))
+    local error, output = unpack(long_texts[run.run_id] or call('HMGET', key('run', run.run_id), 'error', 'output'))
     run.error, run.output = error or nil, output or nil
   end
 end
