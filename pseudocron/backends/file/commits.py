@@ -204,12 +204,15 @@ class Store:
             self._rouse()
         except RuntimeError as error:
             future.cancel()  # so that it is not committed
-            raise BackendError(f"{self.name} can't be written: {error}: let this process have a thread more") from error
+            # Not by its `name`, which reads a link: this is an event loop.
+            raise BackendError(
+                f"store '{self._path}' can't be written: {error}: let this process have a thread more"
+            ) from error
         return await future
 
     def _demand_open(self) -> None:
         if self not in _open:
-            raise BackendError(f"{named(self._path)} is closed: open the backend first")
+            raise BackendError(f"store '{self._path}' is closed: open the backend first")
 
     # The writer thread
 
