@@ -18,6 +18,8 @@ TESTS = Path(__file__).parent
 FLOORS = (
     ("errors", "dataclass", "log", "host", "context", "targets", "schedule", "lockfile", "truncation", "response_state"),
     (
+        "backends.contract",
+        "backends.model",
         "backends.base",
         "backends.jobs",
         "backends.records",
