@@ -197,17 +197,21 @@ def grow_log(db: sqlite3.Connection, path: Path) -> None:
 
     A transaction larger than SQLite's cache is written to the WAL before its end, and is then rolled back.
     """
-    log = path.with_name(f"{path.name}-wal")
+    log, cache = path.with_name(f"{path.name}-wal"), 0
     try:
         if log.stat().st_size >= FULL_LOG:
             return
+        (cache,) = db.execute("PRAGMA cache_size").fetchone()
+        db.execute("PRAGMA cache_size = 20")
         db.execute("BEGIN IMMEDIATE")
-        db.execute("INSERT INTO machines VALUES ('', zeroblob(?), 0)", (FULL_LOG,))
+        db.execute("INSERT INTO machines VALUES ('', zeroblob(?), 0)", (FULL_LOG + 50 * 4096,))
     except (OSError, sqlite3.Error):
         pass  # the disk is full, or the store busy: the WAL grows with the commits
     finally:
         if db.in_transaction:
             db.execute("ROLLBACK")
+        if cache:
+            db.execute(f"PRAGMA cache_size = {cache}")
 
 
 def _pragma(db: sqlite3.Connection, name: str) -> int:
