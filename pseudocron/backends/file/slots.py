@@ -100,7 +100,7 @@ def begin(txn: Transaction, new: New, *, worker: str, lease: float) -> Claim:
     one = Candidate(0, new.slot, place, new.name, None, run_id, new.kind.value, new.slot, None, None, 0, 0, 0, None)
     fence = next_fence(txn, new.name)
     start(txn, worker, lease, 0, [(one, fence)])
-    return claim_of(one, fence, txn.now)
+    return claim_of(one, fence, instant(txn.now))
 
 
 @legible("a skip")
