@@ -88,7 +88,7 @@ class Sqlite(Backend):
         return await self._store.commit(Operation(work))
 
     def _fresh_for(self) -> float:
-        return gates.stale_in(self._gate, self._now(), self.cron_max_time)
+        return gates.stale_in(self._gate.dated(), self._now(), self.cron_max_time)
 
     def _stale_in(self) -> float:
         return self._fresh_for()
@@ -159,7 +159,7 @@ class Sqlite(Backend):
         states, dropped = runs.finish(txn, ends)
         taken = pending.Taken([], [], left=False) if take is None else pending.claim(txn, take, pending.Capacity(take))
         count(txn, runs.names_of([end.claim for end in ends]))
-        fresh_for = self._fresh_for()
+        fresh_for = gates.stale_in(txn.dated, txn.now, self.cron_max_time)
         if txn.due is not None:
             fresh_for = min(fresh_for, max(0.0, (txn.due - txn.now) / SECOND))
         return Finished(states, fresh_for, taken.claims, [*dropped, *taken.dropped], taken.left)
