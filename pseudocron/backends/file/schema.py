@@ -29,7 +29,8 @@ FULL_LOG = 1000 * 4096
 # the order in which they come due. Retries of crons have no priority, and never become ready. `is_job` is in the
 # keys, as a cron and a task may have the same name. A row of `pending` `counts` if it counts for `max_instances`.
 # `names` has the tasks and crons with pending runs, and those in use, with their limits as the last poll has named
-# them; `paces` has the `CRON_MAX_TIME` in use. A cron is `held` if `max_instances` has held back slots above its mark when it was planned.
+# them; `paces` has the `CRON_MAX_TIME` in use. A cron is `held` if `max_instances` has held back slots above its mark
+# when it was planned.
 # The long texts are the last columns, so that a search does not read them. A skip comes after the run `place`.
 TABLES = (
     "CREATE TABLE meta (id INTEGER PRIMARY KEY CHECK (id = 0), version INTEGER NOT NULL, polled INTEGER)",
