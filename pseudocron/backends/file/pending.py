@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pseudocron.backends.file.stored import by_place, drop
 from pseudocron.backends.file.transaction import after
-from pseudocron.backends.legible import instant, legible, text, whole
+from pseudocron.backends.legible import EPOCH, MICROSECOND, instant, legible
 from pseudocron.backends.model import Claim, Kind, Run, State
 
 if TYPE_CHECKING:
@@ -211,7 +211,8 @@ class _Claiming:
         txn.db.executemany(_LEAVE, [(is_job, c.name, is_job, c.rank, c.due, c.place) for c in self._claimed])
         start(txn, take.worker, take.lease, is_job, zip(self._claimed, fences, strict=True))
         self._capacity.use(is_job, len(self._claimed))
-        return [claim_of(one, fence, txn.now) for one, fence in zip(self._claimed, fences, strict=True)]
+        now = instant(txn.now)
+        return [claim_of(one, fence, now) for one, fence in zip(self._claimed, fences, strict=True)]
 
     def _expire(self, names: Iterable[str], so_far: int) -> list[Run]:
         """Record further runs as expired, also those for which there would be no capacity."""
@@ -241,22 +242,21 @@ def next_fence(txn: Transaction, cron: str) -> int:
     return int(txn.db.execute(CLAIMS, (cron,)).fetchone()[0])
 
 
-@legible("a run")
-def claim_of(one: Candidate, fence: int, now: int) -> Claim:
+def claim_of(one: Candidate, fence: int, started: datetime) -> Claim:
     """Return the claim of a run that is started now."""
     return Claim(
         one.run_id,
         KINDS[one.kind],
-        text(one.name),
-        instant(one.due),
+        one.name,
+        EPOCH + one.due * MICROSECOND,
         fence,
-        whole(one.attempts) + 1,
-        whole(one.failures),
-        instant(now),
-        None if one.slot is None else instant(one.slot),
+        one.attempts + 1,
+        one.failures,
+        started,
+        None if one.slot is None else EPOCH + one.slot * MICROSECOND,
         one.arguments,
         one.key,
-        None if one.unfit_since is None else instant(one.unfit_since),
+        None if one.unfit_since is None else EPOCH + one.unfit_since * MICROSECOND,
     )
 
 

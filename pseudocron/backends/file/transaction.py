@@ -14,6 +14,9 @@ SECOND = 1_000_000
 """Microseconds."""
 
 
+_UNKNOWN = -1
+
+
 class Terms(NamedTuple):
     """What a process hands in with each of its verbs.
 
@@ -48,7 +51,7 @@ class Transaction:
         due: The instant to which the gate is to be brought forward before the commit, if at all.
     """
 
-    __slots__ = ("_gate", "db", "due", "now", "terms")
+    __slots__ = ("_dated", "_gate", "db", "due", "now", "terms")
 
     def __init__(self, db: sqlite3.Connection, *, now: int, terms: Terms, gate: Dated) -> None:
         self.db = db
@@ -56,14 +59,21 @@ class Transaction:
         self.terms = terms
         self.due: int | None = None
         self._gate = gate
+        self._dated: int | None = _UNKNOWN
+
+    @property
+    def dated(self) -> int | None:
+        """When the gate turns stale, as first asked; a poll that dates it later meanwhile has yet to read."""
+        if self._dated == _UNKNOWN:
+            self._dated = self._gate.dated()
+        return self._dated
 
     @property
     def is_stale(self) -> bool:
         """Whether the gate is stale already, or will be, so that it need not be brought forward."""
         if self.due is not None and self.due <= self.now:
             return True
-        dated = self._gate.dated()
-        return dated is None or dated <= self.now
+        return self.dated is None or self.dated <= self.now
 
     def bring_forward(self, due: int | None) -> None:
         """Let the gate be brought forward to an instant, if there is one, and no other one is earlier."""
