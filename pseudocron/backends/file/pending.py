@@ -34,10 +34,11 @@ WAITING = """
         FROM waiting WHERE name IS NOT NULL
     )
     SELECT name FROM waiting WHERE name IS NOT NULL"""
+_SCHEDULED = "is_job = 1 AND name = :name AND ready = 0 AND rank = 0"
+# All of the primary key, in so many words: else SQLite looks at every job that waits.
 _MAKE_READY = f"""
-    UPDATE pending SET ready = 1, rank = -priority WHERE (is_job, name, ready, rank, due, id) IN (
-        SELECT is_job, name, ready, rank, due, id FROM pending
-        WHERE is_job = 1 AND name = ? AND ready = 0 AND rank = 0 AND due <= ? ORDER BY due, id LIMIT {READY_AT_MOST}
+    UPDATE pending SET ready = 1, rank = -priority WHERE {_SCHEDULED} AND (due, id) IN (
+        SELECT due, id FROM pending WHERE {_SCHEDULED} AND due <= :now ORDER BY due, id LIMIT {READY_AT_MOST}
     )"""  # noqa: S608 - our own
 FREE = """pending.id NOT IN (SELECT id FROM living WHERE over) AND (
         pending.key IS NULL OR NOT EXISTS (
@@ -139,7 +140,7 @@ class _Claiming:
         if not self._room:
             return Taken([], [], left=False)
         if self._is_job:
-            self._txn.db.executemany(_MAKE_READY, [(name, self._txn.now) for name in self._room])
+            self._txn.db.executemany(_MAKE_READY, [{"name": name, "now": self._txn.now} for name in self._room])
         left = self._walk()
         dropped = [drop(self._txn, by_place(self._txn, place), State.EXPIRED) for place in self._expired]
         claims = self._start()
