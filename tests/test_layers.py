@@ -16,7 +16,7 @@ ROOT = Path(pseudocron.__file__).parent
 TESTS = Path(__file__).parent
 
 FLOORS = (
-    ("errors", "log", "host", "context", "targets", "schedule", "lockfile", "truncation", "response_state"),
+    ("errors", "dataclass", "log", "host", "context", "targets", "schedule", "lockfile", "truncation", "response_state"),
     (
         "backends.base",
         "backends.jobs",
@@ -31,7 +31,7 @@ FLOORS = (
     ("hooks.metrics",),
     ("polling", "scheduler"),
     ("runtime", "watch"),
-    ("lifespan", "report", "why", "by_hand", "endpoints.calls", "endpoints.vitals"),
+    ("lifespan", "report", "why", "by_hand"),
     ("middleware", "endpoints", "testing", "pytest_plugin", "cli", "dashboard"),
     ("", "__main__"),
 )

@@ -11,7 +11,6 @@ from pseudocron.backends.model import Kind, State
 from pseudocron.context import CurrentRun, Flag
 from pseudocron.errors import ArgumentError, PseudoCronError
 from pseudocron.executors import Call, CutOff, Ended, execute
-from pseudocron.executors.results import Outcome, Result
 from pseudocron.hooks.events import Event, EventKind, of_claim
 from pseudocron.jobs.propagation import detach
 from pseudocron.log import logger
@@ -166,7 +165,7 @@ class Run:
         try:
             arguments = await self._decode(stored)
         except ArgumentError as error:
-            return Ended(result=Result(outcome=Outcome.FAILED, error=str(error)), raised=UnfitError())
+            return Ended(State.FAILED, str(error), raised=UnfitError())
         return await self._call(arguments.args, arguments.kwargs, context)
 
     async def _decode(self, arguments: str) -> BoundArguments:
@@ -260,7 +259,7 @@ _KINDS = {State.SUCCEEDED: EventKind.SUCCEEDED, State.PENDING: EventKind.RETRYIN
 
 
 def _failed(error: Exception) -> Ended:
-    return Ended(result=Result(outcome=Outcome.FAILED, error=f"can't be run: {error!r}"))
+    return Ended(State.FAILED, f"can't be run: {error!r}")
 
 
 def _uncancel() -> None:
