@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from pseudocron.backends.legible import EPOCH, MICROSECOND
+from pseudocron.errors import BackendError
 
 if TYPE_CHECKING:
     import sqlite3
@@ -62,7 +63,10 @@ class Transaction:
         """Whether the gate is stale already, or will be, so that it need not be brought forward."""
         if self.due is not None and self.due <= self.now:
             return True
-        dated = self._gate.dated()
+        try:
+            dated = self._gate.dated()
+        except BackendError:  # that is logged where it is brought forward, and fails no verb
+            return False
         return dated is None or dated <= self.now
 
     def bring_forward(self, due: int | None) -> None:
