@@ -45,10 +45,11 @@ _PENDING_RETRIES = """
     SELECT name, 0, 0 FROM names LEFT JOIN crons USING (name)
     WHERE is_job = 0 AND EXISTS (SELECT 1 FROM pending WHERE is_job = 0 AND pending.name = names.name)
         AND NOT ifnull(paused, 0)"""
+_SCHEDULED = "is_job = 1 AND name = :name AND ready = 0 AND rank = 0"
+# All of the primary key, in so many words: else SQLite looks at every job that waits.
 _MAKE_READY = f"""
-    UPDATE pending SET ready = 1, rank = -priority WHERE (is_job, name, ready, rank, due, id) IN (
-        SELECT is_job, name, ready, rank, due, id FROM pending
-        WHERE is_job = 1 AND name = ? AND ready = 0 AND rank = 0 AND due <= ? ORDER BY due, id LIMIT {READY_AT_MOST}
+    UPDATE pending SET ready = 1, rank = -priority WHERE {_SCHEDULED} AND (due, id) IN (
+        SELECT due, id FROM pending WHERE {_SCHEDULED} AND due <= :now ORDER BY due, id LIMIT {READY_AT_MOST}
     )"""  # noqa: S608 - our own
 FREE = """pending.id NOT IN (SELECT id FROM living WHERE over) AND (
         pending.key IS NULL OR NOT EXISTS (
@@ -151,7 +152,7 @@ class _Claiming:
             return Taken([], [], left=False)
         for name in self._room:
             if names[name][0]:
-                self._txn.db.execute(_MAKE_READY, (name, self._txn.now))
+                self._txn.db.execute(_MAKE_READY, {"name": name, "now": self._txn.now})
         left = self._walk()
         dropped = [drop(self._txn, by_place(self._txn, place), State.EXPIRED) for place in self._expired]
         claims = self._start()

@@ -159,10 +159,15 @@ class Sqlite(Backend):
         states, dropped = runs.finish(txn, ends)
         taken = pending.Taken([], [], left=False) if take is None else pending.claim(txn, take, pending.Capacity(take))
         count(txn, runs.names_of([end.claim for end in ends]))
-        fresh_for = gates.stale_in(txn.dated, txn.now, self.cron_max_time)
-        if txn.due is not None:
-            fresh_for = min(fresh_for, max(0.0, (txn.due - txn.now) / SECOND))
-        return Finished(states, fresh_for, taken.claims, [*dropped, *taken.dropped], taken.left)
+        return Finished(states, self._fresh_after(txn), taken.claims, [*dropped, *taken.dropped], taken.left)
+
+    def _fresh_after(self, txn: Transaction) -> float:
+        """Return the seconds until the gate turns stale once this transaction is committed; 0 if it can't be read."""
+        try:
+            fresh_for = gates.stale_in(txn.dated, txn.now, self.cron_max_time)
+        except BackendError:  # the ends are kept all the same, and the next poll tells what is wrong with the gate
+            return 0.0
+        return fresh_for if txn.due is None else min(fresh_for, max(0.0, (txn.due - txn.now) / SECOND))
 
     def renew(self, claims: Sequence[Claim], lease: float) -> Collection[str]:
         """See `Backend.renew`."""

@@ -48,7 +48,7 @@ _UPDATE = """
     WHERE id = ?"""
 _STOP_WAITING = """
     DELETE FROM pending
-    WHERE is_job = ? AND name = ? AND (ready, rank) IN (VALUES (0, 0), (1, ?)) AND due = ? AND id = ?"""
+    WHERE is_job = ? AND name = ? AND ready IN (0, 1) AND rank IN (0, ?) AND due = ? AND id = ?"""
 WAIT = """
     INSERT INTO pending (is_job, name, ready, rank, due, id, priority, key, expires, counts)
     SELECT kind = 'job', name, kind = 'job' AND due <= :now, -priority * (kind = 'job' AND due <= :now), due, id,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from pseudocron.backends.legible import EPOCH, MICROSECOND
+from pseudocron.errors import BackendError
 
 if TYPE_CHECKING:
     import sqlite3
@@ -73,7 +74,11 @@ class Transaction:
         """Whether the gate is stale already, or will be, so that it need not be brought forward."""
         if self.due is not None and self.due <= self.now:
             return True
-        return self.dated is None or self.dated <= self.now
+        try:
+            dated = self.dated
+        except BackendError:  # that is logged where it is brought forward, and fails no verb
+            return False
+        return dated is None or dated <= self.now
 
     def bring_forward(self, due: int | None) -> None:
         """Let the gate be brought forward to an instant, if there is one, and no other one is earlier."""
