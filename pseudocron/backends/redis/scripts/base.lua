@@ -161,6 +161,20 @@ local function write_all()
   end
 end
 
+-- What the parts of a verb have done, for its answer.
+local done = {claims = {}, refused = {}, dropped = {}, left = false, has_skipped = false}
+
+-- A table of functions that `open` adds when the first of them is called: a verb pays only for those that it needs.
+local function lazily(open)
+  return setmetatable({}, {
+    __index = function(module, name)
+      setmetatable(module, nil)
+      open(module)
+      return rawget(module, name)
+    end
+  })
+end
+
 local is_to_be_repeated = false
 
 -- What the verb answers, as JSON: large numbers in it must be texts. If the reply is lost, the client repeats the call

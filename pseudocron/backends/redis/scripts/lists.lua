@@ -1,7 +1,9 @@
 -- Lists of runs, for people; they change nothing.
 
+local Lists = {}
+
 function reads.run()
-  return whole(given.run_id)
+  return Runs.whole(given.run_id)
 end
 
 function reads.counts()
@@ -15,7 +17,7 @@ end
 function reads.waiting()
   local waiting = {}
   for _, target in ipairs(call('SMEMBERS', key('pending'))) do
-    waiting[#waiting + 1] = not is_cron(target) and target:sub(3) or nil
+    waiting[#waiting + 1] = not Targets.is_cron(target) and target:sub(3) or nil
   end
   return waiting
 end
@@ -26,18 +28,18 @@ end
 
 local TOLD = {'name', 'kind', 'key', 'is_kept', 'state'}
 
-local function is_wanted(id)
+function Lists.is_wanted(id)
   local name, kind, of_task, is_kept, state = unpack(call('HMGET', key('run', id), unpack(TOLD)))
   return state and (not given.name or name == given.name) and (not given.key or of_task == given.key)
     and (not given.is_kept or is_kept) and given.kinds[kind] and given.states[state]
 end
 
-local function by_place(one, other)
+function Lists.by_place(one, other)
   return one.place > other.place
 end
 
 -- The latest stored of the runs with leases.
-local function read_leases()
+function Lists.read_leases()
   local found = {}
   for _, id in ipairs(call('ZRANGE', key('leases'), 0, -1)) do
     local place = number(key('run', id), 'place')
@@ -45,12 +47,12 @@ local function read_leases()
       found[#found + 1] = {id = id, place = place}
     end
   end
-  table.sort(found, by_place)
+  table.sort(found, Lists.by_place)
   return found, false
 end
 
 -- The latest stored of the runs in lists by place; and whether there may be more.
-local function read_lists()
+function Lists.read_lists()
   local found, is_cut = {}, false
   local below = given.below and '(' .. digits(given.below) or '+inf'
   for _, list in ipairs(given.lists) do
@@ -60,21 +62,21 @@ local function read_lists()
     end
     is_cut = is_cut or #part == 2 * given.scan
   end
-  table.sort(found, by_place)
+  table.sort(found, Lists.by_place)
   return found, is_cut
 end
 
 -- Some runs, the latest stored first, and below which place to read on, if there may be more.
 function reads.runs()
-  local found, is_cut = (given.is_kept and read_leases or read_lists)()
+  local found, is_cut = (given.is_kept and Lists.read_leases or Lists.read_lists)()
   local runs, last = {}, math.min(#found, given.scan)
   for i = 1, last do
     if #runs == given.limit then
       last, is_cut = i - 1, true
       break
     end
-    if is_wanted(found[i].id) then
-      runs[#runs + 1] = whole(found[i].id)
+    if Lists.is_wanted(found[i].id) then
+      runs[#runs + 1] = Runs.whole(found[i].id)
     end
   end
   local is_over = last == #found and not is_cut
@@ -87,7 +89,7 @@ function reads.timelines()
   for i, name in ipairs(given.names) do
     local runs = {}
     for _, id in ipairs(call('ZREVRANGE', key('lines', name), 0, given.limit - 1)) do
-      runs[#runs + 1] = (given.is_brief and find or whole)(id)
+      runs[#runs + 1] = (given.is_brief and Runs.find or Runs.whole)(id)
     end
     for _, run in ipairs(runs) do
       for field, value in pairs(run) do
