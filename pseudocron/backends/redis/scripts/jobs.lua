@@ -1,16 +1,14 @@
 -- Jobs: they are stored, cancelled, executed again, deleted.
 
-local Jobs = {}
-
-function Jobs.is_stored(job)
+local function is_stored(job)
   return call('EXISTS', key('run', job.run_id)) == 1
 end
 
 -- Which job has a key that is asked for with on_conflict='raise', by the number of the one that asks.
-function Jobs.conflict()
+local function conflict()
   local newer = {}
   for i, job in ipairs(given.jobs) do
-    if job.key and not Jobs.is_stored(job) then
+    if job.key and not is_stored(job) then
       local of = Targets.key_of('t:' .. job.task, job.key)
       local other = not newer[of] and Endings.pending_with('t:' .. job.task, job.key)
       newer[of] = newer[of] or other and not Endings.is_expired(other) and other.run_id or job.run_id
@@ -25,12 +23,12 @@ end
 local indexed = {}
 
 -- A job that is due later than another of its task changes nothing in the indexes.
-function Jobs.is_first(target, due)
+local function is_first(target, due)
   indexed[target] = indexed[target] or tonumber(call('ZSCORE', key('due'), target) or math.huge)
   return Targets.is_touched(target) or due < indexed[target]
 end
 
-function Jobs.store(job)
+local function store(job)
   local target = 't:' .. job.task
   local run = {
     kind = 'job', name = job.task, state = 'pending', due = math.max(job.due, now), created = now, key = job.key,
@@ -40,33 +38,33 @@ function Jobs.store(job)
   run.run_id, run.priority = job.run_id, run.priority or 0
   write_later(Runs.listing(run), run.run_id, digits(run.place))
   Runs.wait(run)
-  if Jobs.is_first(target, run.due) then
+  if is_first(target, run.due) then
     Targets.touch(target)
   end
 end
 
-function Jobs.defer(job)
-  if Jobs.is_stored(job) then
+local function defer(job)
+  if is_stored(job) then
     return job.run_id
   end
-  local other = Endings.holder('t:' .. job.task, job.key)
+  local other = job.key and Endings.holder('t:' .. job.task, job.key)
   if other and job.on_conflict == 'keep' then
     return other.run_id
   elseif other then
     Endings.drop(other, 'replaced')
   end
-  Jobs.store(job)
+  store(job)
   return job.run_id
 end
 
 function verbs.defer()
-  local refused_job = Jobs.conflict()
+  local refused_job = conflict()
   if refused_job then
     return refused_job
   end
   local ids, tasks = {}, {}
   for i, job in ipairs(given.jobs) do
-    ids[i] = Jobs.defer(job)
+    ids[i] = defer(job)
     tasks['t:' .. job.task] = true
   end
   for target in pairs(tasks) do
@@ -76,7 +74,7 @@ function verbs.defer()
   return ids
 end
 
-function Jobs.cancel(run)
+local function cancel(run)
   if run.state == 'pending' then
     Endings.drop(run, 'cancelled')
     return true
@@ -97,7 +95,7 @@ function verbs.cancel()
   is_to_be_repeated = true
   for _, id in ipairs(ids) do
     local run = Runs.find(id)
-    was_pending = run and Jobs.cancel(run) or was_pending
+    was_pending = run and cancel(run) or was_pending
   end
   Targets.bring_forward_touched()
   return was_pending

@@ -1,7 +1,5 @@
 -- Lists of runs, for people; they change nothing.
 
-local Lists = {}
-
 function reads.run()
   return Runs.whole(given.run_id)
 end
@@ -28,18 +26,18 @@ end
 
 local TOLD = {'name', 'kind', 'key', 'is_kept', 'state'}
 
-function Lists.is_wanted(id)
+local function is_wanted(id)
   local name, kind, of_task, is_kept, state = unpack(call('HMGET', key('run', id), unpack(TOLD)))
   return state and (not given.name or name == given.name) and (not given.key or of_task == given.key)
     and (not given.is_kept or is_kept) and given.kinds[kind] and given.states[state]
 end
 
-function Lists.by_place(one, other)
+local function by_place(one, other)
   return one.place > other.place
 end
 
 -- The latest stored of the runs with leases.
-function Lists.read_leases()
+local function read_leases()
   local found = {}
   for _, id in ipairs(call('ZRANGE', key('leases'), 0, -1)) do
     local place = number(key('run', id), 'place')
@@ -47,12 +45,12 @@ function Lists.read_leases()
       found[#found + 1] = {id = id, place = place}
     end
   end
-  table.sort(found, Lists.by_place)
+  table.sort(found, by_place)
   return found, false
 end
 
 -- The latest stored of the runs in lists by place; and whether there may be more.
-function Lists.read_lists()
+local function read_lists()
   local found, is_cut = {}, false
   local below = given.below and '(' .. digits(given.below) or '+inf'
   for _, list in ipairs(given.lists) do
@@ -62,20 +60,20 @@ function Lists.read_lists()
     end
     is_cut = is_cut or #part == 2 * given.scan
   end
-  table.sort(found, Lists.by_place)
+  table.sort(found, by_place)
   return found, is_cut
 end
 
 -- Some runs, the latest stored first, and below which place to read on, if there may be more.
 function reads.runs()
-  local found, is_cut = (given.is_kept and Lists.read_leases or Lists.read_lists)()
+  local found, is_cut = (given.is_kept and read_leases or read_lists)()
   local runs, last = {}, math.min(#found, given.scan)
   for i = 1, last do
     if #runs == given.limit then
       last, is_cut = i - 1, true
       break
     end
-    if Lists.is_wanted(found[i].id) then
+    if is_wanted(found[i].id) then
       runs[#runs + 1] = Runs.whole(found[i].id)
     end
   end

@@ -1,8 +1,6 @@
 -- A poll, in the order of the contract.
 
-local Polls = {}
-
-function Polls.write_leases()
+local function write_leases()
   if later[key('leases')] then
     write_now(key('leases'))
     Targets.head_of.leases = nil
@@ -10,7 +8,7 @@ function Polls.write_leases()
 end
 
 -- End the leases that are over, as many as one call may end; return the runs that are lost.
-function Polls.end_leases()
+local function end_leases()
   local lost = {}
   if Targets.head('leases') > now then
     return lost
@@ -31,30 +29,35 @@ function Polls.end_leases()
 end
 
 -- Date the gate by *earliest*.
-function Polls.date_gate(shortest, has_outdated)
-  Polls.write_leases()
+local function date_gate(shortest, has_outdated)
+  write_leases()
   local earliest = math.min(Targets.head('due'), Targets.head('next'), Targets.head('leases'), now + shortest)
   change_gate('stale', has_outdated and now or earliest)
   change_gate('polled', now)
 end
 
+-- What needs no module is not done by one: an idle poll opens few.
 function verbs.poll()
   if not given.force and Gate.fresh_for() > 0 then
     return false
   end
   write_although_full()
-  Runs.renew(given.holding or {}, given.lease)
-  Polls.write_leases()
-  local lost = Polls.end_leases()
+  if given.holding then
+    Runs.renew(given.holding, given.lease)
+    write_leases()
+  end
+  local lost = end_leases()
   local shortest, longest = Targets.name_time()
   Targets.forget_targets(longest)
   Targets.name_targets()
-  local planned = Plans.carry_out_plans()
+  local planned = given.plans and Plans.carry_out_plans() or {}
   Targets.refresh_touched()
-  Claims.claim_pending()
-  Targets.refresh_touched()
-  local outdated = Plans.find_outdated(planned)
-  Polls.date_gate(shortest, #outdated > 0)
+  if Targets.head('due') <= now then
+    Claims.claim_pending()
+    Targets.refresh_touched()
+  end
+  local outdated = (given.plans or Targets.head('next') <= now) and Plans.find_outdated(planned) or {}
+  date_gate(shortest, #outdated > 0)
   is_to_be_repeated = done.has_skipped or #done.claims + #done.refused + #lost + #done.dropped > 0
   return {
     fresh_for = digits(Gate.fresh_for()), claims = done.claims, refused = done.refused, outdated = outdated, lost = lost,
