@@ -14,6 +14,8 @@ ROOT = Path(pseudocron.__file__).parent
 FLOORS = (
     ("errors", "log", "host", "context", "targets", "schedule", "lockfile", "capture", "answer"),
     (
+        "backends.contract",
+        "backends.model",
         "backends.base",
         "backends.jobs",
         "backends.records",

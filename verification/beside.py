@@ -7,6 +7,7 @@ whether the gate is so fresh that a poll is not entered.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
@@ -98,7 +99,7 @@ class Beside:
     async def renew(self, claims: Sequence[Claim], lease: float) -> None:
         """Renew leases in both."""
         before = dict(self.oracle.store.runs)
-        living = {self.ids.run(run_id) for run_id in self.backend.renew(claims, lease)}
+        living = {self.ids.run(run_id) for run_id in await asyncio.to_thread(self.backend.renew, claims, lease)}
         assert living == set(self.oracle.renew([self.ids.claim(claim) for claim in claims], lease))
         await self._check(before)
 
@@ -148,6 +149,12 @@ class Beside:
         answer, expected = await verb, await right
         assert answer == expected
         await self._check(before)
+
+    def holds(self, claim: Claim) -> bool:
+        """Return whether a claim holds a run that is running."""
+        claim = self.ids.claim(claim)
+        run = self.oracle.store.runs.get(claim.run_id)
+        return run is not None and run.state is State.RUNNING and run.fence == claim.fence
 
     # What is compared
 
