@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 async def poll(backend: Redis) -> None:
     polled = await backend.poll(Poll(take(), force=True))
-    assert polled is not None and len(polled.claims) == 10
+    assert polled is not None
+    assert len(polled.claims) == 10
     await backend.finish([End(claim, State.SUCCEEDED) for claim in polled.claims])
 
 

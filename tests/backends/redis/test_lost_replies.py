@@ -66,7 +66,8 @@ async def of_poll_that_skips(backend: Redis, lose: Callable[[], None]) -> None:
     skip = Skip("mail", now(), Reason.MISFIRE, slots=3)
     lose()
     polled = await backend.poll(Poll(take(), [Plan("mail", None, now() - timedelta(days=1), skips=[skip])]))
-    assert polled is not None and not polled.outdated
+    assert polled is not None
+    assert not polled.outdated
     assert (await backend.states(["mail"])).crons["mail"].missed == 3
 
 
