@@ -38,6 +38,8 @@ class Ids:
 
     runs: dict[str, str] = field(default_factory=dict)
     fences: dict[tuple[str, int], int] = field(default_factory=dict)
+    is_set_back: bool = False
+    """Whether the clock was set back since the last poll: no verb can know of what is due, or in use, by that."""
 
     def run(self, run_id: str) -> str:
         """Return the oracle's id of a run; that of a job is the same."""
@@ -70,6 +72,7 @@ class Beside:
         if polled is None:
             await self._check(before)
             return None
+        self.ids.is_set_back = False
         holding = [self.ids.claim(claim) for claim in poll.holding]
         right = await self.oracle.poll(poll._replace(force=True, holding=holding))
         assert right is not None
@@ -224,6 +227,8 @@ class Beside:
         return tuple(sorted(blocker._replace(run_id=self.ids.run(blocker.run_id)) for blocker in blockers))
 
     async def _state_the_law(self) -> None:
+        if self.ids.is_set_back:
+            return
         now = self.oracle.host.now()
         earliest = self.oracle.store.earliest(now)
         fresh = await self.backend.stale_in()

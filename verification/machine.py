@@ -123,6 +123,7 @@ class Machine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([1, 7]))
     def set_the_clock_back(self, seconds: int) -> None:
         """Set the clock back."""
+        self.processes[0].both.ids.is_set_back = True
         self.pass_time(-seconds)
 
     # Polls
