@@ -62,14 +62,16 @@ def _constants() -> str:
 
 
 def _read(name: str) -> Script:
-    """Return a script with all modules, and the verbs of a file.
+    """Return a script with the verbs of a file, and the modules that they use.
 
     Each file is a function of its own. Where a closure is made in Lua 5.1, its chunk's variables are searched for one
     after another, but those of a function around it are at hand: making all closures of a poll takes a tenth.
     """
-    modules = [f"local {table} = lazily(function({table})\n{_text(file)}\nend)" for file, table in MODULES.items()]
-    verbs = f"local function add_verbs()\n{_text(name)}\nend\nadd_verbs()"
-    body = "\n".join([_constants(), _text("base"), *modules, verbs, "return answer(ARGV[1])", ""])
+    parts = [f"local function add_verbs()\n{_text(name)}\nend\nadd_verbs()"]
+    for file, table in reversed(MODULES.items()):
+        if any(f"{table}." in part for part in parts):
+            parts.insert(0, f"local {table} = lazily(function({table})\n{_text(file)}\nend)")
+    body = "\n".join([_constants(), _text("base"), *parts, "return answer(ARGV[1])", ""])
     return Script(body, sha1(body.encode(), usedforsecurity=False).hexdigest())
 
 

@@ -34,7 +34,12 @@ local function digits(number)
   return string.format('%.0f', number)
 end
 
+local written_now = digits(now)
+
 local function text(value)
+  if value == now then
+    return written_now
+  end
   return type(value) == 'number' and digits(value) or tostring(value)
 end
 

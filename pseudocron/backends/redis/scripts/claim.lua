@@ -128,7 +128,7 @@ function Claims.pick(lines, capacity)
         done.left = true
         break
       else
-        due[#due + 1] = run
+        due[#due + 1], run.is_ready = run, true
         line.room = line.room - 1
       end
     end

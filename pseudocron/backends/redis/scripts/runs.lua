@@ -70,7 +70,8 @@ function Runs.whole(id)
 end
 
 function Runs.target_of(run)
-  return (run.kind == 'job' and 't:' or 'c:') .. run.name
+  run.target = run.target or (run.kind == 'job' and 't:' or 'c:') .. run.name
+  return run.target
 end
 
 function Runs.is_final(state)
@@ -124,7 +125,9 @@ end
 function Runs.wait_no_longer(run)
   local target = Runs.target_of(run)
   local _, member = Runs.member_of_ready(run.priority, run.due, run.place, run.run_id)
-  if call('ZREM', key('ready', target), member) == 0 then
+  if run.is_ready then
+    write_later(key('ready', target), member, false)
+  elseif call('ZREM', key('ready', target), member) == 0 then
     call('ZREM', key('scheduled', target), Runs.member_of_scheduled(run))
   end
   if run.expires then

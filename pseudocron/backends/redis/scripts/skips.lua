@@ -24,7 +24,7 @@ function Skips.skip(one)
     since = one.since and digits(one.since), blockers = one.blockers, recorded = digits(now), updated = digits(now),
     worker = given.worker, place = Runs.new_place()
   }))
-  call('LTRIM', skips, 0, given.keep - 1)
+  call('LTRIM', skips, given.keep > 0 and 0 or 1, given.keep - 1)
 end
 
 function Skips.raise(name, field, slot)

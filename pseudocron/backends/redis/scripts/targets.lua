@@ -135,6 +135,7 @@ end
 -- Write anew when a target is due next; return that.
 function Targets.refresh(target)
   local living, cron = call('SCARD', key('living', target)), Targets.is_cron(target) and target:sub(3)
+  write_now(key('ready', target))
   local due, is_pending = Targets.first_due(target, living)
   call(is_pending and 'SADD' or 'SREM', key('pending'), target)
   local limit = call('HGET', key('limits'), target)
