@@ -170,6 +170,17 @@ def test_what_is_no_run_is_refused_in_one_line(app: str) -> None:
     asyncio.run(main())
 
 
+def test_a_job_that_was_evicted_keeps_no_gate_stale(app: str) -> None:
+    async def main() -> None:
+        async with opened(shared().url, app) as backend:
+            gone, there = await defer(backend, job(), job())
+            await asyncio.to_thread(shared().do, "DEL", f"{{{app}}}:run:{gone}")
+            assert [claimed.run_id for claimed in await claim_jobs(backend)] == [there]
+            assert await backend.stale_in() > 0
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize(
     ("options", "lines"),
     [

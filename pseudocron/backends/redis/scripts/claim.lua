@@ -25,7 +25,8 @@ end
 function Claims.claim(run)
   Runs.delist(run)
   Runs.change(run, {
-    state = 'running', attempts = run.attempts + 1, fence = Claims.fence_for(run), worker = given.worker, started = now, ended = false
+    state = 'running', attempts = run.attempts + 1, fence = Claims.fence_for(run), worker = given.worker, started = now,
+    ended = false
   })
   Runs.enlist(run)
   Runs.begin_lease(run, given.lease)
@@ -121,7 +122,10 @@ function Claims.pick(lines, capacity)
     end
     local run = Runs.find(first.run_id)
     local is_over = run and Endings.is_expired(run)
-    if run and not Targets.waits_for_lease(line.target, run.key, run.is_kept) then
+    if not run then  -- the server has evicted it, or somebody has deleted it
+      write_later(key('ready', line.target), first.member, false)
+      Targets.touch(line.target)
+    elseif not Targets.waits_for_lease(line.target, run.key, run.is_kept) then
       if is_over or run.due > now then
         over[#over + 1], passed = run, passed + 1
       elseif #due >= capacity then
@@ -174,7 +178,8 @@ function Claims.candidates()
   end
   for _, target in ipairs(all) do
     local limit = Targets.limit_of(target)
-    if limit ~= nil and not resting[target] and not (Targets.is_cron(target) and number(key('cron', target:sub(3)), 'paused')) then
+    local is_paused = Targets.is_cron(target) and number(key('cron', target:sub(3)), 'paused')
+    if limit ~= nil and not resting[target] and not is_paused then
       local room = (limit or math.huge) - call('SCARD', key('living', target))
       if room > 0 then
         Claims.make_ready(target)

@@ -14,7 +14,9 @@ function verbs.finish()
     Gate.bring_forward(done.claims[1] and now + given.lease)
   end
   Targets.bring_forward_touched()
-  return {states = states, claims = done.claims, dropped = done.dropped, left = done.left, fresh_for = digits(Gate.fresh_for())}
+  return {
+    states = states, claims = done.claims, dropped = done.dropped, left = done.left, fresh_for = digits(Gate.fresh_for())
+  }
 end
 
 function completed.finish(finished)

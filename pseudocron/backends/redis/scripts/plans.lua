@@ -34,7 +34,7 @@ function Plans.replace_pending(name)
   for _, kind in ipairs({'ready', 'scheduled'}) do
     for _, member in ipairs(call('ZRANGE', key(kind, 'c:' .. name), 0, -1)) do
       local run = Runs.find(Targets.id_of(kind, member))
-      if not run.at_least_once then
+      if run and not run.at_least_once then
         Endings.drop_pending(run, 'replaced')
       end
     end
