@@ -62,7 +62,7 @@ def test_it_tells_what_was_skipped_and_why() -> None:
         crons.add("rests", print, 60)
         await cron_status(crons)
         async with watch(crons).store() as (_, backend):
-            await backend.pause("rests")
+            await backend.pause("rests", True)
             answer = (await ask(trigger(crons, token=TOKEN), headers=BEARER)).json
         (skip,) = answer["skipped"]
         assert skip.keys() == SKIPPED
