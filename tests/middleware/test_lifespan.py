@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pseudocron.backends.model import Where
-from pseudocron.process import process_of
 from support import Lifespan, hello, until, visit
 
 from pseudocron import Crons, PseudoCronMiddleware, current_run
+from pseudocron.backends.model import Where
+from pseudocron.backends.usage import ShortUse
+from pseudocron.process import process_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -177,7 +178,8 @@ def test_a_run_that_outlasts_the_drain_is_interrupted_and_recorded_before_the_sh
             await until(lambda: "cron starts" in events)
         backend = process_of(crons)._backend
         assert backend is not None
-        assert [run.state for run in await backend.runs(Where())] == ["interrupted"]
+        async with ShortUse(backend):
+            assert [run.state for run in await backend.runs(Where())] == ["interrupted"]
 
     asyncio.run(main())
     assert events[-3:] == ["cron cancelled", "app ends", "lifespan.shutdown.complete"]
