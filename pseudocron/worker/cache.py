@@ -101,8 +101,10 @@ class DueCache:
         self._next = min((known.next for known in self._known.values()), default=NEVER)
 
     def next(self) -> datetime | None:
-        """Return when the first of the remembered crons is due."""
-        return self._next if self._known else None
+        """Return when the first of the remembered crons is due; without those that must be planned at each poll."""
+        if self._next > NEVER:
+            return self._next
+        return min((known.next for known in self._known.values() if known.next > NEVER), default=None)
 
 
 def _reached(polled: Polled, coalescing: Collection[str]) -> dict[str, datetime]:

@@ -134,7 +134,7 @@ def test_the_newer_job_of_a_key_replaces_the_older_unless_something_else_is_said
         (["restore"], "restore(): missing a required argument: 'classroom'"),
         (["restore", "--arg", "room=1"], "restore(): "),
         (["restore", "--arg", "classroom=B", "--arg", "until=soon"], "restore(): argument 'until': 'soon': "),
-        (["broken", "--at", UNTIL, "--delay", "1"], "broken: at, delay: say one of them"),
+        (["broken", "--at", UNTIL, "--delay", "1"], "broken: at, delay: exclude each other; give one of them"),
         (["broken", "--key", "k" * 201], "broken: key: "),
     ],
 )

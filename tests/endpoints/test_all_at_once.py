@@ -38,9 +38,9 @@ from pseudocron import PseudoCronMiddleware, health, trigger
 async def hello(request):
     return PlainTextResponse("hello")
 
-door = trigger("crons.py", token="{TOKEN}")
+endpoint = trigger("crons.py", token="{TOKEN}")
 app = Starlette(
-    routes=[Route("/", hello), Route("/health", health("crons.py")), Route("/tick", door)],
+    routes=[Route("/", hello), Route("/health", health("crons.py")), Route("/tick", endpoint)],
     middleware=[Middleware(PseudoCronMiddleware, crons="crons.py", ticker=True)],
 )
 """

@@ -220,9 +220,9 @@ def test_a_bad_edit_is_told_while_the_last_good_configuration_goes_on(tmp_path: 
 
 def a_second_later(crons: object) -> None:
     """What was found is found anew at the next probe."""
-    from pseudocron.endpoints.vitals import _examinations
+    from pseudocron.endpoints.health import _checks
 
-    _examinations[process_of(crons).runtime()]._until = 0
+    _checks[process_of(crons).runtime()]._until = 0
 
 
 def test_where_everything_is_switched_off_the_store_is_not_asked(

@@ -1,4 +1,4 @@
-"""How long callers and probes wait, and how long a guesser is not heard, in seconds and at full length."""
+"""How long callers and probes wait, and how long a guesser is blocked, in seconds and at full length."""
 
 from __future__ import annotations
 

@@ -110,8 +110,8 @@ def test_looks_are_counted_by_what_came_of_them_and_jobs_by_how_many_wait(store:
         await runtime.close()
 
     asyncio.run(main())
-    assert count(registry, "looks_total", result="polled") == 1
-    assert count(registry, "looks_total", result="nothing_due") == 1
+    assert count(registry, "polls_total", result="polled") == 1
+    assert count(registry, "polls_total", result="nothing_due") == 1
     assert count(registry, "jobs_pending") == 3
     assert count(registry, "jobs_oldest_age_seconds") == 0
 
@@ -189,4 +189,4 @@ def test_what_several_processes_count_adds_up(tmp_path: Path, monkeypatch: pytes
     assert count(registry, "run_duration_seconds_count", **of_work) == 6
     assert count(registry, "jobs_pending") == 2, "as the last process to look has seen it"
     assert (count(registry, "last_success_timestamp_seconds", **of_work) or 0) > 0
-    assert (count(registry, "looks_total", result="polled") or 0) >= 2
+    assert (count(registry, "polls_total", result="polled") or 0) >= 2

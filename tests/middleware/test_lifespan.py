@@ -13,7 +13,6 @@ from support import Lifespan, hello, until, visit
 
 from pseudocron import Crons, PseudoCronMiddleware, current_run
 from pseudocron.backends.model import Where
-from pseudocron.backends.usage import ShortUse
 from pseudocron.process import process_of
 
 if TYPE_CHECKING:
@@ -176,9 +175,7 @@ def test_a_run_that_outlasts_the_drain_is_interrupted_and_recorded_before_the_sh
         async with Lifespan(app, events):
             await visit(app)
             await until(lambda: "cron starts" in events)
-        backend = process_of(crons)._backend
-        assert backend is not None
-        async with ShortUse(backend):
+        async with process_of(crons).store() as (_, backend):
             assert [run.state for run in await backend.runs(Where())] == ["interrupted"]
 
     asyncio.run(main())
