@@ -16,10 +16,9 @@ HEAVY = {"click", "cronsim", "difflib", "jinja2", "portalocker", "redis", "shelv
 
 PARTS = {
     "backends.file",
-    "backends.memory",
     "backends.redis",
     "cli",
-    "doors",
+    "endpoints",
     "jobs.arguments",
     "lockfile",
     "report",
@@ -27,7 +26,7 @@ PARTS = {
 }
 """Our own parts that it must not import either."""
 
-RUNNING = {"backends.base", "executors", "runner", "runtime", "scheduler", "sysconfig", "watch"}
+RUNNING = {"executors", "process", "runtime", "sysconfig", "worker"}
 """What only a middleware that was built needs."""
 
 COUNT = """
@@ -56,7 +55,7 @@ import asyncio
 from pseudocron.polling import PollReason
 
 async def poll():
-    runtime = middleware._watch.runtime()
+    runtime = middleware._process.runtime()
     lifetime = await runtime.start(state=None, ticker=False, execute=True)
     await runtime.request_poll(PollReason.REQUEST, ticker=False)
     await runtime.stop(lifetime)
