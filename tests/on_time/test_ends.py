@@ -17,6 +17,7 @@ from on_time.moments import Moments, Where, runs_of, serving, timeline
 from pseudocron import Crons, PseudoCronMiddleware
 from pseudocron.backends.model import Run, Skip, State
 from pseudocron.endpoints.health import health
+from pseudocron.executors.threads import shared_threads
 from pseudocron.polling import PollReason
 from pseudocron.process import process_of
 
