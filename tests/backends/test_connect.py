@@ -111,6 +111,8 @@ def test_a_url_that_names_no_backend_is_refused(tmp_path: Path, url: str, messag
 class Ours(Memory):
     """A store that an application has made."""
 
+    made_of: tuple[str, Options] | None = None
+
 
 def test_an_object_is_used_as_it_is(tmp_path: Path) -> None:
     ours = Ours()
@@ -135,7 +137,7 @@ def open_ours(url: str, options: Options) -> object:
     if url == "ours:broken":
         raise ValueError("no such store")
     ours = Ours(keep=options.keep)
-    ours.made_of = url, options  # type: ignore[attr-defined]
+    ours.made_of = url, options
     return object() if url == "ours:other" else ours
 
 
@@ -148,8 +150,9 @@ def plugin(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("plugin")
 def test_another_package_may_add_a_scheme(tmp_path: Path) -> None:
-    backend: Any = connect("ours:there", app="shop", folder=tmp_path, keep=7, durability="process", cron_max_time=9)
-    assert isinstance(backend, Backend)
+    backend = connect("ours:there", app="shop", folder=tmp_path, keep=7, durability="process", cron_max_time=9)
+    assert isinstance(backend, Ours)
+    assert backend.made_of
     url, options = backend.made_of
     assert url == "ours:there"
     assert (options.app, options.folder, options.keep) == ("shop", tmp_path, 7)
