@@ -26,7 +26,8 @@ async def tick_now(process: Process) -> AsyncIterator[Run]:
         PseudoCronError: The configuration or the store can't be used.
     """
     runtime = process.runtime()
-    runtime.started = started = list[Run]()
+    started: list[Run] = []
+    runtime.started = started
     try:
         has_more = True
         while has_more:
