@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from benchmarks.measuring import Row, ratios, show, side_by_side, spread
 from benchmarks.request_in_process import ROUNDS, close, hello, requests, silent
 from pseudocron import Crons, PseudoCronMiddleware
-from pseudocron.hooks import Happening
+from pseudocron.hooks import EventKind
 from pseudocron.instrumentation import opentelemetry, prometheus, sentry
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def _instrumented(folder: str) -> Crons:
     opentelemetry.instrument(crons, tracer_provider=TracerProvider())
     sentry.instrument(crons)
     crons.middleware(nullcontext)
-    for kind in Happening:
+    for kind in EventKind:
         crons.on(kind)(str)
     return crons
 

@@ -21,22 +21,27 @@ from pseudocron.errors import (
     UnknownTaskError,
 )
 from pseudocron.hooks import Event
-from pseudocron.jobs.later import JobHandle
+from pseudocron.jobs.bound import JobHandle
 from pseudocron.jobs.tasks import Retry, Task
 from pseudocron.middleware import PseudoCronMiddleware
 
 if TYPE_CHECKING:
-    from pseudocron.doors.health import health
-    from pseudocron.doors.trigger import trigger
+    from pseudocron.endpoints.health import health
+    from pseudocron.endpoints.trigger import trigger
     from pseudocron.report import CronStatus, cron_status
 else:
-    LATER = {"CronStatus": "report", "cron_status": "report", "health": "doors.health", "trigger": "doors.trigger"}
+    LAZY = {
+        "CronStatus": "report",
+        "cron_status": "report",
+        "health": "endpoints.health",
+        "trigger": "endpoints.trigger",
+    }
 
     def __getattr__(name: str) -> object:
-        """What a middleware alone does not need is imported when somebody asks for it."""
-        if name not in LATER:
+        """Import what the middleware alone does not need, at its first use."""
+        if name not in LAZY:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(f"{__name__}.{LATER[name]}"), name)
+        return getattr(import_module(f"{__name__}.{LAZY[name]}"), name)
 
 
 __all__ = [

@@ -19,14 +19,14 @@ class Flag:
     """Whether a run has lost its claim; may be asked in a coroutine and in a thread. Once set it stays set.
 
     Args:
-        asked: What knows.
+        _asked: Returns whether the claim is lost.
     """
 
-    asked: Callable[[], bool] = lambda: False
+    _asked: Callable[[], bool] = lambda: False
 
     def is_set(self) -> bool:
         """Whether it is."""
-        return self.asked()
+        return self._asked()
 
     __bool__ = is_set
 
@@ -61,7 +61,7 @@ class CurrentRun:
     context: Mapping[str, str] = field(default_factory=dict)
     cancelled: Flag = field(default=Flag(), compare=False, repr=False)
 
-    def environ(self) -> dict[str, str]:
+    def _environ(self) -> dict[str, str]:
         """The same for a child process, as environment variables."""
         return {
             "PSEUDOCRON_NAME": self.name,

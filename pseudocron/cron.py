@@ -38,7 +38,6 @@ class Cron:
         ping: The URL that is told when a run starts, succeeds or fails.
         args: Arguments by position.
         kwargs: Arguments by name.
-        hooks: Who is told of its runs, and what is about them.
     """
 
     name: str
@@ -58,13 +57,13 @@ class Cron:
     ping: str | None = field(default=None, repr=False)
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
-    hooks: Hooks = field(default_factory=Hooks, repr=False, compare=False)
+    _hooks: Hooks = field(default_factory=Hooks, repr=False, compare=False)
 
-    def wake(self, slot: datetime) -> datetime:
+    def _wake(self, slot: datetime) -> datetime:
         """When the run of a slot comes due: later than the slot by its jitter."""
         return jittered(self.name, slot, jitter=self.jitter, schedule=self.schedule)
 
-    def first_mark(self, now: datetime) -> datetime:
+    def _first_mark(self, now: datetime) -> datetime:
         """The mark of this cron in a store that has never seen it, aware UTC, never later than `now`.
 
         That is `last_run` if given. Otherwise an interval is due now, for the latest slot of its phase, and a

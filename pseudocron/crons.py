@@ -13,7 +13,7 @@ from pseudocron.config.values import cron_name
 from pseudocron.cron import Cron
 from pseudocron.errors import ConfigError, PseudoCronError, UnknownCronError, did_you_mean, show
 from pseudocron.hooks import own_hooks
-from pseudocron.jobs.deferring import Deferring
+from pseudocron.jobs.registry import TaskRegistry
 from pseudocron.jobs.tasks import undecorated
 from pseudocron.schedule import Interval, parse
 from pseudocron.targets import describe, resolve
@@ -21,7 +21,7 @@ from pseudocron.targets import describe, resolve
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from pseudocron.backends import Durability, MakeClient
+    from pseudocron.backends import Durability, Store
     from pseudocron.config.entries import Options
     from pseudocron.hooks import Hooks
 
@@ -30,7 +30,7 @@ __all__ = ["Cron", "Crons"]
 F = TypeVar("F", bound="Callable[..., Any]")
 
 
-class Crons(Deferring):
+class Crons(TaskRegistry):
     """The crons and tasks of an application, in order of definition, and its settings.
 
     A setting that is not given here comes from the environment, else from the config file, else it is the
@@ -46,7 +46,7 @@ class Crons(Deferring):
     def __init__(
         self,
         *,
-        backend: str | MakeClient | None = None,
+        backend: Store | None = None,
         durability: Durability | None = None,
         app: str | None = None,
         tz: str | None = None,
@@ -72,7 +72,7 @@ class Crons(Deferring):
         self._entries: dict[str, Entry] = {}
         self._settings: Settings | None = None
         self._crons: dict[str, Cron] = {}
-        self.locate("")
+        self._locate("")
 
     @classmethod
     def read(
@@ -95,22 +95,23 @@ class Crons(Deferring):
             ConfigError: An entry or one of its options is wrong.
         """
         crons = cls()
-        crons.locate(where, folder=folder, file=file)
+        crons._locate(where, folder=folder, file=file)
         for name, value in entries.items():
             with crons._naming(name):
                 crons._define(name, read_entry(value))
         return crons
 
-    def locate(self, where: str, *, folder: Path | None = None, file: Mapping[str, object] | None = None) -> None:
+    def _locate(self, where: str, *, folder: Path | None = None, file: Mapping[str, object] | None = None) -> None:
         """Say which file, mapping or import string this is: its name for messages, folder and settings."""
         self._where, self._folder, self._file = where, folder, file
         self._settings = None
-        self._desk.settled = False
+        self._manager.settled = False
         self._crons.clear()
 
-    def pin(self, *, backend: str | MakeClient, app: str) -> None:
+    def _pin(self, *, backend: Store, app: str) -> None:
         """Stay with a store, whatever the settings say of it."""
         self._settings = replace(self.settings, backend=backend, app=app)
+        self._manager.settled = False
 
     @property
     def settings(self) -> Settings:
@@ -188,7 +189,7 @@ class Crons(Deferring):
     def on(self, kind: str) -> Callable[[F], F]:
         """Tell the decorated function of what happens to runs and jobs: `@crons.on("failed")`.
 
-        Plain or async, it takes one `Event`. What it raises is logged, and what it does has `PATIENCE` seconds; a
+        Plain or async, it takes one `Event`. What it raises is logged, and what it does has `HOOK_TIMEOUT` seconds; a
         plain one runs in a thread.
 
         Args:
@@ -199,7 +200,7 @@ class Crons(Deferring):
         """
 
         def decorate(function: F) -> F:
-            self.hooks.on(kind, function)
+            self._hooks.on(kind, function)
             return function
 
         return decorate
@@ -218,7 +219,7 @@ class Crons(Deferring):
         Raises:
             ConfigError: `make` can't make a context manager.
         """
-        self.hooks.middleware(make)
+        self._hooks.middleware(make)
         return make
 
     def _decorator(self, name: str | None, schedule: object, tz: str | None, options: Options) -> Callable[[F], F]:
@@ -272,9 +273,9 @@ class Crons(Deferring):
                 self._crons[name] = self._build(name, self._entries[name])
         return self._crons[name]
 
-    def hooks_of(self, name: str) -> Hooks:
+    def _hooks_of(self, name: str) -> Hooks:
         """Who is told of the runs of a cron, which may be gone."""
-        return self[name].hooks if name in self else self.hooks
+        return self[name]._hooks if name in self else self._hooks
 
     def __iter__(self) -> Iterator[Cron]:
         return (self[name] for name in tuple(self._entries))
@@ -290,8 +291,8 @@ class Crons(Deferring):
         schedule = parse(entry.schedule, options.pop("tz", None) or self.settings.tz)
         target = resolve(entry.target, folder=self.settings.folder, script=entry.script)
         process = in_process(options.pop("executor", None), target)
-        hooks = own_hooks(self.hooks, name, options.get("ping"))
-        cron = Cron(name=name, target=target, schedule=schedule, process=process, hooks=hooks, **options)
+        hooks = own_hooks(self._hooks, name, options.get("ping"))
+        cron = Cron(name=name, target=target, schedule=schedule, process=process, _hooks=hooks, **options)
         if cron.process:
             check_parcel(cron.args, cron.kwargs)
         if cron.last_run is not None and isinstance(schedule, Interval):

@@ -11,8 +11,8 @@ from pseudocron.log import logger
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from pseudocron.worker.pool import Lifetime
     from pseudocron.runtime import Runtime
+    from pseudocron.worker.pool import Lifetime
 
 END_WITHIN = 5.0
 """Seconds that an application has to end in when the scheduling behind it could not be opened."""

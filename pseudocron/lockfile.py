@@ -64,6 +64,33 @@ class LockFile:
         # would seem to be dated in the future.
         return _left(status.st_mtime_ns, self.now_ns(), max_age) / NANO
 
+    def dated(self) -> int | None:
+        """Return its mtime in nanoseconds; None if it is missing."""
+        with self._named():
+            try:
+                status = self.path.stat()
+            except FileNotFoundError:
+                return None
+            _demand_file(status)
+        return status.st_mtime_ns
+
+    def date(self, mtime_ns: int) -> None:
+        """Set its mtime, whoever has the lock; does nothing if it is missing."""
+        with self._named(), suppress(FileNotFoundError):
+            os.utime(self.path, ns=(mtime_ns, mtime_ns), follow_symlinks=False)
+
+    @contextmanager
+    def tried(self) -> Iterator[bool]:
+        """Whether the lock could be had, for as long as the context lasts; it is not waited for."""
+        with self._named():
+            fd = self._lock(make=True)
+        try:
+            yield fd is not None
+        finally:
+            if fd is not None:
+                with self._named():
+                    _release(fd)
+
     def enter(self, max_age: float) -> bool:
         """Date the file now if it is stale; of any number that find it stale at once, exactly one gets True.
 
@@ -127,9 +154,7 @@ class LockFile:
             yield fd
         finally:
             if fd is not None:
-                # Closing is not enough: a child forked meanwhile has a copy, and would keep the lock.
-                _portalocker().unlock(fd)
-                os.close(fd)
+                _release(fd)
 
     def _lock(self, *, make: bool) -> int | None:
         for _ in range(REOPENINGS):
@@ -198,6 +223,14 @@ def _left(mtime: int, now: int, max_age: float) -> int:
 def _demand_file(status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise OSError(0, "not a file")
+
+
+def _release(fd: int) -> None:
+    # Closing is not enough: a child forked meanwhile has a copy, and would keep the lock.
+    try:
+        _portalocker().unlock(fd)
+    finally:
+        os.close(fd)
 
 
 def _try_lock(fd: int) -> bool:

@@ -55,5 +55,5 @@ class Complaints:
         if self._monotonic() - self._complained >= COMPLAIN_AGAIN:
             self._complained = self._monotonic()
             more = f" ({self._skipped} looks were skipped)" if self._skipped > 1 else ""
-            logger.error("no look: %s%s", trouble, more, exc_info=traceback)
+            logger.error("poll failed: %s%s", trouble, more, exc_info=traceback)
             self._skipped = 0

@@ -1,4 +1,4 @@
-"""The door for ASGI applications: each request asks whether a look is due, and never waits for the answer."""
+"""The door for ASGI applications: each request asks whether a look is due, and never waits for the state."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from inspect import iscoroutinefunction, signature
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pseudocron.answer import Answer
 from pseudocron.config.values import from_zero
 from pseudocron.errors import did_you_mean, show
 from pseudocron.lifespan import Lifespan
 from pseudocron.log import logger
 from pseudocron.polling import PollReason
 from pseudocron.process import process_of
+from pseudocron.response_state import ResponseState
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -118,22 +118,22 @@ class PseudoCronMiddleware:
         """Serve one request and poll behind it; until then no other request needs to."""
         self._process.request_polls()
         runtime = self._process.runtime()
-        answer = Answer()
+        state = ResponseState()
 
         async def send_and_poll(message: Message) -> None:
             await send(message)
-            served = answer.served
-            answer.goes_on(message)
-            if answer.served and not served:
+            served = state.served
+            state.update(message)
+            if state.served and not served:
                 runtime.request_poll(PollReason.REQUEST, ticker=self._ticker)
 
         try:
             await self.app(scope, receive, send_and_poll)
         finally:
-            if not answer.served:
+            if not state.served:
                 runtime.request_poll(PollReason.REQUEST, ticker=self._ticker)
         # What the application left unanswered the server ends now: nobody may wait for that.
-        if self._wait and answer.complete:
+        if self._wait and state.complete:
             await runtime.settle(self._wait)
 
 

@@ -112,7 +112,7 @@ class Process:
         if self._backend is None:
             # That of `defer` in this process; crons that are read again name the same store until a restart.
             # Off the loop: the kind of store that is named is imported now.
-            self._backend = await self._host.hop(crons.connect, self._given_host)
+            self._backend = await self._host.hop(crons._connect, self._given_host)
         return self._backend
 
     @asynccontextmanager

@@ -55,7 +55,7 @@ class Runtime:
         self._lifetimes: list[Lifetime] = []
         self._ending: set[Lifetime] = set()  # of those the ones with which all is being closed
         self._executes: bool | None = None
-        self._closed = False
+        self._closed = self._has_polled = False
         self._wants_ticker = False
         self._ticker: asyncio.Task[None] | None = None
         self._again: asyncio.TimerHandle | None = None
@@ -156,6 +156,7 @@ class Runtime:
         self._wants_ticker |= ticker
         if reason is PollReason.REQUEST or (reason is PollReason.URL and self._executes is None):
             self._executes = True  # also in a process without a lifespan
+        self._has_polled = True
         return self._polls.request(reason)
 
     def next_poll(self) -> asyncio.Future[PollResult]:
@@ -203,7 +204,7 @@ class Runtime:
     def _on_recorded(self, fresh_for: float) -> None:
         if self._closed:
             return
-        if fresh_for <= 0:
+        if fresh_for <= 0 and self._has_polled:  # a process that only runs crons by hand leaves the rest to others
             self.request_poll(PollReason.CAPACITY)
         else:
             self._process.bring_forward(fresh_for)

@@ -46,6 +46,8 @@ def no_blocking_on_the_event_loop() -> Iterator[None]:
     with blockbuster_ctx("pseudocron") as guard:
         for blocking in guard.functions.values():  # a loop of our own, on which nothing of the application runs
             blocking.can_block_in("pseudocron/backends/redis/thread.py", "_run")
+            blocking.can_block_in("pseudocron/backends/redis/loop_thread.py", "_run")
+            blocking.can_block_in("pseudocron/backends/file/embedded.py", {"open", "read", "write"})  # in memory
         yield
 
 

@@ -12,7 +12,7 @@ import click
 import pytest
 from prometheus_client import CollectorRegistry
 
-from pseudocron import Crons, PseudoCronMiddleware, health, trigger
+from pseudocron import Crons, JobHandle, PseudoCronMiddleware, health, trigger
 from pseudocron.backends.jobs import Job, JobState
 from pseudocron.backends.records import Outcome, Reason, Refusal, Run
 from pseudocron.backends.redis.scripts import SCRIPTS
@@ -22,13 +22,13 @@ from pseudocron.config.entries import OPTIONS
 from pseudocron.config.settings import Settings
 from pseudocron.context import CurrentRun
 from pseudocron.dashboard import BasicAuth, BearerToken, NoAuth, dashboard
-from pseudocron.doors.calls import Called
-from pseudocron.doors.health import _as_json as said
-from pseudocron.doors.vitals import Config, Store, Vitals
-from pseudocron.hooks import Event, Happening
+from pseudocron.endpoints.calls import Called
+from pseudocron.endpoints.health import _as_json as said
+from pseudocron.endpoints.vitals import Config, Store, Vitals
+from pseudocron.hooks import Event, EventKind
 from pseudocron.instrumentation.prometheus import instrument
+from pseudocron.jobs.options import JOB_OPTIONS, JobOptions
 from pseudocron.jobs.tasks import TASK_OPTIONS, TaskOptions
-from pseudocron.jobs.terms import TERMS, Terms
 from pseudocron.report import CronStatus
 from pseudocron.runner.due import Overdue
 from pseudocron.scheduler import NoLook
@@ -46,7 +46,7 @@ WORDS: dict[str, list[str]] = {
     "variable": [f"PSEUDOCRON_{name.upper()}" for name in Settings.__dataclass_fields__ if name != "folder"],
     "part of a run": list(CurrentRun.__dataclass_fields__),
     "option of a task": list(TASK_OPTIONS),
-    "term of a job": list(TERMS),
+    "term of a job": list(JOB_OPTIONS),
     "state of a job": list(JobState),
     "outcome": list(Outcome),
     "reason": list(Reason),
@@ -107,8 +107,8 @@ def test_the_exit_code_of_an_outcome_stands_in_the_reference(outcome: Outcome) -
     assert f"\n| {EXIT[outcome]} | " in COMMANDS
 
 
-DOORS = (ROOT / "docs/reference/doors.md").read_text(encoding="utf-8")
-OF_DOORS: dict[str, list[str]] = {
+ENDPOINTS = (ROOT / "docs/reference/endpoints.md").read_text(encoding="utf-8")
+OF_ENDPOINTS: dict[str, list[str]] = {
     "option of trigger": [name for name in inspect.signature(trigger).parameters if name != "crons"],
     "option of health": [name for name in inspect.signature(health).parameters if name != "crons"],
     "key of what a call tells": list(Called().as_json()),
@@ -120,23 +120,39 @@ OF_DOORS: dict[str, list[str]] = {
 }
 
 
-@pytest.mark.parametrize(("kind", "word"), [(kind, word) for kind, words in OF_DOORS.items() for word in words])
-def test_what_the_doors_take_and_tell_stands_in_their_reference(kind: str, word: str) -> None:
-    assert f"`{word}`" in DOORS, f"{kind} {word}"
+@pytest.mark.parametrize(("kind", "word"), [(kind, word) for kind, words in OF_ENDPOINTS.items() for word in words])
+def test_what_the_endpoints_take_and_return_stands_in_their_reference(kind: str, word: str) -> None:
+    assert f"`{word}`" in ENDPOINTS, f"{kind} {word}"
 
 
 JOBS = (ROOT / "docs/reference/jobs.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("word", [*JobState, *TaskOptions.__annotations__, *Terms.__dataclass_fields__])
+@pytest.mark.parametrize("word", [*JobState, *TaskOptions.__annotations__, *JobOptions.__dataclass_fields__])
 def test_what_may_be_said_of_a_job_stands_in_the_reference_of_jobs(word: str) -> None:
     assert f"`{word}`" in JOBS
+
+
+def public(value: object) -> set[str]:
+    """The names that code completion shows of an object."""
+    return {name for name in dir(value) if not name.startswith("_")}
+
+
+def test_the_public_names_of_objects_are_those_in_the_reference_and_no_others() -> None:
+    crons = Crons()
+    task = crons.task("task")(public)
+    handle = JobHandle(id="id", task="task", key=None, _manager=task._manager)
+    section = JOBS.partition("\n## Objects\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)`[^|]*\| (`.*) \|$", section, re.MULTILINE)
+    named = {name: set(re.findall(r"`(\w+)`", names)) for name, names in rows}
+    objects: dict[str, object] = {"Crons": crons, "Task": task, "BoundTask": task.options(), "JobHandle": handle}
+    assert named == {name: public(value) for name, value in objects.items()}
 
 
 INSTRUMENTATION = (ROOT / "docs/reference/instrumentation.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("word", [*Happening, *Event.__dataclass_fields__])
+@pytest.mark.parametrize("word", [*EventKind, *Event.__dataclass_fields__])
 def test_what_a_hook_is_told_stands_in_the_reference_of_instrumentation(word: str) -> None:
     assert f"| `{word}` |" in INSTRUMENTATION
 
@@ -155,7 +171,7 @@ def test_what_is_stored_on_a_redis_server_stands_in_its_reference(key: str) -> N
 def test_an_example_of_the_reference_makes_a_client_that_is_taken(example: str) -> None:
     names: dict[str, Any] = {"Crons": Crons}
     exec(example, names)  # noqa: S102 - it is ours
-    assert Crons(backend=names["make_client"]).connect() is not None
+    assert Crons(backend=names["make_client"])._connect() is not None
     assert callable(names["make_client"]().evalsha)
 
 

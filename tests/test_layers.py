@@ -16,7 +16,7 @@ ROOT = Path(pseudocron.__file__).parent
 TESTS = Path(__file__).parent
 
 FLOORS = (
-    ("errors", "log", "host", "context", "targets", "schedule", "lockfile", "capture", "answer"),
+    ("errors", "log", "host", "context", "targets", "schedule", "lockfile", "truncation", "response_state"),
     (
         "backends.base",
         "backends.jobs",
@@ -27,12 +27,12 @@ FLOORS = (
         "backends.usage",
     ),
     ("backends", "config", "cron", "crons", "jobs", "executors", "hooks", "instrumentation"),
-    ("runner", "hooks.happenings", "hooks.telling"),
-    ("hooks.observing",),
+    ("runner", "hooks.factory", "hooks.dispatcher"),
+    ("hooks.metrics",),
     ("polling", "scheduler"),
     ("runtime", "watch"),
-    ("lifespan", "report", "why", "by_hand", "doors.calls", "doors.vitals"),
-    ("middleware", "doors", "testing", "pytest_plugin", "cli", "dashboard"),
+    ("lifespan", "report", "why", "by_hand", "endpoints.calls", "endpoints.vitals"),
+    ("middleware", "endpoints", "testing", "pytest_plugin", "cli", "dashboard"),
     ("", "__main__"),
 )
 
@@ -76,9 +76,11 @@ def test_no_module_of_the_house_imports_the_front_page(module: str) -> None:
     assert "pseudocron" not in imports(modules()[module])
 
 
-def test_no_door_imports_another() -> None:
-    doors = {f"pseudocron.{name}" for name in ("middleware", "cli", "doors.trigger", "doors.health", "dashboard")}
-    assert all(not imports(modules()[door]) & (doors - {door}) for door in doors)
+def test_no_entry_point_imports_another() -> None:
+    entry_points = {
+        f"pseudocron.{name}" for name in ("middleware", "cli", "endpoints.trigger", "endpoints.health", "dashboard")
+    }
+    assert all(not imports(modules()[one]) & (entry_points - {one}) for one in entry_points)
 
 
 def test_the_runner_knows_no_backend() -> None:

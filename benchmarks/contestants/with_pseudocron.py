@@ -36,7 +36,7 @@ def plain(number: int) -> None:
 async def _open() -> Mapping[str, object]:
     """Open the store, which the first `defer` would else do; what it promises."""
     assert await crons.job("none") is None
-    backend = crons.backend
+    backend = crons._connect()
     return {"store": _durability(backend) if isinstance(backend, File) else AT_LEAST_ONCE}
 
 
@@ -48,7 +48,7 @@ def _durability(backend: File) -> str:
 
 
 async def _stored(state: JobState, number: int) -> None:
-    assert len(await crons.backend.jobs(states={state}, limit=number + 1)) == number
+    assert len(await crons._connect().jobs(states={state}, limit=number + 1)) == number
 
 
 async def _defer(number: int) -> Mapping[str, object]:
@@ -82,7 +82,7 @@ async def _defer_many(number: int) -> Mapping[str, object]:
 
 async def _fill_plain(number: int) -> Mapping[str, object]:
     await plain.defer_many({"number": one} for one in range(number))
-    await crons.backend.close()
+    await crons._connect().close()
     return {}
 
 

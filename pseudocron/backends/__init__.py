@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
-from pseudocron.errors import ConfigError, did_you_mean, show, unspoken
+from pseudocron.backends.contract import Backend
+from pseudocron.errors import ConfigError, cause, did_you_mean, show, unspoken
 from pseudocron.host import Host
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
     from pathlib import Path
-
-    from pseudocron.backends.base import Backend
 
 Durability = Literal["power", "process"]
 """What a change outlives once it is stored: a power cut, or any death of a process but not that of the machine."""
@@ -22,15 +22,32 @@ Durability = Literal["power", "process"]
 MakeClient: TypeAlias = Callable[[], Any]
 """Makes a `redis.asyncio` client: a new one each time, as it connects on an event loop of our own."""
 
+Store: TypeAlias = "str | Backend | MakeClient"
+"""What the setting `backend` takes."""
+
+PLUGINS = "pseudocron.backends"
+"""The group of entry points by which other packages add URL schemes, each named as its scheme.
+
+Such an entry point is a function `open(url: str, options: Options) -> Backend` that opens nothing yet.
+"""
+
 DEFAULT_APP = "pseudocron"
 APP = re.compile(r"\w[\w.-]*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """All that a backend may want to know of where it is, and of how it is to be kept; see `connect`."""
+class Options:
+    """What a backend is made with.
 
-    rest: str
+    Args:
+        app: The name under which everything is stored.
+        folder: What relative paths count from.
+        keep: How many runs, and how many skips, are kept of each cron.
+        durability: What a change outlives.
+        cron_max_time: The configured `CRON_MAX_TIME` in seconds.
+        host: Where the clock, the chance and the threads come from.
+    """
+
     app: str
     folder: Path
     keep: int
@@ -40,7 +57,7 @@ class Place:
 
 
 def connect(
-    store: str | MakeClient,
+    store: Store,
     *,
     app: str = DEFAULT_APP,
     folder: Path,
@@ -49,10 +66,11 @@ def connect(
     cron_max_time: float = 60.0,
     host: Host = Host(),  # noqa: B008  frozen
 ) -> Backend:
-    """The backend that `store` names; nothing is opened yet.
+    """Return the backend that `store` names; nothing is opened yet.
 
     Args:
-        store: `memory:`, a new one with every call; `file:FOLDER`; the URL of a Redis server, or what makes its client.
+        store: `memory:`, a new one with every call; `file:FOLDER`; the URL of a Redis server; a URL whose scheme
+            another package has added. Or a `Backend`, which is used as it is, or what makes a Redis client.
         app: The name under which everything is stored. Any but the default has a folder of its own in FOLDER.
         folder: What a relative FOLDER counts from.
         keep: How many runs, and how many skips, are kept of each cron.
@@ -65,43 +83,52 @@ def connect(
     """
     if why := wrong_with(store):
         raise ConfigError(f"backend {show(store)}: {why}")
+    if isinstance(store, Backend):
+        return store
     if not APP.fullmatch(app):
         raise ConfigError(f"app {app!r} is not a name of letters, digits, '_', '-' and '.'")
-    scheme, _, rest = ("", "", "") if callable(store) else store.partition(":")
-    place = Place(
-        rest=rest,
-        app=app,
-        folder=folder,
-        keep=keep,
-        durability=durability,
-        cron_max_time=cron_max_time,
-        host=host,
-    )
-    return _redis(store, place) if callable(store) or scheme in REDIS else SCHEMES[scheme](place)
+    options = Options(app=app, folder=folder, keep=keep, durability=durability, cron_max_time=cron_max_time, host=host)
+    if callable(store):
+        return _redis(store, options)
+    scheme = store.partition(":")[0]
+    return SCHEMES[scheme](store, options) if scheme in SCHEMES else _of_plugin(scheme, store, options)
 
 
-def named(store: str | MakeClient) -> str:
-    """What to call a store in what people read: never with a password."""
+def named(store: Store) -> str:
+    """Return what to call a store in what people read: never with a password."""
+    if isinstance(store, Backend):
+        return type(store).__name__
     if callable(store):
         return f"the client of {getattr(store, '__name__', type(store).__name__)}()"
     return unspoken(store)
 
 
-def wrong_with(store: str | MakeClient) -> str | None:
-    """Why it names no backend, and the mend; None if it does."""
-    if callable(store):
-        return _without_redis()
+def wrong_with(store: Store) -> str | None:
+    """Return why it is no backend and names none, with the fix; None if it does."""
+    if isinstance(store, Backend):
+        return None
+    if isinstance(store, type) and issubclass(store, Backend):
+        return f"is a class, must be an object of it: {store.__name__}(...)"
+    return _without_redis() if callable(store) else _wrong_with_text(store)
+
+
+def _wrong_with_text(store: str) -> str | None:
     scheme, colon, rest = store.partition(":")
     if colon and scheme in REDIS:
         return _wrong_with_url(store) or _without_redis()
     if not colon or scheme not in SCHEMES:
-        known = ", ".join(f"'{name}:'" for name in SCHEMES)
-        return f"is unknown, must begin with {known} or 'redis://'{did_you_mean(scheme, (*SCHEMES, *REDIS))}"
+        return None if colon and _plugin(scheme) else _unknown(scheme)
     if scheme == "memory" and rest:
         return f"takes nothing behind the colon, did you mean {show(f'file:{rest}')}?"
     if scheme == "file" and not rest:
         return "names no folder, did you mean 'file:.pseudocron'?"
     return None
+
+
+def _unknown(scheme: str) -> str:
+    others = sorted(plugin.name for plugin in _plugins())
+    known = ", ".join(f"'{name}:'" for name in ("file", "memory", *others))
+    return f"is unknown, must begin with {known} or 'redis://'{did_you_mean(scheme, (*SCHEMES, *others))}"
 
 
 def _wrong_with_url(url: str) -> str | None:
@@ -126,40 +153,66 @@ def _without_redis() -> str | None:
     return None if find_spec("redis") else "needs the Redis client: pip install 'pseudocron[redis]'"
 
 
-def _memory(place: Place) -> Backend:
-    from pseudocron.backends.memory import Memory  # noqa: PLC0415  only when named
+def _plugins() -> list[EntryPoint]:
+    from importlib.metadata import entry_points  # noqa: PLC0415  only where a scheme is none of ours
 
-    return Memory(keep=place.keep, cron_max_time=place.cron_max_time, host=place.host)
+    return list(entry_points(group=PLUGINS))
 
 
-def _file(place: Place) -> Backend:
-    from pseudocron.backends.file import File  # noqa: PLC0415  only when named
+def _plugin(scheme: str) -> EntryPoint | None:
+    return next((plugin for plugin in _plugins() if plugin.name == scheme), None)
 
-    root = place.folder / place.rest
-    root = root if place.app == DEFAULT_APP else root / place.app
+
+def _of_plugin(scheme: str, url: str, options: Options) -> Backend:
+    plugin = _plugin(scheme)
+    assert plugin is not None  # noqa: S101 - `wrong_with` has found it
+    try:
+        backend = plugin.load()(url, options)
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"backend {show(unspoken(url))}: {plugin.value}: {cause(error)}") from error
+    if not isinstance(backend, Backend):
+        raise ConfigError(f"backend {show(unspoken(url))}: {plugin.value}: returned {show(backend)}, must be a Backend")
+    return backend
+
+
+def _memory(_: str, options: Options) -> Backend:
+    from pseudocron.backends.file.backend import Memory  # noqa: PLC0415  only when named
+
+    return Memory(keep=options.keep, cron_max_time=options.cron_max_time, host=options.host)
+
+
+def _file(url: str, options: Options) -> Backend:
+    from pseudocron.backends.file.backend import File  # noqa: PLC0415  only when named
+
+    root = options.folder / url.partition(":")[2]
     return File(
-        root,
-        keep=place.keep,
-        durability=place.durability,
-        cron_max_time=place.cron_max_time,
-        host=place.host,
+        root if options.app == DEFAULT_APP else root / options.app,
+        keep=options.keep,
+        durability=options.durability,
+        cron_max_time=options.cron_max_time,
+        host=options.host,
     )
 
 
-def _redis(store: str | MakeClient, place: Place) -> Backend:
-    from pseudocron.backends.redis import Redis  # noqa: PLC0415  only when named
+def _redis(store: str | MakeClient, options: Options) -> Backend:
+    from pseudocron.backends.redis.backend import Redis  # noqa: PLC0415  only when named
     from pseudocron.backends.redis.client import from_url  # noqa: PLC0415
 
-    make = store if callable(store) else from_url(store)
     return Redis(
-        make,
+        store if callable(store) else from_url(store),
         name=f"Redis at {named(store)}",
-        app=place.app,
-        keep=place.keep,
-        cron_max_time=place.cron_max_time,
-        host=place.host,
+        app=options.app,
+        keep=options.keep,
+        cron_max_time=options.cron_max_time,
+        host=options.host,
     )
 
 
-SCHEMES: dict[str, Callable[[Place], Backend]] = {"file": _file, "memory": _memory}
 REDIS = ("redis", "rediss", "unix")
+SCHEMES: dict[str, Callable[[str, Options], Backend]] = {
+    "file": _file,
+    "memory": _memory,
+    **dict.fromkeys(REDIS, _redis),
+}

@@ -9,8 +9,8 @@ from math import inf
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from pseudocron.backends.jobs import Job, JobClaim, JobState, Queue
-from pseudocron.capture import kept
 from pseudocron.errors import JobConflictError, show
+from pseudocron.truncation import kept
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping

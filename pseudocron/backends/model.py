@@ -197,7 +197,7 @@ class CronState(NamedTuple):
         next: When the cron is due next, as the last poll that planned it has computed.
         paused: Whether its slots are refused.
         running: How many of its runs count for `max_instances`: the living ones, and pending ones that count.
-        claims: How many claims there were. It is the fence of the latest one.
+        claims: How many claims there were.
         failures: How many runs ended otherwise than `succeeded`.
         missed: How many slots were skipped.
         schedule: The schedule that counts, as text.

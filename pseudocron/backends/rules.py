@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pseudocron.backends.model import LOST_AT_MOST, Attempt, Kind, Run, Skip, State
-from pseudocron.capture import kept
+from pseudocron.truncation import kept
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -10,7 +10,6 @@ from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
-    from types import TracebackType
 
     from pseudocron.backends.contract import Backend
 
@@ -56,6 +55,14 @@ class Usage:
         except BaseException:
             self.forget(user)
             raise
+
+    def begin_if_open(self, user: Hashable) -> bool:
+        """Use the store from now on if it is open, and stays open between short users; return whether it does."""
+        with self._lock:
+            is_open = self._is_open and self._stays_open
+            if is_open:
+                self._users.add(user)
+            return is_open
 
     async def _open(self) -> None:
         await self._take_turn()
@@ -109,25 +116,36 @@ class Usage:
 
 
 class ShortUse:
-    """A context in which a store is open, and after which it stays open for the next.
+    """A context in which a store is open, and after which it stays open for the next; for an event loop or a thread.
 
     Args:
         backend: The store.
     """
 
+    __slots__ = ("_backend", "_usage")
+
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
+        self._usage = usage(backend)
 
     async def __aenter__(self) -> Backend:
-        """The store, open."""
-        self._usage = usage(self._backend)
-        self._usage.stay_open()
-        await self._usage.begin(self)
+        """Open the store, and return it."""
+        if not self._usage.begin_if_open(self):
+            self._usage.stay_open()
+            await self._usage.begin(self)
         return self._backend
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
+        """Allow others to close it."""
+        self._usage.forget(self)
+
+    def __enter__(self) -> Backend:
+        """Open the store, and return it; blocks."""
+        if not self._usage.begin_if_open(self):
+            asyncio.run(self.__aenter__())
+        return self._backend
+
+    def __exit__(self, *_: object) -> None:
         """Allow others to close it."""
         self._usage.forget(self)
 
@@ -138,6 +156,8 @@ _usages: WeakKeyDictionary[Backend, Usage] = WeakKeyDictionary()
 
 def usage(backend: Backend) -> Usage:
     """Return who uses a store: one object for all event loops of this process."""
+    if (known := _usages.get(backend)) is not None:
+        return known
     with _making:
         found = _usages.get(backend)
         if found is None:

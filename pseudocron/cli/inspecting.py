@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import fields
 from itertools import islice
 from typing import TYPE_CHECKING
 
 import click
 
 from pseudocron.backends import named
-from pseudocron.cli.shared import complete_name, crons_option, json_option, name_argument, one_line, perform, print_json
+from pseudocron.backends.model import Where
+from pseudocron.cli.shared import (
+    as_plain,
+    complete_name,
+    crons_option,
+    json_option,
+    name_argument,
+    one_line,
+    perform,
+    print_json,
+)
 from pseudocron.cli.tables import Column, brief, local, plain, print_table
 from pseudocron.config.source import open_source
 from pseudocron.host import utcnow
-from pseudocron.report import CronStatus, cron_status, duration, lateness, span
-from pseudocron.runner.advice import advice, outlasting
+from pseudocron.process import process_of
+from pseudocron.report import CronStatus, cron_status, duration, history_of, lateness, span
 from pseudocron.schedule import jittered
-from pseudocron.watch import Watch, watch
+from pseudocron.worker.diagnostics import advice, outlasting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
-    from pseudocron.backends.records import Run
     from pseudocron.crons import Cron
+    from pseudocron.process import Process
+    from pseudocron.report import HistoryLine
 
 MOST = 10_000
 """The most lines that anybody may ask for."""
@@ -37,19 +48,20 @@ def check(ref: str) -> None:
     Shows the settings, each schedule in words and its next three runs, the tasks, and those of which jobs are pending
     though they are not registered any more. Exits with 1, and one line, if anything is wrong.
     """
-    seen = watch(ref)
+    process = process_of(ref)
     with one_line():
-        crons = seen.source.load()
+        crons = process.source.load()
     click.echo(f"{ref}: {len(crons)} crons, {len(crons.tasks)} tasks")
-    for name, value in (asdict(crons.settings) | {"backend": named(crons.settings.backend)}).items():
-        click.echo(f"  {name:<13}  {value}")
+    for name in (field.name for field in fields(crons.settings)):
+        value = getattr(crons.settings, name)
+        click.echo(f"  {name:<13}  {named(value) if name == 'backend' else value}")
     for cron in crons:
         click.echo(f"\n{cron.name}: {cron.schedule.words}{'' if cron.enabled else ' (disabled)'}")
         click.echo(f"  runs {cron.target}")
         click.echo(f"  next {', '.join(local(slot) for slot in _upcoming(cron, 3)) or 'never'}")
     for task in crons.tasks.values():
         click.echo(f"\n{task.name}: a task, retries={task.retries}\n  runs {task.target}")
-    advised = perform(_open(seen))
+    advised = perform(_open(process))
     click.echo(f"\nThe store {named(crons.settings.backend)} can be opened.")
     for line in advised:
         click.echo(f"\nWarning: {plain(line)}")
@@ -62,7 +74,7 @@ def list_(ref: str, *, as_json: bool) -> None:
     """Show each cron's last and next run."""
     crons, outlasting_runs = perform(_status(ref))
     if as_json:
-        print_json([asdict(cron) for cron in crons])
+        print_json(crons)
     else:
         print_table(_STATUS, crons)
     for line in outlasting_runs:
@@ -107,32 +119,33 @@ def history(ref: str, name: str | None, limit: int, *, as_json: bool) -> None:
 
     Of one cron, or of all; also of one that has left the configuration.
     """
-    runs = perform(_history(ref, name, limit))
+    lines = perform(_history(ref, name, limit))
     if as_json:
-        print_json([asdict(run) | {"lateness": lateness(run), "duration": duration(run)} for run in runs])
+        print_json([as_plain(line) | {"lateness": lateness(line), "duration": duration(line)} for line in lines])
     else:
-        print_table(_HISTORY, runs)
+        print_table(_HISTORY, lines)
 
 
-async def _open(seen: Watch) -> Sequence[str]:
+async def _open(process: Process) -> Sequence[str]:
     """The tasks that have left the code, but not the store."""
-    async with seen.store() as (crons, backend):
+    async with process.store() as (crons, backend):
         return await advice(backend, crons.tasks)
 
 
 async def _status(ref: str) -> tuple[list[CronStatus], Sequence[str]]:
     """The crons, and what to say of code that has outlasted its runs."""
-    async with watch(ref).store() as (crons, backend):  # which stays open for both
-        outlasting_runs = outlasting(await backend.lingering(), concurrency=crons.settings.concurrency)
+    async with process_of(ref).store() as (crons, backend):  # which stays open for both
+        kept = await backend.runs(Where(is_kept=True), MOST)
+        outlasting_runs = outlasting(kept, concurrency=crons.settings.concurrency)
         return await cron_status(ref), outlasting_runs
 
 
-async def _history(ref: str, name: str | None, limit: int) -> Sequence[Run]:
-    async with watch(ref).store() as (crons, backend):
-        runs = await backend.history(name, limit=limit)
-        if name is not None and not runs:  # one that has left the configuration may have left a history
+async def _history(ref: str, name: str | None, limit: int) -> Sequence[HistoryLine]:
+    async with process_of(ref).store() as (crons, backend):
+        lines = await history_of(backend, name, limit=limit)
+        if name is not None and not lines:  # one that has left the configuration may have left a history
             _ = crons[name]
-        return runs
+        return lines
 
 
 def _upcoming(cron: Cron, count: int) -> Iterator[datetime]:
@@ -153,36 +166,42 @@ def _next(cron: CronStatus) -> str:
     return brief(cron.next) if cron.next else "never"
 
 
-def _outcome(run: Run) -> str:
-    return run.outcome or "running"
+def _outcome(line: HistoryLine) -> str:
+    return line.outcome or "running"
+
+
+def _last_outcome(line: HistoryLine) -> str:
+    return f"retries at {brief(line.due)}" if line.due else _outcome(line)
 
 
 def _span(seconds: float | None) -> str:
     return "-" if seconds is None else span(seconds)
 
 
-def _what(run: Run) -> str:
-    if run.reason:
-        return f"{run.reason}, {run.slots} slot{'' if run.slots == 1 else 's'}"
-    return (run.error or "").strip().rsplit("\n", 1)[-1]
+def _what(line: HistoryLine) -> str:
+    if line.is_skip:
+        return f"{line.reason}, {line.slots} slot{'' if line.slots == 1 else 's'}"
+    due = f"retries at {brief(line.due)}" if line.due else None
+    last = (line.error or "").strip().rsplit("\n", 1)[-1]
+    return ": ".join(filter(None, (due, line.reason, last)))
 
 
 _STATUS: tuple[Column[CronStatus], ...] = (
     Column("NAME", lambda cron: cron.name, elastic=True),
     Column("SCHEDULE", lambda cron: cron.schedule, elastic=True),
     Column("LAST RUN", lambda cron: brief(cron.last.started) if cron.last else "never"),
-    Column("OUTCOME", lambda cron: _outcome(cron.last) if cron.last else "-"),
+    Column("OUTCOME", lambda cron: _last_outcome(cron.last) if cron.last else "-"),
     Column("NEXT RUN", _next),
     Column("RUNS", lambda cron: str(cron.runs), extra=True),
     Column("FAILED", lambda cron: str(cron.failures), extra=True),
     Column("MISSED", lambda cron: str(cron.missed), extra=True),
 )
 
-_HISTORY: tuple[Column[Run], ...] = (
-    Column("NAME", lambda run: run.name, elastic=True),
-    Column("SLOT", lambda run: brief(run.slot)),
+_HISTORY: tuple[Column[HistoryLine], ...] = (
+    Column("NAME", lambda line: line.name, elastic=True),
+    Column("SLOT", lambda line: brief(line.slot)),
     Column("OUTCOME", _outcome),
-    Column("LATE", lambda run: _span(lateness(run))),
-    Column("TOOK", lambda run: _span(duration(run))),
+    Column("LATE", lambda line: _span(lateness(line))),
+    Column("TOOK", lambda line: _span(duration(line))),
     Column("WHY", _what, elastic=True),
 )

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from pseudocron.backends.jobs import Conflict, JobState
+from pseudocron.backends.model import Conflict, Kind, Run, State, Where
 from pseudocron.cli.inspecting import MOST as MOST_LINES
 from pseudocron.cli.operating import Instant, durable
 from pseudocron.cli.shared import crons_option, fail, json_option, perform, print_json
@@ -17,17 +16,22 @@ from pseudocron.cli.tables import Column, brief, local, plain, print_table
 from pseudocron.config.values import MOST, span
 from pseudocron.errors import show as shown
 from pseudocron.jobs.arguments import revive
-from pseudocron.jobs.carrying import bare
-from pseudocron.runner.job_runs import KEEP, PURGED
+from pseudocron.jobs.propagation import without_context
+from pseudocron.process import process_of
 from pseudocron.schedule.phrases import duration
-from pseudocron.watch import watch
+from pseudocron.worker.purging import KEEP, PURGED
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime, timedelta
 
-    from pseudocron.backends.base import Backend
-    from pseudocron.backends.jobs import Job
+    from pseudocron.backends.contract import Backend
+
+JOBS = frozenset({Kind.JOB})
+
+_NOT_SHOWN = {"run_id", "kind", "name", "slot", "at_least_once", "output", "waited", "is_kept"}
+KEYS = ("job_id", "task", *(name for name in Run._fields if name not in _NOT_SHOWN))
+"""What is shown of a job, by the names of `Run` but for the first two."""
 
 
 class Span(click.ParamType["timedelta"]):
@@ -120,7 +124,7 @@ def cancel(ref: str, job_id: str | None, task: str | None, key: str | None) -> N
 
 @click.group(invoke_without_command=True)
 @crons_option
-@click.option("--state", "states", multiple=True, type=click.Choice([*map(str, JobState)]), help="Only in this state.")
+@click.option("--state", "states", multiple=True, type=click.Choice([*map(str, State)]), help="Only in this state.")
 @click.option("--task", help="Only of this task.")
 @click.option("--key", help="Only with this key.")
 @click.option(
@@ -134,7 +138,7 @@ def jobs(ctx: click.Context, /, ref: str, states: Sequence[str], *, as_json: boo
         if any(ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in ctx.params):
             raise click.UsageError(f"write the options after {ctx.invoked_subcommand}")
         return
-    found = perform(_jobs(ref, [JobState(state) for state in states], **only))
+    found = perform(_jobs(ref, [State(state) for state in states], **only))
     if as_json:
         print_json([_plain(job) for job in found])
     else:
@@ -153,9 +157,12 @@ def show(ref: str, job_id: str, *, as_json: bool) -> None:
     if as_json:
         print_json(_plain(job))
         return
-    for name, value in asdict(job).items():
-        if value is not None and name != "error":
+    for name, value in _known(job).items():
+        if value is not None and name not in {"error", "earlier"}:
             click.echo(f"{name:<9}  {plain(str(value) if isinstance(value, str | int) else local(value))}")
+    for attempt in job.earlier:
+        when = f"{local(attempt.started)} to {local(attempt.ended)} on {attempt.worker}"
+        click.echo(plain(f"{'earlier':<9}  {attempt.outcome}: {when}{f': {attempt.error}' if attempt.error else ''}"))
     for line in (job.error or "").splitlines():
         click.echo(f"  {plain(line)}")
 
@@ -181,7 +188,7 @@ def purge(ref: str, older_than: timedelta | None) -> None:
 
 async def _defer(ref: str, name: str, arguments: dict[str, Any], terms: dict[str, Any]) -> str:
     async with durable(ref) as (crons, _):
-        task = crons.task_named(name)
+        task = crons._task_named(name)
         # JSON has no datetime: what is typed means what the annotations make of it, as when the job runs.
         meant = revive(task.function, (), arguments)
         return (await task.options(**terms).defer(*meant.args, **meant.kwargs)).id
@@ -190,31 +197,30 @@ async def _defer(ref: str, name: str, arguments: dict[str, Any], terms: dict[str
 async def _cancel(ref: str, job_id: str | None, task: str | None, key: str | None) -> str | None:
     """Nothing, or why there was nothing to cancel."""
     async with durable(ref) as (crons, backend):
-        if await backend.cancel(job_id=job_id, task=task, key=key):
+        if await backend.cancel(run_id=job_id, task=task, key=key):
             return None
         if job_id is not None:
-            return _stands(job_id, await backend.job(job_id))
+            return _stands(job_id, await backend.run(job_id))
         assert task is not None  # noqa: S101 - the command line says one or the other
-        newest = await backend.jobs(task=task, key=key, limit=1)
+        newest = await backend.runs(Where(kinds=JOBS, name=task, key=key), 1)
         if newest:
-            return _stands(newest[0].job_id, newest[0])
-        _ = crons.task_named(task)  # one that has left the code may have left jobs
+            return _stands(newest[0].run_id, newest[0])
+        _ = crons._task_named(task)  # one that has left the code may have left jobs
         return f"there is no job of {task} with the key {shown(key)}"
 
 
-async def _jobs(
-    ref: str, states: Collection[JobState], *, task: str | None, key: str | None, limit: int
-) -> Sequence[Job]:
-    async with watch(ref).store() as (crons, backend):
-        found = await backend.jobs(states=states, task=task, key=key, limit=limit)
+async def _jobs(ref: str, states: Collection[State], *, task: str | None, key: str | None, limit: int) -> Sequence[Run]:
+    async with process_of(ref).store() as (crons, backend):
+        found = await backend.runs(Where(states, JOBS, task, key), limit)
         if task is not None and not found:  # one that has left the code may have left jobs
-            _ = crons.task_named(task)
+            _ = crons._task_named(task)
         return found
 
 
-async def _job(ref: str, job_id: str) -> Job | None:
-    async with watch(ref).store() as (_, backend):
-        return await backend.job(job_id)
+async def _job(ref: str, job_id: str) -> Run | None:
+    async with process_of(ref).store() as (_, backend):
+        run = await backend.run(job_id)
+        return run if run is not None and run.kind is Kind.JOB else None
 
 
 async def _retry(ref: str, job_id: str) -> str | None:
@@ -222,9 +228,9 @@ async def _retry(ref: str, job_id: str) -> str | None:
     async with durable(ref) as (_, backend):
         if await backend.retry(job_id):
             return None
-        job = await backend.job(job_id)
-        if job is not None and job.state is JobState.FAILED:
-            return f"job {job_id}: another pending job of {job.task} has its key {shown(job.key)}, cancel that first"
+        job = await backend.run(job_id)
+        if job is not None and job.kind is Kind.JOB and job.state in {State.FAILED, State.TIMED_OUT}:
+            return f"job {job_id}: another pending job of {job.name} has its key {shown(job.key)}, cancel that first"
         return _stands(job_id, job)
 
 
@@ -234,39 +240,44 @@ async def _purge(ref: str, older_than: timedelta | None) -> int:
         return await _forget(backend, keep)
 
 
-async def _forget(backend: Backend, keep: dict[JobState, timedelta]) -> int:
+async def _forget(backend: Backend, keep: Mapping[State, timedelta]) -> int:
     """Batch by batch, so that nobody waits long for the store."""
     total = 0
     while True:
-        count = await backend.purge(keep, limit=PURGED)
+        count = await backend.purge(keep, PURGED)
         total += count
         if count < PURGED:
             return total
 
 
-def _stands(job_id: str, job: Job | None) -> str:
+def _stands(job_id: str, job: Run | None) -> str:
     """Where a job stands, for those who wanted it elsewhere."""
     if job is None:
         return f"there is no job {shown(job_id)} (any more)"
     return f"job {job_id} is {job.state}"
 
 
-def _plain(job: Job) -> dict[str, Any]:
-    """A job for JSON, whose arguments are JSON and no text."""
-    return asdict(job) | {"arguments": _json(bare(job.arguments))}
+def _known(job: Run) -> dict[str, Any]:
+    """Return what is known of a job by the names that it has for people."""
+    return {"job_id": job.run_id, "task": job.name} | {name: getattr(job, name) for name in KEYS[2:]}
 
 
-def _why(job: Job) -> str:
-    """What is wrong with a job, in one line."""
-    if job.state is JobState.SUCCEEDED:
+def _plain(job: Run) -> dict[str, Any]:
+    """Return a job for JSON, whose arguments are JSON and no text."""
+    return _known(job) | {"arguments": _json(without_context(job.arguments or "{}"))}
+
+
+def _why(job: Run) -> str:
+    """Return what is wrong with a job, in one line."""
+    if job.state is State.SUCCEEDED:
         return ""
     last = (job.error or "").strip().rsplit("\n", 1)[-1]
     return ": ".join(filter(None, (job.reason if job.reason != job.state else None, last)))
 
 
-_JOBS: tuple[Column[Job], ...] = (
-    Column("JOB", lambda job: job.job_id),
-    Column("TASK", lambda job: job.task, elastic=True),
+_JOBS: tuple[Column[Run], ...] = (
+    Column("JOB", lambda job: job.run_id),
+    Column("TASK", lambda job: job.name, elastic=True),
     Column("STATE", lambda job: job.state),
     Column("DUE", lambda job: brief(job.due)),
     Column("KEY", lambda job: job.key or "-", elastic=True, extra=True),

@@ -14,12 +14,12 @@ from pseudocron.cli.tables import local
 from pseudocron.config.values import instant
 from pseudocron.errors import BackendError
 from pseudocron.host import utcnow
-from pseudocron.watch import watch
+from pseudocron.process import process_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from pseudocron.backends.base import Backend
+    from pseudocron.backends.contract import Backend
     from pseudocron.crons import Crons
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -95,12 +95,12 @@ def reset(ref: str, name: str, to: datetime | None, *, yes: bool) -> None:
 
 async def _pause(ref: str, name: str) -> None:
     async with _changing(ref, name) as backend:
-        await backend.pause(name)
+        await backend.pause(name, True)
 
 
 async def _resume(ref: str, name: str) -> None:
     async with _changing(ref, name) as backend:
-        await backend.resume(name)
+        await backend.pause(name, False)
 
 
 async def _reset(ref: str, name: str, mark: datetime) -> None:
@@ -109,9 +109,9 @@ async def _reset(ref: str, name: str, mark: datetime) -> None:
 
 
 async def _mark(ref: str, name: str) -> datetime:
-    async with watch(ref).store() as (crons, backend):
-        states = await backend.states({name: crons[name].first_mark(utcnow())})
-        return states[name].mark
+    async with process_of(ref).store() as (crons, backend):
+        state = (await backend.states([name])).crons[name]
+        return state.floor or crons[name]._first_mark(utcnow())
 
 
 @asynccontextmanager
@@ -125,7 +125,7 @@ async def _changing(ref: str, name: str) -> AsyncIterator[Backend]:
 @asynccontextmanager
 async def durable(ref: str) -> AsyncIterator[tuple[Crons, Backend]]:
     """The crons and their store, if what is changed there outlives this process."""
-    async with watch(ref).store() as (crons, backend):
+    async with process_of(ref).store() as (crons, backend):
         if not backend.durable:
             raise BackendError(
                 f"store {named(crons.settings.backend)!r} ends with its process: there is nothing to change"

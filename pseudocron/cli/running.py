@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pseudocron.backends.records import Outcome, Refusal
+from pseudocron.backends.model import Refusal, State
 from pseudocron.by_hand import run_now, tick_now
 from pseudocron.cli.shared import FAILED, crons_option, fail, log, name_argument, perform
 from pseudocron.errors import show
-from pseudocron.hooks.telling import PATIENCE
+from pseudocron.hooks.dispatcher import HOOK_TIMEOUT
 from pseudocron.log import logger
-from pseudocron.watch import watch
+from pseudocron.process import process_of
 
 if TYPE_CHECKING:
-    from pseudocron.backends.records import Result
+    from pseudocron.worker.run import Run
 
-EXIT = {Outcome.SUCCEEDED: 0, Outcome.FAILED: FAILED, Outcome.TIMED_OUT: 3, Outcome.INTERRUPTED: 5}
+EXIT = {State.SUCCEEDED: 0, State.FAILED: FAILED, State.TIMED_OUT: 3, State.INTERRUPTED: 5}
 OVERLAP = 4
 """The exit codes of `run`; 2 is click's, for a wrong command line."""
 
@@ -33,7 +33,7 @@ def tick(ref: str) -> None:
     For the system's crontab. Exits with 1 if a run did not succeed.
     """
     log()
-    if any(outcome is not Outcome.SUCCEEDED for outcome in perform(_tick(ref))):
+    if any(outcome is not State.SUCCEEDED for outcome in perform(_tick(ref))):
         sys.exit(FAILED)
 
 
@@ -51,9 +51,9 @@ def run(ref: str, name: str) -> None:
     ended = perform(_run(ref, name))
     if isinstance(ended, Refusal):
         fail(f"{show(name)}: is running already, as often as its max_instances allows", OVERLAP)
-    if ended.output:
-        click.echo(ended.output, nl=False)
-    sys.exit(EXIT[ended.outcome])
+    if ended.end is not None and ended.end.output:
+        click.echo(ended.end.output, nl=False)
+    sys.exit(EXIT[_outcome(ended)])
 
 
 @click.command()
@@ -67,26 +67,31 @@ def work(ref: str) -> None:
     perform(_work(ref))
 
 
-async def _tick(ref: str) -> list[Outcome]:
-    seen = watch(ref)
+def _outcome(run: Run) -> State:
+    """How the attempt ended; one without an end was given up at the shutdown."""
+    return State.INTERRUPTED if run.end is None else run.end.outcome
+
+
+async def _tick(ref: str) -> list[State]:
+    process = process_of(ref)
     try:
-        return [result.outcome async for _, result in tick_now(seen)]
+        return [_outcome(run) async for run in tick_now(process)]
     finally:
-        await seen.runtime().close()
+        await process.runtime().close()
 
 
-async def _run(ref: str, name: str) -> Result | Refusal:
-    seen = watch(ref)
+async def _run(ref: str, name: str) -> Run | Refusal:
+    process = process_of(ref)
     try:
-        ended = await run_now(seen, name)
-        await seen.runtime().settle(PATIENCE)  # its hooks are told, as after a tick
+        ended = await run_now(process, name)
+        await process.runtime().settle(HOOK_TIMEOUT)  # its hooks are told, as after a tick
         return ended
     finally:
-        await seen.runtime().close()
+        await process.runtime().close()
 
 
 async def _work(ref: str) -> None:
-    runtime = watch(ref).runtime()
+    runtime = process_of(ref).runtime()
     try:
         with suppress(asyncio.CancelledError):  # told to stop, which is how it ends
             await runtime.start(ticker=True)

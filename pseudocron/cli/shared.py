@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import fields, is_dataclass
 from datetime import datetime
 from io import StringIO
 from pathlib import Path
@@ -72,7 +73,20 @@ def log() -> None:
 
 def print_json(value: object) -> None:
     """Print JSON, instants as ISO text in UTC."""
-    click.echo(json.dumps(value, indent=2, default=datetime.isoformat))
+    click.echo(json.dumps(as_plain(value), indent=2, default=datetime.isoformat))
+
+
+def as_plain(value: Any) -> Any:
+    """Return a record as dictionaries and lists. JSON would make a list of a named tuple."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: as_plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return as_plain(value._asdict())
+    if isinstance(value, list | tuple):
+        return [as_plain(one) for one in value]
+    if isinstance(value, dict):
+        return {key: as_plain(one) for key, one in value.items()}
+    return value
 
 
 def fail(error: object, code: int = FAILED) -> NoReturn:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -11,7 +10,7 @@ from pseudocron.cli.inspecting import MOST
 from pseudocron.cli.operating import Instant
 from pseudocron.cli.shared import crons_option, json_option, name_argument, perform, print_json
 from pseudocron.cli.tables import Column, brief, local, plain, print_table
-from pseudocron.watch import watch
+from pseudocron.process import process_of
 from pseudocron.why import Fate
 from pseudocron.why.inquiry import inquire
 
@@ -35,7 +34,7 @@ def why(ref: str, name: str, at: datetime | None, count: int, *, as_json: bool) 
     inquiry = perform(_inquire(ref, name))
     told = inquiry.last(count) if at is None else inquiry.at(at)
     if as_json:
-        print_json([asdict(one) for one in told])
+        print_json(told)
     elif at is None:
         print_table(_WHY, told)
     else:
@@ -44,7 +43,7 @@ def why(ref: str, name: str, at: datetime | None, count: int, *, as_json: bool) 
 
 
 async def _inquire(ref: str, name: str) -> Inquiry:
-    async with watch(ref).store() as (crons, backend):
+    async with process_of(ref).store() as (crons, backend):
         return await inquire(crons, backend, name, tell=brief)
 
 

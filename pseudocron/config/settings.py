@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from pseudocron.backends import Durability, MakeClient, wrong_with
+from pseudocron.backends import Durability, Store, wrong_with
+from pseudocron.backends.contract import Backend
 from pseudocron.config.values import Check, above_zero, application, flag, from_zero, one_of, text, whole, zone
 from pseudocron.errors import ConfigError, show
 
@@ -21,7 +22,8 @@ class Settings:
 
     Args:
         cron_max_time: Seconds between two looks when nothing is due sooner.
-        backend: The URL of the store, or what makes a Redis client; a relative `file:FOLDER` counts from `folder`.
+        backend: The URL of the store, a `Backend`, or what makes a Redis client. A relative `file:FOLDER` counts from
+            `folder`.
         durability: What a change outlives once it is stored: "power" a power cut, "process" any death of a process.
         app: The name under which everything in the store is kept.
         tz: The IANA time zone of the crons that name none.
@@ -34,7 +36,7 @@ class Settings:
     """
 
     cron_max_time: float = 60
-    backend: str | MakeClient = "file:.pseudocron"
+    backend: Store = "file:.pseudocron"
     durability: Durability = "power"
     app: str = "pseudocron"
     tz: str = "UTC"
@@ -61,8 +63,8 @@ def _word(said: str) -> object:
     return words.get(said.strip().lower(), said)
 
 
-def _store(value: object) -> str | MakeClient:
-    store = value if callable(value) else text(value)
+def _store(value: object) -> Store:
+    store: Store = value if isinstance(value, Backend) or callable(value) else text(value)
     if why := wrong_with(store):
         raise ValueError(why)
     return store

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from pseudocron.backends import named
 from pseudocron.config.files import read_file, signature
 from pseudocron.crons import Crons
 from pseudocron.errors import ConfigError, PseudoCronError, TargetError, show
@@ -120,16 +121,21 @@ class FileSource(Source):
         folder = self._path.parent
         if not isinstance(contents.crons, Crons):
             return Crons.read(contents.crons, where=self.where, folder=folder, file=contents.settings)
-        contents.crons.locate(self.where, folder=folder, file=contents.settings)
+        contents.crons._locate(self.where, folder=folder, file=contents.settings)
         return contents.crons
 
     def _keep_store(self, before: Settings, after: Crons) -> None:
         """The store is open: another one takes a restart."""
         for setting in ("backend", "app"):
-            old, new = getattr(before, setting), getattr(after.settings, setting)
+            old, new = _comparable(getattr(before, setting)), _comparable(getattr(after.settings, setting))
             if old != new:
                 logger.warning("%s: %s: %r: needs a restart, %r stays", self.where, setting, new, old)
-        after.pin(backend=before.backend, app=before.app)
+        after._pin(backend=before.backend, app=before.app)
+
+
+def _comparable(value: Any) -> str:
+    """Return a setting as text: a backend or a function that is made each time the file is read is the same to us."""
+    return value if isinstance(value, str) else named(value)
 
 
 def _checked(crons: Crons) -> Crons:
@@ -145,7 +151,7 @@ def _imported(ref: str) -> Crons:
         mend = "" if ":" in ref else f"; {_KINDS}"
         raise ConfigError(f"{error}{mend}") from error
     if isinstance(found, Crons):
-        found.locate(ref)
+        found._locate(ref)
         return found
     if isinstance(found, Mapping):
         return Crons.read(found, where=ref)

@@ -8,8 +8,7 @@ from urllib.parse import parse_qsl
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse
 
-from pseudocron.backends.jobs import JobState
-from pseudocron.backends.records import Refusal
+from pseudocron.backends.model import Kind, Refusal, State
 from pseudocron.by_hand import start_now
 from pseudocron.dashboard import csrf
 from pseudocron.dashboard.site import root, way_back
@@ -20,8 +19,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from pseudocron.backends.base import Backend
-    from pseudocron.backends.jobs import Job
+    from pseudocron.backends.contract import Backend
+    from pseudocron.backends.model import Run
     from pseudocron.dashboard.site import Site
 
 Verb: TypeAlias = "Callable[[str], Awaitable[str]]"
@@ -58,19 +57,19 @@ class Actions:
         """Start a run, which goes on behind the page."""
         async with self._site.store() as (crons, _):
             _ = crons[name]
-            started = await start_now(self._site.watch, name)
+            started = await start_now(self._site.process, name)
         return "overlap" if isinstance(started, Refusal) else "started"
 
     async def _pause(self, name: str) -> str:
         async with self._site.store() as (crons, backend):
             _ = crons[name]
-            await backend.pause(name)
+            await backend.pause(name, True)
         return "paused"
 
     async def _resume(self, name: str) -> str:
         async with self._site.store() as (crons, backend):
             _ = crons[name]
-            await backend.resume(name)
+            await backend.pause(name, False)
         return "resumed"
 
     async def _retry(self, job_id: str) -> str:
@@ -82,15 +81,15 @@ class Actions:
 
     async def _cancel(self, job_id: str) -> str:
         async with self._site.store() as (_, backend):
-            if await backend.cancel(job_id=job_id):
+            if await backend.cancel(run_id=job_id):
                 return "cancelled"
             job = await _found(backend, job_id)
-            return "marked" if job.state is JobState.RUNNING else "over"
+            return "marked" if job.state is State.RUNNING else "over"
 
 
-async def _found(backend: Backend, job_id: str) -> Job:
-    job: Job | None = await backend.job(job_id)
-    if job is None:
+async def _found(backend: Backend, job_id: str) -> Run:
+    job = await backend.run(job_id)
+    if job is None or job.kind is not Kind.JOB:
         raise HTTPException(404, "There is no such job, or not any more.")
     return job
 

@@ -15,19 +15,19 @@ from pseudocron.report import duration, lateness, span
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from pseudocron.backends.records import Run
+    from pseudocron.report import HistoryLine
 
 BAR, GAP, HEIGHT = 5, 2, 26
 SHORTEST = 4
 """How high a bar is at least, so that a short run is seen; what was skipped is drawn as high."""
 
 
-def outcome(run: Run) -> str:
+def outcome(line: HistoryLine) -> str:
     """In a word: that of a run that goes on is `running`."""
-    return str(run.outcome or "running")
+    return str(line.outcome or "running")
 
 
-def timeline(runs: Sequence[Run], *, most: int = 20) -> Markup:
+def timeline(runs: Sequence[HistoryLine], *, most: int = 20) -> Markup:
     """One bar for each of the last runs and skips, the newest on the right: colour by outcome, height by duration.
 
     Args:
@@ -42,9 +42,9 @@ def timeline(runs: Sequence[Run], *, most: int = 20) -> Markup:
     return _svg("timeline", width, HEIGHT, _summary(shown), bars)
 
 
-def _bar(run: Run, x: int, longest: float) -> str:
+def _bar(run: HistoryLine, x: int, longest: float) -> str:
     took = duration(run)
-    height = SHORTEST if run.reason else HEIGHT if took is None else _height(took, longest)
+    height = SHORTEST if run.is_skip else HEIGHT if took is None else _height(took, longest)
     return (
         f'<rect class="{outcome(run)}" x="{x}" y="{HEIGHT - height:.1f}" width="{BAR}" height="{height:.1f}" rx="1">'
         f"<title>{escape(told(run))}</title></rect>"
@@ -56,15 +56,15 @@ def _height(took: float, longest: float) -> float:
     return SHORTEST + (HEIGHT - SHORTEST) * sqrt(max(0.0, took) / longest)
 
 
-def told(run: Run) -> str:
+def told(run: HistoryLine) -> str:
     """A run in a few words."""
     took = duration(run)
-    if run.reason:
+    if run.is_skip:
         return f"skipped, {run.reason}, {run.slots} slot{'' if run.slots == 1 else 's'}"
     return outcome(run) if took is None else f"{outcome(run)} after {span(took)}"
 
 
-def _summary(runs: Sequence[Run]) -> str:
+def _summary(runs: Sequence[HistoryLine]) -> str:
     if not runs:
         return "No runs yet"
     counts = Counter(map(outcome, runs))
@@ -82,9 +82,9 @@ class Plot:
     """
 
     title: str
-    of: Callable[[Run], float | None]
+    of: Callable[[HistoryLine], float | None]
 
-    def draw(self, runs: Sequence[Run]) -> Markup:
+    def draw(self, runs: Sequence[HistoryLine]) -> Markup:
         """One point for each run that has such seconds, the newest on the right; `runs` has the newest first."""
         points = [(run, seconds) for run in reversed(runs) if (seconds := self.of(run)) is not None]
         if not points:
@@ -109,7 +109,7 @@ def _grid(most: float) -> Iterator[str]:
         yield f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{label}</text>'
 
 
-def _line(points: Sequence[tuple[Run, float]], most: float) -> Iterator[str]:
+def _line(points: Sequence[tuple[HistoryLine, float]], most: float) -> Iterator[str]:
     step = (WIDE - LEFT - RIGHT - 8) / max(1, len(points) - 1)
     places = [(LEFT + 4 + step * place, _y(max(0.0, seconds) / most)) for place, (_, seconds) in enumerate(points)]
     yield f'<polyline points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in places)}"/>'

@@ -18,9 +18,9 @@ from pseudocron.backends import named
 from pseudocron.dashboard import csrf, pictures, words
 from pseudocron.errors import BackendError
 from pseudocron.host import Host
-from pseudocron.jobs.carrying import bare
-from pseudocron.report import duration, lateness
-from pseudocron.watch import watch
+from pseudocron.jobs.propagation import without_context
+from pseudocron.process import process_of
+from pseudocron.report import duration, lateness, line_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from pseudocron.backends.base import Backend
+    from pseudocron.backends.contract import Backend
     from pseudocron.crons import Crons
 
 HERE = Path(__file__).parent
@@ -41,7 +41,7 @@ SAID = {
     "paused": "It is paused.",
     "resumed": "It is not paused any more.",
     "retried": "The job is pending again.",
-    "not-retried": "It is not tried again: only a failed job can be, and no pending one may have its key.",
+    "not-retried": "It is not retried: only a failed job can be, and no pending one may have its key.",
     "cancelled": "The job is cancelled.",
     "marked": "The job is running: it goes on, but is not tried again if it fails.",
     "over": "There was nothing to cancel: the job is over.",
@@ -61,7 +61,7 @@ class Site:
     def __init__(self, crons: object, *, hide_arguments: bool, host: Host | None = None) -> None:
         self.hide_arguments = hide_arguments
         self.host = host or Host()
-        self.watch = watch(crons)
+        self.process = process_of(crons)
 
     @asynccontextmanager
     async def store(self) -> AsyncIterator[tuple[Crons, Backend]]:
@@ -71,19 +71,19 @@ class Site:
             BackendError: The store can't be used, or does not answer.
         """
         try:
-            async with asyncio.timeout(PATIENCE), self.watch.store() as (crons, backend):
+            async with asyncio.timeout(PATIENCE), self.process.store() as (crons, backend):
                 yield crons, backend
         except TimeoutError:
             raise BackendError(f"the store has not answered within {PATIENCE:g} s") from None
 
     async def health(self, crons: Crons, backend: Backend) -> dict[str, Any]:
         """What the head of every page says of the whole."""
-        newest = await backend.history(limit=1)
+        newest = [line_of(entry) for entries in (await backend.timelines(limit=1)).values() for entry in entries]
         return {
             "backend": named(crons.settings.backend),
-            "error": self.watch.source.error,
-            "fresh_for": await backend.fresh_for(crons.settings.cron_max_time),
-            "last": next(iter(newest), None),
+            "error": self.process.source.error,
+            "fresh_for": await backend.stale_in(),
+            "last": max(newest, key=lambda line: line.started, default=None),
         }
 
     async def page(self, request: Request, template: str, *, status: int = 200, **said: Any) -> Response:
@@ -166,5 +166,5 @@ def _templates() -> Environment:
         "lateness": lateness,
         "duration": duration,
     }
-    environment.filters |= {"seconds": words.seconds, "indented": words.indented, "bare": bare}
+    environment.filters |= {"seconds": words.seconds, "indented": words.indented, "without_context": without_context}
     return environment

@@ -10,10 +10,10 @@ from urllib.parse import urlencode
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from pseudocron.backends.jobs import JobState
+from pseudocron.backends.model import Kind, State, Where
 from pseudocron.dashboard import words
 from pseudocron.dashboard.site import HERE, number
-from pseudocron.report import status_of
+from pseudocron.report import history_of, latest_runs, line_of, status_of
 from pseudocron.why.inquiry import inquire
 
 if TYPE_CHECKING:
@@ -22,14 +22,16 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from pseudocron.backends.records import Run, State
+    from pseudocron.backends.model import CronState
     from pseudocron.cron import Cron
     from pseudocron.dashboard.site import Site
+    from pseudocron.report import Entry, HistoryLine
     from pseudocron.why import Inquiry
 
 STATIC = {"dashboard.css": "text/css", "dashboard.js": "text/javascript", "icon.svg": "image/svg+xml"}
 """The files that pages load, and what they are."""
 
+JOBS = frozenset({Kind.JOB})
 CRONS_A_PAGE = 50
 JOBS_A_PAGE = 50
 WHYS = 10
@@ -58,41 +60,48 @@ class Views:
         async with self._site.store() as (crons, backend):
             wanted = [cron for cron in crons if search.casefold() in cron.name.casefold()]
             shown = wanted[(page - 1) * CRONS_A_PAGE : page * CRONS_A_PAGE]
-            now = self._site.host.now()
-            states = await backend.states({cron.name: cron.first_mark(now) for cron in shown})
-            timelines = await backend.timelines([cron.name for cron in shown])
+            names = [cron.name for cron in shown]
+            states = (await backend.states(names)).crons
+            timelines = await backend.timelines(names)
+            latest = await latest_runs(backend, states, timelines)
             said: dict[str, Any] = {
                 "health": await self._site.health(crons, backend),
-                "counts": await backend.count_jobs(at_most=COUNTED),
+                "counts": await backend.counts(COUNTED),
             }
         pages = -(-len(wanted) // CRONS_A_PAGE)
         said |= {"search": search, "page": page, "pages": pages, "total": len(wanted), "counted": COUNTED}
-        prepare = partial(self._rows, shown, states, timelines)
+        prepare = partial(self._rows, shown, states, timelines, latest)
         return await self._site.page(request, "crons.html", prepare=prepare, **said)
 
     def _rows(
-        self, crons: Sequence[Cron], states: Mapping[str, State], timelines: Mapping[str, Sequence[Run]]
+        self,
+        crons: Sequence[Cron],
+        states: Mapping[str, CronState],
+        timelines: Mapping[str, Sequence[Entry]],
+        latest: Mapping[str, HistoryLine],
     ) -> dict[str, Any]:
-        now = self._site.host.now()
-        return {"rows": [(status_of(cron, states[cron.name], now), timelines[cron.name]) for cron in crons]}
+        now, rows = self._site.host.now(), []
+        for cron in crons:
+            lines = [line_of(entry) for entry in timelines.get(cron.name, ())]
+            rows.append((status_of(cron, states[cron.name], latest.get(cron.name), now), lines))
+        return {"rows": rows}
 
     async def cron(self, request: Request) -> Response:
         """All that is known of one cron, also of one that has left the configuration and has left a history."""
         name = request.query_params.get("name", "")
         async with self._site.store() as (crons, backend):
             cron = crons[name] if name in crons else None  # noqa: SIM401 - it is no mapping
-            runs = await backend.history(name, limit=LINES)
+            runs = await history_of(backend, name, limit=LINES)
             if cron is None and not runs:
                 _ = crons[name]  # an UnknownCronError, with what may have been meant
-            now = self._site.host.now()
-            states = await backend.states({name: cron.first_mark(now)}) if cron else {}
+            states = (await backend.states([name])).crons
             inquiry = (
                 await inquire(crons, backend, name, now=self._site.host.now, tell=self._telling(request))
                 if cron
                 else None
             )
             health = await self._site.health(crons, backend)
-        prepare = partial(self._told, cron, states.get(name), inquiry)
+        prepare = partial(self._told, cron, states[name], runs, inquiry)
         return await self._site.page(
             request,
             "cron.html",
@@ -106,25 +115,28 @@ class Views:
         """How instants are told in sentences, in the time of the reader; blocks, when asked."""
         return lambda instant: words.reader(request, self._site.host.now()).brief(instant)
 
-    def _told(self, cron: Cron | None, state: State | None, inquiry: Inquiry | None) -> dict[str, Any]:
+    def _told(
+        self, cron: Cron | None, state: CronState, lines: Sequence[HistoryLine], inquiry: Inquiry | None
+    ) -> dict[str, Any]:
         now = self._site.host.now()
-        if cron is None or state is None or inquiry is None:
+        if cron is None or inquiry is None:
             return {"status": None, "upcoming": [], "whys": []}
+        last = next((line for line in lines if not line.is_skip), None)
         upcoming = list(islice(cron.schedule.ahead(now), 3))
-        return {"status": status_of(cron, state, now), "upcoming": upcoming, "whys": inquiry.last(WHYS)}
+        return {"status": status_of(cron, state, last, now), "upcoming": upcoming, "whys": inquiry.last(WHYS)}
 
     async def jobs(self, request: Request) -> Response:
         """Jobs, the newest first, page by page, by their state, task and key."""
         query = {name: _text(request, name) for name in ("state", "task", "key", "before")}
         states = [_state(query["state"])] if query["state"] else []
-        only = {name: query[name] or None for name in ("task", "key", "before")}
+        where = Where(states, JOBS, query["task"] or None, query["key"] or None)
         async with self._site.store() as (crons, backend):
-            found = await backend.jobs(states=states, limit=JOBS_A_PAGE + 1, **only)
-            counts = await backend.count_jobs(at_most=COUNTED)
+            found = await backend.runs(where, JOBS_A_PAGE + 1, query["before"] or None)
+            counts = await backend.counts(COUNTED)
             health = await self._site.health(crons, backend)
-            tasks = sorted({*crons.tasks, *await backend.waiting_tasks()})
+            tasks = sorted({*crons.tasks, *await backend.waiting()})
         shown = found[:JOBS_A_PAGE]
-        older = query | {"before": shown[-1].job_id} if len(found) > JOBS_A_PAGE else None
+        older = query | {"before": shown[-1].run_id} if len(found) > JOBS_A_PAGE else None
         return await self._site.page(
             request,
             "jobs.html",
@@ -132,7 +144,7 @@ class Views:
             query=query,
             newest=_address(query | {"before": ""}),
             older=older and _address(older),
-            states=list(JobState),
+            states=list(State),
             counts=counts,
             counted=COUNTED,
             tasks=tasks,
@@ -143,9 +155,9 @@ class Views:
         """All that is known of one job."""
         job_id = request.query_params.get("id", "")
         async with self._site.store() as (crons, backend):
-            job = await backend.job(job_id)
+            job = await backend.run(job_id)
             health = await self._site.health(crons, backend)
-        if job is None:
+        if job is None or job.kind is not Kind.JOB:
             raise HTTPException(404, "There is no such job, or not any more.")
         return await self._site.page(request, "job.html", job=job, health=health)
 
@@ -169,11 +181,11 @@ def _text(request: Request, name: str) -> str:
     return value
 
 
-def _state(text: str) -> JobState:
+def _state(text: str) -> State:
     try:
-        return JobState(text)
+        return State(text)
     except ValueError:
-        raise HTTPException(400, f"state: must be one of {', '.join(JobState)}") from None
+        raise HTTPException(400, f"state: must be one of {', '.join(State)}") from None
 
 
 def _address(query: Mapping[str, str]) -> str:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from pseudocron.backends.records import Outcome, Result
-from pseudocron.capture import brief, timed_out, trace
 from pseudocron.context import running
 from pseudocron.errors import TargetError
 from pseudocron.executors.ended import CutOff as CutOff
@@ -21,6 +20,7 @@ from pseudocron.executors.surrounding import inside, inside_async
 from pseudocron.executors.work import Done, Work, cancel, in_thread, settled_async, wait, work_of
 from pseudocron.host import hop
 from pseudocron.targets import Script
+from pseudocron.truncation import brief, timed_out, trace
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -171,7 +171,7 @@ class _Execution:
     async def _in_child(self) -> Ended:
         call = self._call
         what = functools.partial(command, call.target, call.args, call.kwargs)
-        child = Child(command=what, environ=self._run.environ(), timeout=call.timeout)
+        child = Child(command=what, environ=self._run._environ(), timeout=call.timeout)
         thread = self._thread(child.run)
         try:
             await asyncio.wait({thread})

@@ -17,8 +17,8 @@ from importlib import import_module
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from pseudocron.capture import trace
 from pseudocron.executors.raised import encoded
+from pseudocron.truncation import trace
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -62,7 +62,7 @@ def _error_of(ref: str, args: list[Any], kwargs: dict[str, Any]) -> Exception | 
     try:
         found = attrgetter(name)(import_module(module))
         # A task knows by its annotations what these arguments mean.
-        value = getattr(found, "call_plain", found)(*args, **kwargs)
+        value = getattr(found, "_call_plain", found)(*args, **kwargs)
     except Exception as error:  # noqa: BLE001 - whatever the function raises is its result
         return error
     return asyncio.run(_awaited(value)) if inspect.isawaitable(value) else None

@@ -16,11 +16,11 @@ from threading import Lock
 from typing import IO, TYPE_CHECKING, Any
 
 from pseudocron.backends.records import Outcome, Result
-from pseudocron.capture import LIMIT, tail, timed_out
 from pseudocron.errors import TargetError
 from pseudocron.executors.ended import Ended
 from pseudocron.executors.raised import decoded
 from pseudocron.targets import Script
+from pseudocron.truncation import LIMIT, tail, timed_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

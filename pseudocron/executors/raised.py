@@ -8,8 +8,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pseudocron.capture import LIMIT
 from pseudocron.config.values import span
+from pseudocron.truncation import LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pseudocron.errors import ConfigError, did_you_mean, show
 from pseudocron.hooks.events import Event as Event
-from pseudocron.hooks.events import Happening as Happening
+from pseudocron.hooks.events import EventKind as EventKind
 from pseudocron.targets import describe
 
 if TYPE_CHECKING:
@@ -21,19 +21,19 @@ F = TypeVar("F", bound="Callable[..., Any]")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Hook:
-    """One function that is told.
+    """A function that is called with events.
 
     Args:
         call: Takes an `Event`.
         name: For messages.
-        line: The same for all that lead to the same function, which is told in order.
-        swift: It takes microseconds, and is called at once, wherever that is.
+        queue: Identity of the function; its events are delivered one at a time, in order.
+        inline: Whether it is called at once where the event happens; for functions that take microseconds.
     """
 
     call: Callable[[Event], object]
     name: str
-    line: Hashable
-    swift: bool = False
+    queue: Hashable
+    inline: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,45 +54,55 @@ class RunMiddleware:
 
 
 class Hooks:
-    """What was registered for one `Crons`, or for one cron. It holds what it was given for as long as it lives.
+    """The hooks and middleware of a `Crons`, or of one cron.
 
     Args:
-        beyond: Whose hooks hold besides, before its own.
+        parent: Hooks that are called before these, and middleware that wraps these.
 
     Attributes:
-        looks: Who is told what came of each look of this process, in a word.
-        counts: Who is told, now and then, how many jobs wait, and for how many seconds one of them.
+        polls: Functions that are called with the result of each poll of this process.
+        counts: Functions that are called at intervals with the number of pending jobs, and with the seconds for which
+            the next one of them has been due.
     """
 
-    def __init__(self, beyond: Hooks | None = None) -> None:
-        self.looks: tuple[Callable[[str], None], ...] = ()
+    def __init__(self, parent: Hooks | None = None) -> None:
+        self.polls: tuple[Callable[[str], None], ...] = ()
         self.counts: tuple[Callable[[int, float], None], ...] = ()
         self._middlewares: tuple[RunMiddleware, ...] = ()
-        self._carried: tuple[Callable[[], Mapping[str, str]], ...] = ()
-        self._told: dict[str, tuple[Hook, ...]] = {}
-        self._beyond = beyond
+        self._propagators: tuple[Callable[[], Mapping[str, str]], ...] = ()
+        self._hooks: dict[str, tuple[Hook, ...]] = {}
+        self._parent = parent
 
-    def told(self, kind: Happening) -> Sequence[Hook]:
-        """Who is told of this, in the order in which they were registered."""
-        own = self._told.get(kind, ())
-        return (*self._beyond.told(kind), *own) if self._beyond else own
+    def of_kind(self, kind: EventKind) -> Sequence[Hook]:
+        """Return the hooks for a kind of event, in the order in which they were registered."""
+        own = self._hooks.get(kind, ())
+        return (*self._parent.of_kind(kind), *own) if self._parent else own
 
     @property
     def middlewares(self) -> Sequence[RunMiddleware]:
-        """The middleware of each run, the outermost first."""
-        return (*self._beyond.middlewares, *self._middlewares) if self._beyond else self._middlewares
+        """The middleware of each run, outermost first."""
+        return (*self._parent.middlewares, *self._middlewares) if self._parent else self._middlewares
 
-    def on(self, kind: str, call: Callable[[Event], object], *, swift: bool = False) -> None:
-        """Tell a function of what happens; `ConfigError` if there is no such happening, or it is none."""
-        known = [str(one) for one in Happening]
+    def on(self, kind: str, call: Callable[[Event], object], *, inline: bool = False) -> None:
+        """Register a hook.
+
+        Args:
+            kind: A value of `EventKind`.
+            call: Takes an `Event`.
+            inline: Whether to call it at once where the event happens.
+
+        Raises:
+            ConfigError: There is no such event, or `call` is not a function.
+        """
+        known = [str(one) for one in EventKind]
         if kind not in known:
-            mend = did_you_mean(str(kind), known) or f", must be one of: {', '.join(known)}"
-            raise ConfigError(f"on({show(kind)}): there is no such event{mend}")
+            hint = did_you_mean(str(kind), known) or f", must be one of: {', '.join(known)}"
+            raise ConfigError(f"on({show(kind)}): there is no such event{hint}")
         if not callable(call):
             raise ConfigError(f"on({show(kind)}): {show(call)}: must be a function that takes an Event")
         if inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call):
             raise ConfigError(f"on({show(kind)}): {describe(call)} is a generator, whose body would never run")
-        self._told[kind] = (*self._told.get(kind, ()), Hook(call, describe(call), _line(call), swift))
+        self._hooks[kind] = (*self._hooks.get(kind, ()), Hook(call, describe(call), _queue(call), inline))
 
     def middleware(self, make: Callable[[], Any], *, children: bool = False) -> None:
         """Wrap each run in a context manager; `ConfigError` if this can't make one."""
@@ -107,36 +117,36 @@ class Hooks:
             RunMiddleware(_manager(make), describe(make), _is_async(make), children),
         )
 
-    def on_look(self, call: Callable[[str], None]) -> None:
-        """Tell what comes of each look; swift, on the event loop."""
-        self.looks = (*self.looks, call)
+    def on_poll(self, call: Callable[[str], None]) -> None:
+        """Call a function with the result of each poll, at once and on the event loop."""
+        self.polls = (*self.polls, call)
 
     def on_count(self, call: Callable[[int, float], None]) -> None:
-        """Tell how many jobs wait; likewise."""
+        """Call a function at intervals with the number of pending jobs, and the age of the next one in seconds."""
         self.counts = (*self.counts, call)
 
-    def carry(self, call: Callable[[], Mapping[str, str]]) -> None:
-        """Let each deferred job carry these words, which `current_run().context` then has; asked in its caller."""
-        self._carried = (*self._carried, call)
+    def propagate(self, call: Callable[[], Mapping[str, str]]) -> None:
+        """Store what a function returns with each deferred job, for `current_run().context`; called by `defer`."""
+        self._propagators = (*self._propagators, call)
 
-    def carried(self) -> Mapping[str, str]:
-        """What a job that is deferred here carries."""
-        return {key: value for call in self._carried for key, value in call().items()}
+    def propagated(self) -> Mapping[str, str]:
+        """Return the context for a job that is deferred here."""
+        return {key: value for call in self._propagators for key, value in call().items()}
 
 
 def own_hooks(all_hooks: Hooks, name: str, ping: str | None) -> Hooks:
-    """The hooks of all crons, and the pings of this one."""
+    """Return the hooks of all crons, and the pings of this one."""
     if ping is None:
         return all_hooks
     from pseudocron.instrumentation.ping import KINDS, Ping  # noqa: PLC0415  only for those who ping
 
-    hooks = Hooks(beyond=all_hooks)
+    hooks = Hooks(parent=all_hooks)
     for kind in KINDS:
         hooks.on(kind, Ping(name, ping))
     return hooks
 
 
-def _line(call: Callable[..., Any]) -> Hashable:
+def _queue(call: Callable[..., Any]) -> Hashable:
     try:
         hash(call)
     except TypeError:
@@ -145,7 +155,7 @@ def _line(call: Callable[..., Any]) -> Hashable:
 
 
 def _manager(make: Callable[[], Any]) -> Callable[[], Any]:
-    """What makes context managers, of a generator function that is not decorated too."""
+    """Return what makes context managers, also for a generator function that is not decorated."""
     if inspect.isasyncgenfunction(make):
         return asynccontextmanager(make)
     return contextmanager(make) if inspect.isgeneratorfunction(make) else make

@@ -1,4 +1,4 @@
-"""The events of runs, made in one place from what the worker has at hand."""
+"""Events and their kinds: what happens to a run of a cron, or to an attempt of a job."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from pseudocron.backends.model import Claim, End, Reason, Run, Skip
 
 
-class Happening(StrEnum):
-    """What may happen to a run; the name that `on` takes."""
+class EventKind(StrEnum):
+    """Kinds of events; `on` takes their names."""
 
     STARTED = "started"
     SUCCEEDED = "succeeded"
@@ -28,29 +28,30 @@ class Happening(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """What a hook is told: one thing that happened to one run of a cron, or to one attempt of a job.
+    """An event of a run of a cron, or of an attempt of a job, with which hooks are called.
 
     Args:
-        kind: What happened: the word that was given to `on`.
-        name: The cron's, or the task's.
-        is_job: Whether it is a job, and no run of a cron.
-        slot: The scheduled instant of the run, or when the job was due, aware UTC.
-        slots: How many slots were skipped, of which `slot` is the latest.
-        run_id: The identity of the run, or the job's; None of what was skipped.
-        fence: An integer that grows with every claim of the same cron or job; 0 of what was skipped.
-        attempt: Counts the tries, from 1; 0 of what was skipped.
-        worker: Who ran it, or skipped it (`host:pid`); None where that is not known.
-        started: When it was claimed, by the store's clock, aware UTC; None of what was skipped.
-        lateness: Seconds from `slot` to `started`; None of what was skipped.
-        duration: Seconds that it took in this process, all of its tries; None where it has not ended here.
-        outcome: How the attempt ended; `cancelled` or `replaced` if the run is not wanted any more. None if it has
-            only started, and of what was skipped.
-        reason: Why it was skipped, or why a job is given up, in a word or two.
-        error: The traceback, or what stands for one.
-        key: The job's key, if it has one.
+        kind: Kind of the event: the name that was given to `on`.
+        name: Name of the cron or of the task.
+        is_job: Whether this is a job, and not a run of a cron.
+        slot: Scheduled instant of the run, or when the job was due, aware UTC.
+        slots: Number of slots that were skipped; `slot` is the latest of them.
+        run_id: Identity of the run or of the job; None for skipped slots.
+        fence: Integer that grows with every claim of the same cron or job; 0 for skipped slots.
+        attempt: Number of the attempt, from 1; 0 for skipped slots.
+        worker: Process that ran or skipped it (`host:pid`); None if it is not known.
+        started: When it was claimed, by the clock of the store, aware UTC; None for skipped slots.
+        lateness: Seconds from `slot` to `started`; None for skipped slots.
+        duration: Seconds from the start of the first attempt to the end of the last one in this process; None if it has
+            not ended in this process.
+        outcome: Outcome of the run, or of the attempt before this one; None if it has only started. For a job that was
+            cancelled or replaced, its state.
+        reason: Why slots were skipped, or why a job has failed for good, in a word or two.
+        error: Traceback, or an error message.
+        key: Key of the job; None without one.
     """
 
-    kind: Happening
+    kind: EventKind
     name: str
     is_job: bool
     slot: datetime
@@ -71,7 +72,7 @@ class Event:
 def of_claim(
     claim: Claim,
     worker: str,
-    kind: Happening,
+    kind: EventKind,
     *,
     end: End | None = None,
     state: State | None = None,
@@ -106,7 +107,7 @@ def of_claim(
     )
 
 
-def of_lost(run: Run, kind: Happening) -> Event:
+def of_lost(run: Run, kind: EventKind) -> Event:
     """Make the event of a run whose lease has ended under it, in its new state."""
     return Event(
         kind=kind,
@@ -125,7 +126,7 @@ def of_lost(run: Run, kind: Happening) -> Event:
     )
 
 
-def of_skip(skip: Skip, worker: str, kind: Happening) -> Event:
+def of_skip(skip: Skip, worker: str, kind: EventKind) -> Event:
     """Make the event of slots that will not run."""
     return Event(
         kind=kind,
@@ -138,9 +139,9 @@ def of_skip(skip: Skip, worker: str, kind: Happening) -> Event:
     )
 
 
-def lost_as(run: Run) -> Sequence[Happening]:
+def lost_as(run: Run) -> Sequence[EventKind]:
     """Return as what the loss of a run is notified: also as a failure, if it was lost too often."""
-    return (Happening.LOST, Happening.FAILED) if run.state is State.FAILED else (Happening.LOST,)
+    return (EventKind.LOST, EventKind.FAILED) if run.state is State.FAILED else (EventKind.LOST,)
 
 
 _UNWANTED = frozenset({State.CANCELLED, State.REPLACED})

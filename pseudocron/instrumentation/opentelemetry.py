@@ -51,8 +51,8 @@ def instrument(crons: Crons, *, tracer_provider: TracerProvider | None = None) -
         ):
             yield
 
-    crons.hooks.middleware(span, children=True)
-    crons.hooks.carry(_carried)
+    crons._hooks.middleware(span, children=True)
+    crons._hooks.propagate(_carried)
 
 
 def _carried() -> Mapping[str, str]:

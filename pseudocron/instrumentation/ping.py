@@ -9,7 +9,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 from urllib.request import Request, urlopen
 
 from pseudocron.errors import cause
-from pseudocron.hooks.events import Happening
+from pseudocron.hooks.events import EventKind
 from pseudocron.log import logger
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ MOST = 10_000
 """Bytes of a traceback that are sent along, its last ones; healthchecks.io keeps as many."""
 
 _PATHS = {
-    Happening.STARTED: "/start",
-    Happening.SUCCEEDED: "",
-    Happening.FAILED: "/fail",
-    Happening.LOST: "/fail",
+    EventKind.STARTED: "/start",
+    EventKind.SUCCEEDED: "",
+    EventKind.FAILED: "/fail",
+    EventKind.LOST: "/fail",
 }
 KINDS = tuple(_PATHS)
 """What is told by a ping."""

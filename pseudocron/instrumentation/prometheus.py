@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 
-from pseudocron.hooks import Happening
+from pseudocron.hooks import EventKind
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -47,10 +47,10 @@ def instrument(crons: Crons, *, registry: CollectorRegistry = REGISTRY) -> None:
     if metrics is None:
         metrics = _made[registry] = _make(registry)
     recorder = _Recorder(metrics)
-    for kind in (Happening.SUCCEEDED, Happening.FAILED, Happening.RETRYING, Happening.SKIPPED, Happening.LOST):
-        crons.hooks.on(kind, recorder.count, swift=True)
-    crons.hooks.on_look(recorder.look)
-    crons.hooks.on_count(recorder.waiting)
+    for kind in (EventKind.SUCCEEDED, EventKind.FAILED, EventKind.RETRYING, EventKind.SKIPPED, EventKind.LOST):
+        crons._hooks.on(kind, recorder.count, inline=True)
+    crons._hooks.on_poll(recorder.look)
+    crons._hooks.on_count(recorder.waiting)
 
 
 def _make(registry: CollectorRegistry) -> _Metrics:
@@ -114,13 +114,13 @@ class _Recorder:
         """A run, an attempt or slots are over."""
         kind = "job" if event.is_job else "cron"
         ended_here = event.duration is not None
-        if ended_here or event.kind in {Happening.SKIPPED, Happening.LOST}:
+        if ended_here or event.kind in {EventKind.SKIPPED, EventKind.LOST}:
             self._metrics.runs.labels(kind, event.name, str(event.outcome)).inc(event.slots)
         if event.duration is not None:
             self._metrics.duration.labels(kind, event.name).observe(event.duration)
         if ended_here and event.lateness is not None:
             self._metrics.lateness.labels(kind, event.name).observe(max(0.0, event.lateness))
-        if event.kind is Happening.SUCCEEDED and event.started is not None:
+        if event.kind is EventKind.SUCCEEDED and event.started is not None:
             self._metrics.success.labels(kind, event.name).set(event.started.timestamp())
 
     def look(self, result: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sentry_sdk.crons import MonitorStatus, capture_checkin
 
-from pseudocron.hooks import Happening
+from pseudocron.hooks import EventKind
 from pseudocron.schedule import CronExpression, Interval
 
 if TYPE_CHECKING:
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from pseudocron.hooks import Event
 
 _STATUSES = {
-    Happening.STARTED: MonitorStatus.IN_PROGRESS,
-    Happening.SUCCEEDED: MonitorStatus.OK,
-    Happening.FAILED: MonitorStatus.ERROR,
-    Happening.LOST: MonitorStatus.ERROR,
+    EventKind.STARTED: MonitorStatus.IN_PROGRESS,
+    EventKind.SUCCEEDED: MonitorStatus.OK,
+    EventKind.FAILED: MonitorStatus.ERROR,
+    EventKind.LOST: MonitorStatus.ERROR,
 }
 
 _UNITS = (("day", timedelta(days=1)), ("hour", timedelta(hours=1)), ("minute", timedelta(minutes=1)))
@@ -55,7 +55,7 @@ def instrument(crons: Crons, *, slugs: Mapping[str, str] | None = None) -> None:
         )
 
     for kind in _STATUSES:
-        crons.hooks.on(kind, check_in)
+        crons._hooks.on(kind, check_in)
 
 
 def slug(name: str) -> str:

@@ -12,7 +12,7 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from pseudocron.errors import ArgumentError, cause, show
-from pseudocron.jobs.conversion import meant, same, to_json
+from pseudocron.jobs.codecs import decode, encode, same
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +68,7 @@ def unpack(function: Callable[..., Any], text: str) -> inspect.BoundArguments:
     bound = plain(function, text)
     for name, value in bound.arguments.items():
         try:
-            bound.arguments[name] = meant(value, _shape(function).hints[name])
+            bound.arguments[name] = decode(value, _shape(function).hints[name])
         except Exception as error:  # noqa: BLE001 - a dataclass or an Enum of the user's may raise anything
             raise ArgumentError(f"{_name(function)}: argument {name!r}: {show(value)}: {cause(error)}") from None
     return bound
@@ -159,10 +159,10 @@ def _of_all(parameter: inspect.Parameter, hint: Any) -> Any:
 def _json(function: Callable[..., Any], name: str, value: object) -> str:
     """One argument as JSON, if it comes back from that as it was."""
     try:
-        stored = to_json(value)
+        stored = encode(value)
         text = json.dumps(stored, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         text.encode()  # half of a surrogate pair can't be
-        came_back = same(value, meant(stored, _shape(function).hints[name]))
+        came_back = same(value, decode(stored, _shape(function).hints[name]))
     except Exception:  # noqa: BLE001 - what a dataclass or an Enum of the user's raises
         came_back = False
     if not came_back:

@@ -11,9 +11,9 @@ from pseudocron.config.entries import in_process
 from pseudocron.config.settings import checked
 from pseudocron.config.values import above_zero, error_types, job_key, one_of, optional, span, whole
 from pseudocron.jobs.arguments import plain, revive, unpack
-from pseudocron.jobs.desk import blocking
-from pseudocron.jobs.later import Deferrable, Later
-from pseudocron.jobs.terms import Terms, read_terms
+from pseudocron.jobs.bound import BoundTask, Deferrable
+from pseudocron.jobs.manager import blocking
+from pseudocron.jobs.options import JobOptions, read_job_options
 from pseudocron.targets import Function, resolve
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pseudocron.config.values import Check
     from pseudocron.hooks import Hooks
-    from pseudocron.jobs.desk import Desk
+    from pseudocron.jobs.manager import JobManager
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -79,12 +79,10 @@ class Task(Deferrable[P], Generic[P, T]):
         timeout: Seconds after which an attempt is ended; None for never.
         retry_for: The exceptions after which a job is tried again.
         max_instances: How many of its jobs may run at once, in all processes; None for any number.
-        desk: Where its calls are handed in.
-        hooks: Who is told of its jobs, and what is about them.
     """
 
     def __init__(
-        self, name: str, function: Callable[P, T], options: Mapping[str, Any], *, desk: Desk, hooks: Hooks
+        self, name: str, function: Callable[P, T], options: Mapping[str, Any], *, manager: JobManager, hooks: Hooks
     ) -> None:
         update_wrapper(self, function)  # so that a child process that imports this finds the function in it
         target = resolve(function, folder=Path())
@@ -96,8 +94,8 @@ class Task(Deferrable[P], Generic[P, T]):
         self.timeout: float | None = options.get("timeout", 1000.0)
         self.retry_for: tuple[type[BaseException], ...] = options.get("retry_for", (Exception,))
         self.max_instances: int | None = options.get("max_instances")
-        self.desk = desk
-        self.hooks = hooks
+        self._manager = manager
+        self._hooks = hooks
         self._executor: str | None = options.get("executor")
 
     def __repr__(self) -> str:
@@ -108,7 +106,7 @@ class Task(Deferrable[P], Generic[P, T]):
         return self.function(*args, **kwargs)
 
     @property
-    def is_checked(self) -> bool:
+    def _is_checked(self) -> bool:
         """Whether `process` has been found out."""
         return "process" in vars(self)
 
@@ -120,12 +118,12 @@ class Task(Deferrable[P], Generic[P, T]):
         """
         return in_process(self._executor, self.target)
 
-    def unpack(self, text: str) -> BoundArguments:
+    def _unpack(self, text: str) -> BoundArguments:
         """Stored arguments as a run of this task takes them; `ArgumentError` if they do not fit any more."""
         bound = unpack(self.function, text)
         return plain(self.function, text) if self.process else bound
 
-    def call_plain(self, *args: Any, **kwargs: Any) -> T:
+    def _call_plain(self, *args: Any, **kwargs: Any) -> T:
         """In the child process: call the function with what these plain arguments mean."""
         bound = revive(self.function, args, kwargs)
         return self.function(*bound.args, **bound.kwargs)
@@ -139,7 +137,7 @@ class Task(Deferrable[P], Generic[P, T]):
         on_conflict: Conflict | Literal["replace", "keep", "raise"] = Conflict.REPLACE,
         priority: int = 0,
         expires: datetime | float | timedelta | None = None,
-    ) -> Later[P]:
+    ) -> BoundTask[P]:
         """The same task on other terms; the result never changes, and may be used again.
 
         Args:
@@ -156,7 +154,7 @@ class Task(Deferrable[P], Generic[P, T]):
             ConfigError: One of them is wrong, or both `at` and `delay` are given.
         """
         given = {"at": at, "delay": delay, "key": key, "priority": priority, "expires": expires}
-        return Later(task=self, terms=read_terms(self.name, {**given, "on_conflict": on_conflict}))
+        return BoundTask(task=self, _options=read_job_options(self.name, {**given, "on_conflict": on_conflict}))
 
     async def cancel(self, *, key: str) -> bool:
         """Cancel the job with this key; True if it was still pending, so that it never starts.
@@ -167,14 +165,14 @@ class Task(Deferrable[P], Generic[P, T]):
             ConfigError: `key` is not one.
             BackendError: The store can't be used.
         """
-        return await self.desk.cancel(task=self.name, key=checked(job_key, key, f"{self.name}: key"))
+        return await self._manager.cancel(task=self.name, key=checked(job_key, key, f"{self.name}: key"))
 
     def cancel_sync(self, *, key: str) -> bool:
         """The same where no event loop is running. Blocks."""
         return blocking(lambda: self.cancel(key=key), instead=f"await {self.name}.cancel(...)")
 
-    def _later(self) -> Later[P]:
-        return Later(task=self, terms=Terms())
+    def _bound(self) -> BoundTask[P]:
+        return BoundTask(task=self, _options=JobOptions())
 
 
 def undecorated(function: Any) -> Any:

@@ -6,9 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from pseudocron.backends.records import Claim, Proposal, Reason, Refusal
-from pseudocron.hooks import Happening
-from pseudocron.hooks.happenings import of_lost_run, of_refusal, of_skip
-from pseudocron.hooks.telling import Post
+from pseudocron.hooks import EventKind
+from pseudocron.hooks.dispatcher import Dispatcher
+from pseudocron.hooks.factory import of_lost_run, of_refusal, of_skip
 from pseudocron.log import logger
 from pseudocron.runner.advice import Adviser
 from pseudocron.runner.due import Absence
@@ -69,7 +69,7 @@ class Runner:
         self.waits = Waits()
         self._on_capacity = on_capacity
         self._pool = Pool(concurrency, freed=self._freed)
-        self._post = Post()
+        self._post = Dispatcher()
         self._worker = Worker(
             name=worker,
             backend=backend,
@@ -116,7 +116,7 @@ class Runner:
             return await self._look(crons, absence)
 
     async def _look(self, crons: Crons, absence: Absence) -> Looked:
-        reaped = await self._reap(crons.hooks_of)
+        reaped = await self._reap(crons._hooks_of)
         self._hints.forget(reaped.reset)
         now = self._host.now()
         states = await self._backend.states(await self._host.hop(self._hints.ask, crons, now))
@@ -126,7 +126,7 @@ class Runner:
         if skips:
             await self._backend.skip(skips)
             self._remember(skips)
-            self._tell_of_skips(crons.hooks, skips)
+            self._tell_of_skips(crons._hooks, skips)
             warn_of_the_clock(skips)
         orphans = [run for run in reaped.orphans if run.name in crons and crons[run.name].enabled]
         tried, wanted = await self._try(crons, wanted_slots(plans, orphans))
@@ -171,8 +171,8 @@ class Runner:
 
     async def _look_for_jobs(self, crons: Crons, *, until: datetime | None) -> LookedForJobs:
         if not crons.tasks:
-            return await self._jobs.only_reap(crons.hooks)
-        return await self._jobs.look(crons.tasks, beside=len(crons), until=until, hooks=crons.hooks)
+            return await self._jobs.only_reap(crons._hooks)
+        return await self._jobs.look(crons.tasks, beside=len(crons), until=until, hooks=crons._hooks)
 
     def _freed(self, kind: Kind | None, others_waited: bool) -> None:  # noqa: FBT001 - a callback
         """A place has become free: a job takes it at once, or else a poll is requested."""
@@ -190,7 +190,7 @@ class Runner:
 
     def _tell_of_skips(self, hooks: Hooks, skips: Iterable[Skip]) -> None:
         for skip in skips:
-            self._post.tell(hooks, Happening.SKIPPED, of_skip(skip, self._worker.name))
+            self._post.dispatch(hooks, EventKind.SKIPPED, of_skip(skip, self._worker.name))
 
     def _remember(self, skips: Iterable[Skip]) -> None:
         for skip in skips:
@@ -199,7 +199,7 @@ class Runner:
 
     async def run_once(self, cron: Cron) -> Started | Refusal:
         """Start a run by hand, outside of the schedule but recorded like any other; or why that is refused."""
-        await self._reap(lambda _: cron.hooks)
+        await self._reap(lambda _: cron._hooks)
         return await self._claim(cron, self._host.now(), manual=True)
 
     async def drain_of(self, lifetime: Lifetime, seconds: float) -> None:
@@ -220,7 +220,7 @@ class Runner:
         reaped = await self._backend.reap()
         for run in reaped.lost:
             logger.error("%s: the run of slot %s by %s is lost", run.name, run.slot.isoformat(), run.worker)
-            self._post.tell(hooks(run.name), Happening.LOST, of_lost_run(run))
+            self._post.dispatch(hooks(run.name), EventKind.LOST, of_lost_run(run))
         return reaped
 
     async def _start(self, cron: Cron, slot: datetime, orphan: Run | None) -> Started | Refused:
@@ -246,13 +246,13 @@ class Runner:
             recover=recover,
             recovers=recovers,
             manual=manual,
-            waited=None if manual or recovers else self.waits.of(cron.wake(slot)),
+            waited=None if manual or recovers else self.waits.of(cron._wake(slot)),
         )
         claim = await self._backend.claim(proposal)
         if isinstance(claim, Claim):
             return Started(claim, self._runs.start(cron, claim, asked))
         if skipped := of_refusal(proposal, claim):
-            self._post.tell(cron.hooks, Happening.SKIPPED, skipped)
+            self._post.dispatch(cron._hooks, EventKind.SKIPPED, skipped)
         return claim
 
 

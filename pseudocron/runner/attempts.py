@@ -13,9 +13,9 @@ from pseudocron.backends.records import Outcome, Result
 from pseudocron.context import CurrentRun, Flag
 from pseudocron.errors import ArgumentError
 from pseudocron.executors import Call, CutOff, Ended, execute
-from pseudocron.hooks import Happening
-from pseudocron.hooks.happenings import of_ended_job, of_job
-from pseudocron.jobs.carrying import parted
+from pseudocron.hooks import EventKind
+from pseudocron.hooks.factory import of_ended_job, of_job
+from pseudocron.jobs.propagation import detach
 from pseudocron.log import logger
 from pseudocron.runner.holding import Holding
 from pseudocron.runner.pool import RECORD_WITHIN, Kind
@@ -106,13 +106,13 @@ class Attempts:
         _report(claim, state, end, duration)
         if state is not None:  # or else it was another's, and that one tells
             happened = of_ended_job(claim, self._worker.name, duration=duration, outcome=outcome, end=end, state=state)
-            self._worker.post.tell(task.hooks, *happened)
+            self._worker.post.dispatch(task._hooks, *happened)
         self._on_end(claim, state)
         return state
 
     async def _attempt(self, task: Task[..., Any], claim: JobClaim, lifetime: Lifetime) -> Ended:
-        self._worker.post.tell(task.hooks, Happening.STARTED, of_job(claim, self._worker.name))
-        stored, context = parted(claim.arguments)
+        self._worker.post.dispatch(task._hooks, EventKind.STARTED, of_job(claim, self._worker.name))
+        stored, context = detach(claim.arguments)
         try:
             arguments = await self._unpack(task, stored)
         except ArgumentError as error:
@@ -123,7 +123,7 @@ class Attempts:
             kwargs=arguments.kwargs,
             process=task.process,
             timeout=task.timeout,
-            middlewares=task.hooks.middlewares,
+            middlewares=task._hooks.middlewares,
         )
         deadline = self._worker.host.now() + timedelta(seconds=task.timeout) if task.timeout else None
         run = CurrentRun(
@@ -141,9 +141,9 @@ class Attempts:
         return await execute(call, run)
 
     async def _unpack(self, task: Task[..., Any], arguments: str) -> BoundArguments:
-        if task.is_checked and len(arguments) <= UNPACKED_AT_ONCE:
-            return task.unpack(arguments)
-        return await self._worker.host.hop(task.unpack, arguments)
+        if task._is_checked and len(arguments) <= UNPACKED_AT_ONCE:
+            return task._unpack(arguments)
+        return await self._worker.host.hop(task._unpack, arguments)
 
     async def _record(self, claim: JobClaim, end: JobEnd, *, within: float | None) -> JobState | None:
         run = asyncio.current_task()

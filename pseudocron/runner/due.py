@@ -113,7 +113,7 @@ def overdue(cron: Cron, state: State, now: datetime, *, max_age: float) -> Overd
     slot = cron.schedule.next(state.mark) if state.mark < now else None
     if slot is None or slot > now or not cron.enabled or state.paused or state.running:
         return None
-    late, tolerance = now - cron.wake(slot), _tolerance(cron, slot, max_age)
+    late, tolerance = now - cron._wake(slot), _tolerance(cron, slot, max_age)
     return Overdue(name=cron.name, slot=slot, late=late, tolerance=tolerance) if late > tolerance else None
 
 
@@ -127,14 +127,14 @@ def _tolerance(cron: Cron, slot: datetime, max_age: float) -> timedelta:
 def _ripe(cron: Cron, mark: datetime, now: datetime) -> datetime | None:
     """The latest slot above the mark whose jitter has passed too; as that is below the gap, one step back is enough."""
     slot = cron.schedule.latest(mark, now) if mark < now else None
-    if slot is not None and cron.wake(slot) > now:
+    if slot is not None and cron._wake(slot) > now:
         slot = cron.schedule.latest(mark, slot - _MOMENT)
     return slot
 
 
 def _next(cron: Cron, after: datetime) -> datetime | None:
     slot = cron.schedule.next(after)
-    return None if slot is None else cron.wake(slot)
+    return None if slot is None else cron._wake(slot)
 
 
 def _wanted(cron: Cron, mark: datetime, latest: datetime) -> list[datetime]:
@@ -156,7 +156,7 @@ def _missed(cron: Cron, mark: datetime, wanted: datetime, absence: Absence) -> t
 def _misfired(cron: Cron, slot: datetime, now: datetime) -> bool:
     if cron.misfire_grace_time is None:
         return False
-    return now - cron.wake(slot) > timedelta(seconds=cron.misfire_grace_time)
+    return now - cron._wake(slot) > timedelta(seconds=cron.misfire_grace_time)
 
 
 def _misfires(cron: Cron, slots: list[datetime]) -> tuple[Skip, ...]:

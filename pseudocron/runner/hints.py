@@ -51,7 +51,7 @@ class Hints:
 
     def _mark(self, cron: Cron, now: datetime) -> datetime:
         # The higher one: others may have claimed more than this process has heard of, and no slot is to run twice.
-        return max(cron.first_mark(now), self._marks.get(cron.name, _NEVER))
+        return max(cron._first_mark(now), self._marks.get(cron.name, _NEVER))
 
     def forget(self, names: Iterable[str]) -> None:
         """Ask about these crons, whatever is remembered: their marks were set by hand."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pseudocron.backends.job_rules import BATCH
 from pseudocron.backends.jobs import JobState
-from pseudocron.hooks.happenings import kinds_of_lost, of_lost_job
+from pseudocron.hooks.factory import kinds_of_lost, of_lost_job
 from pseudocron.log import logger
 from pseudocron.runner.attempts import Attempts
 from pseudocron.runner.pool import Kind
@@ -126,7 +126,7 @@ class JobRuns:
         for job in await self._worker.backend.reap_jobs():
             logger.error("%s: job %s of %s is lost, and now %s", job.task, job.job_id, job.worker, job.state)
             for kind in kinds_of_lost(job):
-                self._worker.post.tell(hooks, kind, of_lost_job(job))
+                self._worker.post.dispatch(hooks, kind, of_lost_job(job))
 
     @property
     def refills(self) -> bool:

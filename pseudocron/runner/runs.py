@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from pseudocron.backends.records import Outcome, Result
 from pseudocron.context import CurrentRun, Flag
 from pseudocron.executors import Call, CutOff, Ended, execute
-from pseudocron.hooks import Happening
-from pseudocron.hooks.happenings import of_run
+from pseudocron.hooks import EventKind
+from pseudocron.hooks.factory import of_run
 from pseudocron.log import logger
 from pseudocron.runner.holding import Holding
 from pseudocron.runner.pool import RECORD_WITHIN, Kind
@@ -79,7 +79,7 @@ class Runs:
 
     async def _attempts(self, cron: Cron, claim: Claim, lifetime: Lifetime) -> Ended:
         """Try, and try again while there are retries, inside the same claim."""
-        self._worker.post.tell(cron.hooks, Happening.STARTED, of_run(claim, self._worker.name))
+        self._worker.post.dispatch(cron._hooks, EventKind.STARTED, of_run(claim, self._worker.name))
         for retry in count():
             try:
                 ended = await self._attempt(cron, claim, lifetime, retry)
@@ -92,15 +92,17 @@ class Runs:
             pause = self._worker.host.random() * min(RETRY_FIRST * 2**retry, RETRY_CAP)
             logger.warning("%s: %s, trying again in %.1f s", cron.name, _last_line(ended.result), pause)
             tried = of_run(claim, self._worker.name, retry=retry, result=ended.result)
-            self._worker.post.tell(cron.hooks, Happening.RETRYING, tried)
+            self._worker.post.dispatch(cron._hooks, EventKind.RETRYING, tried)
             await self._worker.host.sleep(pause)
             if not self.keeper.holds(claim):
                 break
         return ended
 
     def _tell(self, cron: Cron, claim: Claim, result: Result, duration: float) -> None:
-        kind = Happening.SUCCEEDED if result.outcome is Outcome.SUCCEEDED else Happening.FAILED
-        self._worker.post.tell(cron.hooks, kind, of_run(claim, self._worker.name, duration=duration, result=result))
+        kind = EventKind.SUCCEEDED if result.outcome is Outcome.SUCCEEDED else EventKind.FAILED
+        self._worker.post.dispatch(
+            cron._hooks, kind, of_run(claim, self._worker.name, duration=duration, result=result)
+        )
 
     async def _attempt(self, cron: Cron, claim: Claim, lifetime: Lifetime, retry: int) -> Ended:
         deadline = self._worker.host.now() + timedelta(seconds=cron.timeout) if cron.timeout else None
@@ -137,7 +139,7 @@ def _call(cron: Cron) -> Call:
         kwargs=cron.kwargs,
         process=cron.process,
         timeout=cron.timeout,
-        middlewares=cron.hooks.middlewares,
+        middlewares=cron._hooks.middlewares,
     )
 
 

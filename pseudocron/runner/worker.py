@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pseudocron.backends.base import Backend
-    from pseudocron.hooks.telling import Post
+    from pseudocron.hooks.dispatcher import Dispatcher
     from pseudocron.host import Host
     from pseudocron.runner.pool import Lifetime, Pool
 
@@ -32,6 +32,6 @@ class Worker:
     backend: Backend
     host: Host
     pool: Pool
-    post: Post
+    post: Dispatcher
     lease: float
     lifetime: Callable[[], Lifetime]

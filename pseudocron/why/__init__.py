@@ -7,15 +7,16 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from pseudocron.backends.records import Outcome, Reason
+from pseudocron.backends.model import Reason, State
 from pseudocron.report import lateness
 from pseudocron.why.words import NEVER_KNOWN, WAITING, coming, forgotten, no_slot, ran, skipped, unrecorded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from pseudocron.backends.records import Run, State
+    from pseudocron.backends.model import CronState
     from pseudocron.cron import Cron
+    from pseudocron.report import HistoryLine
 
 MOMENT = timedelta(microseconds=1)
 SECOND = timedelta(seconds=1)
@@ -26,6 +27,7 @@ class Fate(StrEnum):
 
     RAN = "ran"  # and has ended, with whatever outcome
     RUNNING = "running"
+    RETRYING = "retrying"  # an attempt has failed, was lost or handed back, and another one follows
     LOST = "lost"
     SKIPPED = "skipped"
     WAITING = "waiting"  # it has come, and nobody has dealt with it yet
@@ -34,12 +36,15 @@ class Fate(StrEnum):
     NO_SLOT = "no_slot"  # the schedule has none at that time
 
 
+_KINDS: Mapping[str | None, Fate] = {None: Fate.RUNNING, State.PENDING: Fate.RETRYING, State.LOST: Fate.LOST}
+
+
 class Waiting(StrEnum):
     """Why a slot that has come is not dealt with yet."""
 
     GATE = "gate"  # it is fresh: who comes by does not look
     NOBODY = "nobody"  # no request, no ticker, no `tick` has come by
-    FULL = "full"  # a process that looks has no free place
+    FULL = "full"  # a process that polls has no free capacity
     INSTANCES = "instances"  # as many runs of the cron go on as may
     PAUSED = "paused"  # the next look skips it
     DISABLED = "disabled"  # likewise
@@ -53,7 +58,7 @@ class Scene:
     Args:
         now: The present, aware UTC.
         fresh_until: Until when the gate is fresh; None if it is stale.
-        full: The workers that have no free place for a cron.
+        full: The workers that have no free capacity for a cron.
         keep: How many runs, and how many skips, the history keeps of a cron.
     """
 
@@ -75,7 +80,7 @@ class Why:
         slots: How many slots it is said of.
         first: The first of them.
         lateness: Seconds from the slot to the start of its run.
-        parts: What these are made of, in seconds: waiting for a `request`, the `gate`, a free `place` and the `store`,
+        parts: What these are made of, in seconds: waiting for a `request`, the `gate`, free `capacity` and the `store`,
             the cron's `jitter`, and the `look`. Empty if nobody measured them.
         nearest: Where the schedule has no such slot, those before and after.
         run: The line of the history, if one tells of it.
@@ -90,7 +95,7 @@ class Why:
     lateness: float | None = None
     parts: Mapping[str, float] = field(default_factory=dict)
     nearest: tuple[datetime, ...] = ()
-    run: Run | None = None
+    run: HistoryLine | None = None
 
 
 class Inquiry:
@@ -107,14 +112,15 @@ class Inquiry:
     def __init__(
         self,
         cron: Cron,
-        state: State,
-        lines: Sequence[Run],
+        state: CronState,
+        lines: Sequence[HistoryLine],
         scene: Scene,
         *,
         tell: Callable[[datetime], str] = datetime.isoformat,
     ) -> None:
         self._cron = cron
         self._state = state
+        self._floor = state.floor or cron._first_mark(scene.now)
         self._lines = sorted(lines, key=lambda line: (line.slot, line.fence), reverse=True)
         self._scene = scene
         self._tell = tell
@@ -138,53 +144,55 @@ class Inquiry:
             ]
         return [self._no_slot(instant) if slot is None else self._untold(slot)]
 
-    def _told_at(self, line: Run, slot: datetime | None) -> Why:
-        return replace(self._told(line), slot=slot if slot and _covers(line, slot) else line.slot)
-
     def _untold(self, slot: datetime) -> Why:
-        if self._cron.wake(slot) > self._scene.now:
+        if self._cron._wake(slot) > self._scene.now:
             return self._coming(slot)
         waiting = next((why for why in self._waiting() if (why.first or why.slot) <= slot <= why.slot), None)
         return replace(waiting, slot=slot) if waiting else self._unknown(slot)
 
-    def _told(self, line: Run) -> Why:
-        if line.reason:
-            sentence = skipped(line, self._cron, self._lines, self._tell)
-            first = line.first or line.slot
+    def _told(self, line: HistoryLine) -> Why:
+        if line.is_skip:
             return Why(
                 slot=line.slot,
                 kind=Fate.SKIPPED,
-                sentence=sentence,
-                reason=line.reason,
+                sentence=skipped(line, self._cron, self._lines, self._tell),
+                reason=Reason(line.reason or Reason.NO_TRAFFIC),
                 slots=line.slots,
-                first=first,
+                first=line.first or line.slot,
                 run=line,
             )
-        kinds = {None: Fate.RUNNING, Outcome.LOST: Fate.LOST}
         parts = self._parts(line)
         return Why(
             slot=line.slot,
-            kind=kinds.get(line.outcome, Fate.RAN),
-            sentence=ran(line, parts, self._cron, self._lines, self._tell),
+            kind=_KINDS.get(line.outcome, Fate.RAN),
+            sentence=ran(line, parts, self._again(line), self._tell),
             lateness=lateness(line),
             parts=parts,
             run=line,
         )
 
-    def _parts(self, line: Run) -> dict[str, float]:
+    def _again(self, line: HistoryLine) -> str:
+        """When the next attempt of a pending run starts."""
+        if not self._cron.enabled:
+            return "when the cron is enabled"
+        if self._state.paused:
+            return "when the cron is resumed"
+        return f"at {self._tell(line.due)}" if line.due and line.due > self._scene.now else "at the next poll"
+
+    def _parts(self, line: HistoryLine) -> dict[str, float]:
         if line.waited is None:
             return {}
-        waited = {part: getattr(line.waited, part) for part in ("request", "gate", "place", "store")}
-        jitter = (self._cron.wake(line.slot) - line.slot).total_seconds()
+        waited = line.waited._asdict()
+        jitter = (self._cron._wake(line.slot) - line.slot).total_seconds()
         look = (lateness(line) or 0) - sum(waited.values()) - jitter
         return waited | {"jitter": jitter, "look": max(0.0, round(look, 6))}
 
     def _waiting(self) -> list[Why]:
         """The slots that have come, and that nobody has dealt with."""
-        mark, now, schedule = self._state.mark, self._scene.now, self._cron.schedule
+        mark, now, schedule = self._floor, self._scene.now, self._cron.schedule
         latest = schedule.latest(mark, now) if mark < now else None
         ahead = []
-        if latest and self._cron.wake(latest) > now:
+        if latest and self._cron._wake(latest) > now:
             ahead, latest = [self._coming(latest)], schedule.latest(mark, latest - MOMENT)
         if latest is None:
             return ahead
@@ -224,13 +232,13 @@ class Inquiry:
         if self._has_forgotten():
             sentence = forgotten(self._scene.keep)
         else:
-            sentence = NEVER_KNOWN if is_early else unrecorded(self._state.mark, self._tell)
+            sentence = NEVER_KNOWN if is_early else unrecorded(self._floor, self._tell)
         return Why(slot=slot, kind=Fate.UNKNOWN, sentence=sentence)
 
     def _has_forgotten(self) -> bool:
         """Whether more is counted than the history holds."""
-        skips = [line for line in self._lines if line.reason]
-        return self._state.runs > len(self._lines) - len(skips) or self._state.missed > sum(one.slots for one in skips)
+        claims, missed = sum(line.claims for line in self._lines), sum(one.slots for one in self._lines if one.is_skip)
+        return self._state.claims > claims or self._state.missed > missed
 
     def _no_slot(self, instant: datetime) -> Why:
         schedule = self._cron.schedule
@@ -240,6 +248,6 @@ class Inquiry:
         return Why(slot=instant, kind=Fate.NO_SLOT, sentence=sentence, nearest=nearest)
 
 
-def _covers(line: Run, slot: datetime | None) -> bool:
+def _covers(line: HistoryLine, slot: datetime | None) -> bool:
     """Whether a slot is one of those that a line stands for."""
     return slot is not None and (line.first or line.slot) <= slot <= line.slot

@@ -6,14 +6,15 @@ from collections import Counter
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from pseudocron.backends.jobs import JobState
+from pseudocron.backends.model import Kind, State, Where
 from pseudocron.host import utcnow
+from pseudocron.report import history_of
 from pseudocron.why import Inquiry, Scene
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pseudocron.backends.base import Backend
+    from pseudocron.backends.contract import Backend
     from pseudocron.crons import Crons
 
 ALL = 10_000
@@ -42,12 +43,12 @@ async def inquire(
         BackendError: The store can't be read.
     """
     cron, moment = crons[name], now() + backend.ahead
-    states = await backend.states({name: cron.first_mark(moment)})
-    lines = await backend.history(name, limit=ALL)
-    fresh = await backend.fresh_for(crons.settings.cron_max_time)
+    states = (await backend.states([name])).crons
+    lines = await history_of(backend, name, limit=ALL)
+    stale_in = await backend.stale_in()
     scene = Scene(
         now=moment,
-        fresh_until=moment + timedelta(seconds=fresh) if fresh else None,
+        fresh_until=moment + timedelta(seconds=stale_in) if stale_in else None,
         full=await _full(crons, backend),
         keep=crons.settings.history,
     )
@@ -55,12 +56,10 @@ async def inquire(
 
 
 async def _full(crons: Crons, backend: Backend) -> tuple[str, ...]:
-    """The workers that have no free place for a cron, as the store shows them; see `Pool.room_for`."""
-    runs = Counter(run.worker for run in await backend.history(limit=ALL) if run.outcome is None)
-    jobs: Counter[str] = Counter()
-    if crons.tasks:
-        running = await backend.jobs(states=[JobState.RUNNING], limit=crons.settings.concurrency)
-        jobs = Counter(job.worker for job in running if job.worker)
+    """Return the workers that have no free capacity for a cron, as the store shows them; see `Pool.reserve`."""
+    running = [run for run in await backend.runs(Where(states={State.RUNNING}), ALL) if run.worker]
+    all_runs = Counter(run.worker for run in running)
+    of_crons = Counter(run.worker for run in running if run.kind is not Kind.JOB)
     size = crons.settings.concurrency
     most = size - 1 if crons.tasks and size > 1 else size
-    return tuple(sorted(who for who, number in runs.items() if number >= most or number + jobs[who] >= size))
+    return tuple(sorted(who for who in all_runs if who and (all_runs[who] >= size or of_crons[who] >= most)))

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from pseudocron.backends.records import Outcome, Reason
+from pseudocron.backends.model import Reason, State
 from pseudocron.report import duration, lateness, span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
-    from pseudocron.backends.records import Blocker, Run, State
+    from pseudocron.backends.model import Attempt, Blocker, CronState
     from pseudocron.cron import Cron
+    from pseudocron.report import HistoryLine
     from pseudocron.why import Scene
 
     Tell: TypeAlias = Callable[[datetime], str]
-    Waits: TypeAlias = Callable[[Cron, State, Scene, Tell], str]
-    Skipped: TypeAlias = Callable[[Run, Cron, Sequence[Run], Tell], str]
+    Waits: TypeAlias = Callable[[Cron, CronState, Scene, Tell], str]
+    Skipped: TypeAlias = Callable[[HistoryLine, Cron, Sequence[HistoryLine], Tell], str]
 
 NOTICEABLE = 0.001
 """Seconds below which a part of a lateness is not told."""
@@ -25,74 +26,112 @@ NOTICEABLE = 0.001
 PARTS = {
     "request": "for a request",
     "gate": "for the gate",
-    "place": "for a free place",
+    "capacity": "for free capacity",
     "store": "for the store",
     "jitter": "of its jitter",
     "look": "for the look",
 }
 
 
-def ran(run: Run, parts: Mapping[str, float], cron: Cron, lines: Sequence[Run], tell: Tell) -> str:
-    """What became of a slot that was claimed."""
-    began = f"{run.worker} began it {_late(run, parts)}"
-    if run.outcome is None:
-        return f"is running: {began}, at {tell(run.started)}"
-    if run.outcome is Outcome.LOST:
-        ended = f" at {tell(run.ended)}" if run.ended else ""
-        return f"lost: {began}, and was found gone{ended}{_again(run, cron, lines)}"
-    error = (run.error or "").strip().rsplit("\n", 1)[-1]
-    told = f"{run.outcome.replace('_', ' ')}: {began}, and it took {span(duration(run) or 0)}"
-    again = _again(run, cron, lines) if run.outcome is Outcome.INTERRUPTED else ""
-    return f"{told}{again}{f': {error}' if error else ''}"
+SHOWN = 3
+"""How many earlier attempts of a run are told; of more, the first and the last."""
+
+NOT_AGAIN = "; its slot is not run again without `at_least_once`"
 
 
-def _late(run: Run, parts: Mapping[str, float]) -> str:
-    if run.slot == run.started:
+def ran(line: HistoryLine, parts: Mapping[str, float], again: str, tell: Tell) -> str:
+    """Tell what became of a slot that was claimed.
+
+    Args:
+        line: Its run.
+        parts: What its lateness is made of.
+        again: When the next attempt of a pending run starts.
+        tell: How an instant is told.
+    """
+    told = [_earlier(attempt, line, parts, tell) for attempt in line.earlier]
+    if len(told) > SHOWN:
+        told = [told[0], f"{len(told) - 2} more attempts", told[-1]]
+    if (last := line.last_of_earlier) is None:
+        told.append(_latest(line, parts, tell))
+    if last is not None and line.is_pending:
+        what = "handed back" if last.outcome is State.INTERRUPTED else last.outcome.replace("_", " ")
+        return f"{what}, and runs again {again}: {'; '.join(told)}"
+    what = "is running" if line.outcome is None else line.outcome.replace("_", " ")
+    return f"{what}: {'; '.join(told)}{_ended(line)}"
+
+
+def _earlier(attempt: Attempt, line: HistoryLine, parts: Mapping[str, float], tell: Tell) -> str:
+    began = _began(attempt.worker, attempt.started, line, parts, tell)
+    if attempt.outcome is State.LOST:
+        return f"{began}, and was found gone at {tell(attempt.ended)}"
+    if attempt.outcome is State.INTERRUPTED:
+        return f"{began}, and handed it back at {tell(attempt.ended)}"
+    took = span((attempt.ended - attempt.started).total_seconds())
+    return f"{began}, and it {attempt.outcome.replace('_', ' ')} after {took}{_colon(attempt.error)}"
+
+
+def _latest(line: HistoryLine, parts: Mapping[str, float], tell: Tell) -> str:
+    began = _began(line.worker, line.started, line, parts, tell)
+    if line.outcome is None:
+        return began if line.earlier else f"{began}, at {tell(line.started)}"
+    if line.outcome == State.LOST:
+        return f"{began}, and was found gone{f' at {tell(line.ended)}' if line.ended else ''}"
+    return f"{began}, and it took {span(duration(line) or 0)}"
+
+
+def _began(worker: str, started: datetime, line: HistoryLine, parts: Mapping[str, float], tell: Tell) -> str:
+    return f"{worker} began it {_late(line, parts) if started == line.began else f'again at {tell(started)}'}"
+
+
+def _late(line: HistoryLine, parts: Mapping[str, float]) -> str:
+    if line.slot == line.began:
         return "when it was told to"
     told = [f"{span(parts[part])} {what}" for part, what in PARTS.items() if parts.get(part, 0) >= NOTICEABLE]
     split = f" ({', '.join(told)})" if told else ""
-    return f"{span(lateness(run) or 0)} late{split}"
+    return f"{span(lateness(line) or 0)} late{split}"
 
 
-def _again(run: Run, cron: Cron, lines: Sequence[Run]) -> str:
-    """What became of the slot of a run that came to no end."""
-    following = (run.slot, run.attempt + 1)
-    for successor in (line for line in lines if (line.slot, line.attempt) == following):
-        return f"; {successor.worker} took its slot over"
-    if cron.at_least_once:
-        return "; the next poll takes its slot over"
-    return "; its slot is not run again without `at_least_once`"
+def _ended(line: HistoryLine) -> str:
+    """Tell why a run has ended, and that no other attempt follows where one could be expected."""
+    if line.outcome is None or line.outcome == State.SUCCEEDED:
+        return ""
+    why = _colon(line.reason or (line.error or "").strip().rsplit("\n", 1)[-1])
+    return f"{NOT_AGAIN if line.outcome in {State.LOST, State.INTERRUPTED} else ''}{why}"
 
 
-def skipped(line: Run, cron: Cron, lines: Sequence[Run], tell: Tell) -> str:
-    """Why slots were skipped."""
-    why = SKIPPED[line.reason or Reason.NO_TRAFFIC](line, cron, lines, tell)
+def _colon(why: str | None) -> str:
+    return f": {why}" if why else ""
+
+
+def skipped(line: HistoryLine, cron: Cron, lines: Sequence[HistoryLine], tell: Tell) -> str:
+    """Tell why slots were skipped."""
+    why = SKIPPED[Reason(line.reason or Reason.NO_TRAFFIC)](line, cron, lines, tell)
     if line.slots == 1 or line.first is None:
         return f"skipped: {why}"
     return f"skipped: {why} ({line.slots} slots, the first {tell(line.first)})"
 
 
-def _overlap(line: Run, cron: Cron, lines: Sequence[Run], tell: Tell) -> str:
+def _overlap(line: HistoryLine, cron: Cron, lines: Sequence[HistoryLine], tell: Tell) -> str:
     blockers = " and ".join(_blocker(blocker, lines, tell) for blocker in line.blockers)
     return f"overlap with {blockers or 'another run'}, max_instances is {cron.max_instances}"
 
 
-def _blocker(blocker: Blocker, lines: Sequence[Run], tell: Tell) -> str:
+def _blocker(blocker: Blocker, lines: Sequence[HistoryLine], tell: Tell) -> str:
     since = [f", running since {tell(run.started)}" for run in lines if run.run_id == blocker.run_id]
     return f"run {blocker.run_id} on {blocker.worker}{''.join(since)}"
 
 
-def _misfire(line: Run, cron: Cron, _: Sequence[Run], tell: Tell) -> str:
+def _misfire(line: HistoryLine, cron: Cron, _: Sequence[HistoryLine], tell: Tell) -> str:
     grace = "" if cron.misfire_grace_time is None else f" of {span(cron.misfire_grace_time)}"
     return f"misfire, the look at {tell(line.started)} was later than its misfire_grace_time{grace}"
 
 
-def _backend_down(line: Run, _: Cron, __: Sequence[Run], tell: Tell) -> str:
+def _backend_down(line: HistoryLine, _: Cron, __: Sequence[HistoryLine], tell: Tell) -> str:
     since = f"from {tell(line.since)} " if line.since else ""
     return f"the store was away {since}to {tell(line.ended or line.started)}"
 
 
-def _no_traffic(line: Run, _: Cron, lines: Sequence[Run], tell: Tell) -> str:
+def _no_traffic(line: HistoryLine, _: Cron, lines: Sequence[HistoryLine], tell: Tell) -> str:
     first = line.first or line.slot
     # Who recorded it may have been a new process; of looks by others the older lines tell.
     looks = [line.since, *(moment for other in lines for moment in (other.started, other.ended))]
@@ -112,19 +151,20 @@ SKIPPED: Mapping[Reason, Skipped] = {
         f"the clock was back at {tell(line.started)}, and comes a second time to what is dealt with"
     ),
     Reason.NO_TRAFFIC: _no_traffic,
+    Reason.CHANGED: lambda line, _, __, tell: f"the schedule was another then, as a look at {tell(line.started)} found",
 }
 
 
-def _gate(_: Cron, __: State, scene: Scene, tell: Tell) -> str:
+def _gate(_: Cron, __: CronState, scene: Scene, tell: Tell) -> str:
     until = tell(scene.fresh_until) if scene.fresh_until else "soon"
     return f"not looked at yet: the gate is fresh until {until}, and who comes by before does not look"
 
 
-def _full(_: Cron, __: State, scene: Scene, ___: Tell) -> str:
-    return f"not looked at yet: there is no free place in {', '.join(scene.full)}, and nobody else has come by"
+def _full(_: Cron, __: CronState, scene: Scene, ___: Tell) -> str:
+    return f"not looked at yet: there is no free capacity in {', '.join(scene.full)}, and nobody else has come by"
 
 
-def _instances(cron: Cron, state: State, _: Scene, __: Tell) -> str:
+def _instances(cron: Cron, state: CronState, _: Scene, __: Tell) -> str:
     return f"waits for a run to end: {state.running} of {cron.name} go on, max_instances is {cron.max_instances}"
 
 
@@ -142,7 +182,7 @@ WAITING: Mapping[str, Waits] = {
 def coming(slot: datetime, cron: Cron, scene: Scene, tell: Tell) -> str:
     """When a slot runs that does not yet."""
     if slot <= scene.now:
-        return f"waits for its jitter: it runs at {tell(cron.wake(slot))}"
+        return f"waits for its jitter: it runs at {tell(cron._wake(slot))}"
     return "has not come yet" if cron.enabled else "has not come yet, and will be skipped: the cron is disabled"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from pseudocron.backends.model import CronState, Reason, Refusal
@@ -10,6 +9,7 @@ from pseudocron.worker.due import NEVER, Absence, plan
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
+    from datetime import datetime
 
     from pseudocron.backends.model import Plan, Polled
     from pseudocron.crons import Cron, Crons
@@ -74,7 +74,7 @@ class DueCache:
 
     def _plan(self, cron: Cron, state: CronState, now: datetime, absence: Absence) -> Plan:
         # The higher one: a store that was lost has forgotten slots that this process has seen claimed.
-        since = max(cron.first_mark(now), self._marks.get(cron.name, NEVER))
+        since = max(cron._first_mark(now), self._marks.get(cron.name, NEVER))
         return plan(cron, state, now, since=since, absence=absence)
 
     def applied(self, crons: Crons, plans: Sequence[Plan], states: Mapping[str, CronState], polled: Polled) -> None:

@@ -64,7 +64,7 @@ def outlasting(lingering: Iterable[Run], *, concurrency: int) -> Sequence[str]:
     """
     of: dict[str, list[str]] = {}
     for one in lingering:
-        of.setdefault(one.worker, []).append(one.name)
+        of.setdefault(one.worker or "?", []).append(one.name)
     return [_outlasting(worker, names, OUTLASTING * concurrency) for worker, names in sorted(of.items())]
 
 

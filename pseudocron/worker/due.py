@@ -111,11 +111,11 @@ def overdue(cron: Cron, state: CronState, now: datetime, *, cron_max_time: float
         now: The present, aware UTC.
         cron_max_time: Seconds between two polls.
     """
-    floor = state.floor or cron.first_mark(now)
+    floor = state.floor or cron._first_mark(now)
     slot = cron.schedule.next(floor) if floor < now else None
     if slot is None or slot > now or not cron.enabled or state.paused or state.running:
         return None
-    late, tolerance = now - cron.wake(slot), _tolerance(cron, slot, cron_max_time)
+    late, tolerance = now - cron._wake(slot), _tolerance(cron, slot, cron_max_time)
     return Overdue(name=cron.name, slot=slot, late=late, tolerance=tolerance) if late > tolerance else None
 
 
@@ -129,14 +129,14 @@ def _tolerance(cron: Cron, slot: datetime, cron_max_time: float) -> timedelta:
 def _ripe(cron: Cron, floor: datetime, now: datetime) -> datetime | None:
     """Return the latest slot whose jitter has passed too; as that is below the gap, one step back is enough."""
     slot = cron.schedule.latest(floor, now) if floor < now else None
-    if slot is not None and cron.wake(slot) > now:
+    if slot is not None and cron._wake(slot) > now:
         slot = cron.schedule.latest(floor, slot - _MOMENT)
     return slot
 
 
 def _next(cron: Cron, after: datetime) -> datetime | None:
     slot = cron.schedule.next(after)
-    return None if slot is None else cron.wake(slot)
+    return None if slot is None else cron._wake(slot)
 
 
 def _missed(cron: Cron, floor: datetime, wanted: datetime, absence: Absence) -> tuple[Skip, ...]:
@@ -151,7 +151,7 @@ def _missed(cron: Cron, floor: datetime, wanted: datetime, absence: Absence) -> 
 def _misfired(cron: Cron, slot: datetime, now: datetime) -> bool:
     if cron.misfire_grace_time is None:
         return False
-    return now - cron.wake(slot) > timedelta(seconds=cron.misfire_grace_time)
+    return now - cron._wake(slot) > timedelta(seconds=cron.misfire_grace_time)
 
 
 def _misfires(cron: Cron, slots: list[datetime]) -> tuple[Skip, ...]:

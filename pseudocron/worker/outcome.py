@@ -57,7 +57,7 @@ def end_of(
 
 def _cut_off(target: Cron | Task[..., object], claim: Claim, now: datetime, *, goes_on: bool) -> End:
     """Hand back what may run elsewhere; anything else is interrupted."""
-    if claim.kind is Kind.JOB or (claim.kind is Kind.SLOT and target.at_least_once):
+    if claim.kind is Kind.JOB or (claim.kind is Kind.SLOT and getattr(target, "at_least_once", False)):
         return End(claim, State.INTERRUPTED, now, counts=False, goes_on=goes_on)
     return End(claim, State.INTERRUPTED, error="the process was shut down", goes_on=goes_on)
 

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pseudocron.backends.model import Kind, Poll, Reason, Refusal, Skip
 from pseudocron.errors import BackendError
-from pseudocron.hooks.events import Happening, lost_as, of_lost, of_skip
-from pseudocron.hooks.observing import Observer
+from pseudocron.hooks.events import EventKind, lost_as, of_lost, of_skip
+from pseudocron.hooks.metrics import Metrics
 from pseudocron.log import logger
 from pseudocron.polling import READ_AGAIN, NoPoll, PollReason, PollResult
 from pseudocron.worker.cache import DueCache
 from pseudocron.worker.delays import Delays
 from pseudocron.worker.diagnostics import Diagnostics
 from pseudocron.worker.due import Absence
+from pseudocron.worker.purging import Purger
 from pseudocron.worker.run import Run
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ class Poller:
         self._host = host
         self._cache = DueCache()
         self._diagnostics = Diagnostics(backend, host)
-        self._observer = Observer(backend, host)
+        self._metrics = Metrics(backend, host)
+        self._purger = Purger(backend, host)
         self._absence = Absence()
         self._pace = -inf
 
@@ -158,7 +160,7 @@ class Poller:
         return PollResult(why, again)
 
     def _observe(self, result: str) -> None:
-        self._observer.looked(self._source.load().hooks, result)
+        self._metrics.polled(self._source.load()._hooks, result)
 
     # What follows when this process polls
 
@@ -208,7 +210,7 @@ class Poller:
         return [self._measured(crons[plan.name], plan) if plan.slots else plan for plan in plans]
 
     def _measured(self, cron: Cron, plan: Plan) -> Plan:
-        return plan._replace(waited=[self.delays.of(cron.wake(slot)) for slot in plan.slots])
+        return plan._replace(waited=[self.delays.of(cron._wake(slot)) for slot in plan.slots])
 
     async def _enter(self, crons: Crons, plans: Sequence[Plan], *, force: bool) -> tuple[Polled | None, Sequence[Run]]:
         """Ask the store, and start what was claimed."""
@@ -239,12 +241,12 @@ class Poller:
         _warn_of_the_clock(skips)
         refused = [_skip_of(one) for one in polled.refused if _is_skipped(crons, one)]
         for skip in (*skips, *refused):
-            self.runs.post.tell(crons.hooks, Happening.SKIPPED, partial(of_skip, skip, self.runs.name))
+            self.runs.dispatcher.dispatch(crons._hooks, EventKind.SKIPPED, partial(of_skip, skip, self.runs.name))
         for run in polled.lost:
             logger.error("%s: run %s of %s is lost: now %s", run.name, run.run_id, run.worker, run.state)
-            hooks = crons.hooks if run.kind is Kind.JOB else crons.hooks_of(run.name)
+            hooks = crons._hooks if run.kind is Kind.JOB else crons._hooks_of(run.name)
             for kind in lost_as(run):
-                self.runs.post.tell(hooks, kind, partial(of_lost, run))
+                self.runs.dispatcher.dispatch(hooks, kind, partial(of_lost, run))
 
     async def _after(self, crons: Crons, report: Report) -> None:
         now = self._host.now()
@@ -255,7 +257,8 @@ class Poller:
         seconds = REFILL_FOR if upcoming is None else min(REFILL_FOR, (upcoming - now).total_seconds())
         self.runs.refill_until = self._host.monotonic() + seconds
         await self._diagnostics.tell(crons.tasks)
-        await self._observer.count(crons)
+        await self._metrics.count(crons)
+        await self._purger.purge()
 
 
 def _is_skipped(crons: Crons, refused: Refused) -> bool:

@@ -12,8 +12,8 @@ from pseudocron.backends.records import Outcome, Result
 from pseudocron.context import CurrentRun, Flag
 from pseudocron.errors import ArgumentError, PseudoCronError
 from pseudocron.executors import Call, CutOff, Ended, execute
-from pseudocron.hooks.events import Event, Happening, of_claim
-from pseudocron.jobs.carrying import parted
+from pseudocron.hooks.events import Event, EventKind, of_claim
+from pseudocron.jobs.propagation import detach
 from pseudocron.log import logger
 from pseudocron.worker.outcome import UnfitError, end_of
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pseudocron.backends.model import Claim, End
     from pseudocron.cron import Cron
     from pseudocron.executors import Lingering
-    from pseudocron.hooks.telling import Post
+    from pseudocron.hooks.dispatcher import Dispatcher
     from pseudocron.host import Host
     from pseudocron.jobs.tasks import Task
     from pseudocron.worker.leases import LeaseRenewer
@@ -46,7 +46,7 @@ class Worker(NamedTuple):
         host: Time, sleep, chance and threads, by the store's clock.
         pool: Their capacity.
         leases: Renews their leases.
-        post: Notifies hooks.
+        dispatcher: Notifies hooks.
         record: Takes a run that has ended, to record its result.
         on_end: Called with each run whose result is recorded.
         freed: Called when code has ended that had outlasted its run.
@@ -57,7 +57,7 @@ class Worker(NamedTuple):
     host: Host
     pool: Pool
     leases: LeaseRenewer
-    post: Post
+    dispatcher: Dispatcher
     record: Callable[[Run], None]
     on_end: Callable[[Run], None]
     freed: Callable[[], None]
@@ -142,7 +142,7 @@ class Run:
         if not self.worker.pool.is_cut_off:
             self._is_executing = True
             try:
-                self._notify(Happening.STARTED)
+                self._notify(EventKind.STARTED)
                 ended = await self._execute()
             except CutOff as cut:
                 _uncancel()
@@ -162,7 +162,7 @@ class Run:
         return await self._call(cron.args, cron.kwargs, NO_CONTEXT)
 
     async def _execute_job(self) -> Ended:
-        stored, context = parted(self.claim.arguments or "{}")
+        stored, context = detach(self.claim.arguments or "{}")
         try:
             arguments = await self._decode(stored)
         except ArgumentError as error:
@@ -171,10 +171,10 @@ class Run:
 
     async def _decode(self, arguments: str) -> BoundArguments:
         task: Any = self.target
-        if task.is_checked and len(arguments) <= UNPACKED_AT_ONCE:
-            bound: BoundArguments = task.unpack(arguments)
+        if task._is_checked and len(arguments) <= UNPACKED_AT_ONCE:
+            bound: BoundArguments = task._unpack(arguments)
             return bound
-        decoded: BoundArguments = await self.worker.host.hop(task.unpack, arguments)
+        decoded: BoundArguments = await self.worker.host.hop(task._unpack, arguments)
         return decoded
 
     async def _call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], context: Mapping[str, str]) -> Ended:
@@ -185,7 +185,7 @@ class Run:
             kwargs=kwargs,
             process=target.process,
             timeout=target.timeout,
-            middlewares=target.hooks.middlewares,
+            middlewares=target._hooks.middlewares,
         )
         run = CurrentRun(
             name=claim.name,
@@ -222,7 +222,9 @@ class Run:
         self.worker.pool.leave(self)
 
     async def _linger(self, lingering: Lingering) -> None:
-        await asyncio.wait([lingering.future, self.over()])  # both: a record after the release would keep the lease
+        await asyncio.wait(
+            list[asyncio.Future[Any]]([lingering.future, self.over()])
+        )  # both: a record after the release would keep the lease
         self.worker.leases.drop(self.claim)
         try:
             await self.worker.backend.release([self.claim])
@@ -237,7 +239,7 @@ class Run:
         self._close(state)
         _log(self, state)
         if state is not None:  # or else another process notifies
-            self._notify(_KINDS.get(state, Happening.FAILED))
+            self._notify(_KINDS.get(state, EventKind.FAILED))
         self.worker.on_end(self)
 
     def _close(self, state: State | None) -> None:
@@ -246,15 +248,15 @@ class Run:
         if self._over is not None and not self._over.done():
             self._over.set_result(state)
 
-    def _notify(self, kind: Happening) -> None:
-        self.worker.post.tell(self.target.hooks, kind, self._event)
+    def _notify(self, kind: EventKind) -> None:
+        self.worker.dispatcher.dispatch(self.target._hooks, kind, self._event)
 
-    def _event(self, kind: Happening) -> Event:
+    def _event(self, kind: EventKind) -> Event:
         duration = None if self.end is None else self.duration
         return of_claim(self.claim, self.worker.name, kind, end=self.end, state=self.state, duration=duration)
 
 
-_KINDS = {State.SUCCEEDED: Happening.SUCCEEDED, State.PENDING: Happening.RETRYING}
+_KINDS = {State.SUCCEEDED: EventKind.SUCCEEDED, State.PENDING: EventKind.RETRYING}
 
 
 def _failed(error: Exception) -> Ended:

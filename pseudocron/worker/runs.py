@@ -7,7 +7,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pseudocron.backends.model import Kind, Manual, Refusal, Take
-from pseudocron.hooks.telling import Post
+from pseudocron.hooks.dispatcher import Dispatcher
 from pseudocron.targets import needs_thread
 from pseudocron.worker.leases import LeaseRenewer
 from pseudocron.worker.pool import Lifetime, Pool
@@ -66,7 +66,7 @@ class Runs:
     ) -> None:
         self.name = worker
         self.pool = Pool(concurrency)
-        self.post = Post()
+        self.dispatcher = Dispatcher()
         self.leases = LeaseRenewer(backend.renew, lease, pulse=host.pulse)
         self.left = False
         self.refill_until = -inf
@@ -75,7 +75,7 @@ class Runs:
         self._on_recorded = on_recorded
         self._writer = ResultWriter(self, backend, host)
         self._worker = Worker(
-            worker, backend, host, self.pool, self.leases, self.post, self._writer.record, on_end, self._freed
+            worker, backend, host, self.pool, self.leases, self.dispatcher, self._writer.record, on_end, self._freed
         )
         self._crons: Crons | None = None
         self._limits: _Limits | None = None
@@ -167,7 +167,7 @@ class Runs:
 
     def busy(self) -> list[asyncio.Future[Any]]:
         """Return what goes on: runs until they are recorded, and the notification of hooks."""
-        return [*(run.over() for run in self.pool.runs), *self.post.delivering]
+        return [*(run.over() for run in self.pool.runs), *self.dispatcher.delivering]
 
     async def idle(self) -> None:
         """Wait until nothing runs here, and hooks are notified."""
@@ -178,5 +178,5 @@ class Runs:
         """Wait for the runs; those that outlast the seconds are cut off, and recorded so."""
         await self.pool.drain(seconds)
         self._writer.close()
-        await self.post.drain()
+        await self.dispatcher.drain()
         self.leases.close()

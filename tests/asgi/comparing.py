@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from support import until
 
 from pseudocron import Crons, PseudoCronMiddleware
-from pseudocron.watch import watch
+from pseudocron.process import process_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -91,7 +91,7 @@ async def record_wrapped(
     crons.add("one", lambda: ran.append(1), 36000)
     wrapped = PseudoCronMiddleware(app, crons=crons, **options)
     if not due:
-        watch(crons).deadline = inf
+        process_of(crons).deadline = inf
     events = await record(wrapped)
     if due:
         await until(lambda: ran)

@@ -12,7 +12,7 @@ from support import Lifespan, hello, took, until, visit
 
 from asgi.comparing import RECEIVE, record, says
 from pseudocron import Crons, PseudoCronMiddleware, lifespan
-from pseudocron.watch import watch
+from pseudocron.process import process_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -76,7 +76,7 @@ def test_what_an_application_leaves_out_of_its_lifespan_the_middleware_adds_once
         wrapped = PseudoCronMiddleware(serves, crons=crons)
         async with Lifespan(wrapped) as server:
             await visit(wrapped)
-            await until(lambda: (scheduler := watch(crons).runtime()._scheduler) and scheduler.runner.runs)
+            await until(lambda: (poller := process_of(crons).runtime()._poller) and poller.runs.pool.runs)
         assert list(dict.fromkeys(server.events)) == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
     asyncio.run(main())
@@ -174,7 +174,7 @@ def test_a_lifespan_that_never_started_or_broke_off_leaves_the_next_one_its_drai
             await record(PseudoCronMiddleware(broken, crons=crons), {"type": "lifespan"}, A_LIFE)
         async with Lifespan(app):
             await visit(app)
-            await until(lambda: (scheduler := watch(crons).runtime()._scheduler) and scheduler.runner.runs)
+            await until(lambda: (poller := process_of(crons).runtime()._poller) and poller.runs.pool.runs)
         assert ended == [1]
 
     asyncio.run(main())

@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 from support import Lifespan, hello, until, visit
 
 from pseudocron import Crons, PseudoCronMiddleware, current_run
-from pseudocron.watch import watch
+from pseudocron.process import process_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,8 +93,8 @@ def test_one_built_fifty_times_looks_once_and_is_drained_once() -> None:
         async with Lifespan(apps[0]):
             await asyncio.gather(*(visit(app) for app in apps))
             await until(lambda: ran)
-            assert len({app._watch for app in apps}) == 1
-            assert len(watch(crons)._runtimes) == 1
+            assert len({app._process for app in apps}) == 1
+            assert len(process_of(crons)._runtimes) == 1
 
     asyncio.run(main())
     assert len(ran) == 1
@@ -110,7 +110,7 @@ def test_one_around_another_fifty_times_over_starts_and_ends_as_one() -> None:
         async with Lifespan(app) as server:
             await visit(app)
             await until(lambda: ran)
-        assert watch(crons).runtime()._scheduler is None
+        assert process_of(crons).runtime()._poller is None
         return server.events
 
     assert asyncio.run(main()) == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
@@ -153,12 +153,12 @@ def test_test_clients_with_and_without_lifespan_take_turns_and_each_slot_runs_on
     app = site(Middleware(PseudoCronMiddleware, crons=crons, wait=20))
     bare = TestClient(app)
     for _ in range(5):
-        watch(crons).deadline = -1
+        process_of(crons).deadline = -1
         assert bare.get("/stream").text == "abc"
         with TestClient(app) as client:
             assert client.get("/").text == "/ / a pool".removeprefix("/")
     assert len(ran) == 1
-    assert len(watch(crons)._runtimes) <= 2, "closed event loops are forgotten"
+    assert len(process_of(crons)._runtimes) <= 2, "closed event loops are forgotten"
 
 
 @pytest.mark.parametrize("backend", ["memory:", "file:{}/store"])
@@ -169,19 +169,19 @@ def test_a_look_that_an_ending_event_loop_cuts_off_is_made_up_for_by_the_next(ba
     crons.add("often", lambda: ran.append(1), 0.01)
     app = PseudoCronMiddleware(site(), crons=crons)
     for _ in range(3):
-        watch(crons).deadline = -1
+        process_of(crons).deadline = -1
         assert TestClient(app).get("/stream").text == "abc"
     seen, began = len(ran), time.monotonic()
     with TestClient(app) as client:
         while len(ran) == seen:
             assert time.monotonic() < began + 20, "the gate is fresh for CRON_MAX_TIME"
-            watch(crons).deadline = -1
+            process_of(crons).deadline = -1
             client.get("/stream")
 
 
 def test_an_event_loop_that_comes_while_another_is_looked_up_disturbs_it_not() -> None:
     crons, _ = one_cron()
-    watched = watch(crons)
+    watched = process_of(crons)
 
     class Loop:
         def is_closed(self) -> bool:
@@ -202,7 +202,7 @@ def test_event_loops_that_come_and_go_in_many_threads_fail_no_request() -> None:
 
     def requests() -> None:
         for _ in range(40):
-            watch(crons).deadline = -1
+            process_of(crons).deadline = -1
             statuses.append(asyncio.run(visit(app))[0]["status"])
 
     threads = [threading.Thread(target=requests) for _ in range(4)]

@@ -12,7 +12,7 @@ from support import http, until
 
 from asgi.comparing import ARRANGEMENTS, RECEIVE, compare, record, record_wrapped, says
 from pseudocron import Crons, PseudoCronMiddleware
-from pseudocron.watch import watch
+from pseudocron.process import process_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -178,7 +178,7 @@ def test_wait_does_not_keep_the_server_from_ending_what_the_application_left_una
         wrapped = PseudoCronMiddleware(app, crons=crons, wait=3600)
         call = asyncio.create_task(record(wrapped, http()))
         await until(call.done, 2)
-        await until(lambda: (scheduler := watch(crons).runtime()._scheduler) and scheduler.runner.runs)
+        await until(lambda: (poller := process_of(crons).runtime()._poller) and poller.runs.pool.runs)
 
     asyncio.run(main())
 
@@ -210,9 +210,9 @@ def test_the_look_is_behind_the_message_that_serves_the_visitor_and_not_before(
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         for message in before:
             await send(message)
-        looks.append(watch(crons).runtime()._polls.task)
+        looks.append(process_of(crons).runtime()._polls.task)
         await send(last)
-        looks.append(watch(crons).runtime()._polls.task)
+        looks.append(process_of(crons).runtime()._polls.task)
         await go_on.wait()
 
     async def main() -> None:
@@ -240,6 +240,6 @@ def test_when_no_look_is_due_even_the_servers_own_functions_are_handed_on() -> N
 
     crons, scope = Crons(backend="memory:"), http()
     wrapped = PseudoCronMiddleware(app, crons=crons)
-    watch(crons).deadline = inf
+    process_of(crons).deadline = inf
     asyncio.run(wrapped(scope, receive, send))  # type: ignore[arg-type]
     assert all(given is own for given, own in itertools.zip_longest(seen, (scope, receive, send)))

@@ -19,7 +19,7 @@ APP = """
 import asyncio
 from pathlib import Path
 from pseudocron import PseudoCronMiddleware
-from pseudocron.watch import watch
+from pseudocron.process import process_of
 
 START = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]}
 
@@ -82,7 +82,7 @@ async def app(scope, receive, send):
         await bare(scope, receive, send)
         return
     if scope["type"] == "http":
-        watch("crons.py").deadline = -1  # a look is due with each of them
+        process_of("crons.py").deadline = -1  # a look is due with each of them
     await (waiting if prefix == ["waiting"] else wrapped)(scope, receive, send)
 """
 

@@ -66,7 +66,7 @@ def asked(db: sqlite3.Connection) -> int:
 def test_a_commit_waits_for_the_disk_unless_outliving_a_process_is_enough(
     tmp_path: Path, said: Any, synchronous: int
 ) -> None:
-    backend = Crons(backend=f"file:{tmp_path}/store", durability=said).connect()
+    backend = Crons(backend=f"file:{tmp_path}/store", durability=said)._connect()
     assert isinstance(backend, File)
 
     async def main() -> int:
@@ -79,7 +79,7 @@ def test_a_commit_waits_for_the_disk_unless_outliving_a_process_is_enough(
 
 
 def test_a_store_in_memory_may_be_told_what_it_shall_outlive() -> None:
-    asyncio.run(pause(Crons(backend="memory:", durability="process").connect(), "mail"))
+    asyncio.run(pause(Crons(backend="memory:", durability="process")._connect(), "mail"))
 
 
 def test_memory_is_new_with_every_call(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from backends.worlds import LEASE, NOON
 from pseudocron.backends.jobs import JobEnd, JobState
-from pseudocron.capture import LIMIT
+from pseudocron.truncation import LIMIT
 
 if TYPE_CHECKING:
     from backends.desk import Desk

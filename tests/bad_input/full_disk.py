@@ -20,7 +20,7 @@ from support import hello, visit
 
 from pseudocron import Crons, PseudoCronMiddleware
 from pseudocron.backends import connect
-from pseudocron.watch import watch
+from pseudocron.process import process_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -74,7 +74,7 @@ class Site:
         self.refused = 0
 
     async def come(self) -> None:
-        watch(self.crons).deadline = -1
+        process_of(self.crons).deadline = -1
         self.refused += (await visit(self.app))[0]["status"] != 200
         await asyncio.sleep(0.005)
 
@@ -114,7 +114,7 @@ async def main(disk: Path, how: str) -> dict[str, object]:
     ran = await site.newest("often")  # how many are kept has an end, at which their number stays
     while await site.newest("often") == ran:
         await site.come()
-    await watch(site.crons).runtime().close()
+    await process_of(site.crons).runtime().close()
     return {"refused": site.refused, "told": told, "digest": await site.outcomes("digest")}
 
 

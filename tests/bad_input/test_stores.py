@@ -13,7 +13,7 @@ from servers.serving import Server
 from support import Clock, Lifespan, hello, visit
 
 from pseudocron import PseudoCronMiddleware
-from pseudocron.watch import watch
+from pseudocron.process import process_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -184,11 +184,11 @@ def test_while_running_requests_are_served_and_it_is_said_once_a_minute(
 
     async def come() -> None:
         clock.forward(2)
-        watch(config).deadline = -1
+        process_of(config).deadline = -1
         assert [message.get("status") for message in await visit(app)] == [200, None]
 
     async def main() -> None:
-        watch(config)._host = clock.host
+        process_of(config)._host = clock.host
         async with Lifespan(app) as lifespan:
             assert lifespan.failure is None
             await come()

@@ -9,12 +9,11 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
-from pseudocron.backends.file import File
+from pseudocron.backends.file.backend import File
+from pseudocron.report import HistoryLine, history_of
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from pseudocron.backends.records import Run
 
 CRONS = """
 crons = {
@@ -76,14 +75,14 @@ def named(folder: Path) -> dict[str, str]:
     return {"PSEUDOCRON_CRONS": str(folder / "crons.py")}
 
 
-def recorded(folder: Path, name: str | None = None) -> list[Run]:
+def recorded(folder: Path, name: str | None = None) -> list[HistoryLine]:
     """What the store of a folder holds, newest first."""
 
-    async def read() -> list[Run]:
+    async def read() -> list[HistoryLine]:
         store = File(folder / ".pseudocron")
         await store.open()
-        runs = await store.history(name, limit=1000)
+        lines = await history_of(store, name, limit=1000)
         await store.close()
-        return list(runs)
+        return lines
 
     return asyncio.run(read())

@@ -1,4 +1,4 @@
-"""Deferring, cancelling, seeing, retrying and forgetting jobs from a shell."""
+"""TaskRegistry, cancelling, seeing, retrying and forgetting jobs from a shell."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from cli.shell import asked, named, pseudocron
-from pseudocron.backends.file import File
-from pseudocron.backends.jobs import JobEnd, JobState
+from pseudocron.backends.file.backend import File
+from pseudocron.backends.model import Capacity, End, Poll, State, Take
 from pseudocron.cli import main
 
 if TYPE_CHECKING:
@@ -61,21 +61,24 @@ def listed(folder: Path, *argv: str) -> list[dict[str, Any]]:
     return found
 
 
-def claimed(folder: Path, end: JobEnd | None = None) -> None:
+TAKE = Take({"broken": None}, {}, Capacity(total=1, slots=0, jobs=1), worker="other:1", lease=60)
+FAILED = State.FAILED
+
+
+def claimed(folder: Path, outcome: State | None = None) -> None:
     """Let a worker claim the due job of `broken`, and record how it ended."""
 
     async def work() -> None:
         store = File(folder / ".pseudocron")
         await store.open()
-        (claim,) = await store.claim_jobs({"broken": None}, limit=1, worker="other:1", lease=60)
-        if end is not None:
-            await store.finish_jobs([(claim, end)])
+        polled = await store.poll(Poll(TAKE, force=True))
+        assert polled
+        (claim,) = polled.claims
+        if outcome is not None:
+            await store.finish([End(claim, outcome, error="Traceback\nValueError: \x1b[2J", reason=outcome)])
         await store.close()
 
     asyncio.run(work())
-
-
-FAILED = JobEnd(state=JobState.FAILED, error="Traceback\nValueError: \x1b[2J", reason="failed")
 
 
 def test_what_one_process_defers_another_runs_and_a_failed_job_can_be_tried_again(tmp_path: Path) -> None:

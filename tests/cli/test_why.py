@@ -73,7 +73,7 @@ def test_an_overlap_names_the_run_of_another_process_that_was_in_the_way(folder:
         told = asked(folder, "why", "long")
         (folder / "end").touch()
     skipped = next(one for one in told if one["reason"] == "overlap")
-    run = next(run for run in recorded(folder, "long") if run.reason is None)
+    run = next(run for run in recorded(folder, "long") if not run.is_skip)
     assert skipped["run"]["blockers"] == [{"run_id": run.run_id, "worker": run.worker}]
     assert run.worker.endswith(f":{other.pid}")
     assert f"overlap with run {run.run_id} on {run.worker}, running since " in skipped["sentence"]

@@ -42,8 +42,8 @@ class Process:
     async def visit(self) -> None:
         """What is behind a request that asks the gate."""
         await self.scheduler.poll({polling.PollReason.REQUEST})
-        while self.runner.runs:
-            await asyncio.wait(self.runner.runs)
+        while self.runs.pool.runs:
+            await asyncio.wait(self.runs.pool.runs)
 
     async def visits(self, until: datetime, every: float = 60) -> None:
         while self.clock.now < until:
@@ -231,9 +231,9 @@ def test_set_forward_a_day_a_run_that_goes_on_here_is_not_taken_for_lost(
         await process.scheduler.poll({polling.PollReason.REQUEST})
         process.clock.now += DAY
         await process.scheduler.poll({polling.PollReason.REQUEST})
-        assert len(process.runner.runs) == 1
+        assert len(process.runs.pool.runs) == 1
         go_on.set()
-        await asyncio.wait(process.runner.runs)
+        await asyncio.wait(process.runs.pool.runs)
         lines = await process.backend.history("long")
         assert [line.outcome for line in lines if line.reason is None] == [Outcome.SUCCEEDED]
         assert {line.reason for line in lines if line.reason} == {Reason.NO_TRAFFIC, Reason.OVERLAP}
@@ -255,9 +255,9 @@ def test_a_step_of_the_clock_neither_shortens_nor_lengthens_a_timeout(step: time
         await process.scheduler.poll({polling.PollReason.REQUEST})
         clock.now += step
         await asyncio.sleep(0)
-        assert len(process.runner.runs) == 1
+        assert len(process.runs.pool.runs) == 1
         with took(0.1, 1.5):
-            await asyncio.wait(process.runner.runs, timeout=2)
+            await asyncio.wait(process.runs.pool.runs, timeout=2)
         (line,) = [line for line in await process.backend.history("long") if line.reason is None]
         assert line.outcome is Outcome.TIMED_OUT
 

@@ -116,7 +116,7 @@ def test_a_mapping_says_everything(shop: Path) -> None:
 
 def test_the_table_of_options_is_what_the_types_say() -> None:
     assert set(OPTIONS) - {"tz"} == set(Options.__annotations__)
-    own = {"name", "target", "schedule", "process", "hooks"}
+    own = {"name", "target", "schedule", "process", "_hooks"}
     assert set(OPTIONS) - {"tz", "executor"} == set(Cron.__dataclass_fields__) - own
 
 
@@ -253,25 +253,25 @@ def test_a_function_of_the_config_file_itself_is_refused_as_a_process(shop: Path
 def test_an_interval_never_seen_is_due_now_for_its_latest_slot(shop: Path) -> None:
     cron = only((work, 60))
     now = MAY + timedelta(seconds=90)
-    assert cron.first_mark(now) == MAY
-    assert cron.schedule.last(cron.first_mark(now), now, limit=9) == [MAY + timedelta(seconds=60)]
-    assert cron.first_mark(MAY) == MAY - timedelta(seconds=60)
+    assert cron._first_mark(now) == MAY
+    assert cron.schedule.last(cron._first_mark(now), now, limit=9) == [MAY + timedelta(seconds=60)]
+    assert cron._first_mark(MAY) == MAY - timedelta(seconds=60)
 
 
 def test_a_clock_time_never_seen_waits_for_its_first_slot(shop: Path) -> None:
-    assert only((work, "0 0 * * *")).first_mark(MAY) == MAY
+    assert only((work, "0 0 * * *"))._first_mark(MAY) == MAY
 
 
 def test_a_last_run_is_the_first_mark_but_never_later_than_now(shop: Path) -> None:
     for schedule in (60, "0 0 * * *"):
         cron = only((work, schedule, MAY))
-        assert cron.first_mark(MAY + timedelta(days=9)) == MAY
-        assert cron.first_mark(MAY - timedelta(days=9)) == MAY - timedelta(days=9)
+        assert cron._first_mark(MAY + timedelta(days=9)) == MAY
+        assert cron._first_mark(MAY - timedelta(days=9)) == MAY - timedelta(days=9)
 
 
 def test_an_interval_of_millennia_waits(shop: Path) -> None:
     cron = only((work, timedelta(days=999_999)))
-    assert cron.first_mark(MAY) == MAY
+    assert cron._first_mark(MAY) == MAY
 
 
 # In code
@@ -442,7 +442,7 @@ def test_crons_in_a_file_that_views_have_imported_are_those_of_the_views(shop: P
     views = import_module("tasks_of_views")
     crons = open_source("tasks_of_views.py").load()
     assert crons is views.crons
-    assert views.restore.desk.connect() is crons.backend
+    assert views.restore._manager.connect() is crons._connect()
     assert crons.settings == Settings(backend="file:elsewhere", folder=shop), "the file's settings are theirs too"
 
 

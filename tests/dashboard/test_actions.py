@@ -122,7 +122,7 @@ def test_the_action_on_a_cron_that_has_just_left_the_configuration_is_a_404(tmp_
 
 def test_where_everything_is_switched_off_nothing_is_run(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PSEUDOCRON_ENABLED", "no")
-    house.crons.locate("")
+    house.crons._locate("")
     response = house.post("/cron", csrf=house.token(), name="bill", do="run")
     assert response.status_code == 503
     assert "everything is switched off" in response.text

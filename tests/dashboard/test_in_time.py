@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
-from doors.calling import ask
+from endpoints.calling import ask
 from leaping import leap
 from support import took
 

@@ -102,7 +102,7 @@ def test_a_job_that_is_retried_starts_within_a_second(store: str, house: House) 
         other = Other(store)
         async with Lifespan(other.app):
             await act(house, "/cron", name="often", do="pause")
-            job = await other.crons.task_named("broken").defer()
+            job = await other.crons._task_named("broken").defer()
             await other.until(lambda: other.started, 2)
             await other.for_seconds(1.2)
             assert len(other.started) == 1

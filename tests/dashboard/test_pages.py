@@ -14,7 +14,7 @@ from dashboard.house import EVIL, FAILED, SUCCEEDED, TRACEBACK, House, crons_of
 from pseudocron.backends.jobs import JobState
 from pseudocron.backends.records import Reason
 from pseudocron.config.source import FileSource
-from pseudocron.jobs.carrying import carry
+from pseudocron.jobs.propagation import attach
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -131,7 +131,7 @@ def test_the_page_of_a_job_shows_all_that_is_known_of_it(each_house: House) -> N
 
 
 def test_what_a_job_carries_is_not_among_its_arguments(house: House) -> None:
-    house.defer("a", arguments=carry('{"to": "ann"}', {"traceparent": "00-4bf9-00f0-01"}))
+    house.defer("a", arguments=attach('{"to": "ann"}', {"traceparent": "00-4bf9-00f0-01"}))
     for page in (house.get("/jobs"), house.get("/job", id="a")):
         shown = text(page)
         assert "ann" in shown

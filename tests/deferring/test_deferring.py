@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def crons() -> Crons:
     crons = Crons(backend="memory:")
-    crons.connect()
+    crons._connect()
     return crons
 
 
@@ -74,7 +74,7 @@ def all_jobs(crons: Crons) -> list[Job]:
 
 
 def close(crons: Crons) -> None:
-    asyncio.run(crons.backend.close())
+    asyncio.run(crons._connect().close())
 
 
 # Durable before it returns, from wherever
@@ -89,7 +89,7 @@ def test_a_job_whose_defer_returned_is_in_the_store_of_another_connection(filed:
         assert (job.job_id, job.task, job.arguments) == (handle.id, "restore", '{"classroom":"B-204"}')
         assert (handle.task, handle.key, job.key) == ("restore", "teacher:7", "teacher:7")
         assert await filed.job(handle.id) == job
-        await filed.backend.close()
+        await filed._connect().close()
 
     asyncio.run(main())
 
@@ -174,7 +174,7 @@ def test_on_a_running_event_loop_what_blocks_is_refused_and_says_what_to_write(c
                 call()
             assert str(caught.value) == f"an event loop is running in this thread: write `{mend}` instead"
             assert isinstance(caught.value, RuntimeError)
-        assert len(await crons.backend.jobs()) == 1
+        assert len(await crons._connect().jobs()) == 1
 
     asyncio.run(main())
 
@@ -191,7 +191,7 @@ def test_what_can_not_be_stored_is_said_at_defer_and_leaves_nothing(crons: Crons
             ArgumentError, match=r"^restore\(\): arguments \('B',\): must be a mapping of names to values$"
         ):
             await restore.defer_many([("B",)])  # type: ignore[list-item]
-        assert not await crons.backend.jobs()
+        assert not await crons._connect().jobs()
 
     asyncio.run(main())
 
@@ -203,10 +203,10 @@ def test_many_calls_are_stored_at_once_in_their_order(filed: Crons, count: int) 
 
     async def main() -> None:
         handles = await restore.options(delay=60).defer_many(calls)
-        jobs = {job.job_id: job.arguments for job in await filed.backend.jobs(limit=1000)} if count else {}
+        jobs = {job.job_id: job.arguments for job in await filed._connect().jobs(limit=1000)} if count else {}
         assert [jobs[one.id] for one in handles] == [f'{{"classroom":"B-{number}"}}' for number in range(count)]
         if count:
-            await filed.backend.close()
+            await filed._connect().close()
 
     asyncio.run(main())
 
@@ -268,7 +268,7 @@ def test_with_raise_a_taken_key_is_an_error_and_stores_nothing(crons: Crons) -> 
 
 
 async def _all(crons: Crons) -> list[Job]:
-    return list(await crons.backend.jobs())
+    return list(await crons._connect().jobs())
 
 
 def test_a_pending_job_is_cancelled_once_by_its_key_its_id_or_its_handle(crons: Crons) -> None:
@@ -302,7 +302,7 @@ def test_a_job_is_cancelled_from_a_thread_too(crons: Crons) -> None:
 
 def test_of_a_job_that_is_forgotten_nothing_is_known() -> None:
     crons, clock = Crons(backend="memory:"), Clock()
-    backend = crons.connect(clock.host)
+    backend = crons._connect(clock.host)
     handle = restoring(crons).defer_sync("A")
 
     async def main() -> None:
@@ -325,7 +325,7 @@ def test_the_watch_of_the_crons_and_those_who_defer_have_the_same_store(crons: C
     async def main() -> None:
         handle = await restore.options(delay=60).defer("A")
         async with Watch(crons).store() as (_, backend):
-            assert backend is crons.backend
+            assert backend is crons._connect()
             assert await backend.job(handle.id) is not None
 
     asyncio.run(main())
@@ -365,11 +365,11 @@ def test_of_many_who_look_into_a_store_at_once_none_closes_it_under_another(file
 
 def test_crons_that_turn_out_to_have_other_settings_defer_into_the_store_of_these() -> None:
     crons = Crons()
-    first = crons.connect()
-    assert crons.connect() is crons.backend is first
-    crons.locate("crons.py", file={"BACKEND": "memory:"})
+    first = crons._connect()
+    assert crons._connect() is crons._connect() is first
+    crons._locate("crons.py", file={"BACKEND": "memory:"})
     handle = asyncio.run(restoring(crons).defer("A"))  # which reads the settings off the event loop
-    assert isinstance(crons.backend, Memory)
+    assert isinstance(crons._connect(), Memory)
     assert asyncio.run(handle.state()) is JobState.PENDING
 
 
@@ -386,9 +386,9 @@ def test_threads_that_ask_at_once_get_one_store(monkeypatch: pytest.MonkeyPatch)
 
     def ask() -> None:
         all_here.wait()
-        found.append(crons.backend)
+        found.append(crons._connect())
 
-    monkeypatch.setattr("pseudocron.jobs.desk.connect", make)
+    monkeypatch.setattr("pseudocron.jobs.manager.connect", make)
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -403,7 +403,7 @@ def test_threads_that_ask_at_once_get_one_store(monkeypatch: pytest.MonkeyPatch)
 
 def test_who_listens_is_told_after_the_job_is_stored_and_when_the_first_is_due() -> None:
     crons, clock = Crons(backend="memory:"), Clock()
-    crons.connect(clock.host)
+    crons._connect(clock.host)
     happened: list[object] = []
 
     class Telling(Memory):
@@ -412,7 +412,7 @@ def test_who_listens_is_told_after_the_job_is_stored_and_when_the_first_is_due()
             happened.append("stored")
             return ids
 
-    crons._desk._backend = Telling()
+    crons._manager._backend = Telling()
     crons.on_deferred(happened.append)
     restoring(crons).options(delay=60).defer_many_sync([{"classroom": "A"}] * 2)
     assert happened == ["stored", START + timedelta(seconds=60)]
@@ -449,7 +449,7 @@ def test_a_listener_that_raises_harms_neither_the_job_nor_the_next_listener(
 
 def test_the_gate_is_lowered_to_when_the_job_is_due() -> None:
     crons, clock = Crons(backend="memory:", cron_max_time=60), Clock()
-    backend = crons.connect(clock.host)
+    backend = crons._connect(clock.host)
     restore = restoring(crons)
 
     async def main() -> None:
@@ -496,7 +496,7 @@ def test_who_is_cancelled_while_a_job_is_stored_leaves_a_job_that_the_gate_knows
                 await asyncio.to_thread(go.wait)
                 return await super().defer(jobs, max_age=max_age)
 
-        crons._desk._backend = Slow()
+        crons._manager._backend = Slow()
         caller = asyncio.ensure_future(restoring(crons).defer("A"))
         await stored.wait()
         caller.cancel()
@@ -504,7 +504,7 @@ def test_who_is_cancelled_while_a_job_is_stored_leaves_a_job_that_the_gate_knows
             await caller
         go.set()
         await until(lambda: told)
-        assert len(await crons.backend.jobs()) == 1
+        assert len(await crons._connect().jobs()) == 1
 
     asyncio.run(main())
 
@@ -535,10 +535,10 @@ def test_immediate_calls_are_made_with_what_comes_out_of_json_and_are_not_stored
                 JobState.SUCCEEDED,
                 False,
             ]
-        assert not await crons.backend.jobs()
+        assert not await crons._connect().jobs()
         assert seen[1:] == [("A", "B"), (), ()]
         await sync.defer("C")
-        assert len(await crons.backend.jobs()) == 1
+        assert len(await crons._connect().jobs()) == 1
         with pytest.raises(NoRunError):
             current_run()
 

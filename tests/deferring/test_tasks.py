@@ -32,7 +32,7 @@ NAIVE = datetime(2024, 5, 1)  # noqa: DTZ001 - what is refused
 
 def crons_of(clock: Clock) -> Crons:
     crons = Crons(backend="memory:")
-    crons.connect(clock.host)
+    crons._connect(clock.host)
     return crons
 
 
@@ -53,7 +53,7 @@ def stored(task: Task[..., Any], *args: Any, **terms: Any) -> Job:
 
     async def main() -> Job:
         handle = await task.options(**terms).defer(*args or ("Ada",))
-        job = await task.desk.job(handle.id)
+        job = await task._manager.job(handle.id)
         assert job is not None
         return job
 
@@ -85,7 +85,7 @@ def test_what_is_not_said_of_a_task_is_the_default() -> None:
     for task in crons.tasks.values():
         said = (task.retries, task.timeout, task.retry_for, task.max_instances, task.process)
         assert said == (3, 1000.0, (Exception,), None, False)
-        assert crons.task_named(task.name) is task
+        assert crons._task_named(task.name) is task
     assert crons.tasks["plain"].target.call is plain.function
     assert empty.target.is_async
 
@@ -157,7 +157,7 @@ def test_a_task_that_is_not_there_is_said_with_the_one_that_was_meant() -> None:
     crons = Crons()
     crons.task(greet)
     with pytest.raises(UnknownTaskError, match=r"there is no task 'gret', did you mean 'greet'?"):
-        crons.task_named("gret")
+        crons._task_named("gret")
 
 
 @pytest.mark.parametrize("ask", [lambda crons: crons.tasks, lambda crons: open_source(crons).load()])
@@ -202,7 +202,7 @@ def test_a_task_in_a_child_process_gets_what_its_annotations_say(
     monkeypatch.syspath_prepend(tmp_path)
     task = open_source("noting:crons").load().tasks["note"]
     job = stored(task, START, START.replace(year=2025))
-    plain = task.unpack(job.arguments)
+    plain = task._unpack(job.arguments)
     assert plain.args == ("2024-05-01T12:00:00+00:00", "2025-05-01T12:00:00+00:00")
     spec = json.dumps([task.target.ref, plain.args, plain.kwargs])
     assert call_in_child(spec) == 0
@@ -265,13 +265,13 @@ def test_a_bound_task_never_changes_and_counts_its_delay_from_each_defer() -> No
     later = task.options(delay=60, key="a")
     other = task.options(key="b")
     with pytest.raises(AttributeError):
-        later.terms = other.terms  # type: ignore[misc]
+        later._options = other._options  # type: ignore[misc]
 
     async def main() -> list[datetime]:
         jobs = []
         for _ in range(2):
             handle = await later.defer("Ada")
-            jobs.append(await task.desk.job(handle.id))
+            jobs.append(await task._manager.job(handle.id))
             clock.forward(5)
         return [job.due for job in jobs if job]
 

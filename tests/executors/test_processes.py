@@ -74,7 +74,7 @@ def test_a_script_knows_its_run_and_runs_where_the_server_does_at_the_lowest_pri
     assert leads
     assert fence == RUN.fence
     assert slot == RUN.slot.isoformat()
-    assert environ == {k: v for k, v in os.environ.items() if k.startswith("PSEUDOCRON_")} | RUN.environ()
+    assert environ == {k: v for k, v in os.environ.items() if k.startswith("PSEUDOCRON_")} | RUN._environ()
 
 
 def test_a_script_can_import_what_the_application_can(

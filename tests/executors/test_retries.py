@@ -15,15 +15,15 @@ import pytest
 from runner.world import World
 
 from executors.executing import ended, kill
-from pseudocron.backends.jobs import JobState
+from pseudocron.backends.model import State
 from pseudocron.backends.records import Outcome
-from pseudocron.capture import LIMIT
 from pseudocron.crons import Crons
 from pseudocron.errors import ArgumentError
 from pseudocron.executors import processes
 from pseudocron.executors.raised import RaisedInChild, decoded, encoded, name_of
 from pseudocron.jobs.retries import is_retryable, requested
 from pseudocron.jobs.tasks import Retry
+from pseudocron.truncation import LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -252,14 +252,14 @@ def job_after(crons: Crons, task: str, **arguments: Any) -> tuple[Job, World]:
 @pytest.mark.parametrize(
     ("task", "state"),
     [
-        ("covered", JobState.PENDING),
-        ("not_covered", JobState.FAILED),
-        ("killed", JobState.PENDING),
-        ("exits", JobState.FAILED),
-        ("exits_well", JobState.SUCCEEDED),
+        ("covered", State.PENDING),
+        ("not_covered", State.FAILED),
+        ("killed", State.PENDING),
+        ("exits", State.FAILED),
+        ("exits_well", State.SUCCEEDED),
     ],
 )
-def test_retry_for_holds_in_a_process_of_its_own(shop: Any, task: str, state: JobState) -> None:
+def test_retry_for_holds_in_a_process_of_its_own(shop: Any, task: str, state: State) -> None:
     job, _ = job_after(shop.crons, task)
     assert (job.state, job.attempts) == (state, 1)
 
@@ -267,11 +267,11 @@ def test_retry_for_holds_in_a_process_of_its_own(shop: Any, task: str, state: Jo
 @pytest.mark.parametrize("task", ["asks", "asks_in_a_group"])
 def test_a_process_of_its_own_may_ask_for_a_retry(shop: Any, task: str) -> None:
     job, world = job_after(shop.crons, task)
-    assert (job.state, job.due) == (JobState.PENDING, world.clock.now + timedelta(seconds=0.2))
+    assert (job.state, job.due) == (State.PENDING, world.clock.now + timedelta(seconds=0.2))
 
 
 def test_arguments_that_do_not_fit_in_a_process_are_not_retried(shop: Any) -> None:
-    assert job_after(shop.crons, "typed", number="five")[0].state is JobState.FAILED
+    assert job_after(shop.crons, "typed", number="five")[0].state is State.FAILED
 
 
 @pytest.mark.parametrize("plain", [True, False], ids=["thread", "coroutine"])
@@ -290,11 +290,11 @@ def test_a_task_group_may_ask_for_a_retry(*, plain: bool) -> None:
     crons = Crons()
     crons.task("both", retries=5, retry_for=OSError)((lambda: asyncio.run(both())) if plain else both)
     job, world = job_after(crons, "both")
-    assert (job.state, job.due) == (JobState.PENDING, world.clock.now + timedelta(seconds=60))
+    assert (job.state, job.due) == (State.PENDING, world.clock.now + timedelta(seconds=60))
 
 
-@pytest.mark.parametrize(("retry_for", "state"), [(OSError, JobState.PENDING), (KeyError, JobState.FAILED)])
-def test_a_task_group_is_retried_for_what_is_in_it(retry_for: type[Exception], state: JobState) -> None:
+@pytest.mark.parametrize(("retry_for", "state"), [(OSError, State.PENDING), (KeyError, State.FAILED)])
+def test_a_task_group_is_retried_for_what_is_in_it(retry_for: type[Exception], state: State) -> None:
     crons = Crons()
 
     async def wrong() -> None:

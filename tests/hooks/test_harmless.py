@@ -16,7 +16,7 @@ from pseudocron.backends.records import Outcome
 from pseudocron.cli.running import _run
 from pseudocron.context import current_run
 from pseudocron.crons import Crons
-from pseudocron.hooks import telling
+from pseudocron.hooks import dispatcher
 
 if TYPE_CHECKING:
     from pseudocron.hooks import Event
@@ -54,7 +54,7 @@ def test_what_a_hook_raises_is_logged_with_its_name_and_the_others_are_told(
         raise error
 
     if isinstance(error, Exception):
-        crons.hooks.on("started", clumsy, swift=True)
+        crons._hooks.on("started", clumsy, inline=True)
     crons.on("started")(told.append)
     world = World(crons)
     asyncio.run(world.look())
@@ -69,7 +69,7 @@ def test_what_a_hook_raises_is_logged_with_its_name_and_the_others_are_told(
 def test_an_async_hook_that_hangs_is_cancelled_when_its_time_is_over(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(telling, "PATIENCE", 0.02)
+    monkeypatch.setattr(dispatcher, "HOOK_TIMEOUT", 0.02)
     crons, ended = fine_every_minute(), []
 
     @crons.on("started")
@@ -87,7 +87,7 @@ def test_an_async_hook_that_hangs_is_cancelled_when_its_time_is_over(
 def test_behind_a_thread_that_hangs_nothing_gathers_and_it_is_told_again_when_it_is_back(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(telling, "PATIENCE", 0.02)
+    monkeypatch.setattr(dispatcher, "HOOK_TIMEOUT", 0.02)
     crons, go_on, told = fine_every_minute(), threading.Event(), []
 
     @crons.on("succeeded")
@@ -103,17 +103,17 @@ def test_behind_a_thread_that_hangs_nothing_gathers_and_it_is_told_again_when_it
             world.clock.forward(60)
         assert len(told) == 1
         go_on.set()
-        (line,) = world.runner._post._lines.values()
+        (line,) = world.runner._post._queues.values()
         await until(lambda: not line._is_stuck())
         await world.look()
         assert len(told) == 2
 
     asyncio.run(main())
-    assert "stuck: was not told of so many events, as it took its time: 2" in caplog.text
+    assert "stuck: too slow, 2 events dropped" in caplog.text
 
 
 def test_only_so_many_events_wait_for_a_slow_hook(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(telling, "GATHERED", 2)
+    monkeypatch.setattr(dispatcher, "QUEUE_SIZE", 2)
     crons, go_on, told = Crons(), asyncio.Event(), []
 
     @crons.task
@@ -178,7 +178,7 @@ def test_a_shutdown_waits_for_hooks_but_not_for_ever(monkeypatch: pytest.MonkeyP
     async def endless(_event: Event) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(telling.Post.drain, "__defaults__", (0.1,))
+    monkeypatch.setattr(dispatcher.Dispatcher.drain, "__defaults__", (0.1,))
     world = World(crons)
 
     async def main() -> None:
@@ -190,7 +190,7 @@ def test_a_shutdown_waits_for_hooks_but_not_for_ever(monkeypatch: pytest.MonkeyP
 
 
 def test_a_run_by_hand_waits_until_its_hooks_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(telling.Post.drain, "__defaults__", (0,))
+    monkeypatch.setattr(dispatcher.Dispatcher.drain, "__defaults__", (0,))
     crons, told = Crons(backend="memory:"), []
     crons.add("fine", lambda: None, 60)
 
@@ -207,7 +207,7 @@ def test_without_hooks_no_event_is_made(monkeypatch: pytest.MonkeyPatch) -> None
     def never(*_: object, **__: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr("pseudocron.hooks.happenings.Event", never)
+    monkeypatch.setattr("pseudocron.hooks.factory.Event", never)
     world = World(fine_every_minute())
     asyncio.run(world.look())
     assert not world.runner.busy

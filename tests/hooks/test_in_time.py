@@ -14,7 +14,7 @@ from support import took, until
 from hooks.fine import fine_every_minute
 from pseudocron.backends.jobs import JobState
 from pseudocron.crons import Crons
-from pseudocron.hooks.observing import Observer
+from pseudocron.hooks.metrics import Metrics
 
 if TYPE_CHECKING:
     from pseudocron.hooks import Event
@@ -121,11 +121,11 @@ def test_a_thousand_events_wait_for_a_slow_hook_and_no_more() -> None:
 
 def test_jobs_are_counted_at_most_every_fifteen_seconds() -> None:
     crons, counts = fine_every_minute(), []
-    crons.hooks.on_count(lambda pending, _age: counts.append(pending))
+    crons._hooks.on_count(lambda pending, _age: counts.append(pending))
     world = World(crons)
 
     async def counts_each_second() -> list[int]:
-        observer, so_far = Observer(world.backend, world.clock.host), []
+        observer, so_far = Metrics(world.backend, world.clock.host), []
         for _ in range(46):
             await observer.count(crons)
             so_far.append(len(counts))

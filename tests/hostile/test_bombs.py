@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
-from doors.calling import BEARER, TOKEN, ask
+from endpoints.calling import BEARER, TOKEN, ask
 
 from pseudocron import Crons, trigger
 from pseudocron.config.source import open_source

@@ -10,7 +10,7 @@ from redis.asyncio.cluster import ClusterNode, RedisCluster
 
 from pseudocron import Crons, PseudoCronMiddleware, current_run
 from pseudocron.host import Host, utcnow
-from pseudocron.watch import Watch, _watches
+from pseudocron.process import Process, _processes
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -56,6 +56,6 @@ async def serve(scope: Scope, _receive: Receive, send: Send) -> None:
 
 
 # The middleware takes the one watch that there is over its crons.
-watch = _watches[id(crons)] = Watch(crons, Host(now=lambda: utcnow() + AHEAD))
+watch = _processes[id(crons)] = Process(crons, Host(now=lambda: utcnow() + AHEAD))
 roles = os.environ["HOST_ROLES"].split()
 app = PseudoCronMiddleware(serve, crons=crons, ticker="ticks" in roles, execute="executes" in roles)

@@ -45,7 +45,7 @@ async def look(crons: Crons, backend: Backend, off: timedelta) -> None:
 
 @pytest.mark.parametrize("off", OFF)
 def test_from_its_opening_on_a_store_knows_how_far_its_clock_is_ahead(off: timedelta) -> None:
-    backend = some_crons().connect(by(off))
+    backend = some_crons()._connect(by(off))
 
     async def main() -> None:
         await backend.open()
@@ -60,7 +60,7 @@ def test_it_runs_what_is_due_by_the_store_and_skips_no_slot_that_has_not_come(of
     crons = some_crons()
     crons.add("mail", int, 1, last_run=utcnow() - timedelta(seconds=10))
     assert list(crons)
-    backend = crons.connect(by(off))
+    backend = crons._connect(by(off))
 
     async def main() -> None:
         await backend.open()
@@ -83,7 +83,7 @@ def test_a_step_of_its_clock_since_it_last_heard_of_the_stores_changes_nothing(s
     @crons.task
     def work() -> None: ...
 
-    backend = crons.connect(Host(now=lambda: utcnow() + steps[-1]))
+    backend = crons._connect(Host(now=lambda: utcnow() + steps[-1]))
 
     async def main() -> None:
         await backend.open()
@@ -105,7 +105,7 @@ def test_who_defers_while_the_store_is_being_opened_waits_until_its_clock_is_kno
     @crons.task
     def work() -> None: ...
 
-    backend = crons.connect(by(off))
+    backend = crons._connect(by(off))
 
     async def main() -> None:
         _, handle = await asyncio.gather(backend.open(), work.options(delay=30).defer())
@@ -125,8 +125,8 @@ def test_the_first_job_that_a_process_defers_is_due_by_the_store(off: timedelta,
     @crons.task
     def work() -> None: ...
 
-    backend = crons.connect(by(off))
-    crons._desk.settled = False  # as in a process that serves nothing
+    backend = crons._connect(by(off))
+    crons._manager.settled = False  # as in a process that serves nothing
 
     async def main() -> None:
         handle = await work.options(delay=delay).defer()

@@ -9,7 +9,7 @@ from redis.asyncio.sentinel import Sentinel
 from support import wait_until
 
 from hosts.cluster import sentinel
-from pseudocron.backends.jobs import JobState
+from pseudocron.backends.model import State
 from pseudocron.crons import Crons
 from pseudocron.errors import BackendError
 
@@ -42,5 +42,5 @@ def test_after_a_failover_jobs_are_where_they_were_and_new_ones_are_taken(tmp_pa
         wait_until(taken, 20)
         job = asyncio.run(crons.job(handle.id))
         assert job
-        assert job.state is JobState.PENDING
-        asyncio.run(crons.connect().close())
+        assert job.state is State.PENDING
+        asyncio.run(crons._connect().close())

@@ -19,7 +19,7 @@ crons = Crons(backend="memory:")
 crons.add("fine", print, 60)
 _ = crons["fine"]
 heavy = {"prometheus_client", "opentelemetry", "sentry_sdk", "urllib.request", "pseudocron.instrumentation.ping"}
-heavy |= {f"pseudocron.{part}" for part in ("report", "doors.health", "doors.trigger", "dashboard.auth")}
+heavy |= {f"pseudocron.{part}" for part in ("report", "endpoints.health", "endpoints.trigger", "dashboard.auth")}
 sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)
 """
 

@@ -17,7 +17,7 @@ from support import START
 from pseudocron.backends.records import Outcome, Proposal
 from pseudocron.crons import Crons
 from pseudocron.errors import ConfigError
-from pseudocron.hooks import Event, Happening
+from pseudocron.hooks import Event, EventKind
 from pseudocron.instrumentation import ping
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def test_a_ping_to_a_silent_server_is_given_up_after_five_seconds(
     health: Health, caplog: pytest.LogCaptureFixture
 ) -> None:
     health.answers.clear()
-    started = Event(kind=Happening.STARTED, name="fine", is_job=False, slot=START)
+    started = Event(kind=EventKind.STARTED, name="fine", is_job=False, slot=START)
     began = time.monotonic()
     ping.Ping("fine", health.url)(started)
     assert 4.9 < time.monotonic() - began < 9

@@ -118,7 +118,7 @@ def test_looks_are_counted_by_what_came_of_them_and_jobs_by_how_many_wait(store:
 
 
 def test_the_age_of_what_is_next_counts_from_when_it_was_due() -> None:
-    from pseudocron.hooks.observing import Observer
+    from pseudocron.hooks.metrics import Metrics
 
     crons, registry = crons_and_tasks(), CollectorRegistry()
     prometheus.instrument(crons, registry=registry)
@@ -127,7 +127,7 @@ def test_the_age_of_what_is_next_counts_from_when_it_was_due() -> None:
     async def main() -> None:
         await world.defer("broken")
         world.clock.forward(90)
-        observer = Observer(world.backend, world.clock.host)
+        observer = Metrics(world.backend, world.clock.host)
         await observer.count(crons)
         await world.defer("broken")
         await observer.count(crons)

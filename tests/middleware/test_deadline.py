@@ -7,12 +7,12 @@ from math import inf
 from support import Clock
 
 from pseudocron import Crons
-from pseudocron.watch import Watch
+from pseudocron.process import Process
 
 
-def watched() -> tuple[Clock, Watch]:
+def watched() -> tuple[Clock, Process]:
     clock = Clock()
-    return clock, Watch(Crons(), clock.host)
+    return clock, Process(Crons(), clock.host)
 
 
 def test_the_first_request_polls() -> None:
@@ -46,14 +46,14 @@ def test_an_older_poll_may_bring_the_deadline_forward() -> None:
 def test_a_poll_under_way_puts_off_nothing_that_became_due_meanwhile() -> None:
     _, watch = watched()
     number = watch.poll_began()
-    watch.poll_is_due()
+    watch.bring_forward()
     watch.poll_ended(number, 60)
     assert watch.deadline == -inf
 
 
 def test_the_next_poll_puts_off_again_what_had_become_due() -> None:
     _, watch = watched()
-    watch.poll_is_due()
+    watch.bring_forward()
     watch.poll_ended(watch.poll_began(), 60)
     assert watch.deadline == 60
 

@@ -15,7 +15,7 @@ from support import START, Clock, Lifespan, hello, until, visit
 
 from pseudocron import Crons, PseudoCronMiddleware
 from pseudocron.backends.memory import Memory
-from pseudocron.watch import Watch
+from pseudocron.process import Process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,7 +78,7 @@ def test_a_job_starts_at_once_in_its_process_without_a_request(
 
 def test_a_job_that_a_poll_has_just_missed_starts_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     crons, work, started = with_task("memory:")
-    crons.hooks.on_count(lambda *_: None)
+    crons._hooks.on_count(lambda *_: None)
     counting, go_on, count_jobs = asyncio.Event(), asyncio.Event(), Memory.count_jobs
 
     async def held(self: Memory, **options: Any) -> Any:
@@ -106,7 +106,7 @@ def test_a_job_of_another_process_starts_within_a_second_of_requests(tmp_path: P
     crons, _, started = with_task(f"file:{tmp_path}/store")
     _, work, _ = with_task(f"file:{tmp_path}/store")
     polls: list[str] = []
-    crons.hooks.on_look(polls.append)
+    crons._hooks.on_poll(polls.append)
 
     async def main() -> None:
         app = PseudoCronMiddleware(hello, crons=crons)
@@ -140,7 +140,7 @@ def test_a_job_of_another_process_starts_within_a_second_of_the_ticker(tmp_path:
 def test_with_nothing_due_requests_lead_to_a_poll_each_cron_max_time(tmp_path: Path) -> None:
     crons, _, _ = with_task(f"file:{tmp_path}/store", cron_max_time=0.5)
     polls: list[float] = []
-    crons.hooks.on_look(lambda result: polls.append(monotonic()) if result == "looked" else None)
+    crons._hooks.on_poll(lambda result: polls.append(monotonic()) if result == "looked" else None)
 
     async def main() -> None:
         app = PseudoCronMiddleware(hello, crons=crons)
@@ -229,7 +229,7 @@ def test_a_store_that_is_away_is_logged_once_a_minute(tmp_path: Path, caplog: py
     (tmp_path / "no folder").touch()
     clock = Clock()
     app = PseudoCronMiddleware(hello, crons=Crons(), wait=5)
-    app._watch = Watch(Crons(backend=f"file:{tmp_path}/no folder"), clock.host)
+    app._process = Process(Crons(backend=f"file:{tmp_path}/no folder"), clock.host)
 
     async def logged(second: float) -> int:
         """How many lines there are when the clock is there, and ten requests have come."""

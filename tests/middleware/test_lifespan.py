@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pseudocron.watch import watch
 from support import Lifespan, hello, until, visit
 
 from pseudocron import Crons, PseudoCronMiddleware, current_run
-from pseudocron.watch import watch
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send

@@ -12,7 +12,7 @@ import pytest
 from support import Lifespan, hello, http, nothing, until, visit
 
 from pseudocron import Crons, PseudoCronMiddleware, cron_status, current_run
-from pseudocron.watch import watch
+from pseudocron.process import process_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,9 +38,9 @@ def test_a_visit_runs_what_is_due_and_the_next_one_does_not_run_it_again() -> No
     async def main() -> None:
         await visit(app)
         await until(lambda: ran)
-        watch(crons).deadline = -1  # as if a second had passed
+        process_of(crons).deadline = -1  # as if a second had passed
         await visit(app)
-        await watch(crons).runtime().settle(5)
+        await process_of(crons).runtime().settle(5)
 
     asyncio.run(main())
     assert ran == ["one"]
@@ -99,7 +99,7 @@ def test_a_part_of_a_response_triggers_nothing() -> None:
         request = asyncio.create_task(visit(PseudoCronMiddleware(app, crons=crons)))
         for _ in range(20):
             await asyncio.sleep(0)
-        assert watch(crons).runtime()._polls._task is None
+        assert process_of(crons).runtime()._polls._task is None
         go_on.set()
         await request
         await until(lambda: ran)
@@ -138,7 +138,7 @@ def test_a_client_that_goes_away_takes_no_run_with_it() -> None:
     async def main() -> None:
         app = PseudoCronMiddleware(hello, crons=crons, wait=60)
         request = asyncio.create_task(visit(app))
-        await until(lambda: (polling := watch(crons).runtime()._polls._task) and polling.done())
+        await until(lambda: (polling := process_of(crons).runtime()._polls._task) and polling.done())
         request.cancel()
         await asyncio.wait([request])
         assert request.cancelled()
@@ -206,7 +206,7 @@ def test_when_selects_the_requests_that_may_poll() -> None:
 
     async def main() -> None:
         await visit(app, http("/other"))
-        assert watch(crons).runtime()._polls._task is None
+        assert process_of(crons).runtime()._polls._task is None
         await visit(app, http("/cron"))
         await until(lambda: ran)
 
@@ -230,7 +230,7 @@ def test_a_process_that_does_not_execute_leaves_the_runs_to_others() -> None:
 
     async def main() -> None:
         await visit(PseudoCronMiddleware(hello, crons=crons, execute=False))
-        assert watch(crons).runtime()._polls._task is None
+        assert process_of(crons).runtime()._polls._task is None
         await visit(PseudoCronMiddleware(hello, crons=crons))
         await until(lambda: ran)
 
@@ -265,7 +265,7 @@ def test_wait_holds_the_call_open_no_longer_than_it_says() -> None:
     async def main() -> None:
         await visit(PseudoCronMiddleware(hello, crons=crons, wait=0.05))
         assert not cancelled
-        assert watch(crons).runtime()._scheduler.runner.runs  # type: ignore[union-attr]
+        assert process_of(crons).runtime()._poller.runs.pool.runs  # type: ignore[union-attr]
 
     asyncio.run(main())
 
@@ -305,7 +305,7 @@ def test_another_event_loop_takes_over_where_the_first_one_ended() -> None:
     crons, ran = one_cron()
     app = PseudoCronMiddleware(hello, crons=crons, wait=20)
     asyncio.run(visit(app))
-    watch(crons).deadline = -1
+    process_of(crons).deadline = -1
     asyncio.run(visit(app))
     assert ran == ["one"]
 
@@ -321,7 +321,7 @@ def test_the_ticker_needs_no_visitor_after_the_first() -> None:
     async def main() -> None:
         await visit(PseudoCronMiddleware(hello, crons=crons, ticker=True))
         await until(lambda: len(slots) >= 5)
-        await watch(crons).runtime().close()
+        await process_of(crons).runtime().close()
 
     asyncio.run(main())
     assert len(set(slots)) == len(slots)
@@ -346,9 +346,9 @@ def test_without_a_lifespan_a_bad_configuration_is_logged_and_the_requests_are_s
 def test_one_configuration_is_watched_once_however_often_it_is_named(tmp_path: Path) -> None:
     path, crons, mapping = tmp_path / "crons.py", Crons(), {"a": (print, 60)}
     for ref, again in ((path, str(path)), ("shop:crons", "shop:crons"), (crons, crons), (mapping, mapping)):
-        first = watch(ref)
-        assert watch(again) is first
-    assert watch(Crons()) is not watch(Crons())
+        first = process_of(ref)
+        assert process_of(again) is first
+    assert process_of(Crons()) is not process_of(Crons())
 
 
 def test_a_process_that_does_not_execute_has_no_ticker_either() -> None:
@@ -359,7 +359,7 @@ def test_a_process_that_does_not_execute_has_no_ticker_either() -> None:
         app = PseudoCronMiddleware(hello, crons=crons, execute=False, ticker=True)
         async with Lifespan(app):
             await visit(app)
-            assert watch(crons).runtime()._ticker is None
+            assert process_of(crons).runtime()._ticker is None
 
     asyncio.run(main())
     assert not ran
@@ -411,7 +411,7 @@ def test_two_event_loops_at_once_share_the_store_and_disturb_each_other_not(
         async with Lifespan(app):
             seen = len(ran)
             while len(ran) < seen + count:
-                watch(crons).deadline = -1
+                process_of(crons).deadline = -1
                 await visit(app)
                 await asyncio.sleep(0.01)
 

@@ -11,7 +11,7 @@ from leaping import leap
 from support import Lifespan, hello, took, until, visit
 
 from pseudocron import Crons, PseudoCronMiddleware
-from pseudocron.watch import watch
+from pseudocron.process import process_of
 
 
 @pytest.mark.parametrize("wait", [0, 0.5, 20])
@@ -52,8 +52,8 @@ async def shut_down_after(crons: Crons, *, least: float, most: float) -> None:
         app = PseudoCronMiddleware(hello, crons=crons)
         await server.enter_async_context(Lifespan(app))
         await visit(app)
-        await until(lambda: watch(crons).runtime().runs, 5)
+        await until(lambda: process_of(crons).runtime().runs, 5)
         with took(least, most):
             await server.aclose()
-    (line,) = await crons.backend.history()
+    (line,) = await crons._connect().history()
     assert line.outcome == "interrupted"

@@ -12,7 +12,7 @@ from support import Clock, Lifespan, hello, visit
 
 from pseudocron import PseudoCronMiddleware
 from pseudocron.crons import Crons
-from pseudocron.watch import watch
+from pseudocron.process import process_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,11 +44,11 @@ def test_what_endangers_jobs_is_logged_once_and_shown_by_check(
     middleware, clock = PseudoCronMiddleware(hello, crons=crons, wait=10), Clock()
 
     async def main() -> None:
-        watch(crons)._host = clock.host
+        process_of(crons)._host = clock.host
         async with Lifespan(middleware):
             for _ in range(3):
                 clock.forward(120)
-                watch(crons).deadline = -1
+                process_of(crons).deadline = -1
                 await asyncio.to_thread(server.do, "DEL", "{pseudocron}:gate")
                 await visit(middleware)
 

@@ -14,11 +14,11 @@ from support import Clock, Lifespan, hello, visit
 
 from on_redis.using import claim, claim_jobs, defer, job, now, opened
 from pseudocron import PseudoCronMiddleware
-from pseudocron.backends.jobs import JobEnd, JobState
+from pseudocron.backends.jobs import JobEnd, State
 from pseudocron.backends.records import Outcome, Result
 from pseudocron.crons import Crons
 from pseudocron.errors import BackendError, ConfigError
-from pseudocron.watch import watch
+from pseudocron.process import process_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,7 +92,7 @@ def test_a_database_that_is_not_there_is_named(server: Server) -> None:
 @pytest.mark.parametrize("url", ["localhost:6379", "localhost:6379/0", "//localhost", f"me:{SECRET}@localhost:6379"])
 def test_a_url_without_a_scheme_is_refused_with_one(url: str) -> None:
     with pytest.raises(ConfigError, match=r"'redis://'") as error:
-        Crons(backend=url).connect()
+        Crons(backend=url)._connect()
     assert SECRET not in str(error.value)
 
 
@@ -178,7 +178,7 @@ def test_a_full_server_loses_nothing_and_says_so(server: Server, app: str) -> No
             assert await asyncio.to_thread(backend.renew, [granted, other], 30) == {granted.run_id, other.run_id}
             assert await asyncio.to_thread(backend.renew_jobs, [claimed], 30) == {claimed.job_id}
             assert await backend.finish(granted, Result(outcome=Outcome.SUCCEEDED))
-            assert await backend.finish_jobs([(claimed, JobEnd(state=JobState.SUCCEEDED))]) == [JobState.SUCCEEDED]
+            assert await backend.finish_jobs([(claimed, JobEnd(state=State.SUCCEEDED))]) == [State.SUCCEEDED]
         async with opened(server.url, app) as backend:  # and a start is not refused for it
             await asyncio.to_thread(server.do, "CONFIG", "SET", "maxmemory", 0)
             assert await backend.finish(other, Result(outcome=Outcome.SUCCEEDED))
@@ -199,11 +199,11 @@ def test_while_running_requests_are_served_and_it_is_said_once_a_minute(
 
     async def come() -> None:
         clock.forward(2)
-        watch(crons).deadline = -1
+        process_of(crons).deadline = -1
         assert [message.get("status") for message in await visit(middleware)] == [200, None]
 
     async def main() -> None:
-        watch(crons)._host = clock.host
+        process_of(crons)._host = clock.host
         async with Lifespan(middleware) as lifespan:
             assert not lifespan.failure
             if trouble == "rights":

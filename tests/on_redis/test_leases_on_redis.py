@@ -14,7 +14,7 @@ from support import until, wait_until
 
 from on_redis.using import opened
 from pseudocron import current_run
-from pseudocron.backends.jobs import JobState
+from pseudocron.backends.model import State
 from pseudocron.backends.records import Outcome
 from pseudocron.crons import Crons
 from pseudocron.host import Host
@@ -81,9 +81,9 @@ def test_a_run_and_a_job_that_can_not_renew_their_leases_are_told_and_their_resu
             assert (await looked.started[0].task).outcome is Outcome.SUCCEEDED
             assert await looked.jobs[0].task is None
             assert not await backend.history()
-            assert not await backend.jobs(states=list(JobState))
+            assert not await backend.jobs(states=list(State))
             await runner.drain(0)
-            await crons.backend.close()
+            await crons._connect().close()
 
     caplog.set_level(logging.INFO)
     asyncio.run(main())

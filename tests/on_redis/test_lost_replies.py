@@ -14,7 +14,7 @@ from redis_server import shared
 
 from harness.redis_proxy import Proxy
 from on_redis.using import claim, claim_jobs, defer, job, now, opened, propose
-from pseudocron.backends.jobs import JobEnd, JobState
+from pseudocron.backends.jobs import JobEnd, State
 from pseudocron.backends.records import Outcome, Refusal, Result
 
 if TYPE_CHECKING:
@@ -64,8 +64,8 @@ async def of_finish_jobs(backend: Backend, lose: Callable[[], None]) -> None:
     await defer(backend)
     (claimed,) = await claim_jobs(backend)
     lose()
-    end = JobEnd(state=JobState.SUCCEEDED)
-    assert await backend.finish_jobs([(claimed, end)]) == [JobState.SUCCEEDED]
+    end = JobEnd(state=State.SUCCEEDED)
+    assert await backend.finish_jobs([(claimed, end)]) == [State.SUCCEEDED]
     assert await backend.finish_jobs([(claimed, end)]) == [None]
 
 
@@ -79,7 +79,7 @@ async def of_defer(backend: Backend, lose: Callable[[], None]) -> None:
     older = await defer(backend, job(key="k"))
     lose()
     newer = await defer(backend, job(key="k"), job())
-    assert [one.state for one in await backend.jobs()] == [JobState.PENDING, JobState.PENDING, JobState.REPLACED]
+    assert [one.state for one in await backend.jobs()] == [State.PENDING, State.PENDING, State.REPLACED]
     assert [one.job_id for one in await backend.jobs()] == [*reversed(newer), *older]
 
 

@@ -94,10 +94,10 @@ def test_many_event_loops_and_threads_share_a_few_connections(server: Server, ap
 
     async def main() -> int:
         await asyncio.gather(*(job.defer() for _ in range(20)))
-        found = len(await crons.backend.jobs(limit=100))
+        found = len(await crons._connect().jobs(limit=100))
         clients = str(await asyncio.to_thread(server.do, "CLIENT", "LIST")).count("cmd=evalsha")
         assert 0 < clients <= 40
-        await crons.backend.close()
+        await crons._connect().close()
         return found
 
     assert asyncio.run(main()) == 40

@@ -13,7 +13,7 @@ from support import Clock
 from harness.redis_proxy import Proxy
 from on_redis.test_connections import replica_of
 from on_redis.using import claim, claim_jobs, defer, job, now, opened
-from pseudocron.backends.jobs import JobEnd, JobState
+from pseudocron.backends.jobs import JobEnd, State
 from pseudocron.backends.records import Outcome, Result
 from pseudocron.crons import Crons
 from pseudocron.runner import Runner
@@ -39,8 +39,8 @@ def test_a_server_with_its_file_knows_all_that_it_was_told(start_server: Callabl
             await again(server)
             assert claimed.job_id == first
             assert await backend.finish(granted, Result(outcome=Outcome.SUCCEEDED))
-            assert await backend.finish_jobs([(claimed, JobEnd(state=JobState.SUCCEEDED))]) == [JobState.SUCCEEDED]
-            assert [one.job_id for one in await backend.jobs(states=[JobState.PENDING])] == [second]
+            assert await backend.finish_jobs([(claimed, JobEnd(state=State.SUCCEEDED))]) == [State.SUCCEEDED]
+            assert [one.job_id for one in await backend.jobs(states=[State.PENDING])] == [second]
 
     asyncio.run(main())
 
@@ -56,7 +56,7 @@ def test_after_a_server_has_lost_everything_fences_still_grow_and_old_holders_ar
             (claimed,) = await claim_jobs(backend)
             await again(server)
             assert not await backend.finish(before, Result(outcome=Outcome.SUCCEEDED))
-            assert await backend.finish_jobs([(claimed, JobEnd(state=JobState.SUCCEEDED))]) == [None]
+            assert await backend.finish_jobs([(claimed, JobEnd(state=State.SUCCEEDED))]) == [None]
             assert not await asyncio.to_thread(backend.renew, [before], 30)
             assert (await claim(backend, now())).fence > before.fence
             await defer(backend, one)

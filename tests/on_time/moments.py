@@ -13,9 +13,11 @@ from redis_server import shared
 from support import Lifespan, hello, visit
 
 from pseudocron import Crons, PseudoCronMiddleware
+from pseudocron.backends.model import Run, Skip
+from pseudocron.process import process_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
 STORES = ("memory", "file", "redis")
@@ -64,6 +66,17 @@ async def serving(crons: Crons, *, ticker: bool = False, every: float | None = N
             yield
         finally:
             visitors.cancel()
+
+
+async def runs_of(crons: Crons, name: str) -> list[Run]:
+    """The runs of a cron, newest first, without its skips."""
+    return [line for line in await timeline(crons, name) if isinstance(line, Run)]
+
+
+async def timeline(crons: Crons, name: str) -> Sequence[Run | Skip]:
+    """The runs and skips of a cron, newest first."""
+    async with process_of(crons).store() as (_, backend):
+        return (await backend.timelines([name]))[name]
 
 
 async def _visits(lifespan: Lifespan, every: float | None) -> None:

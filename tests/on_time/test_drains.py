@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 from support import hello, until, visit
 
-from on_time.moments import Moments, Where, serving
+from on_time.moments import Moments, Where, runs_of, serving
 from pseudocron import PseudoCronMiddleware
-from pseudocron.backends.jobs import JobState
-from pseudocron.backends.records import Outcome
+from pseudocron.backends.model import State
 from pseudocron.polling import PollReason
-from pseudocron.watch import watch
+from pseudocron.process import process_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,30 +39,31 @@ def test_a_timeout_whose_grace_outlasts_the_drain_is_recorded(where: Where, tmp_
             await asyncio.sleep(20)
 
     async def main() -> None:
-        async with watch(crons).store() as (_, backend):  # so that a store in memory is there afterwards
+        async with process_of(crons).store():  # so that a store in memory is there afterwards
             async with serving(crons):
                 handle = await resists.defer()
-                await asyncio.wait([watch(crons).runtime().request_poll(PollReason.REQUEST)])
+                await asyncio.wait([process_of(crons).runtime().request_poll(PollReason.REQUEST)])
                 await asyncio.sleep(0.9)
                 stopped = time.monotonic()
             assert time.monotonic() - stopped < 1.6, "0.4 s of the drain, and half a second to kill the script"
-            assert (await handle.state()) is JobState.FAILED
-            assert [run.outcome for run in await backend.history("script")] == [Outcome.TIMED_OUT]
+            assert (await handle.state()) is State.FAILED
+            assert [run.state for run in await runs_of(crons, "script")] == [State.TIMED_OUT]
 
     asyncio.run(main())
 
 
-def test_a_cron_that_would_be_tried_again_after_its_timeout_is_interrupted(where: Where, tmp_path: Path) -> None:
+def test_a_cron_that_is_retried_after_its_timeout_is_retried_elsewhere(where: Where, tmp_path: Path) -> None:
     crons, script = where.crons(drain=0.4), tmp_path / "resists.py"
     script.write_text(RESISTS)
     crons.add("script", script, 86400, timeout=0.5, retries=1)
 
     async def main() -> None:
-        async with watch(crons).store() as (_, backend):
+        async with process_of(crons).store():
             async with serving(crons):
-                await asyncio.wait([watch(crons).runtime().request_poll(PollReason.REQUEST)])
+                await asyncio.wait([process_of(crons).runtime().request_poll(PollReason.REQUEST)])
                 await asyncio.sleep(0.9)
-            assert [run.outcome for run in await backend.history("script")] == [Outcome.INTERRUPTED]
+            (run,) = await runs_of(crons, "script")
+            assert (run.state, run.failures) == (State.PENDING, 1), "its retry is stored"
 
     asyncio.run(main())
 
@@ -88,7 +88,7 @@ def test_an_application_that_comes_and_goes_while_another_drains_leaves_nothing_
             await draining
         left = [task for task in asyncio.all_tasks() if "_tick_for_ever" in repr(task)]
         assert not left, "it polls for ever"
-        assert not watch(crons).runtime()._using, "the store is never closed"
+        assert not process_of(crons).runtime()._using, "the store is never closed"
 
     asyncio.run(main())
 
@@ -125,7 +125,7 @@ def test_what_a_poll_left_whose_event_loop_is_closed_starts_at_the_next_one(wher
         starts.note()
 
     async def interrupted() -> None:
-        async with watch(crons).store() as (_, backend):
+        async with process_of(crons).store() as (_, backend):
             polling = asyncio.Event()
 
             async def never(*_: object, **__: object) -> None:
@@ -133,7 +133,7 @@ def test_what_a_poll_left_whose_event_loop_is_closed_starts_at_the_next_one(wher
                 await asyncio.Event().wait()
 
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(type(backend), "claim_jobs", never)
+                patch.setattr(type(backend), "poll", never)
                 await visit(PseudoCronMiddleware(hello, crons=crons))
                 await job.defer()
                 await asyncio.wait_for(polling.wait(), 2)

@@ -14,10 +14,11 @@ from support import until
 from on_time.moments import Moments, Where, serving
 from pseudocron import BackendError, Retry
 from pseudocron.polling import PollReason
-from pseudocron.watch import watch
+from pseudocron.process import process_of
 
 if TYPE_CHECKING:
     from pseudocron import Crons
+    from pseudocron.backends.model import Poll, Polled
 
 
 @pytest.mark.parametrize("clock", [{"ticker": True}, {"every": 0.2}], ids=["ticker", "requests"])
@@ -64,7 +65,7 @@ def test_what_a_drain_hands_back_starts_elsewhere_within_a_second(shared_by_many
         async with AsyncExitStack() as stack:
             async with serving(first):
                 if recover:
-                    await asyncio.wait([watch(first).runtime().request_poll(PollReason.REQUEST)])
+                    await asyncio.wait([process_of(first).runtime().request_poll(PollReason.REQUEST)])
                 else:
                     await first.tasks["endless"].options().defer()
                 await until(lambda: here.at, 2)
@@ -91,9 +92,9 @@ def test_a_job_deferred_to_a_full_process_starts_as_soon_as_there_is_room(where:
     async def main() -> float:
         async with serving(crons):
             await long.defer_many([{}, {}])
-            await until(lambda: watch(crons).runtime()._scheduler.runner.full, 2)  # type: ignore[union-attr]
+            await until(lambda: process_of(crons).runtime()._poller.runs.pool.is_full, 2)  # type: ignore[union-attr]
             await last.defer()
-            await watch(crons).runtime().settle(0.2)
+            await process_of(crons).runtime().settle(0.2)
             assert not starts.at
             free = time.monotonic()
             go_on.set()
@@ -117,7 +118,7 @@ def test_a_job_that_the_first_process_does_not_have_starts_at_the_other(shared_b
             await asyncio.sleep(0.6)  # both have polled, and the gate is fresh
             starts.began = time.monotonic()
             # As another process would: this one is not told.
-            watch(having).runtime()._executes = False
+            process_of(having).runtime()._executes = False
             await mine.defer()
             await until(lambda: starts.at, 4)
 
@@ -136,17 +137,18 @@ def test_a_poll_that_failed_once_is_made_good_though_nobody_comes(where: Where) 
     async def main() -> float:
         async with serving(crons):
             await job.defer_many([{}] * 3)
-            runner = watch(crons).runtime()._scheduler.runner  # type: ignore[union-attr]
-            await until(lambda: runner.full, 2)
-            await watch(crons).runtime().settle(0.1)
-            look = runner.look
+            poller = process_of(crons).runtime()._poller
+            assert poller is not None
+            await until(lambda: poller.runs.pool.is_full, 2)
+            await process_of(crons).runtime().settle(0.1)
+            poll = poller.poll_now
 
             async def fail_once(*_: object, **__: object) -> None:
-                runner.look = look  # type: ignore[method-assign]
+                poller.poll_now = poll  # type: ignore[method-assign]
                 raise ZeroDivisionError
 
-            runner.look = fail_once  # type: ignore[method-assign]
-            runner._jobs._refill_until = 0.0  # the next look is due as soon as the first job ends
+            poller.poll_now = fail_once  # type: ignore[method-assign, assignment]
+            poller.runs.refill_until = 0.0  # a poll is due as soon as the first job ends
             began = time.monotonic()
             go_on.set()
             await until(lambda: len(done.at) == 3, 5)
@@ -173,16 +175,17 @@ def test_what_can_not_start_makes_no_process_poll_more_than_once_a_second(
             await one.options(key="busy").defer()
             await until(lambda: starts, 2)
             await full.tasks["elsewhere"].defer()
-            runner, looks = watch(crons).runtime()._scheduler.runner, list[int]()  # type: ignore[union-attr]
-            look = runner.look
+            poller, polls = process_of(crons).runtime()._poller, list[int]()
+            assert poller is not None
+            poll = poller.poll_now
 
             async def counted(*args: Any, **options: Any) -> Any:
-                looks.append(1)
-                return await look(*args, **options)
+                polls.append(1)
+                return await poll(*args, **options)
 
-            runner.look = counted  # type: ignore[method-assign]
+            poller.poll_now = counted  # type: ignore[method-assign]
             await asyncio.sleep(2)
-            return len(looks)
+            return len(polls)
 
     assert 1 <= asyncio.run(main()) <= 3
 
@@ -209,8 +212,8 @@ def test_a_job_behind_a_crowd_that_has_expired_starts_within_a_second(where: Whe
     assert starts.at[0] < 1.3
 
 
-@pytest.mark.parametrize("verb", ["fresh_for", "enter", "states"], ids=["fresh", "taken", "failed"])
-def test_a_job_deferred_while_another_process_polls_starts_though_nobody_comes(where: Where, verb: str) -> None:
+@pytest.mark.parametrize("answer", ["fresh", "taken", "failed"])
+def test_a_job_deferred_while_another_process_polls_starts_though_nobody_comes(where: Where, answer: str) -> None:
     """The other one, which does not have the task, has just entered the gate, or holds up the store."""
     crons, starts = where.crons(cron_max_time=30), Moments()
 
@@ -220,15 +223,27 @@ def test_a_job_deferred_while_another_process_polls_starts_though_nobody_comes(w
 
     async def main() -> None:
         async with serving(crons):
-            backend = watch(crons).runtime()._scheduler.backend  # type: ignore[union-attr]
+            poller = process_of(crons).runtime()._poller
+            assert poller is not None
+            backend = poller.backend
 
-            async def once(*_: object) -> float:
-                delattr(backend, verb)
-                if verb == "states":
+            poll, asked = backend.poll, list[int]()
+
+            async def once(question: Poll) -> Polled | None:
+                asked.append(1)
+                if len(asked) > (3 if answer == "taken" else 1):
+                    return await poll(question)
+                if answer == "failed":
                     raise BackendError("busy")
-                return 30.0 if verb == "fresh_for" else False
+                if answer == "fresh":
+                    setattr(backend, "stale_in", fresh)  # noqa: B010 - of one object
+                return None
 
-            setattr(backend, verb, once)
+            async def fresh() -> float:
+                delattr(backend, "stale_in")
+                return 30.0
+
+            setattr(backend, "poll", once)  # noqa: B010 - likewise
             starts.began = time.monotonic()
             await mine.defer()
             await until(lambda: starts.at, 3)
@@ -242,7 +257,7 @@ def test_a_slot_that_another_process_makes_due_again_starts_within_a_second(shar
     crons.add("yearly", starts.note, "0 0 1 3 *")
 
     async def main() -> None:
-        async with serving(crons, ticker=True), watch(shared_by_many.crons()).store() as (_, backend):
+        async with serving(crons, ticker=True), process_of(shared_by_many.crons()).store() as (_, backend):
             await asyncio.sleep(0.5)  # it has polled, and remembers that nothing is due for months
             assert not starts.at
             starts.began = time.monotonic()

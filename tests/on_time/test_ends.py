@@ -13,38 +13,31 @@ from typing import TYPE_CHECKING
 import pytest
 from support import Lifespan, hello, until
 
-from on_time.moments import Moments, Where, serving
+from on_time.moments import Moments, Where, runs_of, serving, timeline
 from pseudocron import Crons, PseudoCronMiddleware
-from pseudocron.backends.jobs import JobState
-from pseudocron.doors.health import health
+from pseudocron.backends.model import Run, Skip, State
+from pseudocron.endpoints.health import health
 from pseudocron.polling import PollReason
-from pseudocron.watch import watch
+from pseudocron.process import process_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from pseudocron.backends.records import Run
 
-
-async def state(crons: Crons, job_id: str) -> JobState:
+async def state(crons: Crons, job_id: str) -> State:
     job = await crons.job(job_id)
     assert job is not None
     return job.state
 
 
-async def until_state(crons: Crons, job_id: str, wanted: JobState, seconds: float) -> float:
+async def until_state(crons: Crons, job_id: str, wanted: State, seconds: float) -> float:
     """Wait until a job is in a state; how long that took."""
     began = time.monotonic()
     async with asyncio.timeout(seconds):
         while await state(crons, job_id) is not wanted:  # noqa: ASYNC110 - a store tells nobody
             await asyncio.sleep(0.01)
     return time.monotonic() - began
-
-
-async def history(crons: Crons, name: str) -> Sequence[Run]:
-    async with watch(crons).store() as (_, backend):
-        return await backend.history(name)
 
 
 @pytest.fixture
@@ -67,21 +60,23 @@ def test_a_thread_that_can_not_start_ends_its_run_failed(where: Where, thread: s
     crons, runs = where.crons(), Moments()
     crons.add("cron", runs.note, 0.3)
 
-    async def main() -> Sequence[Run]:
+    async def main() -> Sequence[Run | Skip]:
         no_thread.append(thread)
         async with serving(crons, every=0.05):
-            await until(lambda: watch(crons).runtime()._scheduler, 2)
-            while not any(run.outcome == "failed" for run in await history(crons, "cron")):  # noqa: ASYNC110
+            await until(lambda: process_of(crons).runtime()._poller, 2)
+            while not any(run.state == "failed" for run in await runs_of(crons, "cron")):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             no_thread.clear()
             runs.began = time.monotonic()
             await until(lambda: runs.at, 3)
-        return await history(crons, "cron")
+        return await timeline(crons, "cron")
 
     lines = asyncio.run(asyncio.wait_for(main(), 8))
     assert runs.at[0] < 1.5, "the next slot runs"
-    assert "can't start new thread" in str(next(run.error for run in lines if run.outcome == "failed"))
-    assert not [run for run in lines if run.reason == "overlap"]
+    assert "can't start new thread" in str(
+        next(run.error for run in lines if isinstance(run, Run) and run.state == "failed")
+    )
+    assert not [skip for skip in lines if skip.reason == "overlap"]
 
 
 def test_of_a_batch_of_claims_one_that_can_not_start_fails_alone(where: Where, no_thread: list[str]) -> None:
@@ -96,17 +91,17 @@ def test_of_a_batch_of_claims_one_that_can_not_start_fails_alone(where: Where, n
     async def other() -> None:
         done.note()
 
-    async def main() -> tuple[JobState, int]:
+    async def main() -> tuple[State, int]:
         handle = await plain.options(priority=1).defer()
         await other.defer_many([{}] * 4)
         async with serving(crons):
             done.began = time.monotonic()
-            watch(crons).runtime().request_poll(PollReason.REQUEST)
+            process_of(crons).runtime().request_poll(PollReason.REQUEST)
             await until(lambda: len(done.at) == 4, 2)
-            await watch(crons).runtime().settle(1)
+            await process_of(crons).runtime().settle(1)
             return await state(crons, handle.id), len(done.at)
 
-    assert asyncio.run(main()) == (JobState.FAILED, 4)
+    assert asyncio.run(main()) == (State.FAILED, 4)
     assert done.at[-1] < 1
 
 
@@ -118,10 +113,10 @@ def test_a_log_handler_that_raises_changes_no_outcome(where: Where) -> None:
         def emit(self, record: logging.LogRecord) -> None:
             raise OSError(record.msg)
 
-    async def main() -> Sequence[Run]:
+    async def main() -> Sequence[Run | Skip]:
         async with serving(crons, every=0.05):
             await until(lambda: len(runs.at) == 2, 3)
-        return await history(crons, "cron")
+        return await timeline(crons, "cron")
 
     log, handler = logging.getLogger("pseudocron"), Raising()
     log.addHandler(handler)
@@ -134,8 +129,8 @@ def test_a_log_handler_that_raises_changes_no_outcome(where: Where) -> None:
         log.removeHandler(handler)
         log.setLevel(level)
         logging.raiseExceptions = raises
-    assert {run.outcome for run in lines if not run.reason} == {"succeeded"}
-    assert not [run for run in lines if run.reason == "overlap"]
+    assert {run.state for run in lines if isinstance(run, Run)} <= {"succeeded", "running"}
+    assert not [skip for skip in lines if skip.reason == "overlap"]
 
 
 def test_a_thread_that_outlasts_the_drain_keeps_its_key(shared_by_many: Where) -> None:
@@ -174,8 +169,8 @@ def test_a_timeout_within_the_drain_is_recorded_and_the_job_does_not_run_again(w
         starts.note()
         go_on.wait(20)
 
-    async def main() -> tuple[float, JobState]:
-        async with watch(crons).store():  # so that a store in memory is there afterwards
+    async def main() -> tuple[float, State]:
+        async with process_of(crons).store():  # so that a store in memory is there afterwards
             async with serving(crons):
                 handle = await sleeps.defer()
                 await until(lambda: starts.at, 2)
@@ -188,7 +183,7 @@ def test_a_timeout_within_the_drain_is_recorded_and_the_job_does_not_run_again(w
 
     took, ended = asyncio.run(main())
     assert took < 1.5
-    assert ended is JobState.FAILED
+    assert ended is State.FAILED
     assert len(starts.at) == 1
 
 
@@ -211,11 +206,11 @@ def test_sync_jobs_that_outlive_their_timeout_give_their_places_back(where: Wher
         async with serving(crons):
             stuck_jobs = await stuck.defer_many([{}] * 7)
             for job in stuck_jobs:
-                await until_state(crons, job.id, JobState.FAILED, 3)
+                await until_state(crons, job.id, State.FAILED, 3)
             await plain.defer()
             await until(lambda: done.at, 1)
             last = await stuck.defer()
-            await until_state(crons, last.id, JobState.FAILED, 2)
+            await until_state(crons, last.id, State.FAILED, 2)
             await plain.defer()
             await fine.defer()
             await until(lambda: len(done.at) == 2, 1)
@@ -232,7 +227,7 @@ def test_sync_jobs_that_outlive_their_timeout_give_their_places_back(where: Wher
 
 async def probe(crons: Crons) -> tuple[int, bool, int]:
     """The status of the health, whether it says that threads are stuck, and how many runs they have outlasted."""
-    from doors.calling import ask
+    from endpoints.calling import ask
 
     answer = await ask(health(crons), "GET")
     return answer.status, answer.json["stuck"], answer.json["lingering"]
@@ -252,10 +247,10 @@ def test_a_result_that_the_store_refuses_for_good_holds_no_place_for_ever(tmp_pa
 
     async def main() -> None:
         async with serving(crons, every=0.2):
-            await until(lambda: watch(crons).runtime()._scheduler, 2)
+            await until(lambda: process_of(crons).runtime()._poller, 2)
             db = sqlite3.connect(tmp_path / "store" / "crons.db")
-            db.execute("""CREATE TRIGGER refuses BEFORE UPDATE ON jobs
-                WHEN NEW.task = 'poisoned' AND NEW.state = 'succeeded'
+            db.execute("""CREATE TRIGGER refuses BEFORE UPDATE ON runs
+                WHEN NEW.name = 'poisoned' AND NEW.state = 'succeeded'
                 BEGIN SELECT RAISE(ABORT, 'never'); END""")
             db.commit()
             db.close()
@@ -279,7 +274,7 @@ def test_an_application_that_leaves_its_threads_behind_can_be_left(tmp_path: Pat
     async def main() -> None:
         async with Lifespan(PseudoCronMiddleware(hello, crons=crons)):
             await stuck.defer()
-            await until(lambda: watch(crons).runtime().runs, 2)
+            await until(lambda: process_of(crons).runtime().runs, 2)
             await asyncio.sleep(0.1)
 
     began = time.monotonic()

@@ -8,14 +8,14 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from doors.calling import ask
+from endpoints.calling import ask
 from support import Lifespan, hello, until, visit
 
 from on_time.moments import Moments, Where, serving
 from pseudocron import Crons, PseudoCronMiddleware, current_run
-from pseudocron.doors.health import health
+from pseudocron.endpoints.health import health
 from pseudocron.polling import PollReason
-from pseudocron.watch import watch
+from pseudocron.process import process_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,7 +60,7 @@ def test_of_two_applications_each_run_has_the_state_of_a_living_one(where: Where
         async with Lifespan(second):
             async with Lifespan(first):
                 await use.defer_many([{"seconds": 0.2}] * 3)
-                await until(lambda: len(watch(crons).runtime().runs) >= 3, 2)
+                await until(lambda: len(process_of(crons).runtime().runs) >= 3, 2)
             assert pools == [("first", False)] * 3, "drained before its pool is closed"
             await use.defer_many([{"seconds": 0.01}] * 3)
             await until(lambda: len(pools) == 6, 2)
@@ -77,7 +77,7 @@ def test_a_lifespan_that_starts_while_another_drains_has_runs_of_its_own(where: 
     async def main() -> None:
         async with Lifespan(first) as old:
             await use.defer(0.3)
-            await until(lambda: watch(crons).runtime().runs, 2)
+            await until(lambda: process_of(crons).runtime().runs, 2)
             ending = asyncio.ensure_future(old.__aexit__(None, None, None))
             await asyncio.sleep(0.05)
             async with Lifespan(second):
@@ -99,7 +99,7 @@ def test_after_a_poll_before_the_lifespan_runs_have_its_state(where: Where) -> N
 
     async def main() -> None:
         await visit(app)
-        await watch(crons).runtime().settle(2)
+        await process_of(crons).runtime().settle(2)
         async with Lifespan(app):
             await use.defer(0.01)
             await until(lambda: pools, 2)
@@ -141,8 +141,8 @@ def test_a_store_that_probes_open_and_close_is_open_for_who_defers(tmp_path: Pat
 
     async def look() -> None:
         for _ in range(150):
-            async with watch(crons).store() as (_, backend):
-                await backend.count_jobs()
+            async with process_of(crons).store() as (_, backend):
+                await backend.counts()
 
     async def main() -> None:
         async with asyncio.timeout(20):
@@ -168,8 +168,8 @@ def test_two_event_loops_go_on_polling_while_others_open_and_close_the_store(tmp
         async with serving(crons):
             for number in range(20):
                 await note.defer()
-                async with watch(crons).store() as (_, backend):
-                    await backend.next_due({})
+                async with process_of(crons).store() as (_, backend):
+                    await backend.waiting()
                 await until(lambda number=number: len(done) > number, 2)  # type: ignore[misc]
 
     began = time.monotonic()
@@ -188,7 +188,7 @@ def test_the_next_request_polls_after_the_lifespan_of_another_loop_has_ended(tmp
 
     async def short() -> None:
         async with serving(crons):
-            await asyncio.wait([watch(crons).runtime().request_poll(PollReason.REQUEST)])
+            await asyncio.wait([process_of(crons).runtime().request_poll(PollReason.REQUEST)])
 
     async def main() -> None:
         async with serving(crons, every=0.05):

@@ -18,7 +18,7 @@ from support import Lifespan, hello, until, visit
 import pseudocron
 from pseudocron import Crons, PseudoCronMiddleware
 from pseudocron.testing import FakeScheduler
-from pseudocron.watch import watch
+from pseudocron.process import process_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -142,7 +142,7 @@ def test_a_thousand_jobs_leave_nothing_behind_when_they_are_forgotten() -> None:
             assert len(await scheduler.advance(seconds=1)) == TRACED
             await scheduler.advance(days=8)
             await scheduler.advance(seconds=0)
-            assert not any((await crons.backend.count_jobs()).values())
+            assert not any((await crons._connect().count_jobs()).values())
 
     asyncio.run(leaves_nothing(run))
 
@@ -181,7 +181,7 @@ def test_visits_with_their_looks_leave_nothing_behind(tmp_path: Path, monkeypatc
         while ran < goal:
             await visit(app)
             await asyncio.sleep(0.001)  # or the threads of the looks would wait for the interpreter
-        await watch(crons).runtime().settle(10)
+        await process_of(crons).runtime().settle(10)
 
     async def go() -> None:
         async with Lifespan(app):

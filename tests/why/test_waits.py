@@ -184,7 +184,7 @@ def test_its_jitter_is_no_part_of_what_a_slot_waited_for() -> None:
         process = Process(crons, Clock())
         await process.visit()
         slot = at(3600)
-        process.clock.now = crons["cron"].wake(slot)
+        process.clock.now = crons["cron"]._wake(slot)
         assert process.clock.now > slot
         await process.visit(after=3)
         return await process.newest()

@@ -102,7 +102,7 @@ def test_a_run_is_told_with_who_when_and_how_late_by_its_parts() -> None:
 
 def test_the_parts_of_a_lateness_are_its_sum_with_the_jitter() -> None:
     cron = a_cron(3600, jitter=600)
-    jitter = (cron.wake(at(0)) - at(0)).total_seconds()
+    jitter = (cron._wake(at(0)) - at(0)).total_seconds()
     (why,) = ask(a_run(0, late=jitter + 3, waited=Waited(request=2)), cron=cron, now=3000).last(1)
     assert why.parts == pytest.approx({"request": 2, "gate": 0, "place": 0, "store": 0, "jitter": jitter, "look": 1})
 
@@ -194,7 +194,7 @@ def test_without_coalesce_all_that_wait_run() -> None:
 def test_a_slot_in_its_jitter_and_one_that_is_ahead_have_not_come() -> None:
     cron = a_cron(3600, jitter=600)
     why, *_ = ask(cron=cron, mark=-1, now=1).last(1)
-    assert (why.kind, why.sentence) == (Fate.COMING, f"waits for its jitter: it runs at {cron.wake(at(0)):%H:%M:%S}")
+    assert (why.kind, why.sentence) == (Fate.COMING, f"waits for its jitter: it runs at {cron._wake(at(0)):%H:%M:%S}")
     (why,) = ask().at(at(600))
     assert (why.kind, why.sentence) == (Fate.COMING, "has not come yet")
 

@@ -10,9 +10,9 @@ import pytest
 
 from pseudocron.backends.model import CronState, Plan, Reason, Skip
 from pseudocron.crons import Cron
-from pseudocron.worker.due import AT_MOST, Absence, plan
 from pseudocron.schedule import COUNTED, parse
 from pseudocron.targets import Function
+from pseudocron.worker.due import AT_MOST, Absence, plan
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 

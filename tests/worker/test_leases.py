@@ -164,7 +164,9 @@ def test_a_lease_that_can_not_be_renewed_is_trusted_for_nine_tenths_of_it_and_ne
 
 def test_a_run_that_is_being_recorded_needs_to_be_told_nothing(caplog: pytest.LogCaptureFixture) -> None:
     clock = [0.0]
-    renewer = LeaseRenewer(lambda claims, _: [one.run_id for one in claims], 30, pulse=Pulse(monotonic=lambda: clock[0]))
+    renewer = LeaseRenewer(
+        lambda claims, _: [one.run_id for one in claims], 30, pulse=Pulse(monotonic=lambda: clock[0])
+    )
     renewer.hold([claim("a")], 0, never)
     renewer.ended(claim("a"))
     clock[0] = 31
@@ -175,7 +177,7 @@ def test_a_run_that_is_being_recorded_needs_to_be_told_nothing(caplog: pytest.Lo
 
 def test_outside_of_a_process_that_keeps_its_lease_nothing_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
     run = CurrentRun(name="cron", slot=START, fence=1, attempt=1, run_id="a")
-    for name, value in run.environ().items():
+    for name, value in run._environ().items():
         monkeypatch.setenv(name, value)
     assert not current_run().cancelled
     assert not current_run().cancelled.is_set()

@@ -53,7 +53,9 @@ async def claim_for_the_dead(process: Process, lease: float) -> None:
     take = process.runs.take(process.crons)
     process.runs.pool.give_back(take.capacity)
     plans = [
-        Plan(cron.name, None, cron.first_mark(process.clock.now), [process.clock.now], at_least_once=cron.at_least_once)
+        Plan(
+            cron.name, None, cron._first_mark(process.clock.now), [process.clock.now], at_least_once=cron.at_least_once
+        )
         for cron in process.crons
     ]
     polled = await process.backend.poll(Poll(take._replace(worker="dead", lease=lease), plans, force=True))

@@ -142,7 +142,7 @@ def test_afterwards_the_crons_have_their_own_store_and_clock_again(tmp_path: Pat
     found = asyncio.run(crons.job(job.id))
     assert found is not None
     assert found.due > START + timedelta(days=1)
-    asyncio.run(crons.backend.close())
+    asyncio.run(crons._connect().close())
 
 
 def test_the_clock_starts_at_an_aware_instant() -> None:

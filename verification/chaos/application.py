@@ -100,9 +100,9 @@ async def answer(path: str) -> object:
     first, *more = rest.split("/")
     if verb == "defer":
         delay, key = float(more[0]) if more else None, more[1] if len(more) > 1 else None
-        return (await crons.task_named(first).options(delay=delay, key=key).defer()).id
+        return (await crons._task_named(first).options(delay=delay, key=key).defer()).id
     if verb == "cancel":
-        return await (crons.task_named(first).cancel(key=more[0]) if more else crons.cancel(first))
+        return await (crons._task_named(first).cancel(key=more[0]) if more else crons.cancel(first))
     return None
 
 

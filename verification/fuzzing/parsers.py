@@ -16,7 +16,7 @@ from pseudocron import Crons
 from pseudocron.config.files import _toml
 from pseudocron.config.settings import IN_FILES, gather
 from pseudocron.errors import ArgumentError, PseudoCronError, ScheduleError
-from pseudocron.jobs.carrying import parted
+from pseudocron.jobs.propagation import detach
 from pseudocron.schedule import jittered, parse
 from pseudocron.schedule.expressions import ALIASES
 from pseudocron.schedule.phrases import _ENDINGS, _FILLERS, _KNOWN
@@ -168,10 +168,10 @@ def arguments(data: bytes) -> None:
     text = bytes_.text(JSON, 30)
     if bytes_.one() < 192:
         text = json.dumps({name: bytes_.value(VALUES) for name in ("to", "when", "colours", "more", "others")})
-    stored, context = parted(text)
+    stored, context = detach(text)
     assert all(isinstance(word, str) for word in context.values())
     try:
-        paint.unpack(stored)
+        paint._unpack(stored)
     except ArgumentError as error:
         assert_is_a_line(error)
 

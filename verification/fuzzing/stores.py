@@ -147,7 +147,7 @@ async def work(backend: Backend) -> None:
     assert {claim.task for claim in claims} <= {"mail"}
     for claim in claims:
         with suppress(Exception):
-            crons.tasks["paint"].unpack(claim.arguments)
+            crons.tasks["paint"]._unpack(claim.arguments)
         assert isinstance(claim.arguments, str)
     await backend.next_due({"mail": None})
     await backend.release_jobs(claims)

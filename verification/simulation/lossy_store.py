@@ -108,7 +108,7 @@ class LossyStore:
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         fate = self._fate()
         if fate == "unasked":
-            self._later(answer, PATIENCE, BackendError("the store can't be reached"))
+            self._bound(answer, PATIENCE, BackendError("the store can't be reached"))
         else:
             self._net.call_later(self._latency(), self._do, answer, fate, verb, args, kwargs)
         result, clock = await answer
@@ -123,15 +123,15 @@ class LossyStore:
             result = at_once(getattr(self._memory, verb)(*args, **kwargs))
         except PseudoCronError as error:
             self._tell(verb, (*args, *kwargs.values()), error)
-            self._later(answer, self._latency(), error)
+            self._bound(answer, self._latency(), error)
             return
         self._tell(verb, (*args, *kwargs.values()), result)
         if fate == "unanswered":
-            self._later(answer, PATIENCE, BackendError("the answer is lost"))
+            self._bound(answer, PATIENCE, BackendError("the answer is lost"))
         else:
-            self._later(answer, self._latency(), (result, clock))
+            self._bound(answer, self._latency(), (result, clock))
 
-    def _later(self, answer: asyncio.Future[Any], seconds: float, said: Any) -> None:
+    def _bound(self, answer: asyncio.Future[Any], seconds: float, said: Any) -> None:
         answer.get_loop().call_later(seconds, _settle, answer, said)
 
     def _latency(self) -> float:

@@ -147,7 +147,7 @@ class Process:
             tell=self._tell,
             alive=lambda: self.alive,
         )
-        desk: Any = crons._desk
+        desk: Any = crons._manager
         desk.host = host = self._host()  # from the beginning: in a thread of its own nothing happens in one order
 
         def connect(given: Host | None = None) -> Backend:

@@ -34,7 +34,7 @@ from pseudocron.backends.slot_rules import (
     skipped,
     text_of,
 )
-from pseudocron.capture import kept
+from pseudocron.truncation import kept
 
 if TYPE_CHECKING:
     import sqlite3

@@ -21,7 +21,7 @@ from pseudocron.backends.records import (
     State,
 )
 from pseudocron.backends.slot_rules import RECOVERABLE, claim_of, granted, grows, merged, refusal, skip_for, skipped
-from pseudocron.capture import kept
+from pseudocron.truncation import kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence

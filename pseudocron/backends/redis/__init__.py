@@ -7,9 +7,9 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
+from pseudocron.backends.redis.old_slots import SECOND, Slots
 from pseudocron.backends.redis.queue import Jobs
 from pseudocron.backends.redis.server import threats, trust
-from pseudocron.backends.redis.slots import SECOND, Slots
 from pseudocron.backends.redis.wire import Wire
 from pseudocron.errors import BackendError
 from pseudocron.host import Host

@@ -8,7 +8,7 @@ from pseudocron.backends.job_rules import BATCH, IN_USE_FOR, REASONS, SEEN_AGAIN
 from pseudocron.backends.jobs import JobState, Queue
 from pseudocron.backends.legible import EPOCH
 from pseudocron.backends.redis.records import instant, job_of, micros, micros_of
-from pseudocron.capture import kept
+from pseudocron.truncation import kept
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

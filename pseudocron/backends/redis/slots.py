@@ -1,189 +1,185 @@
-"""The verbs of the gate and of the slots, each one call of `lua/slots.lua`."""
+"""The verbs of the gate and of crons."""
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
-from uuid import uuid4
+import json
+from hashlib import sha1
+from typing import TYPE_CHECKING, Any
 
-from pseudocron.backends.base import Backend
-from pseudocron.backends.records import Claim, Reaped, Refusal
-from pseudocron.backends.redis.records import BRIEF, instant, lingering_of, micros, micros_of, run_of, state_of
-from pseudocron.backends.slot_rules import claim_of, grows, text_of
-from pseudocron.capture import kept
+from pseudocron.backends.model import Finished, Kind, Polled, Refusal, State, States
+from pseudocron.backends.redis.codec import (
+    claim_of,
+    given,
+    instant,
+    micros,
+    micros_of,
+    refused_of,
+    run_of,
+    seconds_of,
+    state_of,
+    waited_text,
+)
+from pseudocron.backends.redis.connection import Targets
+from pseudocron.backends.redis.verbs import Verbs
+from pseudocron.truncation import kept
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
-    from pseudocron.backends.records import Lingering, Proposal, Result, Run, Skip, State
-    from pseudocron.backends.redis.wire import Wire
-
-SECOND = 1_000_000
-"""Microseconds."""
-
-TOLD_AT_ONCE = 50
-"""How many crons' histories are read in one call."""
-
-AT_ONCE = 1000
-"""How many crons are asked about in one call: while a script runs, the server does nothing else."""
+    from pseudocron.backends.model import Claim, End, Manual, Plan, Poll, Skip, Take
 
 
-class Slots(Backend):
-    """The verbs of the gate and of the slots.
+class Slots(Verbs):
+    """The verbs of the gate and of crons, and those that claim runs and record their ends."""
 
-    Args:
-        wire: The way to the server.
-        keep: How many runs, and how many skips, are kept of each cron.
-        now: This host's clock.
-        elapsed: Seconds from any moment on, if possible by what no step of that clock touches.
-    """
+    _named: tuple[dict[str, int | None], dict[str, int], float, Targets] | None = None
 
-    durable: ClassVar[bool] = True
+    async def stale_in(self) -> float:
+        """See `Backend.stale_in`."""
+        return seconds_of(await self._call("stale_in"))
 
-    def __init__(self, wire: Wire, *, keep: int, now: Callable[[], datetime], elapsed: Callable[[], float]) -> None:
-        self._wire = wire
-        self._keep = keep
-        self._now = now
-        self._elapsed = elapsed
-        self._told: tuple[datetime, float] | None = None
+    async def states(self, names: Collection[str]) -> States:
+        """See `Backend.states`."""
+        asked = list(names)
+        answer = await self._call("states", names=asked)
+        states = {name: state_of(name, state) for name, state in zip(asked, answer["states"], strict=True)}
+        polled = answer.get("polled")
+        return States(self._server_time(), states, None if polled is None else instant(polled))
 
-    @property
-    def ahead(self) -> timedelta:
-        """See `Queue.ahead`; a step of this host's clock changes it by as much, at once."""
-        if self._told is None:
-            return timedelta()
-        time, at = self._told
-        return time + timedelta(seconds=self._elapsed() - at) - self._now()
-
-    def _hear(self, time: str) -> None:
-        """What the server's clock says. It is a little past that by now, so that nothing is proposed too early."""
-        self._told = instant(time), self._elapsed()
-
-    async def _ask(self, verb: str, **arguments: object) -> Any:
-        return await self._wire.ask("slots", verb, **self._given(), **arguments)
-
-    def _given(self) -> dict[str, object]:
-        """What each verb may need to know."""
-        return {"keep": self._keep, "cron_max_time": micros_of(self.cron_max_time)}
-
-    async def fresh_for(self, max_age: float) -> float:
-        """See `Backend.fresh_for`."""
-        return int(await self._ask("fresh_for", max_age=micros_of(max_age))) / SECOND
-
-    async def enter(self, max_age: float) -> bool:
-        """See `Backend.enter`."""
-        return bool(await self._ask("enter", max_age=micros_of(max_age)))
-
-    async def lower(self, due: datetime, max_age: float) -> float:
-        """See `Backend.lower`."""
-        return int(await self._ask("lower", due=micros(due), max_age=micros_of(max_age))) / SECOND
-
-    async def states(self, marks: Mapping[str, datetime]) -> Mapping[str, State]:
-        """See `Backend.states`; of many crons some at a time, as they don't concern each other."""
-        known = [{"name": name, "mark": micros(mark)} for name, mark in marks.items()]
-        parts = [known[start : start + AT_ONCE] for start in range(0, len(known), AT_ONCE)]
-        told = [await self._ask("states", marks=part) for part in parts]
-        states = [state for part in told for state in part["states"]]
-        if told:
-            self._hear(told[-1]["now"])
-        return {name: state_of(name, state) for name, state in zip(marks, states, strict=True)}
-
-    async def claim(self, proposal: Proposal) -> Claim | Refusal:
-        """See `Backend.claim`."""
-        answer = await self._ask(
-            "claim",
-            name=proposal.name,
-            slot=micros(proposal.slot),
-            worker=proposal.worker,
-            lease=micros_of(proposal.lease),
-            max_instances=proposal.max_instances,
-            recover=proposal.recover,
-            recovers=proposal.recovers,
-            manual=proposal.manual,
-            waited=text_of(proposal.waited),
+    async def poll(self, poll: Poll) -> Polled | None:
+        """See `Backend.poll`."""
+        answer = await self._call(
+            "poll",
+            self._targets(poll.take),
+            **_take(poll.take),
+            plans=list(map(_plan, poll.plans)),
+            holding=list(map(held, poll.holding)),
+            force=poll.force or None,
         )
-        return Refusal(answer) if isinstance(answer, str) else claim_of(run_of(answer))
+        return _polled(answer) if answer else None
 
-    async def skip(self, skips: Sequence[Skip]) -> None:
-        """See `Backend.skip`."""
-        lines = [_line(skip) for skip in skips]
-        if lines:
-            await self._ask("skip", skips=lines)
+    async def start(self, manual: Manual) -> Claim | Refusal:
+        """See `Backend.start`."""
+        answer = await self._call(
+            "start",
+            name=manual.name,
+            worker=manual.worker,
+            lease=micros_of(manual.lease),
+            max_instances=manual.max_instances,
+        )
+        return Refusal(answer) if isinstance(answer, str) else claim_of(answer)
+
+    async def finish(self, ends: Sequence[End], take: Take | None = None) -> Finished:
+        """See `Backend.finish`."""
+        asked = list(map(_end, ends))
+        if take is None:
+            answer = await self._call("finish", ends=asked)
+        else:
+            answer = await self._call("finish", self._targets(take), **_take(take), ends=asked)
+        return Finished(
+            states=[State(state) if state else None for state in answer["states"]],
+            fresh_for=seconds_of(answer["fresh_for"]),
+            claims=list(map(claim_of, answer["claims"])),
+            dropped=list(map(run_of, answer["dropped"])),
+            left=answer["left"],
+        )
 
     def renew(self, claims: Sequence[Claim], lease: float) -> Collection[str]:
         """See `Backend.renew`."""
-        if not claims:
-            return set()
-        own = [{"run_id": claim.run_id, "fence": claim.fence} for claim in claims]
-        return set(self._wire.ask_blocking("slots", "renew", **self._given(), claims=own, lease=micros_of(lease)))
+        asked = list(map(held, claims))
+        return set(self._call_blocking("renew", claims=asked, lease=micros_of(lease))) if asked else set()
 
-    async def finish(self, claim: Claim, result: Result, *, keep_lease: bool = False) -> bool:
-        """See `Backend.finish`."""
-        return bool(
-            await self._ask(
-                "finish",
-                run_id=claim.run_id,
-                fence=claim.fence,
-                outcome=result.outcome,
-                error=kept(result.error),
-                output=kept(result.output),
-                keep_lease=keep_lease,
-            )
-        )
-
-    async def release(self, claim: Claim) -> None:
+    async def release(self, claims: Sequence[Claim]) -> None:
         """See `Backend.release`."""
-        await self._ask("release", run_id=claim.run_id, fence=claim.fence)
+        if claims:
+            await self._call("release", claims=list(map(held, claims)))
 
-    async def reap(self) -> Reaped:
-        """See `Backend.reap`."""
-        lost, orphans, reset, now = await self._ask("reap")
-        self._hear(now)
-        return Reaped(
-            lost=[run_of(line) for line in lost], orphans=[run_of(line) for line in orphans], reset=list(reset)
-        )
-
-    async def pause(self, name: str) -> None:
+    async def pause(self, name: str, paused: bool) -> None:  # noqa: FBT001 - as in the contract
         """See `Backend.pause`."""
-        await self._ask("pause", name=name)
-
-    async def resume(self, name: str) -> None:
-        """See `Backend.resume`."""
-        await self._ask("resume", name=name)
-
-    async def history(self, name: str | None = None, *, limit: int = 20) -> Sequence[Run]:
-        """See `Backend.history`."""
-        return [run_of(line) for line in await self._ask("history", name=name, limit=limit)]
-
-    async def timelines(self, names: Collection[str], *, limit: int = 20) -> Mapping[str, Sequence[Run]]:
-        """See `Backend.timelines`; of many crons some at a time."""
-        every = list(names)
-        parts = [every[start : start + TOLD_AT_ONCE] for start in range(0, len(every), TOLD_AT_ONCE)]
-        told = [lines for part in parts for lines in await self._ask("timelines", names=part, limit=limit, told=BRIEF)]
-        return {name: [run_of(line) for line in lines] for name, lines in zip(every, told, strict=True)}
+        await self._call("pause", name=name, paused=paused)
 
     async def reset(self, name: str, mark: datetime) -> None:
         """See `Backend.reset`."""
-        await self._ask("reset", name=name, mark=micros(mark))
+        await self._call("reset", name=name, mark=micros(mark))
 
-    async def lingering(self) -> Sequence[Lingering]:
-        """See `Backend.lingering`; runs and jobs are two calls, between which others may come."""
-        runs, jobs = await self._ask("lingering"), await self._wire.ask("queue", "lingering")
-        return [*(lingering_of(run, is_job=False) for run in runs), *(lingering_of(job, is_job=True) for job in jobs)]
+    def _targets(self, take: Take) -> Targets:
+        """Return what the process may claim, as text; made once, as long as it is the same."""
+        tasks, crons = dict(take.tasks), dict(take.crons)
+        tasks.update({name: None for kind, name in take.resting if kind is Kind.JOB and name not in tasks})
+        limits: dict[str, int | None] = {f"t:{name}": limit for name, limit in tasks.items()}
+        if self._named is None or self._named[:3] != (tasks, crons, self.cron_max_time):
+            limits |= {f"c:{name}": limit for name, limit in crons.items()}
+            text = json.dumps({target: False if limit is None else limit for target, limit in limits.items()})
+            digest = sha1(f"{self.cron_max_time}{text}".encode(), usedforsecurity=False).hexdigest()
+            self._named = tasks, crons, self.cron_max_time, Targets(text, digest)
+        return self._named[3]
 
 
-def _line(skip: Skip) -> dict[str, object]:
-    """Slots that are skipped, as the script takes them."""
-    line = {
-        "run_id": uuid4().hex,
-        "name": skip.name,
-        "slot": micros(skip.slot),
-        "first": micros(skip.first or skip.slot),
-        "since": skip.since and micros(skip.since),
-        "reason": skip.reason,
-        "slots": skip.slots,
-        "grows": grows(skip),
-        "blockers": text_of(skip.blockers),
+def held(claim: Claim) -> dict[str, object]:
+    """Return a claim, as the scripts take it."""
+    return {"run_id": claim.run_id, "fence": claim.fence}
+
+
+def _take(take: Take) -> dict[str, object]:
+    return {
+        "capacity": take.capacity._asdict(),
+        "worker": take.worker,
+        "lease": micros_of(take.lease),
+        "resting": [f"{'t' if kind is Kind.JOB else 'c'}:{name}" for kind, name in take.resting] or None,
     }
-    return {word: value for word, value in line.items() if value is not None}
+
+
+def _plan(plan: Plan) -> dict[str, object]:
+    return given(
+        name=plan.name,
+        mark=None if plan.mark is None else micros(plan.mark),
+        since=micros(plan.since),
+        slots=list(map(micros, plan.slots)) or None,
+        skips=list(map(_skip, plan.skips)) or None,
+        next=None if plan.next is None else micros(plan.next),
+        coalesce=plan.coalesce,
+        at_least_once=plan.at_least_once,
+        waited=list(map(waited_text, plan.waited)) or None,
+        schedule=plan.schedule,
+    )
+
+
+def _skip(skip: Skip) -> dict[str, object]:
+    return given(
+        slot=micros(skip.slot),
+        first=None if skip.first is None else micros(skip.first),
+        slots=skip.slots,
+        reason=skip.reason,
+        since=None if skip.since is None else micros(skip.since),
+        blockers=list(skip.blockers) or None,
+    )
+
+
+def _end(end: End) -> dict[str, object]:
+    error = kept(end.error) or None
+    return given(
+        run_id=end.claim.run_id,
+        fence=end.claim.fence,
+        outcome=end.outcome,
+        due=None if end.due is None else micros(end.due),
+        counts=end.counts,
+        error=error,
+        line=error and error.strip().rsplit("\n", 1)[-1],
+        output=kept(end.output),
+        reason=end.reason,
+        goes_on=end.goes_on or None,
+        unfit=end.unfit or None,
+    )
+
+
+def _polled(answer: Mapping[str, Any]) -> Polled:
+    return Polled(
+        fresh_for=seconds_of(answer["fresh_for"]),
+        claims=list(map(claim_of, answer["claims"])),
+        refused=list(map(refused_of, answer["refused"])),
+        outdated={cron["name"]: state_of(cron["name"], cron["state"]) for cron in answer["outdated"]},
+        lost=list(map(run_of, answer["lost"])),
+        dropped=list(map(run_of, answer["dropped"])),
+        left=answer["left"],
+    )

@@ -1,0 +1,109 @@
+"""The verbs that read runs: one of them, pages of them, timelines, counts."""
+
+from __future__ import annotations
+
+from heapq import merge
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from pseudocron.backends.file.slots import skip_of
+from pseudocron.backends.file.stored import SELECT, SELECT_BRIEF, by_id, stored
+from pseudocron.backends.model import Kind, Run, Skip, State
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
+    from pseudocron.backends.file.stored import Stored
+    from pseudocron.backends.file.transaction import Transaction
+    from pseudocron.backends.model import Where
+
+_PLACE = "SELECT id FROM runs WHERE run_id = ?"
+_LIVING = "runs.id IN (SELECT id FROM living WHERE {over})"
+_COUNT_ENDED = "SELECT count(*) FROM (SELECT 1 FROM runs WHERE kind = 'job' AND state = ? LIMIT ?)"
+_COUNT = {
+    State.PENDING: "SELECT count(*) FROM (SELECT 1 FROM pending WHERE is_job = 1 LIMIT ?)",
+    State.RUNNING: "SELECT count(*) FROM (SELECT 1 FROM living WHERE is_job = 1 AND NOT over LIMIT ?)",
+}
+_CRONS = "SELECT name FROM crons ORDER BY name"
+_OF_CRON = "runs.name = ? AND runs.kind IN ('slot', 'manual') ORDER BY runs.id DESC LIMIT ?"
+_SKIPS = f"SELECT place, {', '.join(Skip._fields)} FROM skips WHERE name = ? ORDER BY id DESC LIMIT ?"  # noqa: S608 - our own
+
+
+def run(txn: Transaction, run_id: str) -> Run | None:
+    """See `Backend.run`."""
+    found = by_id(txn, run_id)
+    return None if found is None else found.run
+
+
+def runs(txn: Transaction, where: Where, limit: int, before: str | None) -> Sequence[Run]:
+    """See `Backend.runs`."""
+    place = None
+    if before is not None:
+        row = txn.db.execute(_PLACE, (before,)).fetchone()
+        if row is None:
+            return []
+        (place,) = row
+    pages = (_page(txn, where._replace(kinds=(kind,), states=(state,)), limit, place) for kind, state in _pieces(where))
+    found = merge(*pages, key=lambda one: one.place, reverse=True)
+    return [one.run for one in islice(found, limit)]
+
+
+def _pieces(where: Where) -> Iterator[tuple[Kind, State]]:
+    """Yield the pairs of kind and state to look for, each of which an index finds."""
+    for kind in set(where.kinds) or Kind:
+        for state in set(where.states) or State:
+            yield kind, state
+
+
+def _page(txn: Transaction, where: Where, limit: int, place: int | None) -> list[Stored]:
+    """Return runs of one kind and one state."""
+    (kind,), (state,) = where.kinds, where.states
+    conditions = {
+        "runs.kind = ?": kind.value,
+        "runs.name = ?": where.name,
+        "runs.key = ?": where.key,
+        "runs.id < ?": place,
+    }
+    given = {condition: value for condition, value in conditions.items() if value is not None}
+    parts = [*given, *_stands(state)]
+    if where.is_kept:
+        parts.append(_LIVING.format(over="over"))
+    statement = f"{SELECT} {' AND '.join(parts)} ORDER BY runs.id DESC LIMIT ?"
+    return list(map(stored, txn.db.execute(statement, (*given.values(), limit)).fetchall()))
+
+
+def _stands(state: State) -> list[str]:
+    if state is State.RUNNING:
+        return [_LIVING.format(over="NOT over")]
+    conditions = [f"runs.state = '{state.value}'"]
+    return [*conditions, "ifnull(living.over, 1)"] if state is State.PENDING else conditions
+
+
+def timelines(txn: Transaction, names: Collection[str] | None, limit: int) -> Mapping[str, Sequence[Run | Skip]]:
+    """See `Backend.timelines`."""
+    if names is None:
+        names = [name for (name,) in txn.db.execute(_CRONS)]
+    select = SELECT_BRIEF if len(names) > 1 else SELECT
+    return {name: _timeline(txn, select, name, limit) for name in names}
+
+
+def _timeline(txn: Transaction, select: str, name: str, limit: int) -> Sequence[Run | Skip]:
+    of_runs = [stored(row) for row in txn.db.execute(select + _OF_CRON, (name, limit)).fetchall()]
+    # A skip was recorded after the run at its place, and before the next one.
+    runs = (((one.place, 0), one.run) for one in of_runs)
+    skips = (((row[0], 1), skip_of(row[1:])) for row in txn.db.execute(_SKIPS, (name, limit)).fetchall())
+    newest: Iterator[tuple[tuple[int, int], Run | Skip]] = merge(runs, skips, key=lambda one: one[0], reverse=True)
+    return [entry for _, entry in islice(newest, limit)]
+
+
+def counts(txn: Transaction, at_most: int) -> Mapping[State, int]:
+    """See `Backend.counts`."""
+    return {state: _count(txn, state, at_most) for state in State}
+
+
+def _count(txn: Transaction, state: State, at_most: int) -> int:
+    if state in _COUNT:
+        row = txn.db.execute(_COUNT[state], (at_most,)).fetchone()
+    else:
+        row = txn.db.execute(_COUNT_ENDED, (state.value, at_most)).fetchone()
+    return int(row[0])

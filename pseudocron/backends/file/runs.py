@@ -1,0 +1,168 @@
+"""The verbs for runs that are living: finish, renew, release; and what becomes of those whose leases are over."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pseudocron.backends import rules
+from pseudocron.backends.file.earliest import count
+from pseudocron.backends.file.jobs import with_key
+from pseudocron.backends.file.liveness import shorten
+from pseudocron.backends.file.stored import END_LEASE, Stored, all_of, by_place, change, drop, trim
+from pseudocron.backends.file.transaction import after
+from pseudocron.backends.legible import instant
+from pseudocron.backends.model import Kind, State
+from pseudocron.truncation import kept
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    from pseudocron.backends.file.transaction import Transaction
+    from pseudocron.backends.model import Claim, End, Run
+
+_OF_CLAIM = "SELECT {0} FROM living WHERE run_id = :run_id AND fence = :fence AND NOT over"
+_SUCCEED = f"""
+    UPDATE runs SET state = 'succeeded', ended = :now, attempts = attempts + :counts, reason = :reason,
+        error = ifnull(:error, error), output = :output, unfit_since = NULL,
+        (fence, worker, started) = ({_OF_CLAIM.format("fence, worker, started")})
+    WHERE id = ({_OF_CLAIM.format("id")})"""  # noqa: S608 - our own
+_RENEW = "UPDATE living SET lease = ? WHERE run_id = ? AND fence = ?"
+_RELEASE = "DELETE FROM living WHERE run_id = ? AND fence = ? AND over"
+_OVER = "SELECT DISTINCT is_job, name FROM living WHERE lease <= ?"
+_END_KEPT = "DELETE FROM living WHERE lease <= ? AND over"
+_LOST = "runs.run_id IN (SELECT run_id FROM living WHERE lease <= ?) ORDER BY living.started, runs.id"
+_RUNNING = "runs.run_id = ? AND living.fence = ? AND living.over = 0"
+
+
+def finish(txn: Transaction, ends: Sequence[End]) -> tuple[list[State | None], list[Run]]:
+    """Record how attempts ended.
+
+    Returns:
+        The state of each run after its end, and the jobs that have expired and held a key.
+    """
+    states: list[State | None] = [None] * len(ends)
+    dropped: list[Run] = []
+    plain = _plain(ends)
+    for place in _succeed(txn, ends, plain):
+        states[place] = State.SUCCEEDED
+    for place, end in enumerate(ends):
+        if place not in plain and (found := _running(txn, end.claim)):
+            states[place] = _end(txn, found, end, dropped)
+    return states, dropped
+
+
+def _plain(ends: Sequence[End]) -> set[int]:
+    """Return which ends are nothing but a success, and the first ones of their claims; nearly all are."""
+    seen: set[tuple[str, int]] = set()
+    plain = set()
+    for place, end in enumerate(ends):
+        claim = end.claim.run_id, end.claim.fence
+        if claim not in seen and end.outcome is State.SUCCEEDED and not (end.goes_on or end.unfit):
+            plain.add(place)
+        seen.add(claim)
+    return plain
+
+
+def _succeed(txn: Transaction, ends: Sequence[End], plain: Collection[int]) -> Iterable[int]:
+    """Record plain successes, whether they were cancelled or not; return those whose claims held their runs."""
+    rows = {place: _success(txn, ends[place]) for place in sorted(plain)}
+    if txn.db.executemany(_SUCCEED, rows.values()).rowcount == len(rows):
+        held = list(rows)
+    else:  # which of them no longer do
+        held = [place for place, row in rows.items() if txn.db.execute(_IS_RUNNING, row).fetchone()]
+    claims = [ends[place].claim for place in held]
+    txn.db.executemany(END_LEASE, [(claim.run_id,) for claim in claims])
+    for name in {claim.name for claim in claims if claim.kind is not Kind.JOB}:
+        trim(txn, name)
+    return held
+
+
+_IS_RUNNING = _OF_CLAIM.format("1")
+
+
+def _success(txn: Transaction, end: End) -> dict[str, object]:
+    return {
+        "run_id": end.claim.run_id,
+        "fence": end.claim.fence,
+        "now": txn.now,
+        "counts": end.counts,
+        "reason": end.reason,
+        "error": kept(end.error),
+        "output": kept(end.output),
+    }
+
+
+def _running(txn: Transaction, claim: Claim) -> Stored | None:
+    return next(all_of(txn, _RUNNING, claim.run_id, claim.fence), None)
+
+
+def _end(txn: Transaction, found: Stored, end: End, dropped: list[Run]) -> State:
+    holder = _other_with_key(txn, found)
+    run = rules.ended(found.run, end, stop=found.stop, is_key_taken=_takes(txn, holder), now=instant(txn.now))
+    if run.state is State.PENDING and holder:
+        dropped.append(drop(txn, holder, State.EXPIRED))
+    return change(txn, found, run, goes_on=end.goes_on).state
+
+
+def _other_with_key(txn: Transaction, found: Stored) -> Stored | None:
+    return with_key(txn, found.run.name, found.run.key) if found.is_job else None
+
+
+def _takes(txn: Transaction, holder: Stored | None) -> bool:
+    return holder is not None and not rules.is_expired(holder.run, instant(txn.now))
+
+
+def renew(txn: Transaction, claims: Sequence[Claim], lease: float) -> set[str]:
+    """See `Backend.renew`."""
+    until = after(txn.now, lease)
+    rows = [(until, claim.run_id, claim.fence) for claim in claims]
+    if txn.db.executemany(_RENEW, rows).rowcount == len(rows):
+        living = {claim.run_id for claim in claims}
+    else:
+        held = ((claim, txn.db.execute(_RENEW, row).rowcount) for claim, row in zip(claims, rows, strict=True))
+        living = {claim.run_id for claim, is_living in held if is_living}
+    txn.bring_forward(until if living else None)
+    return living
+
+
+def release(txn: Transaction, claims: Sequence[Claim]) -> None:
+    """See `Backend.release`."""
+    txn.db.executemany(_RELEASE, [(claim.run_id, claim.fence) for claim in claims])
+    names = names_of(claims)
+    for is_job, name in names:
+        if not is_job:
+            trim(txn, name)
+    count(txn, names)
+
+
+def names_of(claims: Iterable[Claim]) -> set[tuple[int, str]]:
+    """Return the tasks (1) and crons (0) of claims."""
+    return {(int(claim.kind is Kind.JOB), claim.name) for claim in claims}
+
+
+def end_leases(txn: Transaction) -> tuple[list[Run], list[Run]]:
+    """End the leases that are over, and shorten those of processes that are gone.
+
+    Returns:
+        The runs that are lost, and the jobs that have expired and held a key.
+    """
+    shorten(txn)
+    names = txn.db.execute(_OVER, (txn.now,)).fetchall()
+    if not names:
+        return [], []
+    txn.db.execute(_END_KEPT, (txn.now,))
+    dropped: list[Run] = []
+    lost = [_lose(txn, found.place, dropped) for found in list(all_of(txn, _LOST, txn.now))]
+    for is_job, name in names:
+        if not is_job:
+            trim(txn, name)
+    return lost, dropped
+
+
+def _lose(txn: Transaction, place: int, dropped: list[Run]) -> Run:
+    found = by_place(txn, place)  # another one may have changed it
+    holder = _other_with_key(txn, found)
+    run = rules.lost(found.run, stop=found.stop, is_key_taken=_takes(txn, holder), now=instant(txn.now))
+    if run.state is State.PENDING and holder:
+        dropped.append(drop(txn, holder, State.EXPIRED))
+    return change(txn, found, run)

@@ -1,0 +1,69 @@
+"""One transaction of the SQLite store: the connection, the clock, and what it does to the gate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from pseudocron.backends.legible import EPOCH, MICROSECOND
+
+if TYPE_CHECKING:
+    import sqlite3
+    from datetime import datetime
+
+SECOND = 1_000_000
+"""Microseconds."""
+
+
+class Terms(NamedTuple):
+    """What a process hands in with each of its verbs.
+
+    Args:
+        keep: How many ended runs, and how many skips, are kept of each cron.
+        cron_max_time: Its `CRON_MAX_TIME` in seconds.
+        process: What tells it from other processes, also on other machines; None if that can't be known.
+    """
+
+    keep: int
+    cron_max_time: float
+    process: str | None = None
+
+
+class Transaction:
+    """What the functions of all verbs work with, until the transaction ends.
+
+    Args:
+        db: A connection with a transaction begun.
+        now: The clock, read after that: microseconds since the Unix epoch.
+        terms: Of the process.
+
+    Attributes:
+        due: The instant to which the gate is to be brought forward before the commit, if at all.
+    """
+
+    __slots__ = ("db", "due", "now", "terms")
+
+    def __init__(self, db: sqlite3.Connection, *, now: int, terms: Terms) -> None:
+        self.db = db
+        self.now = now
+        self.terms = terms
+        self.due: int | None = None
+
+    def bring_forward(self, due: int | None) -> None:
+        """Let the gate be brought forward to an instant, if there is one, and no other one is earlier."""
+        if due is not None and (self.due is None or due < self.due):
+            self.due = due
+
+
+def micros(moment: datetime) -> int:
+    """Return the whole microseconds since the Unix epoch."""
+    return (moment - EPOCH) // MICROSECOND
+
+
+def micros_or_none(moment: datetime | None) -> int | None:
+    """Return the same of an instant that there may not be."""
+    return None if moment is None else (moment - EPOCH) // MICROSECOND
+
+
+def after(now: int, seconds: float) -> int:
+    """Return the instant so many seconds after another one, in microseconds."""
+    return now + round(seconds * SECOND)

@@ -1,0 +1,127 @@
+-- What all verbs begin with: the arguments, the time, the names of keys, hashes as tables, the answer.
+--
+-- KEYS[1]  the prefix of all keys of the application; its hash tag puts them on one node of a cluster
+-- ARGV[1]  the verb
+-- ARGV[2]  the time, in microseconds since the Unix epoch; '' for the server's own
+-- ARGV[3]  a token, new for each call: a repeated call has the same
+-- ARGV[4]  the arguments of the verb, as JSON; what is None is left out
+-- ARGV[5]  the targets that may be claimed, each with its limit (or false), as JSON
+-- ARGV[6]  a digest of ARGV[5] and of the CRON_MAX_TIME
+--
+-- Instants and durations are whole microseconds, which a double holds exactly up to the year 2255.
+-- A target is 't:TASK' or 'c:CRON'. LOST_AT_MOST and the like are written before this file, see schema.py.
+
+local call = redis.call
+local prefix, token, given = KEYS[1], ARGV[3], cjson.decode(ARGV[4])
+local reads, verbs, completed = {}, {}, {}
+
+local function read_clock()
+  if ARGV[2] ~= '' then
+    return tonumber(ARGV[2])
+  end
+  local time = call('TIME')
+  return time[1] * 1000000 + time[2]
+end
+
+local now = read_clock()
+
+local function key(kind, of)
+  return of and prefix .. ':' .. kind .. ':' .. of or prefix .. ':' .. kind
+end
+
+-- Lua would write a large number as 1.7e+15.
+local function digits(number)
+  return string.format('%.0f', number)
+end
+
+local function text(value)
+  return type(value) == 'number' and digits(value) or tostring(value)
+end
+
+local function texts(fields)
+  local written = {}
+  for field, value in pairs(fields) do
+    written[field] = text(value)
+  end
+  return written
+end
+
+local function record(name)
+  local flat = call('HGETALL', name)
+  if #flat == 0 then
+    return nil
+  end
+  local read = {}
+  for i = 1, #flat, 2 do
+    read[flat[i]] = flat[i + 1]
+  end
+  return read
+end
+
+-- Set fields of a hash; what is `false` is deleted.
+local function set(name, fields)
+  local written, gone = {}, {}
+  for field, value in pairs(fields) do
+    if value == false then
+      gone[#gone + 1] = field
+    else
+      written[#written + 1] = field
+      written[#written + 1] = text(value)
+    end
+  end
+  if #gone > 0 then
+    call('HDEL', name, unpack(gone))
+  end
+  if #written > 0 then
+    call('HSET', name, unpack(written))
+  end
+end
+
+local function number(name, field)
+  return tonumber(call('HGET', name, field) or nil)
+end
+
+-- Some fields of a hash, as numbers.
+local function numbers(name, fields)
+  local values, read = call('HMGET', name, unpack(fields)), {}
+  for i, field in ipairs(fields) do
+    read[field] = tonumber(values[i] or nil)
+  end
+  return read
+end
+
+-- A full server lets a script continue that has begun by deleting something.
+local function write_although_full()
+  call('DEL', key('nothing'))
+end
+
+-- No fence is lower than the time: fences grow also after the server has lost its memory, or a failover its last second.
+local function next_fence(last)
+  return math.max((last or 0) + 1, now)
+end
+
+local is_to_be_repeated = false
+
+-- What the verb answers, as JSON: large numbers in it must be texts. If the reply is lost, the client repeats the call
+-- with the same token. A verb that must not act twice says so by `is_to_be_repeated`, and its answer is kept for a while.
+-- The long texts of runs are not kept in it: `completed` adds them.
+local function answer(verb)
+  local result
+  if reads[verb] then
+    result = reads[verb]()
+  else
+    local kept = call('GET', key('answer', token))
+    if kept then
+      result = cjson.decode(kept)
+    else
+      result = verbs[verb]()
+      if is_to_be_repeated then
+        call('SET', key('answer', token), cjson.encode(result), 'EX', 10)
+      end
+    end
+    if completed[verb] then
+      completed[verb](result)
+    end
+  end
+  return {digits(now), result == nil and 'null' or cjson.encode(result)}
+end

@@ -1,0 +1,40 @@
+-- The gate: `gate` holds when it turns stale, when a process polled last, and which targets that process has named.
+
+local gate = key('gate')
+
+-- For how long the gate is fresh.
+local function fresh_for()
+  local stale = number(gate, 'stale')
+  if not stale or stale > now + given.cron_max_time then
+    return 0
+  end
+  return math.max(0, stale - now)
+end
+
+-- Let the gate turn stale at an instant, if that is sooner. A gate that is dated too late, as after a step of the clock,
+-- is stale already, and stays so.
+local function bring_forward(at)
+  local stale = at and number(gate, 'stale')
+  if not stale then
+    return
+  end
+  if stale > now + given.cron_max_time then
+    at = math.min(at, now)
+  end
+  if at < stale then
+    call('HSET', gate, 'stale', digits(at))
+  end
+end
+
+-- The version of what is stored, which is that of the first process that came.
+function reads.version()
+  local version = call('GET', key('version'))
+  if not version then
+    call('SET', key('version'), given.version)
+  end
+  return version or text(given.version)
+end
+
+function reads.stale_in()
+  return digits(fresh_for())
+end

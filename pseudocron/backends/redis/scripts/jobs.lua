@@ -1,0 +1,121 @@
+-- Jobs: they are stored, cancelled, executed again, deleted.
+
+local function is_stored(job)
+  return call('EXISTS', key('run', job.run_id)) == 1
+end
+
+-- Which job has a key that is asked for with on_conflict='raise', by the number of the one that asks.
+local function conflict()
+  local newer = {}
+  for i, job in ipairs(given.jobs) do
+    if job.key and not is_stored(job) then
+      local of = key_of('t:' .. job.task, job.key)
+      local other = not newer[of] and pending_with('t:' .. job.task, job.key)
+      newer[of] = newer[of] or other and not is_expired(other) and other.run_id or job.run_id
+      if job.on_conflict == 'raise' and newer[of] ~= job.run_id then
+        return {refused = i, by = newer[of]}
+      end
+    end
+  end
+end
+
+local function store(job)
+  local run = {
+    kind = 'job', name = job.task, state = 'pending', due = math.max(job.due, now), created = now, key = job.key,
+    arguments = job.arguments, priority = job.priority, expires = job.expires, place = new_place()
+  }
+  set(key('run', job.run_id), run)
+  run.run_id, run.priority = job.run_id, run.priority or 0
+  enlist(run)
+end
+
+local function defer(job)
+  if is_stored(job) then
+    return job.run_id
+  end
+  local other = holder('t:' .. job.task, job.key)
+  if other and job.on_conflict == 'keep' then
+    return other.run_id
+  elseif other then
+    drop(other, 'replaced')
+  end
+  store(job)
+  return job.run_id
+end
+
+function verbs.defer()
+  local refused_job = conflict()
+  if refused_job then
+    return refused_job
+  end
+  local ids = {}
+  for i, job in ipairs(given.jobs) do
+    ids[i] = defer(job)
+    use('t:' .. job.task)
+  end
+  bring_forward_touched()
+  return ids
+end
+
+local function cancel(run)
+  if run.state == 'pending' then
+    drop(run, 'cancelled')
+    return true
+  elseif run.state == 'running' then
+    call('HSET', key('run', run.run_id), 'stop', 1)
+  end
+  return false
+end
+
+function verbs.cancel()
+  local ids, was_pending = {given.run_id}, false
+  if given.task and given.key then
+    local of = key_of('t:' .. given.task, given.key)
+    for _, index in ipairs({'keys', 'busy'}) do
+      ids[#ids + 1] = call('HGET', key(index), of) or nil
+    end
+  end
+  is_to_be_repeated = true
+  for _, id in ipairs(ids) do
+    local run = find(id)
+    was_pending = run and cancel(run) or was_pending
+  end
+  bring_forward_touched()
+  return was_pending
+end
+
+function verbs.retry()
+  local run = find(given.run_id)
+  if not run or run.kind ~= 'job' or run.state ~= 'failed' and run.state ~= 'timed_out' then
+    return false
+  end
+  is_to_be_repeated = true
+  local is_free = not holder(target_of(run), run.key)
+  if is_free then
+    delist(run)
+    change(run, {
+      state = 'pending', due = now, expires = false, attempts = 0, failures = 0, lost = 0, reason = false,
+      unfit_since = false
+    })
+    enlist(run)
+  end
+  bring_forward_touched()
+  return is_free
+end
+
+function verbs.purge()
+  local deleted = 0
+  for _, one in ipairs(given.ages) do
+    local before = '(' .. digits(now - one.age)
+    -- Those that have a lease are passed over, so that as many more are read.
+    local most = given.limit - deleted + call('ZCARD', key('leases'))
+    for _, id in ipairs(call('ZRANGEBYSCORE', key('ended', one.state), '-inf', before, 'LIMIT', 0, most)) do
+      local run = deleted < given.limit and find(id)
+      if run and not run.is_kept then
+        forget(run)
+        deleted = deleted + 1
+      end
+    end
+  end
+  return deleted
+end

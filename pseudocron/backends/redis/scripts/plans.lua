@@ -1,0 +1,143 @@
+-- The plans of a poll: what it wants for crons.
+
+local refused = {}
+
+-- The plans that were computed from the mark that is stored, with what `claim_slots` notes of them.
+local function current_plans()
+  local current, names = {}, {}
+  for _, plan in ipairs(given.plans or {}) do
+    if number(key('cron', plan.name), 'mark') == plan.mark then
+      current[#current + 1] = plan
+      names[plan.name] = true
+    end
+  end
+  return current, names
+end
+
+-- The runs that count for max_instances, in the order in which they were stored.
+local function blockers_of(name)
+  local runs, blockers = {}, {}
+  for _, id in ipairs(call('SUNION', key('living', 'c:' .. name), key('counting', name))) do
+    runs[#runs + 1] = find(id)
+  end
+  table.sort(runs, function(one, other) return one.place < other.place end)
+  for i, run in ipairs(runs) do
+    blockers[i] = {run.run_id, run.worker or ''}
+  end
+  return blockers
+end
+
+local function refuse(plan, slot, why, blockers)
+  refused[#refused + 1] = {name = plan.name, slot = digits(slot), why = why, blockers = blockers}
+end
+
+-- The pending runs of a coalescing cron give way to a later slot.
+local function replace_pending(name)
+  for _, kind in ipairs({'ready', 'scheduled'}) do
+    for _, member in ipairs(call('ZRANGE', key(kind, 'c:' .. name), 0, -1)) do
+      local run = find(kind == 'ready' and member:sub(35) or member:match('^[^:]*:[^:]*:(.*)$'))
+      if not run.at_least_once then
+        drop_pending(run, 'replaced')
+      end
+    end
+  end
+end
+
+local function start_slot(plan, slot, number_of)
+  if plan.coalesce then
+    replace_pending(plan.name)
+  end
+  start({
+    kind = 'slot', name = plan.name, due = slot, slot = slot, at_least_once = plan.at_least_once and 1 or nil,
+    counts = (plan.at_least_once or not plan.coalesce) and 1 or nil, waited = plan.waited and plan.waited[number_of]
+  })
+end
+
+-- Deal with a slot; return whether it does not stay above the mark.
+local function claim_slot(plan, slot, number_of)
+  if slot > now then
+    refuse(plan, slot, 'early')
+    return false
+  elseif plan.rests or #claims >= math.min(given.capacity.total, given.capacity.slots) then
+    left = true
+    return false
+  end
+  local limit = targets()['c:' .. plan.name] or 1
+  if number(key('cron', plan.name), 'paused') then
+    refuse(plan, slot, 'paused')
+    skip({name = plan.name, slot = slot, slots = 1, reason = 'paused'})
+  elseif count_of(plan.name) >= limit then
+    local blockers = blockers_of(plan.name)
+    refuse(plan, slot, 'overlap', blockers)
+    if not plan.coalesce then
+      plan.held = true
+      return false
+    end
+    skip({name = plan.name, slot = slot, slots = 1, reason = 'overlap', blockers = blockers})
+  else
+    start_slot(plan, slot, number_of)
+  end
+  raise(plan.name, 'mark', slot)
+  return true
+end
+
+-- Claim the slots of plans, the oldest first.
+local function claim_slots(plans)
+  local slots = {}
+  for _, plan in ipairs(plans) do
+    for i, slot in ipairs(plan.slots or {}) do
+      slots[#slots + 1] = {plan = plan, slot = slot, number = i, order = #slots}
+    end
+  end
+  table.sort(slots, function(one, other)
+    return one.slot < other.slot or one.slot == other.slot and one.order < other.order
+  end)
+  for _, one in ipairs(slots) do
+    local mark = number(key('cron', one.plan.name), 'mark')
+    if (not mark or one.slot > mark) and not claim_slot(one.plan, one.slot, one.number) then
+      one.plan.next = math.min(one.plan.next or one.slot, one.slot)
+    end
+  end
+end
+
+local function mark_resting(plans)
+  local resting = {}
+  for _, target in ipairs(given.resting or {}) do
+    resting[target] = true
+  end
+  for _, plan in ipairs(plans) do
+    plan.rests = resting['c:' .. plan.name]
+  end
+end
+
+-- Do what the plans want; return the names of the crons.
+local function carry_out_plans()
+  local plans, names = current_plans()
+  mark_resting(plans)
+  for _, plan in ipairs(plans) do
+    record_skips(plan)
+  end
+  claim_slots(plans)
+  for _, plan in ipairs(plans) do
+    set(key('cron', plan.name), {next = plan.next or false, held = plan.held and 1 or false})
+    touch('c:' .. plan.name)
+  end
+  return names
+end
+
+-- The crons of the process that are due, and were not planned from their present state.
+local function find_outdated(planned)
+  local names, outdated = {}, {}
+  for _, plan in ipairs(given.plans or {}) do
+    names[plan.name] = true
+  end
+  for _, name in ipairs(call('ZRANGEBYSCORE', key('next'), '-inf', digits(now))) do
+    names[name] = names[name] or targets()['c:' .. name] ~= nil
+  end
+  for name, is_mine in pairs(names) do
+    if is_mine and not planned[name] then
+      outdated[#outdated + 1] = {name = name, state = state_of(name)}
+    end
+  end
+  return outdated
+end

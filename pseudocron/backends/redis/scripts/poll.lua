@@ -1,0 +1,58 @@
+-- A poll, in the order of the contract.
+
+-- End the leases that are over, as many as one call may end; return the runs that are lost.
+local function end_leases()
+  local lost = {}
+  for _, id in ipairs(call('ZRANGEBYSCORE', key('leases'), '-inf', digits(now), 'LIMIT', 0, AT_MOST)) do
+    local run = find(id)
+    if not run then
+      call('ZREM', key('leases'), id)
+    elseif run.is_kept then
+      free(run)
+    else
+      lose(run)
+      lost[#lost + 1] = brief(run)
+    end
+  end
+  return lost
+end
+
+local function head(index)
+  return tonumber(call('ZRANGE', key(index), 0, 0, 'WITHSCORES')[2] or math.huge)
+end
+
+-- Date the gate by *earliest*.
+local function date_gate(shortest, has_outdated)
+  local earliest = math.min(head('due'), head('next'), head('leases'), now + shortest)
+  call('HSET', gate, 'stale', digits(has_outdated and now or earliest), 'polled', digits(now))
+end
+
+function verbs.poll()
+  if not given.force and fresh_for() > 0 then
+    return false
+  end
+  write_although_full()
+  renew(given.holding or {}, given.lease)
+  local lost = end_leases()
+  local shortest, longest = name_time()
+  forget_targets(longest)
+  name_targets()
+  local planned = carry_out_plans()
+  refresh_touched()
+  claim_pending()
+  refresh_touched()
+  local outdated = find_outdated(planned)
+  date_gate(shortest, #outdated > 0)
+  is_to_be_repeated = has_skipped or #claims + #refused + #lost + #dropped > 0
+  return {
+    fresh_for = digits(fresh_for()), claims = claims, refused = refused, outdated = outdated, lost = lost,
+    dropped = dropped, left = left
+  }
+end
+
+function completed.poll(polled)
+  if polled then
+    complete(polled.lost)
+    complete(polled.dropped)
+  end
+end

@@ -1,0 +1,45 @@
+"""The base of the groups of verbs: each verb is one call of a script."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pseudocron.backends.redis.codec import micros_of
+from pseudocron.backends.redis.connection import Targets
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from pseudocron.backends.redis.connection import Connection
+
+NO_TARGETS = Targets()
+
+
+class Verbs:
+    """What all verbs need.
+
+    Args:
+        connection: The connection to the server.
+        keep: How many ended runs, and how many skips, are kept of each cron.
+        cron_max_time: The `CRON_MAX_TIME` of this process in seconds.
+    """
+
+    cron_max_time: float
+
+    def __init__(self, connection: Connection, *, keep: int, cron_max_time: float) -> None:
+        self._connection = connection
+        self._keep = keep
+        self.cron_max_time = cron_max_time
+
+    async def _call(self, verb: str, targets: Targets = NO_TARGETS, **arguments: object) -> Any:
+        return await self._connection.call(verb, targets, **self._settings(), **arguments)
+
+    def _call_blocking(self, verb: str, **arguments: object) -> Any:
+        return self._connection.call_blocking(verb, **self._settings(), **arguments)
+
+    def _settings(self) -> dict[str, object]:
+        return {"keep": self._keep, "cron_max_time": micros_of(self.cron_max_time)}
+
+    def _server_time(self) -> datetime:
+        """Return the server's time, as it was last read."""
+        raise NotImplementedError

@@ -1,0 +1,1 @@
+"""Endpoints: the trigger URL, which polls, and the health check."""

@@ -1,0 +1,130 @@
+"""What values become in JSON, and what JSON means where an annotation stands."""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Collection, Iterable, Mapping, MutableMapping, Sequence
+from contextlib import suppress
+from dataclasses import fields, is_dataclass
+from datetime import date, datetime, time, timedelta
+from enum import Enum
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+CODECS: Mapping[type, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    datetime: (datetime.isoformat, datetime.fromisoformat),
+    date: (date.isoformat, date.fromisoformat),
+    time: (time.isoformat, time.fromisoformat),
+    timedelta: (timedelta.total_seconds, lambda seconds: timedelta(seconds=seconds)),
+}
+"""How a value of a type is written, and read again."""
+BY_TEXT = frozenset({"decimal.Decimal", "uuid.UUID"})
+"""More such types, whose text says it all; by name, as who does not use them need not import them."""
+
+PLAIN = frozenset({str, int, float, bool, types.NoneType})
+LISTS = frozenset({list, tuple, set, frozenset})
+ABSTRACT: Mapping[Any, type] = {Sequence: list, Collection: list, Iterable: list, Mapping: dict, MutableMapping: dict}
+"""What comes back where an annotation only says what can be done with it."""
+
+
+def encode(value: Any) -> Any:
+    """A value in the types of JSON; `TypeError` if it is of a type, or a subclass, that is not known to come back."""
+    kind = type(value)
+    if kind in PLAIN:
+        return value
+    if codec := _codec(kind):
+        return codec[0](value)
+    if isinstance(value, Enum):
+        return encode(value.value)
+    if kind is dict and all(type(key) is str for key in value):
+        return {key: encode(item) for key, item in value.items()}
+    if kind in LISTS:
+        return [encode(item) for item in value]
+    if is_dataclass(kind):
+        return {one.name: encode(getattr(value, one.name)) for one in fields(kind) if one.init}
+    raise TypeError
+
+
+def _codec(kind: type) -> tuple[Callable[[Any], Any], Callable[[Any], Any]] | None:
+    return (str, kind) if f"{kind.__module__}.{kind.__qualname__}" in BY_TEXT else CODECS.get(kind)
+
+
+def decode(value: Any, hint: Any) -> Any:
+    """What a stored value means where this annotation stands."""
+    hint = getattr(hint, "__supertype__", getattr(hint, "__value__", hint))  # a NewType, a type alias
+    origin, parts = get_origin(hint) or hint, get_args(hint)
+    origin = ABSTRACT.get(origin, origin)
+    if origin in {Union, types.UnionType}:
+        return _first(value, hint)
+    if origin in LISTS and isinstance(value, list | tuple):
+        return _several(value, origin, parts)
+    if origin is dict and isinstance(value, dict) and parts:
+        return {key: decode(item, parts[1]) for key, item in value.items()}
+    return _instance(value, hint) if isinstance(hint, type) else value
+
+
+def _first(value: Any, union: Any) -> Any:
+    """What it means by the part of a union that fits best: that which would be stored just so, else the first."""
+    fitting = list(_fitting(value, get_args(union)))
+    if not fitting:
+        raise TypeError(f"must be {inspect.formatannotation(union)}")
+    return next((one for one in fitting if encode(one) == value), fitting[0])
+
+
+def _fitting(value: Any, hints: Sequence[Any]) -> Iterator[Any]:
+    for hint in hints:
+        with suppress(Exception):  # then it is meant otherwise
+            one = decode(value, hint)
+            if _is_a(one, get_origin(hint) or hint):
+                yield one
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    """Whether it is what a type says; of what can't be asked for, such as a protocol or `Any`, everything is."""
+    try:
+        return isinstance(value, (float, int) if kind is float else kind)  # as for type checkers, an int is a float
+    except TypeError:
+        return True
+
+
+def _several(value: Sequence[Any], kind: Any, parts: Sequence[Any]) -> Any:
+    if kind is tuple and parts and parts[-1] is not Ellipsis:
+        return tuple(decode(item, part) for item, part in zip(value, parts, strict=True))
+    return kind(decode(item, parts[0] if parts else Any) for item in value)
+
+
+def _instance(value: Any, kind: type) -> Any:
+    if codec := _codec(kind):
+        return codec[1](value)
+    if issubclass(kind, Enum):
+        return kind(value)
+    if is_dataclass(kind) and isinstance(value, dict):
+        hints = _hints(kind)
+        return kind(**{name: decode(item, hints.get(name, Any)) for name, item in value.items()})
+    return value
+
+
+@lru_cache(maxsize=1024)
+def _hints(kind: type) -> Mapping[str, Any]:
+    return get_type_hints(kind)
+
+
+def same(before: Any, after: Any) -> bool:
+    """Whether both are equal, and of the same types all the way down."""
+    kind = type(before)
+    if kind is not type(after):
+        return False
+    if _codec(kind):
+        # In the hour that is repeated, two datetimes of different zones are never equal; no NaN is.
+        return bool(encode(before) == encode(after))
+    if kind is dict:
+        return same(list(before.items()), list(after.items()))
+    if kind in {list, tuple}:
+        return len(before) == len(after) and all(map(same, before, after))
+    if is_dataclass(kind):
+        return all(same(getattr(before, one.name), getattr(after, one.name)) for one in fields(kind))
+    return bool(before == after)

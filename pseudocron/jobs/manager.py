@@ -1,0 +1,175 @@
+"""Where the jobs of one `Crons` are handed in: its store, who is told of a job, and a mode for tests."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import contextmanager
+from datetime import timedelta
+from inspect import ismethod
+from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakMethod
+
+from pseudocron.backends import connect
+from pseudocron.backends.model import Kind
+from pseudocron.backends.usage import ShortUse
+from pseudocron.errors import EventLoopError
+from pseudocron.host import Host
+from pseudocron.jobs.propagation import without_context
+from pseudocron.log import logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
+    from datetime import datetime
+
+    from pseudocron.backends.contract import Backend
+    from pseudocron.backends.model import NewJob, Run
+    from pseudocron.config.settings import Settings
+
+T = TypeVar("T")
+Listener = "Callable[[datetime], None]"
+
+
+class JobManager:
+    """What a process needs to defer jobs, and to ask for them; from any thread and any event loop.
+
+    Args:
+        settings: The settings of the `Crons`, as they are now.
+    """
+
+    def __init__(self, settings: Callable[[], Settings]) -> None:
+        self.host = Host()
+        self.inline = 0
+        """Above 0, deferred calls are run instead of being stored."""
+        self.settled = False
+        """Whether the settings have been asked for since they may have changed; to ask for them blocks."""
+        self._settings = settings
+        self._making = threading.Lock()
+        self._backend: Backend | None = None
+        self._made_of: tuple[object, ...] = ()
+        self._listeners: list[Callable[[], Callable[[datetime], None] | None]] = []
+
+    def connect(self, host: Host | None = None) -> Backend:
+        """The store that the settings name, one object as long as they name the same; not opened yet.
+
+        Args:
+            host: Time, sleep, chance and threads from now on; None leaves them as they are.
+        """
+        settings = self._settings()
+        with self._making:
+            self.host = host or self.host
+            made_of = (
+                settings.backend,
+                settings.app,
+                settings.folder,
+                settings.history,
+                settings.durability,
+                self.host,
+            )
+            if self._backend is None or self._made_of != made_of:
+                url, app, folder, keep, durability, _ = self._made_of = made_of
+                self._backend = connect(url, app=app, folder=folder, keep=keep, durability=durability, host=self.host)
+            self._backend.cron_max_time = settings.cron_max_time
+            self.settled = True
+            return self._backend
+
+    def now(self) -> datetime:
+        """The time by the clock of the store, as far as this process has heard it."""
+        return self.host.now() + (self._backend.ahead if self._backend else timedelta())
+
+    async def opened(self) -> ShortUse:
+        """Return a context in which the store is open."""
+        return ShortUse(
+            await self.host.hop(self.connect) if self._backend is None or not self.settled else self._backend
+        )
+
+    async def store(self, backend: Backend, jobs: Sequence[NewJob]) -> Sequence[str]:
+        """Store jobs in the open store, all of them or none, and call the listeners; return their ids."""
+        try:
+            return await backend.defer(jobs)
+        finally:  # also if the caller is cancelled when they are stored
+            self._call_listeners(jobs)
+
+    def store_blocking(self, make: Callable[[], Sequence[NewJob]]) -> Sequence[str]:
+        """Store jobs as `store` does, opening the store if need be; blocks.
+
+        Args:
+            make: Makes the jobs, when the store has told its time.
+        """
+        with ShortUse(self.connect() if self._backend is None or not self.settled else self._backend) as backend:
+            jobs = make()
+            try:
+                return backend.defer_blocking(jobs) if jobs else []
+            finally:
+                self._call_listeners(jobs)
+
+    async def job(self, job_id: str) -> Run | None:
+        """One job, None if there is none of this id (any more)."""
+        async with await self.opened() as backend:
+            run = await backend.run(job_id)
+        if run is None or run.kind is not Kind.JOB:
+            return None
+        return run._replace(arguments=without_context(run.arguments or "{}"))
+
+    async def cancel(self, *, job_id: str | None = None, task: str | None = None, key: str | None = None) -> bool:
+        """Cancel jobs; see `Backend.cancel`."""
+        async with await self.opened() as backend:
+            return await backend.cancel(run_id=job_id, task=task, key=key)
+
+    def on_deferred(self, callback: Callable[[datetime], None]) -> None:
+        """Call back after each defer, in whatever thread that was, with when its first job is due (aware UTC).
+
+        A bound method is held weakly: its object may go, and is then told no more.
+        """
+        if not any(listener() == callback for listener in self._listeners):
+            self._listeners.append(WeakMethod(callback) if ismethod(callback) else lambda: callback)
+
+    def _call_listeners(self, jobs: Sequence[NewJob]) -> None:
+        if not self._listeners or not jobs:
+            return
+        due = min([job.due for job in jobs])
+        for listener in list(self._listeners):
+            callback = listener()
+            if callback is None:
+                self._listeners.remove(listener)
+                continue
+            try:
+                callback(due)
+            except Exception:
+                logger.exception("jobs: stored, but no poll was requested")
+
+    @contextmanager
+    def immediate(self) -> Iterator[None]:
+        """Run deferred calls instead of storing them."""
+        self.inline += 1
+        try:
+            yield
+        finally:
+            self.inline -= 1
+
+
+def blocking(work: Callable[[], Coroutine[Any, Any, T]], *, instead: str) -> T:
+    """What a coroutine returns, on an event loop of its own; blocks.
+
+    Args:
+        work: Makes the coroutine.
+        instead: What to write where an event loop is running, for the message.
+
+    Raises:
+        EventLoopError: One is running in this thread, and would stand still.
+    """
+    refuse_event_loop(instead)
+    return asyncio.run(work())
+
+
+def refuse_event_loop(instead: str) -> None:
+    """Raise `EventLoopError` if an event loop is running in this thread, and would stand still.
+
+    Args:
+        instead: What to write there, for the message.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise EventLoopError(f"an event loop is running in this thread: write `{instead}` instead")
