@@ -61,9 +61,9 @@ class DueCache:
         ]
 
     def state(self, cron: Cron) -> CronState | None:
-        """Return the state of a cron as remembered; None if it must be read."""
+        """Return the state of a cron as remembered; None if it must be read, as a paused one may be resumed."""
         known = self._known.get(cron.name) if self.is_current else None
-        return known.state if known else None
+        return known.state if known and not known.state.paused else None
 
     def plan(
         self, crons: Iterable[Cron], states: Mapping[str, CronState], now: datetime, absence: Absence

@@ -49,10 +49,10 @@ def plan(cron: Cron, state: CronState, now: datetime, *, since: datetime, absenc
     """
     floor = state.floor or since
     latest = _ripe(cron, floor, now)
+    upcoming = _next(cron, latest or floor)
     if not cron.enabled or state.paused:
         reason = Reason.PAUSED if cron.enabled else Reason.DISABLED
-        return _plan(cron, state, since, skips=_skips(cron, floor, latest, reason))
-    upcoming = _next(cron, latest or floor)
+        return _plan(cron, state, since, skips=_skips(cron, floor, latest, reason), upcoming=upcoming)
     if latest is None:
         return _plan(cron, state, since, skips=_again(cron, state, now), upcoming=upcoming)
     wanted = [latest] if cron.coalesce else cron.schedule.last(floor, latest, limit=AT_MOST)
