@@ -1,0 +1,30 @@
+"""A simulated host: its clock, and the line from it to the store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from verification.simulation.history import BEGINNING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+
+@dataclass(slots=True)
+class Machine:
+    """A host, which outlives its processes: how far its clock is off, and until when its line does not do well."""
+
+    time: Callable[[], float]
+    off: float = 0.0
+    is_plain: bool = False
+    """Whether each process on it executes, and has all crons and tasks."""
+
+    cut_until: float = 0.0
+    lossy_until: float = 0.0
+    slow_until: float = 0.0
+
+    def now(self) -> datetime:
+        return BEGINNING + timedelta(seconds=self.time() + self.off)
