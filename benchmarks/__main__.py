@@ -22,6 +22,7 @@ ALL = (
     "entering_and_claiming",
     "look_over_many",
     "importing",
+    "private_memory",
     "deferring",
     "draining",
     "claiming_jobs",

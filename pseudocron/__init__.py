@@ -3,45 +3,56 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from pseudocron.backends.model import Run, State
-from pseudocron.context import CurrentRun, current_run
-from pseudocron.crons import Cron, Crons
-from pseudocron.dashboard import dashboard
-from pseudocron.errors import (
-    ArgumentError,
-    BackendError,
-    ConfigError,
-    EventLoopError,
-    JobConflictError,
-    NoRunError,
-    PseudoCronError,
-    ScheduleError,
-    TargetError,
-    UnknownCronError,
-    UnknownTaskError,
-)
-from pseudocron.hooks import Event
-from pseudocron.jobs.bound import JobHandle
-from pseudocron.jobs.tasks import Retry, Task
-from pseudocron.middleware import PseudoCronMiddleware
+from pseudocron.dashboard import dashboard  # now: its folder has the same name, and would be found in its place
 
 if TYPE_CHECKING:
+    from pseudocron.backends.model import Run, State
+    from pseudocron.context import CurrentRun, current_run
+    from pseudocron.crons import Cron, Crons
     from pseudocron.endpoints.health import health
     from pseudocron.endpoints.trigger import trigger
+    from pseudocron.errors import (
+        ArgumentError,
+        BackendError,
+        ConfigError,
+        EventLoopError,
+        JobConflictError,
+        NoRunError,
+        PseudoCronError,
+        ScheduleError,
+        TargetError,
+        UnknownCronError,
+        UnknownTaskError,
+    )
+    from pseudocron.hooks import Event
+    from pseudocron.jobs.bound import JobHandle
+    from pseudocron.jobs.tasks import Retry, Task
+    from pseudocron.middleware import PseudoCronMiddleware
     from pseudocron.report import CronStatus, cron_status
 else:
-    LAZY = {
-        "CronStatus": "report",
-        "cron_status": "report",
-        "health": "endpoints.health",
-        "trigger": "endpoints.trigger",
+    _HOMES = {
+        "backends.model": ("Run", "State"),
+        "context": ("CurrentRun", "current_run"),
+        "crons": ("Cron", "Crons"),
+        "endpoints.health": ("health",),
+        "endpoints.trigger": ("trigger",),
+        "hooks": ("Event",),
+        "jobs.bound": ("JobHandle",),
+        "jobs.tasks": ("Retry", "Task"),
+        "middleware": ("PseudoCronMiddleware",),
+        "report": ("CronStatus", "cron_status"),
     }
 
     def __getattr__(name: str) -> object:
-        """Import what the middleware alone does not need, at its first use."""
-        if name not in LAZY:
+        """Import what is asked for: a process that defers needs no middleware, and one that serves no report."""
+        if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(f"{__name__}.{LAZY[name]}"), name)
+        home = next((home for home, names in _HOMES.items() if name in names), "errors")
+        found = globals()[name] = getattr(import_module(f"{__name__}.{home}"), name)
+        return found
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
 
 
 __all__ = [

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from pseudocron.dataclass import dataclass
 from pseudocron.errors import NoRunError
 
 if TYPE_CHECKING:

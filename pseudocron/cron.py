@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
+from pseudocron.dataclass import dataclass
 from pseudocron.hooks import Hooks
 from pseudocron.schedule import Interval, jittered
 

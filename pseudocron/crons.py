@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from pseudocron.config.entries import Entry, check_parcel, in_process, read_entry, read_options, spell_every
 from pseudocron.config.settings import Settings, gather
@@ -221,6 +221,36 @@ class Crons(TaskRegistry):
         """
         self._hooks.middleware(make)
         return make
+
+    @overload
+    def thread_cleanup(self, function: F, /) -> F: ...
+
+    @overload
+    def thread_cleanup(self, function: None = None, /, *, each_run: bool = True) -> Callable[[F], F]: ...
+
+    def thread_cleanup(self, function: Callable[[], object] | None = None, /, *, each_run: bool = True) -> Any:
+        """Call the decorated function in the threads of plain functions, to close what belongs to a thread.
+
+        It is called after each run in a thread, and so before the thread ends, within the timeout of the run. A thread
+        is reused: what an earlier run has opened in it, such as a database connection, would else stay open. What the
+        function raises is logged and changes no outcome.
+
+        Args:
+            function: A plain function without arguments.
+            each_run: False to call it only before a thread ends, so that what it closes is kept from run to run.
+
+        Returns:
+            The function, unchanged.
+
+        Raises:
+            ConfigError: It is no plain function.
+        """
+
+        def decorate(function: F) -> F:
+            self._hooks.thread_cleanup(function, each_run=each_run)
+            return function
+
+        return decorate if function is None else decorate(function)
 
     def _decorator(self, name: str | None, schedule: object, tz: str | None, options: Options) -> Callable[[F], F]:
         def decorate(function: F) -> F:

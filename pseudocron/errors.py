@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_WORD = re.compile(r"\S+")
-_IN_QUERY = re.compile(r"(?<=[?&]password=)[^&\s]*")
+_IN_QUERY = r"(?<=[?&]password=)[^&\s]*"
 
 _COMPARED, _LONGEST = 1000, 60
 """With how many words one is compared that is not known, and how long it may be: the cost grows with all of that."""
@@ -88,7 +87,7 @@ def unspoken(url: str) -> str:
     """A URL without the password in it; other text as it is, but for what looks like one."""
     if "@" not in url and "password=" not in url:
         return url
-    return _WORD.sub(lambda word: _IN_QUERY.sub("***", _without_user(word[0])), url)
+    return re.sub(r"\S+", lambda word: re.sub(_IN_QUERY, "***", _without_user(word[0])), url)
 
 
 def _without_user(word: str) -> str:

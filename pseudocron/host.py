@@ -9,11 +9,13 @@ import threading
 import time
 from contextlib import suppress
 from contextvars import Context
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from pseudocron.dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine

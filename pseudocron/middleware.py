@@ -13,7 +13,6 @@ from pseudocron.errors import did_you_mean, show
 from pseudocron.lifespan import Lifespan
 from pseudocron.log import logger
 from pseudocron.polling import PollReason
-from pseudocron.process import process_of
 from pseudocron.response_state import ResponseState
 
 if TYPE_CHECKING:
@@ -71,6 +70,8 @@ class PseudoCronMiddleware:
         execute: bool = True,
         wait: float = 0,
     ) -> None:
+        from pseudocron.process import process_of  # noqa: PLC0415  with it come the worker and all that it needs
+
         self.app = app
         self._process = process_of(crons)
         self._when = when

@@ -6,10 +6,11 @@ import importlib
 import inspect
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pseudocron.dataclass import dataclass
 from pseudocron.errors import TargetError, cause, did_you_mean, show
 
 if TYPE_CHECKING:
@@ -28,20 +29,25 @@ class Script:
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A callable, and the import string `package.module:function` by which a child process finds it."""
+    """A callable, and the import string `package.module:function` by which a child process finds it.
+
+    Attributes:
+        is_async: Whether it is a coroutine function, or an object whose `__call__` is one.
+    """
 
     call: Callable[..., Any]
     ref: str
+    is_async: bool = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Found out once: that takes longer than a whole run.
+        is_async = inspect.iscoroutinefunction(self.call) or inspect.iscoroutinefunction(
+            getattr(self.call, "__call__", None)  # noqa: B004 - what it is, not whether it is there
+        )
+        object.__setattr__(self, "is_async", is_async)
 
     def __str__(self) -> str:
         return self.ref
-
-    @property
-    def is_async(self) -> bool:
-        """Whether it is a coroutine function, or an object whose `__call__` is one."""
-        return inspect.iscoroutinefunction(self.call) or inspect.iscoroutinefunction(
-            getattr(self.call, "__call__", None)  # noqa: B004 - what it is, not whether it is there
-        )
 
     @property
     def importable(self) -> bool:

@@ -16,7 +16,7 @@ ROOT = Path(pseudocron.__file__).parent
 TESTS = Path(__file__).parent
 
 FLOORS = (
-    ("errors", "log", "host", "context", "targets", "schedule", "lockfile", "truncation", "response_state"),
+    ("errors", "dataclass", "log", "host", "context", "targets", "schedule", "lockfile", "truncation", "response_state"),
     (
         "backends.base",
         "backends.jobs",

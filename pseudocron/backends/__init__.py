@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from pseudocron.backends.contract import Backend
+from pseudocron.dataclass import dataclass
 from pseudocron.errors import ConfigError, cause, did_you_mean, show, unspoken
 from pseudocron.host import Host
 

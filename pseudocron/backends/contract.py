@@ -284,7 +284,7 @@ class Backend(ABC):
 
     @abstractmethod
     async def waiting(self) -> Mapping[str, datetime]:
-        """Return the names of the tasks that have pending jobs, each with the earliest due time of these.
+        """Return the names of the tasks that have pending jobs, each with when the job was due that starts first.
 
         The cost does not grow with the number of jobs.
         """

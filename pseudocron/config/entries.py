@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
@@ -23,6 +23,7 @@ from pseudocron.config.values import (
     whole,
     zone,
 )
+from pseudocron.dataclass import dataclass
 from pseudocron.errors import ConfigError, did_you_mean, show
 from pseudocron.targets import Script
 

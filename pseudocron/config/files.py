@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from pseudocron.config.settings import IN_FILES
 from pseudocron.crons import Crons
+from pseudocron.dataclass import dataclass
 from pseudocron.errors import ConfigError, PseudoCronError, cause, did_you_mean, show
 from pseudocron.targets import holds
 

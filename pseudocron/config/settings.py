@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from pseudocron.backends import Durability, Store, wrong_with
 from pseudocron.backends.contract import Backend
 from pseudocron.config.values import Check, above_zero, application, flag, from_zero, one_of, text, whole, zone
+from pseudocron.dataclass import dataclass
 from pseudocron.errors import ConfigError, show
 
 if TYPE_CHECKING:

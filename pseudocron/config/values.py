@@ -13,7 +13,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pseudocron.errors import did_you_mean
-from pseudocron.schedule.zones import wrong_with
 
 Check = Callable[[object], Any]
 """Takes what was written, gives what is meant."""
@@ -131,6 +130,8 @@ def _is_unsafe(text: str) -> bool:
 
 def zone(value: object) -> str:
     """The IANA name of a time zone."""
+    from pseudocron.schedule.zones import wrong_with  # noqa: PLC0415  a middleware alone has no time zone
+
     if why := wrong_with(value):
         raise ValueError(why)
     return str(value)

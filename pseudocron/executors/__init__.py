@@ -1,32 +1,39 @@
-"""How a run runs: on the event loop, in a thread of its own, or in a child process."""
+"""How a run runs: on the event loop, in a daemon thread, or in a child process."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
 import inspect
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
-from pseudocron.backends.records import Outcome, Result
+from pseudocron.backends.model import State
 from pseudocron.context import running
 from pseudocron.errors import TargetError
+from pseudocron.executors import tasks
+from pseudocron.executors.child_process import Child, command
 from pseudocron.executors.ended import CutOff as CutOff
+from pseudocron.executors.ended import Done
 from pseudocron.executors.ended import Ended as Ended
 from pseudocron.executors.ended import Lingering as Lingering
-from pseudocron.executors.processes import Child, command
-from pseudocron.executors.surrounding import inside, inside_async
-from pseudocron.executors.work import Done, Work, cancel, in_thread, settled_async, wait, work_of
+from pseudocron.executors.middleware import inside, inside_async
+from pseudocron.executors.tasks import TaskWork
+from pseudocron.executors.threads import ThreadWork, shared_threads
+from pseudocron.executors.wakeups import of_loops
+from pseudocron.hooks import Middlewares
 from pseudocron.host import hop
 from pseudocron.targets import Script
 from pseudocron.truncation import brief, timed_out, trace
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 
     from pseudocron.context import CurrentRun
-    from pseudocron.hooks import RunMiddleware
+    from pseudocron.executors.ended import Work
+    from pseudocron.hooks import Cleanup, RunMiddleware
     from pseudocron.targets import Function, Target
 
 _TIMEOUT_GRACE = 5.0  # seconds that a coroutine has to end when it is cancelled at its timeout
@@ -59,20 +66,21 @@ class _ChildError(Exception):
     """A child process did not succeed."""
 
     def __init__(self, ended: Ended) -> None:
-        super().__init__((ended.result.error or ended.result.outcome).strip().rsplit("\n", 1)[-1])
+        super().__init__((ended.error or ended.outcome).strip().rsplit("\n", 1)[-1])
         self.ended = ended
 
 
-_SUCCEEDED = Ended(result=Result(outcome=Outcome.SUCCEEDED))
+_SUCCEEDED = Ended(outcome=State.SUCCEEDED)
 _LATE = Done()  # of what has not come to its end in time
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 async def execute(call: Call, run: CurrentRun) -> Ended:
     """Run a call to its end, its timeout or its cancellation.
 
-    A coroutine function runs on this event loop, another callable in a daemon thread of its own (an awaitable
-    that it returns is then awaited on the loop), both with their own copy of the context variables; a script,
-    or with `process` any callable, in a child process.
+    A coroutine function runs on this event loop, another callable in a daemon thread (an awaitable that it returns is
+    then awaited on the loop), both with their own copy of the context variables; a script, or with `process` any
+    callable, in a child process.
     What they raise is a failure, `SystemExit` included. On cancellation a coroutine is cancelled or a process
     killed, and waited for a little; a thread is left alone.
 
@@ -85,45 +93,55 @@ async def execute(call: Call, run: CurrentRun) -> Ended:
     except asyncio.CancelledError as error:
         raise CutOff(execution.lingering(), execution.late()) from error
     except TargetError as error:
-        return Ended(result=Result(outcome=Outcome.FAILED, error=str(error)))
+        return Ended(outcome=State.FAILED, error=str(error))
     except Exception as error:  # noqa: BLE001 - such as no further thread to be had: this run's own failure
-        return Ended(result=Result(outcome=Outcome.FAILED, error=f"can't be run: {error!r}"))
+        return Ended(outcome=State.FAILED, error=f"can't be run: {error!r}")
 
 
 class _Execution:
     """One call on its way to its end."""
 
+    __slots__ = ("_call", "_cleanups", "_deadline", "_is_unstoppable", "_late", "_run", "_task", "_thread", "_wakeups")
+
     def __init__(self, call: Call, run: CurrentRun) -> None:
         self._call = call
         self._run = run
-        self._context = copy_context()
-        self._context.run(running.set, run)
-        self._loop = asyncio.get_running_loop()
-        self._deadline = None if call.timeout is None else self._loop.time() + call.timeout
-        self._works: list[Work] = []
-        self._unstoppable: asyncio.Future[Done] | None = None
-        self._late: Result | None = None
+        self._wakeups = of_loops[asyncio.get_running_loop()]
+        self._deadline = None if call.timeout is None else self._wakeups.loop.time() + call.timeout
+        self._task: asyncio.Task[Done] | None = None
+        self._thread: ThreadWork | None = None
+        self._is_unstoppable = False
+        self._cleanups: Sequence[Cleanup] = ()
+        self._late: Ended | None = None
 
-    async def end(self) -> Ended:
-        target = self._call.target
-        if isinstance(target, Script) or self._call.process:
-            return await self._in_child_inside()
-        work = functools.partial(target.call, *self._call.args, **self._call.kwargs)
-        if self._call.middlewares:
-            return await self._inside(target, work)
-        return await (self._on_loop(work) if inspect.iscoroutinefunction(target.call) else self._in_thread(work))
+    def end(self) -> Coroutine[Any, Any, Ended]:
+        """Return what runs the call to its end."""
+        call, target = self._call, self._call.target
+        if isinstance(target, Script) or call.process:
+            return self._in_child_inside()
+        if isinstance(call.middlewares, Middlewares):
+            self._cleanups = call.middlewares.cleanups
+        if call.middlewares:
+            return self._inside(target)
+        how = self._on_loop if target.is_async else self._in_thread
+        return how(target.call, call.args, call.kwargs)
 
     def lingering(self) -> Lingering | None:
         """Return what has been started and has not ended."""
-        left = [work for work in self._works if not work.future.done()]
-        return Lingering(left) if left else None
+        works: list[Work] = []
+        if self._task is not None and not self._task.done():
+            works.append(TaskWork(self._task))
+        if self._thread is not None and not self._thread.is_done:
+            works.append(self._thread)
+        return Lingering(works) if works else None
 
     def late(self) -> Ended | None:
         """Return the end of what is past its timeout, and was still given time to end."""
-        return Ended(result=self._late, lingering=self.lingering()) if self._late else None
+        return self._late._replace(lingering=self.lingering()) if self._late else None
 
-    async def _inside(self, target: Function, work: Callable[[], Any]) -> Ended:
+    async def _inside(self, target: Function) -> Ended:
         middlewares = self._call.middlewares
+        work: Callable[[], Any] = functools.partial(target.call, *self._call.args, **self._call.kwargs)
         if target.is_async:
             return await self._on_loop(inside_async(middlewares, work))
         outer = [middleware for middleware in middlewares if middleware.is_async]
@@ -134,14 +152,16 @@ class _Execution:
 
     async def _thread_to_its_end(self, work: Callable[[], Any]) -> Any:
         """What the thread returns or raises; a cancellation waits for it, as what is about it must outlast it."""
-        thread = self._unstoppable = self._thread(functools.partial(copy_context().run, work))
+        thread = self._start(copy_context(), work)
+        self._is_unstoppable = True
         cancelled: asyncio.CancelledError | None = None
-        while not thread.done():
+        while not thread.is_done:
             try:
-                await asyncio.wait({thread})
+                await thread.wait()
             except asyncio.CancelledError as error:
+                thread.is_given_up = True
                 cancelled = error
-        done = thread.result()
+        done = thread.done
         if raised := cancelled or done.error:
             raise raised
         return await done.value if inspect.isawaitable(done.value) else done.value
@@ -150,7 +170,7 @@ class _Execution:
         middlewares = [middleware for middleware in self._call.middlewares if middleware.children]
         if not middlewares:
             return await self._in_child()
-        done = await self._awaited(inside_async(middlewares, self._in_child_or_raise), None)
+        done = await self._awaited(None, inside_async(middlewares, self._in_child_or_raise))
         match done.error:
             case None:
                 return cast("Ended", done.value)
@@ -159,12 +179,12 @@ class _Execution:
             case Exception():
                 raise done.error
             case _:
-                return await _ended(done.error)
+                return await _failed(done.error)
 
     async def _in_child_or_raise(self) -> Ended:
         """The same, but what is about it is to see a failure as it sees one of a function."""
         ended = await self._in_child()
-        if ended.result.outcome is not Outcome.SUCCEEDED:
+        if ended.outcome is not State.SUCCEEDED:
             raise _ChildError(ended)
         return ended
 
@@ -172,52 +192,82 @@ class _Execution:
         call = self._call
         what = functools.partial(command, call.target, call.args, call.kwargs)
         child = Child(command=what, environ=self._run._environ(), timeout=call.timeout)
-        thread = self._thread(child.run)
+        thread = self._start(Context(), child.run)
         try:
-            await asyncio.wait({thread})
+            await thread.waiter
         except asyncio.CancelledError:
             child.hang_up()
-            await asyncio.wait({thread}, timeout=_CANCEL_GRACE)
+            await thread.wait(_CANCEL_GRACE)
             self._note_late(thread)
             raise
-        done = thread.result()
+        done = thread.done
         if done.error:
             raise done.error
         return cast("Ended", done.value)
 
-    def _note_late(self, thread: asyncio.Future[Done]) -> None:
-        ended = thread.result().value if thread.done() else None
-        if isinstance(ended, Ended) and ended.result.outcome is Outcome.TIMED_OUT:
-            self._late = ended.result
+    def _note_late(self, thread: ThreadWork) -> None:
+        ended = thread.done.value if thread.is_done else None
+        if isinstance(ended, Ended) and ended.outcome is State.TIMED_OUT:
+            self._late = ended
 
-    async def _in_thread(self, work: Callable[[], Any]) -> Ended:
-        thread = self._thread(functools.partial(self._context.run, work))
+    async def _in_thread(
+        self, function: Callable[..., Any], args: Sequence[Any] = (), kwargs: Mapping[str, Any] = _NOTHING
+    ) -> Ended:
+        context = copy_context()
+        context.run(running.set, self._run)
+        thread = self._start(context, function, args, kwargs)
+        if self._deadline is not None:
+            self._wakeups.add_deadline(thread.waiter, self._deadline)
         try:
-            await asyncio.wait({thread}, timeout=self._left())
+            await thread.waiter
         finally:
-            if not thread.done():
-                thread.add_done_callback(_close_unawaited)
-        if not thread.done():
+            if not thread.is_done:
+                thread.is_given_up = True
+                thread.when_done(lambda: _close_unawaited(thread))
+        if not thread.is_done:
             return self._timed_out()
-        done = thread.result()
-        if inspect.isawaitable(done.value):
-            return await self._on_loop(lambda: done.value)
-        return await _ended(done.error)
+        done = thread.done
+        if done.error is not None:
+            return await _failed(done.error)
+        if done.value is None or not inspect.isawaitable(done.value):
+            return _SUCCEEDED
+        return await self._on_loop(lambda: done.value, context=context)
 
-    async def _on_loop(self, work: Callable[[], Awaitable[Any]]) -> Ended:
-        done = await self._awaited(work, self._left())
-        return self._timed_out() if done is _LATE else await _ended(done.error)
+    async def _on_loop(
+        self,
+        function: Callable[..., Awaitable[Any]],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] = _NOTHING,
+        context: Context | None = None,
+    ) -> Ended:
+        done = await self._awaited(self._deadline, function, args, kwargs, context)
+        if done is _LATE:
+            return self._timed_out()
+        return _SUCCEEDED if done.error is None else await _failed(done.error)
 
-    async def _awaited(self, work: Callable[[], Awaitable[Any]], seconds: float | None) -> Done:
+    async def _awaited(
+        self,
+        until: float | None,
+        function: Callable[..., Awaitable[Any]],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] = _NOTHING,
+        context: Context | None = None,
+    ) -> Done:
         """Await it in a task of its own; `_LATE` if that takes longer."""
-        # Created inside of the context, the task copies it; not every task factory can be given one.
-        task = self._context.run(asyncio.create_task, settled_async(work))
-        self._works.append(work_of(task))
-        try:
-            await wait(task, seconds)
-        except asyncio.CancelledError:
-            await self._cancel(task, _CANCEL_GRACE)
-            raise
+        loop, code = self._wakeups.loop, tasks.done(self._run, function, args, kwargs)
+        # Created inside of a context, a task copies it; not every task factory can be given one.
+        task = loop.create_task(code) if context is None else context.run(loop.create_task, code)
+        self._task = task
+        if not task.done():
+            waiter = loop.create_future()
+            task.add_done_callback(functools.partial(tasks.wake, waiter))
+            if until is not None:
+                self._wakeups.add_deadline(waiter, until)
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                await self._cancel(task, _CANCEL_GRACE)
+                raise
         if task.done():
             return Done(error=asyncio.CancelledError()) if task.cancelled() else task.result()
         self._late = self._timeout()
@@ -226,28 +276,31 @@ class _Execution:
 
     async def _cancel(self, task: asyncio.Task[Done], grace: float) -> None:
         # A thread does not end the sooner for being waited for, nor does what is about it.
-        in_vain = self._unstoppable is not None and not self._unstoppable.done()
-        await cancel(task, 0 if in_vain else grace)
+        in_vain = self._is_unstoppable and self._thread is not None and not self._thread.is_done
+        await tasks.cancel(task, 0 if in_vain else grace)
 
-    def _thread(self, work: Callable[[], Any]) -> asyncio.Future[Done]:
-        thread = in_thread(work, name=f"pseudocron {self._run.name}")
-        self._works.append(thread)
-        return thread.future
-
-    def _left(self) -> float | None:
-        return None if self._deadline is None else max(0.0, self._deadline - self._loop.time())
+    def _start(
+        self,
+        context: Context,
+        function: Callable[..., Any],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] = _NOTHING,
+    ) -> ThreadWork:
+        name = f"pseudocron {self._run.name}"
+        thread = ThreadWork(name, context, (function, args, kwargs), self._wakeups, self._cleanups)
+        shared_threads().start(thread)
+        self._thread = thread
+        return thread
 
     def _timed_out(self) -> Ended:
-        return Ended(result=self._timeout(), lingering=self.lingering())
+        return self._timeout()._replace(lingering=self.lingering())
 
-    def _timeout(self) -> Result:
-        return Result(outcome=Outcome.TIMED_OUT, error=timed_out(self._call.timeout))
+    def _timeout(self) -> Ended:
+        return Ended(outcome=State.TIMED_OUT, error=timed_out(self._call.timeout))
 
 
-async def _ended(error: BaseException | None) -> Ended:
-    if error is None:
-        return _SUCCEEDED
-    return Ended(result=Result(outcome=Outcome.FAILED, error=await _traced(error)), raised=error)
+async def _failed(error: BaseException) -> Ended:
+    return Ended(outcome=State.FAILED, error=await _traced(error), raised=error)
 
 
 async def _traced(error: BaseException) -> str:
@@ -259,7 +312,7 @@ async def _traced(error: BaseException) -> str:
         return brief(error)
 
 
-def _close_unawaited(thread: asyncio.Future[Done]) -> None:
-    value = thread.result().value
+def _close_unawaited(thread: ThreadWork) -> None:
+    value = thread.done.value
     if inspect.iscoroutine(value):
         value.close()

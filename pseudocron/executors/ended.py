@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from pseudocron.backends.model import State
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from pseudocron.backends.records import Result
-    from pseudocron.executors.work import Work
+    from pseudocron.backends.model import State
+
+
+class Done(NamedTuple):
+    """What a piece of code returned or raised."""
+
+    value: Any = None
+    error: BaseException | None = None
+
+
+class Work(Protocol):
+    """A piece of code that has not ended: a call in a thread, or a task of the event loop."""
+
+    def is_over(self) -> bool:
+        """Return whether the code has ended. Any thread may ask, also when the event loop is closed."""
+
+    def when_done(self, callback: Callable[[], object]) -> None:
+        """Call a function on the event loop when the code has ended."""
 
 
 class Lingering:
@@ -27,16 +40,18 @@ class Lingering:
 
     def __init__(self, works: Sequence[Work]) -> None:
         self._works = works
-        self.future: asyncio.Future[None] = works[0].future.get_loop().create_future()
+        self._left = len(works)
+        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         for work in works:
-            work.future.add_done_callback(self._end)
+            work.when_done(self._end)
 
     def is_over(self) -> bool:
         """Return whether the code has ended. Any thread may ask, also when the event loop is closed."""
         return all(work.is_over() for work in self._works)
 
-    def _end(self, _: object) -> None:
-        if not self.future.done() and all(work.future.done() for work in self._works):
+    def _end(self) -> None:
+        self._left -= 1
+        if not self._left and not self.future.done():
             self.future.set_result(None)
 
 
@@ -56,32 +71,20 @@ class CutOff(asyncio.CancelledError):
         self.ended = ended
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
-    """The end of a run.
+class Ended(NamedTuple):
+    """The end of an execution.
 
     Args:
-        result: What is recorded.
+        outcome: `succeeded`, `failed`, `timed_out` or `interrupted`.
+        error: A traceback, or what stands for one.
+        output: What a script wrote.
         lingering: What continues although the run is over; None if nothing does.
-        raised: What the run raised, where that is known: not of a script. Of a function in a child process, a
+        raised: What the run raised, if that is known: not of a script. Of a function in a child process, a
             `RaisedInChild`.
     """
 
-    result: Result
+    outcome: State
+    error: str | None = None
+    output: str | None = None
     lingering: Lingering | None = None
     raised: BaseException | None = None
-
-    @property
-    def outcome(self) -> State:
-        """How it ended."""
-        return State(self.result.outcome)
-
-    @property
-    def error(self) -> str | None:
-        """A traceback, or what stands for one."""
-        return self.result.error
-
-    @property
-    def output(self) -> str | None:
-        """What a script wrote."""
-        return self.result.output

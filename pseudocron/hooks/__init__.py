@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import inspect
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from pseudocron.dataclass import dataclass
 from pseudocron.errors import ConfigError, did_you_mean, show
 from pseudocron.hooks.events import Event as Event
 from pseudocron.hooks.events import EventKind as EventKind
-from pseudocron.targets import describe
+from pseudocron.targets import Function, describe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
 F = TypeVar("F", bound="Callable[..., Any]")
@@ -53,6 +53,40 @@ class RunMiddleware:
     children: bool = False
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Cleanup:
+    """A function that closes what belongs to a thread.
+
+    Args:
+        call: Takes no arguments; called in the thread.
+        name: For messages.
+        each_run: Whether it is called after each run in a thread, and not only before the thread ends.
+    """
+
+    call: Callable[[], object]
+    name: str
+    each_run: bool
+
+
+class Middlewares(tuple[RunMiddleware, ...]):  # noqa: SLOT001 - a tuple can have none
+    """The middleware of a run, the outermost first.
+
+    Attributes:
+        cleanups: Those of the thread of the run, in the order in which they are called.
+    """
+
+    cleanups: tuple[Cleanup, ...]
+
+    def __new__(cls, middlewares: Iterable[RunMiddleware] = (), cleanups: Iterable[Cleanup] = ()) -> Self:  # noqa: D102
+        self = super().__new__(cls, middlewares)
+        self.cleanups = tuple(cleanups)
+        return self
+
+    def plus(self, middlewares: Iterable[RunMiddleware] = (), cleanups: Iterable[Cleanup] = ()) -> Middlewares:
+        """Return a copy with others behind these."""
+        return Middlewares((*self, *middlewares), (*self.cleanups, *cleanups))
+
+
 class Hooks:
     """The hooks and middleware of a `Crons`, or of one cron.
 
@@ -68,7 +102,7 @@ class Hooks:
     def __init__(self, parent: Hooks | None = None) -> None:
         self.polls: tuple[Callable[[str], None], ...] = ()
         self.counts: tuple[Callable[[int, float], None], ...] = ()
-        self._middlewares: tuple[RunMiddleware, ...] = ()
+        self._middlewares = Middlewares()
         self._propagators: tuple[Callable[[], Mapping[str, str]], ...] = ()
         self._hooks: dict[str, tuple[Hook, ...]] = {}
         self._parent = parent
@@ -79,9 +113,11 @@ class Hooks:
         return (*self._parent.of_kind(kind), *own) if self._parent else own
 
     @property
-    def middlewares(self) -> Sequence[RunMiddleware]:
-        """The middleware of each run, outermost first."""
-        return (*self._parent.middlewares, *self._middlewares) if self._parent else self._middlewares
+    def middlewares(self) -> Middlewares:
+        """The middleware of each run, the outermost first."""
+        if self._parent is None:
+            return self._middlewares
+        return self._parent.middlewares.plus(self._middlewares, self._middlewares.cleanups)
 
     def on(self, kind: str, call: Callable[[Event], object], *, inline: bool = False) -> None:
         """Register a hook.
@@ -112,10 +148,16 @@ class Hooks:
             )
         if inspect.iscoroutinefunction(make):
             raise ConfigError(f"middleware: {describe(make)} must yield once, where the run belongs")
-        self._middlewares = (
-            *self._middlewares,
-            RunMiddleware(_manager(make), describe(make), _is_async(make), children),
-        )
+        middleware = RunMiddleware(_manager(make), describe(make), _is_async(make), children)
+        self._middlewares = self._middlewares.plus([middleware])
+
+    def thread_cleanup(self, call: Callable[[], object], *, each_run: bool) -> None:
+        """Call a function after each run in a thread, or before a thread ends; `ConfigError` if that is impossible."""
+        if not callable(call):
+            raise ConfigError(f"thread_cleanup: {show(call)}: must be a function without arguments")
+        if Function(call, "").is_async or inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call):
+            raise ConfigError(f"thread_cleanup: {describe(call)}: must be a plain function, not async, without yield")
+        self._middlewares = self._middlewares.plus(cleanups=[Cleanup(call, describe(call), each_run)])
 
     def on_poll(self, call: Callable[[str], None]) -> None:
         """Call a function with the result of each poll, at once and on the event loop."""

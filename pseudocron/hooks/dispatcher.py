@@ -58,7 +58,8 @@ class Dispatcher:
                 self._enqueue(hook, happened)
 
     def _enqueue(self, hook: Hook, event: Event) -> None:
-        queue = self._queues.setdefault(hook.queue, _Queue(hook))
+        if (queue := self._queues.get(hook.queue)) is None:
+            queue = self._queues[hook.queue] = _Queue(hook)
         if queue.put(event):
             task = asyncio.create_task(queue.deliver())
             self._delivering.add(task)
@@ -83,6 +84,7 @@ class _Queue:
 
     def __init__(self, hook: Hook) -> None:
         self._hook = hook
+        self._target = Function(hook.call, hook.name)
         self._waiting: deque[Event] = deque()
         self._dropped = 0
         self._busy = False
@@ -121,9 +123,8 @@ class _Queue:
         if self._dropped:
             logger.error("hook %s: too slow, %d events dropped", self._hook.name, self._dropped)
             self._dropped = 0
-        target = Function(self._hook.call, self._hook.name)
         ended = await execute(
-            Call(target=target, args=(event,), kwargs={}, process=False, timeout=HOOK_TIMEOUT), _run(event)
+            Call(target=self._target, args=(event,), kwargs={}, process=False, timeout=HOOK_TIMEOUT), _run(event)
         )
         if ended.outcome is not State.SUCCEEDED:
             logger.error("hook %s: %s of %s:\n%s", self._hook.name, event.kind, event.name, ended.error)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from pseudocron.backends.model import Kind, State
+from pseudocron.dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,10 +7,10 @@ import json
 import types
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, get_type_hints
 
+from pseudocron.dataclass import dataclass
 from pseudocron.errors import ArgumentError, cause, show
 from pseudocron.jobs.codecs import decode, encode, same
 

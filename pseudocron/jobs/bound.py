@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import inspect
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec
 
 from pseudocron.backends.model import State
 from pseudocron.context import CurrentRun, running
-from pseudocron.jobs.arguments import pack, unpack
+from pseudocron.dataclass import dataclass
 from pseudocron.jobs.manager import blocking, refuse_event_loop
 from pseudocron.jobs.propagation import attach
 
@@ -105,6 +105,8 @@ class BoundTask(Deferrable[P]):
         return [self._handle(job_id) for job_id in ids]
 
     def _jobs(self, calls: Sequence[Call], carried: Mapping[str, str] = NOTHING) -> list[NewJob]:
+        from pseudocron.jobs.arguments import pack  # noqa: PLC0415  see `TaskRegistry._task`
+
         _ = self.task.process  # what no child process can run is said here, and not when it is due
         task, now = self.task, self.task._manager.now()
         texts = [attach(pack(task.function, args, kwargs), carried) for args, kwargs in calls]
@@ -125,6 +127,8 @@ class BoundTask(Deferrable[P]):
         return self._handle(job.run_id, ended=State.SUCCEEDED)
 
     def _call(self, job: NewJob) -> Any:
+        from pseudocron.jobs.arguments import unpack  # noqa: PLC0415  likewise
+
         # By way of JSON, as it will be.
         bound = unpack(self.task.function, job.arguments)
         return self.task.function(*bound.args, **bound.kwargs)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from pseudocron.backends.model import Conflict, NewJob
 from pseudocron.config.settings import checked
 from pseudocron.config.values import MOST, Check, aware, job_key, one_of, optional, span, whole
+from pseudocron.dataclass import dataclass
 from pseudocron.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -76,6 +76,9 @@ class TaskRegistry:
         return lambda function: self._task(function, name, options)
 
     def _task(self, function: Callable[P, T], name: str | None, options: TaskOptions) -> Task[P, T]:
+        # Its tasks need it later, perhaps on an event loop, which an import would block. Without tasks nobody does.
+        import pseudocron.jobs.arguments  # noqa: F401, PLC0415
+
         said = getattr(function, "__name__", "") if name is None else name
         with self._naming(said):
             try:

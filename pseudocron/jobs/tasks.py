@@ -10,7 +10,6 @@ from pseudocron.backends.model import Conflict
 from pseudocron.config.entries import in_process
 from pseudocron.config.settings import checked
 from pseudocron.config.values import above_zero, error_types, job_key, one_of, optional, span, whole
-from pseudocron.jobs.arguments import plain, revive, unpack
 from pseudocron.jobs.bound import BoundTask, Deferrable
 from pseudocron.jobs.manager import blocking
 from pseudocron.jobs.options import JobOptions, read_job_options
@@ -120,11 +119,15 @@ class Task(Deferrable[P], Generic[P, T]):
 
     def _unpack(self, text: str) -> BoundArguments:
         """Stored arguments as a run of this task takes them; `ArgumentError` if they do not fit any more."""
+        from pseudocron.jobs.arguments import plain, unpack  # noqa: PLC0415  see `TaskRegistry._task`
+
         bound = unpack(self.function, text)
         return plain(self.function, text) if self.process else bound
 
     def _call_plain(self, *args: Any, **kwargs: Any) -> T:
         """In the child process: call the function with what these plain arguments mean."""
+        from pseudocron.jobs.arguments import revive  # noqa: PLC0415  likewise
+
         bound = revive(self.function, args, kwargs)
         return self.function(*bound.args, **bound.kwargs)
 

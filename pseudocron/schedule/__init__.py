@@ -6,19 +6,19 @@ An instant is an aware `datetime`, and comes back in UTC; a naive one is a `Sche
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime, timedelta
-from hashlib import sha256
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING
 
+from pseudocron.dataclass import dataclass
 from pseudocron.errors import ScheduleError, show
-from pseudocron.schedule.expressions import Pattern
-from pseudocron.schedule.phrases import duration, expression, spell
 from pseudocron.schedule.zones import SECOND, YEARS, check_zone, parts_ahead, parts_back
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from pseudocron.schedule.expressions import Pattern
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SHORTEST = timedelta(milliseconds=1)
@@ -110,6 +110,8 @@ class Interval(Schedule):
     @property
     def words(self) -> str:
         """See `Schedule.words`."""
+        from pseudocron.schedule.phrases import spell  # noqa: PLC0415  only for those who read it
+
         return f"every {spell(self.every)}"
 
     def _number(self, instant: datetime) -> int:
@@ -143,6 +145,8 @@ class CronExpression(Schedule):
     _pattern: Pattern = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        from pseudocron.schedule.expressions import Pattern  # noqa: PLC0415  an application may know intervals only
+
         check_zone(self.tz)
         object.__setattr__(self, "_pattern", Pattern(self.text))
         object.__setattr__(self, "text", self._pattern.text)
@@ -237,6 +241,8 @@ def _parse(schedule: object, tz: str) -> Schedule:
 
 
 def _read(text: str, tz: str) -> Schedule:
+    from pseudocron.schedule.phrases import duration, expression  # noqa: PLC0415  likewise numbers only
+
     if len(text) > _LONGEST_TEXT:
         raise ScheduleError(f"{len(text)} characters are too many, {_LONGEST_TEXT} are allowed")
     every = duration(text)
@@ -253,6 +259,8 @@ def jittered(name: str, slot: datetime, *, jitter: float, schedule: Schedule) ->
     span = timedelta(seconds=max(jitter, 0))
     if not span:
         return slot
+    from hashlib import sha256  # noqa: PLC0415  its library takes half a megabyte, and jitter is rare
+
     following = schedule.next(slot)
     if following:
         span = min(span, following - slot)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cache, lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo, available_timezones
 
+from pseudocron.dataclass import dataclass
 from pseudocron.errors import ScheduleError, did_you_mean, show
 
 if TYPE_CHECKING:
@@ -59,6 +58,8 @@ def wrong_with(tz: object) -> str:
                 _zone(tz)
                 return ""
         except (LookupError, OSError, ValueError):  # it has an error for each fault, even IsADirectoryError
+            from zoneinfo import available_timezones  # noqa: PLC0415  only for those who make a mistake
+
             near = did_you_mean(tz[:60], available_timezones())
     return f"is unknown{near or ', use an IANA name such as Europe/Berlin'}"
 
@@ -76,8 +77,12 @@ def parts_back(tz: str, instant: datetime) -> Iterator[Part]:
 
 
 @cache
-def _zone(tz: str) -> ZoneInfo:
+def _zone(tz: str) -> tzinfo:
     """ZoneInfo's own cache lets go of a zone, and would read its file again, on an event loop perhaps."""
+    if tz == "UTC":
+        return UTC
+    from zoneinfo import ZoneInfo  # noqa: PLC0415  it reads the build settings of Python, and most crons are in UTC
+
     return ZoneInfo(tz)
 
 
@@ -96,7 +101,7 @@ def _parts(tz: str, year: int) -> tuple[Part, ...]:
     return tuple(part for part in parts if part.start >= begin)
 
 
-def _changes(zone: ZoneInfo, start: datetime, end: datetime) -> Iterator[datetime]:
+def _changes(zone: tzinfo, start: datetime, end: datetime) -> Iterator[datetime]:
     """The instants in (start, end) at which the offset is another than a second before."""
     days = [start + n * DAY for n in range((end - start) // DAY + 1)]
     offsets = [_offset(zone, day) for day in days]
@@ -105,7 +110,7 @@ def _changes(zone: ZoneInfo, start: datetime, end: datetime) -> Iterator[datetim
             yield from _bisect(zone, low, high)
 
 
-def _bisect(zone: ZoneInfo, low: datetime, high: datetime) -> Iterator[datetime]:
+def _bisect(zone: tzinfo, low: datetime, high: datetime) -> Iterator[datetime]:
     """The changes in (low, high], to the second."""
     if _offset(zone, low) == _offset(zone, high):
         return
@@ -118,5 +123,5 @@ def _bisect(zone: ZoneInfo, low: datetime, high: datetime) -> Iterator[datetime]
     yield from _bisect(zone, middle, high)
 
 
-def _offset(zone: ZoneInfo, instant: datetime) -> timedelta:
+def _offset(zone: tzinfo, instant: datetime) -> timedelta:
     return instant.replace(tzinfo=UTC).astimezone(zone).utcoffset() or timedelta()

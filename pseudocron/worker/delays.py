@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from pseudocron.backends.model import Waited
+from pseudocron.dataclass import dataclass
 
 KEPT = 100
 """How many holds are remembered; with a request in each second, those of more than the usual `CRON_MAX_TIME`."""

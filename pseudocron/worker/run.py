@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pseudocron.backends.model import Kind, State
-from pseudocron.backends.records import Outcome, Result
 from pseudocron.context import CurrentRun, Flag
 from pseudocron.errors import ArgumentError, PseudoCronError
 from pseudocron.executors import Call, CutOff, Ended, execute
@@ -166,7 +165,7 @@ class Run:
         try:
             arguments = await self._decode(stored)
         except ArgumentError as error:
-            return Ended(result=Result(outcome=Outcome.FAILED, error=str(error)), raised=UnfitError())
+            return Ended(State.FAILED, str(error), raised=UnfitError())
         return await self._call(arguments.args, arguments.kwargs, context)
 
     async def _decode(self, arguments: str) -> BoundArguments:
@@ -260,7 +259,7 @@ _KINDS = {State.SUCCEEDED: EventKind.SUCCEEDED, State.PENDING: EventKind.RETRYIN
 
 
 def _failed(error: Exception) -> Ended:
-    return Ended(result=Result(outcome=Outcome.FAILED, error=f"can't be run: {error!r}"))
+    return Ended(State.FAILED, f"can't be run: {error!r}")
 
 
 def _uncancel() -> None:

@@ -18,7 +18,7 @@ from support import START, Clock
 from pseudocron.config.source import open_source
 from pseudocron.crons import Crons
 from pseudocron.errors import ConfigError, PseudoCronError, TargetError, UnknownTaskError
-from pseudocron.executors.called import main as call_in_child
+from pseudocron.executors.run_function import main as call_in_child
 from pseudocron.jobs.tasks import Retry, Task
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from executors.executing import wait_until
+from pseudocron.executors.threads import shared_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,6 +28,11 @@ def _nothing_is_left_behind() -> Iterator[None]:
     wait_until(lambda: descriptors() <= before, within=2)
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_of_another_test() -> None:
+    shared_threads.cache_clear()
 
 
 @pytest.fixture

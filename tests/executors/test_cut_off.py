@@ -16,8 +16,8 @@ import pytest
 from executors.executing import RUN, call, is_gone, kill, until, wait_until
 from executors.test_processes import outlives, pids
 from pseudocron import executors
-from pseudocron.executors import CutOff, Lingering, execute, processes
-from pseudocron.executors.work import held
+from pseudocron.executors import CutOff, Lingering, child_process, execute
+from pseudocron.executors.tasks import held
 from pseudocron.hooks import RunMiddleware
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ def test_a_supervisor_that_reads_nothing_never_blocks_the_loop(
 ) -> None:
     deaf = "import os, pathlib, time; pathlib.Path({!r}).write_text(str(os.getpid())); time.sleep(60)"
     told = tmp_path / "told"
-    monkeypatch.setattr(processes, "_SUPERVISOR", str(write(deaf.format(str(told)))))
+    monkeypatch.setattr(child_process, "_SUPERVISOR", str(write(deaf.format(str(told)))))
     monkeypatch.setattr(executors, "_CANCEL_GRACE", 0.2)
 
     def ready() -> bool:

@@ -16,7 +16,7 @@ import pytest
 
 from executors.executing import RUN, call, cancelled_when, ended, is_gone, kill, wait_until
 from pseudocron.backends.records import Outcome
-from pseudocron.executors import execute, processes
+from pseudocron.executors import child_process, execute
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -338,7 +338,7 @@ def test_a_shells_child_has_its_grace_after_the_shell_has_gone(write: Write) -> 
 def test_a_script_that_ignores_sigterm_is_killed_after_the_grace(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(processes, "_TIMEOUT_GRACE", 0.3)
+    monkeypatch.setattr(child_process, "_TIMEOUT_GRACE", 0.3)
     told = tmp_path / "told"
     before = time.monotonic()
     result = ended(outlives(write, on_term="signal.SIG_IGN"), told, timeout=0.5).result

@@ -19,7 +19,7 @@ from pseudocron.backends.model import State
 from pseudocron.backends.records import Outcome
 from pseudocron.crons import Crons
 from pseudocron.errors import ArgumentError
-from pseudocron.executors import processes
+from pseudocron.executors import child_process
 from pseudocron.executors.raised import RaisedInChild, decoded, encoded, name_of
 from pseudocron.jobs.retries import is_retryable, requested
 from pseudocron.jobs.tasks import Retry
@@ -374,7 +374,7 @@ def test_a_flood_in_the_pipe_is_ignored(write: Write, monkeypatch: pytest.Monkey
         sys.exit(1)
     """)
     argv = [sys.executable, str(script)]
-    monkeypatch.setattr("pseudocron.executors.command", lambda *_: processes.Command(argv=argv, reports=True))
+    monkeypatch.setattr("pseudocron.executors.command", lambda *_: child_process.Command(argv=argv, reports=True))
     before = time.monotonic()
     end = ended(script)
     assert (end.result.error, end.raised) == ("exit code 1", None)

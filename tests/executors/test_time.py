@@ -21,8 +21,8 @@ import pytest
 from executors.executing import RUN, call, wait_until
 from executors.test_processes import outlives, pids
 from pseudocron.backends.records import Outcome
-from pseudocron.executors import CutOff, Ended, execute, processes
-from pseudocron.executors.processes import Child, Command
+from pseudocron.executors import CutOff, Ended, child_process, execute
+from pseudocron.executors.child_process import Child, Command
 from pseudocron.hooks import RunMiddleware
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def test_a_coroutine_that_resists_its_cancellation_has_two_seconds() -> None:
 def test_a_script_that_ignores_its_timeout_has_its_grace(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(processes, "_TIMEOUT_GRACE", 1.0)
+    monkeypatch.setattr(child_process, "_TIMEOUT_GRACE", 1.0)
     end, took = timed(call(outlives(write, on_term="signal.SIG_IGN"), tmp_path / "told", timeout=0.5))
     assert 1.5 <= took < 2.5
     assert end.result.outcome is Outcome.TIMED_OUT

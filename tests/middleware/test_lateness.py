@@ -14,7 +14,7 @@ import pytest
 from support import START, Clock, Lifespan, hello, until, visit
 
 from pseudocron import Crons, PseudoCronMiddleware
-from pseudocron.backends.memory import Memory
+from pseudocron.backends.file.backend import Memory
 from pseudocron.process import Process
 
 if TYPE_CHECKING:
@@ -79,15 +79,15 @@ def test_a_job_starts_at_once_in_its_process_without_a_request(
 def test_a_job_that_a_poll_has_just_missed_starts_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     crons, work, started = with_task("memory:")
     crons._hooks.on_count(lambda *_: None)
-    counting, go_on, count_jobs = asyncio.Event(), asyncio.Event(), Memory.count_jobs
+    counting, go_on, counts = asyncio.Event(), asyncio.Event(), Memory.counts
 
-    async def held(self: Memory, **options: Any) -> Any:
+    async def held(self: Memory, *args: Any) -> Any:
         """The last step of a poll, which has claimed what it could."""
         counting.set()
         await go_on.wait()
-        return await count_jobs(self, **options)
+        return await counts(self, *args)
 
-    monkeypatch.setattr(Memory, "count_jobs", held)
+    monkeypatch.setattr(Memory, "counts", held)
 
     async def main() -> None:
         await visit(PseudoCronMiddleware(hello, crons=crons))
@@ -112,7 +112,7 @@ def test_a_job_of_another_process_starts_within_a_second_of_requests(tmp_path: P
         app = PseudoCronMiddleware(hello, crons=crons)
         async with Lifespan(app):
             await requests_for(app, 0.5)
-            assert polls.count("looked") == 1, "the gate is fresh now, for a minute"
+            assert polls.count("polled") == 1, "the gate is fresh now, for a minute"
             await work.defer()
             deferred = monotonic()
             await requests(app, lambda: started, 3)
@@ -140,7 +140,7 @@ def test_a_job_of_another_process_starts_within_a_second_of_the_ticker(tmp_path:
 def test_with_nothing_due_requests_lead_to_a_poll_each_cron_max_time(tmp_path: Path) -> None:
     crons, _, _ = with_task(f"file:{tmp_path}/store", cron_max_time=0.5)
     polls: list[float] = []
-    crons._hooks.on_poll(lambda result: polls.append(monotonic()) if result == "looked" else None)
+    crons._hooks.on_poll(lambda result: polls.append(monotonic()) if result == "polled" else None)
 
     async def main() -> None:
         app = PseudoCronMiddleware(hello, crons=crons)
@@ -154,13 +154,13 @@ def test_with_nothing_due_requests_lead_to_a_poll_each_cron_max_time(tmp_path: P
 
 
 def test_slots_that_come_due_during_a_slow_poll_wait_for_no_pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    crons, ran, claim = Crons(backend="memory:"), [], Memory.claim
+    crons, ran, poll = Crons(backend="memory:"), [], Memory.poll
 
-    async def slow(self: Memory, proposal: Any) -> Any:
+    async def slow(self: Memory, question: Any) -> Any:
         await asyncio.sleep(0.1)
-        return await claim(self, proposal)
+        return await poll(self, question)
 
-    monkeypatch.setattr(Memory, "claim", slow)
+    monkeypatch.setattr(Memory, "poll", slow)
 
     @crons.every(0.05)
     async def often() -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pseudocron.watch import watch
+from pseudocron.backends.model import Where
+from pseudocron.process import process_of
 from support import Lifespan, hello, until, visit
 
 from pseudocron import Crons, PseudoCronMiddleware, current_run
@@ -174,9 +175,9 @@ def test_a_run_that_outlasts_the_drain_is_interrupted_and_recorded_before_the_sh
         async with Lifespan(app, events):
             await visit(app)
             await until(lambda: "cron starts" in events)
-        backend = watch(crons)._backend
+        backend = process_of(crons)._backend
         assert backend is not None
-        assert [run.outcome for run in await backend.history()] == ["interrupted"]
+        assert [run.state for run in await backend.runs(Where())] == ["interrupted"]
 
     asyncio.run(main())
     assert events[-3:] == ["cron cancelled", "app ends", "lifespan.shutdown.complete"]
@@ -211,7 +212,7 @@ def test_after_the_shutdown_a_late_request_is_served_and_nothing_runs() -> None:
         async with Lifespan(app):
             pass
         await visit(app)
-        await watch(crons).runtime().settle(1)
+        await process_of(crons).runtime().settle(1)
 
     asyncio.run(main())
     assert not ran
@@ -301,7 +302,7 @@ def test_a_look_that_hangs_holds_the_shutdown_up_for_no_more_than_a_second(tmp_p
 
     async def main() -> float:
         async with Lifespan(app):
-            source = watch(tmp_path / "crons.py").source
+            source = process_of(tmp_path / "crons.py").source
             source.reload = slow.wait  # type: ignore[assignment,method-assign]
             await visit(app)
             began = time.monotonic()

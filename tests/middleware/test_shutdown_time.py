@@ -11,6 +11,7 @@ from leaping import leap
 from support import Lifespan, hello, took, until, visit
 
 from pseudocron import Crons, PseudoCronMiddleware
+from pseudocron.backends.model import Where
 from pseudocron.process import process_of
 
 
@@ -55,5 +56,6 @@ async def shut_down_after(crons: Crons, *, least: float, most: float) -> None:
         await until(lambda: process_of(crons).runtime().runs, 5)
         with took(least, most):
             await server.aclose()
-    (line,) = await crons._connect().history()
-    assert line.outcome == "interrupted"
+    async with process_of(crons).store() as (_, backend):
+        (run,) = await backend.runs(Where())
+    assert run.state == "interrupted"

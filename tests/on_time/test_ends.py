@@ -42,7 +42,8 @@ async def until_state(crons: Crons, job_id: str, wanted: State, seconds: float) 
 
 @pytest.fixture
 def no_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Threads with these names can't be started."""
+    """Threads with these names can't be started, and none is left of another test."""
+    shared_threads.cache_clear()
     names, start = list[str](), threading.Thread.start
 
     def refuse(thread: threading.Thread) -> None:

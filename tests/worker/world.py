@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections import Counter
@@ -28,7 +29,12 @@ if TYPE_CHECKING:
 
 def read(crons: Crons) -> None:
     """Read all crons and tasks, off the event loop as a process does."""
-    thread = threading.Thread(target=lambda: (crons.settings, *crons, *crons.tasks))
+    aside(lambda: (crons.settings, *crons, *crons.tasks))
+
+
+def aside(work: Callable[[], object]) -> None:
+    """Do blocking work in a thread."""
+    thread = threading.Thread(target=work)
     thread.start()
     thread.join()
 
@@ -61,6 +67,7 @@ class Process:
         )
         self.poller = Poller(Source("crons", lambda: self.crons), backend, clock.host, self.runs)
         read(crons)
+        aside(lambda: asyncio.run(backend.open()))
 
     async def poll(self) -> Report:
         """Poll whatever the gate says, and leave what that started going on."""

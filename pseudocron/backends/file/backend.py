@@ -218,9 +218,9 @@ class _Sqlite(Backend):
         """See `Backend.counts`."""
         return await self._read(lambda txn: lists.counts(txn, at_most))
 
-    async def waiting(self) -> Collection[str]:
+    async def waiting(self) -> Mapping[str, datetime]:
         """See `Backend.waiting`."""
-        return await self._read(lambda txn: set(pending.waiting(txn, 1)))
+        return await self._read(pending.waiting_jobs)
 
 
 def _version(txn: Transaction) -> int:

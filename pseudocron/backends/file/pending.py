@@ -14,6 +14,7 @@ from pseudocron.backends.model import Claim, Kind, Run, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from pseudocron.backends.file.transaction import Transaction
     from pseudocron.backends.model import Take
@@ -235,6 +236,20 @@ KINDS = {kind.value: kind for kind in Kind}
 def waiting(txn: Transaction, is_job: int) -> list[str]:
     """Return the names of the tasks, or crons, that have pending runs."""
     return [name for (name,) in txn.db.execute(WAITING, {"is_job": is_job})]
+
+
+_FIRST_DUE = """
+    SELECT min(due) FROM (
+        SELECT * FROM (SELECT due FROM pending WHERE is_job = 1 AND name = :name AND ready = 1 LIMIT 1)
+        UNION ALL
+        SELECT * FROM (SELECT due FROM pending WHERE is_job = 1 AND name = :name AND ready = 0 LIMIT 1)
+    )"""
+
+
+def waiting_jobs(txn: Transaction) -> dict[str, datetime]:
+    """Return the tasks that have pending jobs, each with when the job was due that starts first."""
+    dues = ((name, txn.db.execute(_FIRST_DUE, {"name": name}).fetchone()[0]) for name in waiting(txn, 1))
+    return {name: instant(due) for name, due in dues if due is not None}
 
 
 def rooms(txn: Transaction, take: Take, is_job: int) -> dict[str, float]:

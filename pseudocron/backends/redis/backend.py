@@ -39,6 +39,7 @@ class Redis(Slots, Jobs, Runs, Backend):
     """
 
     durable: ClassVar[bool] = True
+    has_own_clock: ClassVar[bool] = True
 
     def __init__(
         self,

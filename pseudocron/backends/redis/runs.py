@@ -6,12 +6,13 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from pseudocron.backends.model import Kind, State
-from pseudocron.backends.redis.codec import run_of, skip_of
+from pseudocron.backends.redis.codec import instant, run_of, skip_of
 from pseudocron.backends.redis.schema import AT_MOST
 from pseudocron.backends.redis.verbs import NO_TARGETS, Verbs
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
+    from datetime import datetime
 
     from pseudocron.backends.model import Run, Skip, Where
 
@@ -67,9 +68,9 @@ class Runs(Verbs):
         counts = await self._call("counts", states=list(State))
         return {state: min(count, at_most) for state, count in zip(State, counts, strict=True)}
 
-    async def waiting(self) -> Collection[str]:
+    async def waiting(self) -> Mapping[str, datetime]:
         """See `Backend.waiting`."""
-        return set(await self._call("waiting"))
+        return {name: instant(due) for name, due in await self._call("waiting")}
 
 
 def _question(where: Where) -> dict[str, object]:

@@ -15,7 +15,12 @@ end
 function reads.waiting()
   local waiting = {}
   for _, target in ipairs(call('SMEMBERS', key('pending'))) do
-    waiting[#waiting + 1] = not is_cron(target) and target:sub(3) or nil
+    if not is_cron(target) then
+      local ready = call('ZRANGE', key('ready', target), 0, 0)[1]
+      local scheduled = call('ZRANGE', key('scheduled', target), 0, 0, 'WITHSCORES')[2]
+      local dues = {ready and tonumber(ready:sub(1, 16)), tonumber(scheduled)}
+      waiting[#waiting + 1] = {target:sub(3), text(math.min(dues[1] or dues[2], dues[2] or dues[1]))}
+    end
   end
   return waiting
 end

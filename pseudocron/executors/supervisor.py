@@ -31,6 +31,9 @@ _STEP = 0.02  # seconds between two looks at a group that was told to end: nothi
 _BURIAL_STEPS = 25  # for dead or dying members of the group; one that the kernel holds may outlast them
 _CHUNK = 64 * 1024
 _PIPE = 1024 * 1024  # bytes that a pipe holds at most, unless root has enlarged it
+_AUTOGROUP = "/proc/{}/autogroup"
+_LOWEST = 19  # the nice value that yields to everybody
+_AUTOGROUP_PAUSE = 0.11  # seconds: on the whole machine, users other than root may write one each 0.1 s
 _SET_PDEATHSIG, _SET_CHILD_SUBREAPER = 1, 36  # of Linux's prctl
 
 
@@ -70,6 +73,7 @@ class Supervisor:
                 preexec_fn=_be_humble,  # noqa: PLW1509 - safe in a process of one thread
             )
         self._due = inf if timeout is None else monotonic() + timeout
+        self._renice(_LOWEST)
         os.close(writer)
         self._watch(reader, self._on_raised)
         self._watch(sys.stdin.fileno(), self._on_lifeline)
@@ -97,14 +101,22 @@ class Supervisor:
         return self._outcome is None or self._killed or not self._signal(0)
 
     def _patience(self) -> float | None:
-        left = max(0.0, self._due - monotonic())
+        left = max(0.0, min(self._due, self._renice_due) - monotonic())
         return min(left, _STEP) if self._outcome else None if left == inf else left
 
     def _handle(self, patience: float | None) -> None:
         for key, _ in self._selector.select(patience):
             key.data(key.fd)
+        if monotonic() >= self._renice_due:
+            self._renice(self._nice)
         if monotonic() >= self._due:
             self._expire()
+
+    def _renice(self, nice: int) -> None:
+        """Give the autogroup of the child this priority; retried later if that is too soon after another write."""
+        self._nice = nice
+        is_settled = self._child.returncode is not None or _set_autogroup(self._child.pid, nice)
+        self._renice_due = inf if is_settled else monotonic() + _AUTOGROUP_PAUSE
 
     def _expire(self) -> None:
         if self._outcome is None:
@@ -118,6 +130,7 @@ class Supervisor:
         due = monotonic() + grace
         self._due = due if self._outcome is None else min(due, self._due)
         self._outcome = self._outcome or outcome
+        self._renice(0)  # on a busy machine it would need seconds even to die
         self._signal(signal.SIGTERM)
 
     def _signal(self, signum: int) -> bool:
@@ -189,9 +202,28 @@ def _signals() -> int:
     return reader
 
 
+def _set_autogroup(pid: int, nice: int) -> bool:
+    """Set the priority of the autogroup of a process.
+
+    With autogroups, as most distributions have them, a nice value counts only between processes of one session, and
+    a new session competes with all others as an equal: see sched(7).
+
+    Returns:
+        Whether there is nothing more to do: False if another write was less than 0.1 s ago.
+    """
+    try:
+        with open(_AUTOGROUP.format(pid), "wb", buffering=0) as file:  # noqa: PTH123 - pathlib takes its time
+            file.write(str(nice).encode())
+    except BlockingIOError:
+        return False
+    except OSError:  # there are no autogroups, it is not allowed, or the process has ended
+        return True
+    return True
+
+
 def _be_humble() -> None:
     """In the child, before its program: yield to everybody, and don't outlive a supervisor that is killed."""
-    os.nice(19)
+    os.nice(_LOWEST)  # for where there are no autogroups
     _prctl(_SET_PDEATHSIG, signal.SIGKILL)
 
 

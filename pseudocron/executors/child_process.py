@@ -15,7 +15,7 @@ from subprocess import PIPE, STDOUT, Popen
 from threading import Lock
 from typing import IO, TYPE_CHECKING, Any
 
-from pseudocron.backends.records import Outcome, Result
+from pseudocron.backends.model import State
 from pseudocron.errors import TargetError
 from pseudocron.executors.ended import Ended
 from pseudocron.executors.raised import decoded
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pseudocron.targets import Function, Target
 
 _TIMEOUT_GRACE = 5.0  # seconds between SIGTERM and SIGKILL when the timeout is over
-_SUPERVISOR = str(Path(__file__).with_name("child.py"))
+_SUPERVISOR = str(Path(__file__).with_name("supervisor.py"))
 _LAST_LINES = 20  # of the output, enough to say why a process failed
 
 _lifelines: set[IO[bytes]] = set()
@@ -137,12 +137,12 @@ class Child:
             report = json.loads(said.splitlines()[-1])
         except (ValueError, IndexError):
             error = tail(f"the supervisor of the process ended with {_ending(returncode)}\n{tail(said)}".rstrip())
-            return Ended(result=Result(outcome=Outcome.FAILED, error=error))
+            return Ended(outcome=State.FAILED, error=error)
         if "error" in report:
             error = _unstartable(command.argv[0], report["error"])
-            return Ended(result=Result(outcome=Outcome.FAILED, error=error))
-        result = _judged(report, self._timeout)
-        return Ended(result=result, raised=decoded(report["raised"]) if result.outcome is Outcome.FAILED else None)
+            return Ended(outcome=State.FAILED, error=error)
+        ended = _judged(report, self._timeout)
+        return ended._replace(raised=decoded(report["raised"])) if ended.outcome is State.FAILED else ended
 
 
 def command(target: Target, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Command:
@@ -157,7 +157,7 @@ def command(target: Target, args: Sequence[Any], kwargs: Mapping[str, Any]) -> C
         options = (f"--{key}={value}" for key, value in kwargs.items())
         return Command(argv=[*interpreter, path, *map(str, args), *options])
     # Not on the command line, which every user of the machine can read.
-    argv = [sys.executable, "-P", "-m", "pseudocron.executors.called"]
+    argv = [sys.executable, "-P", "-m", "pseudocron.executors.run_function"]
     return Command(argv=argv, stdin=_call(target, args, kwargs), reports=True)
 
 
@@ -192,18 +192,18 @@ def _inherent() -> frozenset[str]:
     return frozenset({library, paths["platstdlib"], paths["purelib"], paths["platlib"], *beside})
 
 
-def _judged(report: Mapping[str, Any], timeout: float | None) -> Result:
+def _judged(report: Mapping[str, Any], timeout: float | None) -> Ended:
     output = tail(report["output"])
     match report["outcome"], report["returncode"]:
         case "timed_out", _:
-            return Result(outcome=Outcome.TIMED_OUT, error=timed_out(timeout), output=output)
+            return Ended(outcome=State.TIMED_OUT, error=timed_out(timeout), output=output)
         case "interrupted", _:
-            return Result(outcome=Outcome.INTERRUPTED, error="its supervisor was told to end it", output=output)
+            return Ended(outcome=State.INTERRUPTED, error="its supervisor was told to end it", output=output)
         case _, 0:
-            return Result(outcome=Outcome.SUCCEEDED, output=output)
+            return Ended(outcome=State.SUCCEEDED, output=output)
         case _, returncode:
             last = output.rstrip().splitlines()[-_LAST_LINES:]
-            return Result(outcome=Outcome.FAILED, error="\n".join([_ending(returncode), *last]), output=output)
+            return Ended(outcome=State.FAILED, error="\n".join([_ending(returncode), *last]), output=output)
 
 
 def _ending(returncode: int) -> str:

@@ -1,4 +1,4 @@
-"""Calls one importable function in a child process of its own: `python -m pseudocron.executors.called FD`.
+"""Calls one importable function in a child process of its own: `python -m pseudocron.executors.run_function FD`.
 
 Stdin holds a JSON list: the import string `package.module:function`, its arguments, its keyword arguments.
 What it raises is printed as a traceback on stderr, and the exit code is then 1; FD, a pipe to the supervisor, gets
