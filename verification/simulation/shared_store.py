@@ -60,20 +60,23 @@ def tear(backend: Memory, poll: Poll, where: Tear) -> Polled | None:
         What was stored; None if nothing was.
     """
     stored: list[Polled] = []
-    original = polls.poll
+    original, changes = polls.poll, 0
 
     def noted(txn: Any, asked: Poll) -> tuple[Polled, int]:
+        nonlocal changes
+        before = txn.db.total_changes
         polled, due = original(txn, asked)
         stored.append(polled)
+        changes = txn.db.total_changes - before
         return polled, due
 
     def die(*_: Any, **__: Any) -> None:
-        if where is not Tear.COMMITTED:
-            stored.clear()
         raise _DiedError
 
     def lower(txn: Any) -> None:
         backend._committing(txn)
+        if changes:  # or else there is nothing to roll back, and the gate is dated
+            stored.clear()
         die()
 
     points = {

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from pseudocron import executors
-from pseudocron.executors.work import Done, Work, settled
+from pseudocron.executors.ended import Done
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from pseudocron.executors.threads import ThreadWork
     from verification.simulation.event_loops import Loop
 
 
@@ -30,37 +30,40 @@ class Going:
     end: Callable[[], None]
 
 
-def _in_thread(call: Callable[[], Any], *, name: str) -> Work:
-    """Take the place of `executors.work.in_thread`."""
-    loop: Any = asyncio.get_running_loop()
-    threads: Loop = loop.threads
-    future: asyncio.Future[Done] = loop.create_future()
-    is_over = False
+class SimulatedThreads:
+    """Takes the place of `executors.threads.Threads`, for all processes."""
 
-    def end(done: Done) -> None:
-        nonlocal is_over
-        is_over = True
-        with suppress(RuntimeError):
-            loop.call_soon_threadsafe(_settle, future, done)
+    def start(self, work: ThreadWork) -> None:
+        loop: Any = work.wakeups.loop
+        threads: Loop = loop.threads
+        threads.call_soon(self._begin, work, threads)
 
-    def begin() -> None:
-        done = settled(call)
+    def _begin(self, work: ThreadWork, threads: Loop) -> None:
+        function, args, kwargs = work.call
+        done = _done(work, lambda: function(*args, **kwargs))
         if isinstance(done.value, Going):
-            threads.call_later(done.value.seconds, lambda: end(settled(done.value.end)))
+            threads.call_later(done.value.seconds, self._end, work, done.value)
         else:
-            end(done)
+            self._deliver(work, done)
 
-    threads.call_soon(begin)
-    return Work(future, lambda: is_over)
+    def _end(self, work: ThreadWork, going: Going) -> None:
+        self._deliver(work, _done(work, going.end))
+
+    def _deliver(self, work: ThreadWork, done: Done) -> None:
+        work.done = done
+        work.wakeups.post(work)
 
 
-def _settle(future: asyncio.Future[Done], done: Done) -> None:
-    if not future.done():
-        future.set_result(done)
+def _done(work: ThreadWork, call: Callable[[], Any]) -> Done:
+    try:
+        return Done(work.context.run(call))
+    except Exception as error:  # noqa: BLE001 - the failure of its run
+        return Done(error=error)
 
 
 @contextmanager
 def simulated_threads() -> Iterator[None]:
     """Let plain functions run in simulated threads."""
-    with patch.object(executors, "in_thread", _in_thread):
+    threads = SimulatedThreads()
+    with patch.object(executors, "shared_threads", lambda: threads):
         yield
