@@ -95,8 +95,8 @@ class Processes:
         """Note what an event says of a process."""
         process = self._all.get(event.who)
         if event.what == "born":
-            every = (*self._application.jobs, *self._application.crons)
-            names, kinds = frozenset(one.name for one in every), frozenset(Kind)
+            crons = {cron.name for cron in self._application.crons}
+            names, kinds = frozenset(crons | {job.name for job in self._application.jobs}), frozenset(Kind)
             self._all[event.who] = Process(event.who, event.at, names, kinds, dict.fromkeys(Kind, event.at))
         elif event.what == Fault.STORE_CLOCK:
             for one in self:

@@ -1,4 +1,4 @@
-"""What a store has to have started by now, as far as what it has answered tells: slots, pending runs, ends of leases."""
+"""What a store has to have started by now, from what it has answered: slots, pending runs, and ends of leases."""
 
 from __future__ import annotations
 

@@ -27,8 +27,6 @@ PATIENCE = 2.0
 """Seconds until who asks believes that nobody answers."""
 
 
-
-
 class LossyStore:
     """A backend of one process. Each verb happens at one moment, somewhere between the question and the answer.
 

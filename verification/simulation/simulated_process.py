@@ -273,9 +273,9 @@ class SimulatedProcess:
             elif fault.kind is Kind.RESET:
                 await backend.reset(name, self._world.clock() + timedelta(seconds=fault.size / 4))
             else:
-                await backend.pause(name, True)  # noqa: FBT003 - as in the contract
+                await backend.pause(name, True)
                 await asyncio.sleep(fault.size)
-                await backend.pause(name, False)  # noqa: FBT003 - likewise
+                await backend.pause(name, False)
 
     async def _retry(self) -> None:
         async with await self._crons._manager.opened() as backend:

@@ -1,4 +1,4 @@
-"""Threads of plain functions that take simulated time: they go on while the event loop is blocked, and can't be killed."""
+"""Threads of plain functions in simulated time: they go on while the event loop is blocked, and can't be killed."""
 
 from __future__ import annotations
 

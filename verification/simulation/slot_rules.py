@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pseudocron.backends.model import Kind, Polled, Reason, Refusal
 from verification.simulation.rules import Rule, Violation
-from verification.simulation.stored import EPOCH
+from verification.simulation.stored_records import EPOCH
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -1,109 +1,30 @@
-"""What a store must hold, as far as what it has answered tells: runs, leases, crons, what is in use, and when it is due."""
+"""A model of what a store must hold, from what it has answered: runs, leases, crons, what is in use, what is due."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from pseudocron.backends import rules
-from pseudocron.backends.model import Claim, Kind, Reason, Refusal, State
+from pseudocron.backends.model import Claim, Kind, State
+from verification.simulation.stored_records import Held, StoredCron, StoredLease, StoredRun
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
 
     from pseudocron.backends.model import End, NewJob, Plan, Poll, Polled, Run, Take
     from verification.simulation.history import Event
-    from verification.simulation.scenario import Application, Cron
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+    from verification.simulation.scenario import Application
+    from verification.simulation.stored_records import Name
 
 SURELY_IN_USE = rules.IN_USE_FOR - rules.SEEN_AGAIN
 """Parts of the smallest `CRON_MAX_TIME` for which a name is in use, as a store need not write each naming."""
 
-Name = tuple[bool, str]
-"""A task (True) or a cron."""
 
-
-@dataclass(slots=True)
-class StoredLease:
-    """A living lease: of which claim, of which process, until when, and since when that is known.
-
-    Args:
-        fence: Of the claim.
-        who: The process, by its number.
-        until: Its end, by the clock of the store.
-        since: When it was last granted or renewed, in seconds from the beginning.
-        is_kept: Whether the result of its attempt is recorded.
-    """
-
-    fence: int
-    who: int
-    until: datetime
-    since: float
-    is_kept: bool = False
-
-
-@dataclass(slots=True)
-class StoredRun:
-    """A run, as `model.Run` describes it; `counts` for `max_instances` while it is pending."""
-
-    kind: Kind
-    name: str
-    due: datetime
-    state: State = State.PENDING
-    slot: datetime | None = None
-    key: str | None = None
-    expires: datetime | None = None
-    at_least_once: bool = True
-    counts: bool = False
-    is_stopped: bool = False
-    fence: int = 0
-    attempts: int = 0
-    failures: int = 0
-    losses: int = 0
-
-    @property
-    def of(self) -> Name:
-        return self.kind is Kind.JOB, self.name
-
-    def is_expired(self, now: datetime) -> bool:
-        return self.expires is not None and self.expires < now
-
-
-@dataclass(slots=True)
-class StoredCron:
-    """A cron: `next` as the law says, `is_held` if `max_instances` has held back a slot above the mark."""
-
-    spec: Cron
-    mark: datetime | None = None
-    since: datetime | None = None
-    next: datetime | None = None
-    is_paused: bool = False
-    is_held: bool = False
-    fence: int = 0
-
-    def grow(self, slot: datetime) -> None:
-        self.mark = max(self.mark or slot, slot)
-
-    def following(self) -> datetime | None:
-        """Return the first slot above the mark; None of a cron that the store has never seen."""
-        floor = max(filter(None, (self.mark, self.since)), default=None)
-        if floor is None:
-            return None
-        every = timedelta(seconds=self.spec.every)
-        return EPOCH + ((floor - EPOCH) // every + 1) * every
-
-
-class Held(NamedTuple):
-    """What living leases hold back."""
-
-    living: Counter[Name]
-    keys: Collection[tuple[str, str | None]]
-
-
-@dataclass(slots=True)
+@dataclass
 class Stored:
     """Follows the verbs of a history.
 
@@ -218,13 +139,13 @@ class Stored:
         self._name(event, poll.take)
         plans = {plan.name: plan for plan in poll.plans if plan.name not in polled.outdated}
         for plan in plans.values():
-            self._skip(plan, polled)
+            self.crons[plan.name].skip(plan, polled)
         for run in polled.dropped:
             self.dropped(event, run)
         for claim in polled.claims:
             self.claimed(event, claim, poll.take.lease, plans.get(claim.name))
         for plan in plans.values():
-            self._store_next(plan, polled)
+            self.crons[plan.name].store_next(plan, polled)
 
     _on_torn = _on_poll
 
@@ -240,23 +161,6 @@ class Stored:
         resting = [(kind is Kind.JOB, name) for kind, name in take.resting]
         names = [*((True, task) for task in take.tasks), *((False, cron) for cron in take.crons), *resting]
         self._seen |= dict.fromkeys(names, event.clock)
-
-    def _skip(self, plan: Plan, polled: Polled) -> None:
-        cron = self.crons[plan.name]
-        cron.since = cron.since or plan.since
-        for skip in plan.skips:
-            if skip.reason is not Reason.CLOCK_BACK:
-                cron.grow(skip.slot)
-        for refused in polled.refused:
-            if refused.name == plan.name and _is_skipped(refused.why, plan):
-                cron.grow(refused.slot)
-
-    def _store_next(self, plan: Plan, polled: Polled) -> None:
-        cron = self.crons[plan.name]
-        overlaps = [one for one in polled.refused if (one.name, one.why) == (plan.name, Refusal.OVERLAP)]
-        cron.is_held = bool(overlaps) and not plan.coalesce
-        remaining = [slot for slot in plan.slots if cron.mark is None or slot > cron.mark]
-        cron.next = min([*remaining, *([plan.next] if plan.next else [])], default=None)
 
     # What becomes of runs
 
@@ -392,7 +296,3 @@ class Stored:
         cron = self.crons[event.given[0]]
         cron.mark = cron.since = event.given[1]
         cron.next, cron.is_held = event.clock, False
-
-
-def _is_skipped(why: Refusal, plan: Plan) -> bool:
-    return why is Refusal.PAUSED or (why is Refusal.OVERLAP and plan.coalesce)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pseudocron.backends.model import Claim, End, Plan, Poll, Polled, Run
     from verification.simulation.history import Event
-    from verification.simulation.stored import StoredRun
+    from verification.simulation.stored_records import StoredRun
 
 STALE_BY = timedelta(seconds=5)
 """How old what a process has read of a cron may be when it polls."""
@@ -69,8 +69,8 @@ class Transitions(Stored):
         self.must(claim.slot <= event.clock, Rule.SLOT_NOT_EARLY, claim)
         self.must(self.has_instance(claim.name), Rule.MAX_INSTANCES, claim)
         if plan and plan.coalesce:
-            pending = [run for run in self.unfinished.values() if run.state is State.PENDING and run.of[1] == claim.name]
-            left = [run for run in pending if run.kind is Kind.SLOT and not run.at_least_once]
+            pending = [run for run in self.unfinished.values() if run.state is State.PENDING]
+            left = [run for run in pending if run.of == (False, claim.name) and not run.at_least_once]
             self.must(not left, Rule.DROPPED, (claim, left))
 
     def _again(self, claim: Claim, run: StoredRun) -> None:

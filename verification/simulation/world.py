@@ -16,7 +16,7 @@ from pseudocron.backends.model import Kind as RunKind
 from pseudocron.backends.model import State, Where
 from verification.simulation.event_loops import Agenda, Loop
 from verification.simulation.history import BEGINNING, Event, History
-from verification.simulation.machine import Machine
+from verification.simulation.machine import ON_A_LINE, Machine
 from verification.simulation.scenario import Fault, Kind, Scenario, application
 from verification.simulation.shared_store import SharedStore, at_once
 from verification.simulation.simulated_process import SimulatedProcess
@@ -110,7 +110,7 @@ class World:
         self.is_quiet = True
         self.tell(-1, "quiet")
         for cron in self.application.crons:
-            at_once(self._observer.pause(cron.name, False))  # noqa: FBT003 - as in the contract
+            at_once(self._observer.pause(cron.name, False))
             self.tell(-1, "pause", (cron.name, False))
         for machine in self._machines:
             machine.cut_until = machine.lossy_until = machine.slow_until = 0.0
@@ -133,7 +133,8 @@ class World:
         return any(run.kind is RunKind.JOB or run.created < self.clock() - AT_ONCE for run in unfinished)
 
     def _runs(self) -> Sequence[Run]:
-        return at_once(self._observer.runs(Where(), limit=1_000_000))
+        runs: Sequence[Run] = at_once(self._observer.runs(Where(), limit=1_000_000))
+        return runs
 
     # Processes
 
@@ -162,31 +163,24 @@ class World:
 
     def _strike(self, fault: Fault) -> None:
         where = fault.host % len(self._machines)
-        process, machine, until = self._processes[where], self._machines[where], self.agenda.now + fault.size
+        process, machine = self._processes[where], self._machines[where]
         if fault.kind in {Kind.TORN, Kind.POLL_CRASH} or fault.kind in PEOPLE:
             self._prepare(process, fault)
             return
         self.tell(-1 if fault.kind is Kind.STORE_CLOCK else process.number, fault.kind, (fault.size,))
-        match fault.kind:
-            case Kind.CRASH:
-                process.die_after(fault.steps, lambda: self._replace(process))
-            case Kind.STOP:
-                self._stop(process)
-            case Kind.PAUSE:
-                process.pause(fault.size)
-            case Kind.BLOCK:
-                process.block(fault.size)
-            case Kind.CUT:
-                machine.cut_until = until
-            case Kind.LOSE:
-                machine.lossy_until = until
-            case Kind.SLOW:
-                machine.slow_until = until
-            case Kind.CLOCK:
-                machine.off += fault.size
-            case Kind.STORE_CLOCK:
-                self._stepped += fault.size
-                self.tell(-1, "stepped")
+        if fault.kind is Kind.STORE_CLOCK:
+            self._stepped += fault.size
+            self.tell(-1, "stepped")
+        elif fault.kind in ON_A_LINE or fault.kind is Kind.CLOCK:
+            machine.suffer(fault)
+        elif fault.kind is Kind.CRASH:
+            process.die_after(fault.steps, lambda: self._replace(process))
+        elif fault.kind is Kind.STOP:
+            self._stop(process)
+        elif fault.kind is Kind.PAUSE:
+            process.pause(fault.size)
+        else:
+            process.block(fault.size)
 
     def _prepare(self, process: SimulatedProcess, fault: Fault) -> None:
         """What happens at once is told at once; a death in a poll when it comes."""
