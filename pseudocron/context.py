@@ -1,4 +1,4 @@
-"""What a run may know of itself: `current_run()`, in a coroutine, a thread or a child process."""
+"""Context of the current run: `current_run()`, in a coroutine, a thread or a child process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """Whether a run has lost its claim; may be asked in a coroutine and in a thread. Once set it stays set.
+    """Whether a run has lost its claim; can be read in a coroutine and in a thread. Once set it stays set.
 
     Args:
         _asked: Returns whether the claim is lost.
@@ -26,7 +26,7 @@ class Flag:
     _asked: Callable[[], bool] = lambda: False
 
     def is_set(self) -> bool:
-        """Whether it is."""
+        """Return whether it is set."""
         return self._asked()
 
     __bool__ = is_set
@@ -37,18 +37,19 @@ class CurrentRun:
     """The run that the calling code belongs to.
 
     Args:
-        name: The cron's name.
-        slot: The scheduled instant that this run is for, aware UTC. `f"{name}:{slot.isoformat()}"` is the
-            idempotency key to hand on.
-        fence: An integer that grows with every claim of this cron; a store can refuse a lower one.
-        attempt: Counts the tries of this slot, from 1.
-        run_id: The identity of the run in the history.
+        name: Name of the cron, or of the task.
+        slot: Scheduled instant of this run, or when the job was due, aware UTC. `f"{name}:{slot.isoformat()}"` is the
+            idempotency key of a run of a cron.
+        fence: Integer that grows with every claim of this cron or job; a store can refuse a lower one.
+        attempt: Number of the attempt, from 1.
+        run_id: Identity of the run in the history, or of the job.
         deadline: When the timeout is over, aware UTC; None without a timeout.
-        is_job: Whether it is an attempt of a job: `name` is the task's then, `slot` is when it was due.
-        state: The application's lifespan state (`scope["state"]`), empty in a child process.
-        context: What the job carries from where it was deferred, empty in a child process.
-        cancelled: Set when the lease of this run could not be renewed in time, so that its slot or job may run
-            elsewhere: stop, and write nothing more. A child process can't see it: it has its fence and its deadline.
+        is_job: Whether this is an attempt of a job, and not a run of a cron.
+        state: Lifespan state of the application (`scope["state"]`); empty in a child process.
+        context: Context that was stored with the job by `defer`; empty in a child process.
+        cancelled: Set when the lease of this run could not be renewed in time, so that its slot or job may run in
+            another process: stop, and write nothing more. It is not available in a child process, which has its fence
+            and its deadline.
     """
 
     name: str
@@ -63,7 +64,7 @@ class CurrentRun:
     cancelled: Flag = field(default=Flag(), compare=False, repr=False)
 
     def _environ(self) -> dict[str, str]:
-        """The same for a child process, as environment variables."""
+        """Return the context for a child process, as environment variables."""
         return {
             "PSEUDOCRON_NAME": self.name,
             "PSEUDOCRON_SLOT": self.slot.isoformat(),
@@ -79,7 +80,7 @@ running: ContextVar[CurrentRun] = ContextVar("pseudocron_run")
 
 
 def current_run() -> CurrentRun:
-    """The run that this code belongs to; `NoRunError`, a `LookupError`, outside of one."""
+    """Return the run that this code belongs to; raise `NoRunError`, a `LookupError`, outside of a run."""
     run = running.get(None) or _from_environ(os.environ)
     if run is None:
         raise NoRunError("current_run() was called outside of a run")

@@ -1,4 +1,4 @@
-"""A cron: what runs, when, and how it may."""
+"""Cron: a recurring entry, with its target, schedule and options."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ class Cron:
     """A recurring entry, checked and ready to run.
 
     Args:
-        name: Its identity in the store, in logs and for people.
-        target: What runs.
-        schedule: When. The phase of an interval is `last_run` if given, else the Unix epoch.
-        last_run: When it last ran before the store knew of it, aware UTC.
+        name: Name of the cron in the store and in logs.
+        target: The callable or script that runs.
+        schedule: When it runs. The phase of an interval is `last_run` if given, else the Unix epoch.
+        last_run: When it last ran before it was stored, aware UTC.
         timeout: Seconds after which a run is ended; None for never.
-        coalesce: Of several missed slots run only the latest; otherwise each, up to the last 100.
+        coalesce: Whether only the latest of several missed slots runs; otherwise each of the last 100 runs.
         misfire_grace_time: Seconds after which a slot is too late to run; None for never.
-        max_instances: How many runs of it may go on at once.
-        jitter: Seconds by which a run may start later than its slot.
-        retries: How often a failed run is tried again within its slot.
+        max_instances: Maximum number of its runs at once.
+        jitter: Maximum random delay after the slot, in seconds.
+        retries: Maximum number of retries of a failed run within its slot.
         at_least_once: Run a slot again if its run was lost or interrupted. By default a slot runs at most once.
-        process: Run the function in a child process. A script always does.
-        tolerance: Seconds by which a slot may be late before `health` calls it overdue; None for its own rule.
+        process: Whether the function runs in a child process. A script always does.
+        tolerance: Seconds by which a slot may be late before `health` reports it as overdue; None for the default rule.
         enabled: False skips its slots.
-        ping: The URL that is told when a run starts, succeeds or fails.
+        ping: URL that is requested when a run starts, succeeds or fails.
         args: Arguments by position.
         kwargs: Arguments by name.
     """
@@ -61,13 +61,13 @@ class Cron:
     _hooks: Hooks = field(default_factory=Hooks, repr=False, compare=False)
 
     def _wake(self, slot: datetime) -> datetime:
-        """When the run of a slot comes due: later than the slot by its jitter."""
+        """Return when the run of a slot is due: the slot and its jitter."""
         return jittered(self.name, slot, jitter=self.jitter, schedule=self.schedule)
 
     def _first_mark(self, now: datetime) -> datetime:
-        """The mark of this cron in a store that has never seen it, aware UTC, never later than `now`.
+        """Return the mark of this cron in a store that does not have it yet, aware UTC, at most `now`.
 
-        That is `last_run` if given. Otherwise an interval is due now, for the latest slot of its phase, and a
+        The mark is `last_run` if given. Otherwise an interval is due now, for the latest slot of its phase, and a
         clock-time schedule waits for its first slot: a nightly report must not run at deployment.
         """
         if self.last_run is not None:

@@ -1,4 +1,4 @@
-"""What runs: the collection of crons and tasks that code, mappings and config files fill."""
+"""Crons: the collection of crons and tasks, from code, mappings and config files."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class Crons(TaskRegistry):
     """The crons and tasks of an application, in order of definition, and its settings.
 
     A setting that is not given here comes from the environment, else from the config file, else it is the
-    default; `Settings` says what each means.
+    default; see `Settings`.
 
-    Targets and schedules are resolved when the crons are first read, so that a module may name its own
-    functions before it is imported to its end.
+    Targets and schedules are resolved when the crons are first read, so that a module can name its own functions while
+    it is still being imported.
 
     Raises:
         ConfigError: A setting is wrong.
@@ -68,7 +68,7 @@ class Crons(TaskRegistry):
             "lease": lease,
             "history": history,
         }
-        gather(self._given, environ={}, folder=Path())  # checked here and now; used with its real folder
+        gather(self._given, environ={}, folder=Path())  # checked now; used later, with its real folder
         self._entries: dict[str, Entry] = {}
         self._settings: Settings | None = None
         self._crons: dict[str, Cron] = {}
@@ -83,13 +83,13 @@ class Crons(TaskRegistry):
         folder: Path | None = None,
         file: Mapping[str, object] | None = None,
     ) -> Crons:
-        """Crons from a mapping of names to entries.
+        """Return crons from a mapping of names to entries.
 
         Args:
             entries: `(target, schedule)`, `(target, schedule, last_run)` or a mapping, by name.
-            where: The mapping's name, for messages.
-            folder: What relative backends and scripts count from; the working folder if None.
-            file: The settings that stand beside the mapping in its file.
+            where: Name of the mapping, for messages.
+            folder: Folder for relative backends and scripts; the working folder if None.
+            file: Settings from the file of the mapping.
 
         Raises:
             ConfigError: An entry or one of its options is wrong.
@@ -102,7 +102,7 @@ class Crons(TaskRegistry):
         return crons
 
     def _locate(self, where: str, *, folder: Path | None = None, file: Mapping[str, object] | None = None) -> None:
-        """Say which file, mapping or import string this is: its name for messages, folder and settings."""
+        """Set the name for messages, the folder and the settings of the file that defines these crons."""
         self._where, self._folder, self._file = where, folder, file
         self._settings = None
         self._manager.settled = False
@@ -115,7 +115,7 @@ class Crons(TaskRegistry):
 
     @property
     def settings(self) -> Settings:
-        """The settings; the environment is read when they are first asked for."""
+        """The settings; the environment is read at first use."""
         if self._settings is None:
             self._settings = gather(self._given, file=self._file, where=self._where, folder=self._folder)
         return self._settings
@@ -135,18 +135,18 @@ class Crons(TaskRegistry):
     ) -> Callable[[F], F]:
         """Run the decorated function regularly: `every(300)`, `every("day at 02:00")`, `every(minutes=5)`.
 
-        The function itself is returned unchanged.
+        The function is returned unchanged.
 
         Args:
-            schedule: Seconds, a `timedelta` or words, without the "every" if you like.
-            name: The cron's name; that of the function if None.
-            tz: The IANA time zone of times of day; that of the settings if None.
+            schedule: Seconds, a `timedelta`, or words, with or without "every".
+            name: Name of the cron; the name of the function if None.
+            tz: IANA time zone of times of day; the setting `tz` if None.
             weeks: Part of an interval.
             days: Part of an interval, each of 24 hours.
             hours: Part of an interval.
             minutes: Part of an interval.
             seconds: Part of an interval.
-            options: As `Cron` describes them.
+            options: See `Cron`.
 
         Raises:
             ConfigError: An option or the interval is wrong, or the name is taken.
@@ -187,16 +187,16 @@ class Crons(TaskRegistry):
             self._define(name, Entry(target=undecorated(target), schedule=schedule, options=checked))
 
     def on(self, kind: str) -> Callable[[F], F]:
-        """Tell the decorated function of what happens to runs and jobs: `@crons.on("failed")`.
+        """Call the decorated function with the events of runs and jobs: `@crons.on("failed")`.
 
-        Plain or async, it takes one `Event`. What it raises is logged, and what it does has `HOOK_TIMEOUT` seconds; a
-        plain one runs in a thread.
+        The function takes one `Event`, and is plain or async; a plain one runs in a thread. It has 10 seconds for an
+        event. Its exceptions are logged.
 
         Args:
             kind: "started", "succeeded", "failed", "retrying", "skipped" or "lost".
 
         Raises:
-            ConfigError: There is no such event, or it is no function.
+            ConfigError: There is no such event, or the decorated object is not a function.
         """
 
         def decorate(function: F) -> F:
@@ -278,7 +278,7 @@ class Crons(TaskRegistry):
             self._at_once(name)
 
     def _at_once(self, name: str) -> None:
-        """Resolve what is added after the crons were first read: its mistake is for who adds it, not for a look."""
+        """Resolve a cron that is added after the first read, so that `add` raises its errors, and not the next poll."""
         try:
             self._crons[name] = self._build(name, self._entries[name])
         except PseudoCronError:
@@ -287,7 +287,7 @@ class Crons(TaskRegistry):
 
     @contextmanager
     def _naming(self, name: object) -> Iterator[None]:
-        """Begin the message of an error with the file and the entry."""
+        """Start the message of an error with the file and the entry."""
         try:
             yield
         except PseudoCronError as error:
@@ -304,7 +304,7 @@ class Crons(TaskRegistry):
         return self._crons[name]
 
     def _hooks_of(self, name: str) -> Hooks:
-        """Who is told of the runs of a cron, which may be gone."""
+        """Return the hooks of a cron, which may be gone from the configuration."""
         return self[name]._hooks if name in self else self._hooks
 
     def __iter__(self) -> Iterator[Cron]:

@@ -54,6 +54,6 @@ class Complaints:
         self._skipped += 1
         if self._monotonic() - self._complained >= COMPLAIN_AGAIN:
             self._complained = self._monotonic()
-            more = f" ({self._skipped} looks were skipped)" if self._skipped > 1 else ""
+            more = f" ({self._skipped} polls skipped since the last message)" if self._skipped > 1 else ""
             logger.error("poll failed: %s%s", trouble, more, exc_info=traceback)
             self._skipped = 0

@@ -1,4 +1,4 @@
-"""The door for ASGI applications: each request asks whether a look is due, and never waits for the state."""
+"""ASGI middleware that polls for due runs after a request has been served."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ F = TypeVar("F", bound="Callable[..., None]")
 
 
 def _forgiving(init: F) -> F:
-    """Keep a mistake in the names of the options for later.
+    """Keep an error in the names of the options until the application starts.
 
-    Raised where the middleware is made, it would be a 500 for each visitor: servers take an application that
-    raises in its lifespan for one that has none.
+    Raised when the middleware is made, it would be a 500 for each request: servers take an application that raises in
+    its lifespan for one that has none.
     """
     known = [name for name, option in signature(init).parameters.items() if option.kind is option.KEYWORD_ONLY]
 
@@ -46,17 +46,17 @@ class PseudoCronMiddleware:
     """Runs the due crons of a configuration behind the requests of any ASGI application.
 
     Pure ASGI: `app.add_middleware(PseudoCronMiddleware, crons="crons.py")`, or around any application.
-    It holds no state of a request; all that are built for one configuration share one runtime.
+    It holds no state of a request; all middlewares of one configuration share one runtime.
 
     Args:
         app: The ASGI application.
         crons: A path to a `.py` or `.toml` file, an import string (`"shop.crons:crons"`), a mapping, or a `Crons`.
         when: Filter for requests: a plain function of the scope that returns whether the request may poll. By
             default every request may.
-        ticker: Whether this process also wakes by itself, exactly when the next look is due.
-        execute: Whether this process looks and runs; without, it leaves that to other processes.
-        wait: Seconds for which the call of a request that triggers a look is held open behind its response
-            until the runs are over, for hosts that freeze the process after the response.
+        ticker: Whether this process also wakes by itself, when the next poll is due.
+        execute: Whether this process polls and runs; False leaves that to other processes.
+        wait: Maximum seconds for which the call of a request that polls is held open after its response until the
+            runs have ended, for hosts that freeze the process after the response.
     """
 
     @_forgiving
@@ -97,12 +97,12 @@ class PseudoCronMiddleware:
                 self.app, self._process.runtime(), ticker=self._ticker, execute=self._execute, mistake=self._mistake
             )
             await lifespan(scope, receive, send)
-        elif self._may_look(scope):
-            await self._visit(scope, receive, send)
+        elif self._may_poll(scope):
+            await self._serve_and_poll(scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
-    def _may_look(self, scope: Scope) -> bool:
+    def _may_poll(self, scope: Scope) -> bool:
         if not self._execute or scope["type"] not in {"http", "websocket"} or not _on_asyncio():
             return False
         runtime = self._process.runtime()
@@ -111,11 +111,11 @@ class PseudoCronMiddleware:
             return False
         try:
             return self._when is None or bool(self._when(scope))
-        except Exception as error:  # noqa: BLE001 - the visitor has nothing to do with it
+        except Exception as error:  # noqa: BLE001 - it must not fail the request
             runtime.complain(f"PseudoCronMiddleware: when: failed: {error!r}", traceback=True)
             return False
 
-    async def _visit(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve_and_poll(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request and poll behind it; until then no other request needs to."""
         self._process.request_polls()
         runtime = self._process.runtime()
@@ -133,13 +133,13 @@ class PseudoCronMiddleware:
         finally:
             if not state.served:
                 runtime.request_poll(PollReason.REQUEST, ticker=self._ticker)
-        # What the application left unanswered the server ends now: nobody may wait for that.
+        # The server ends an incomplete response when this call returns: do not wait then.
         if self._wait and state.complete:
             await runtime.settle(self._wait)
 
 
 def _mistake(when: object, wait: object) -> str | None:
-    """What is wrong with the options, in one line."""
+    """Return what is wrong with the options, in one line; None if nothing is."""
     if when is not None and (not callable(when) or iscoroutinefunction(when)):
         return f"PseudoCronMiddleware: when: {show(when)}: must be a plain function of the scope, or None"
     try:
@@ -149,12 +149,12 @@ def _mistake(when: object, wait: object) -> str | None:
     return None
 
 
-_ASYNCIO_ONLY = "pseudocron schedules on asyncio only: under this event loop it serves and does nothing else"
+_ASYNCIO_ONLY = "event loop: not asyncio, so nothing is scheduled; requests are served"
 _warned = False
 
 
 def _on_asyncio() -> bool:
-    """Whether there is an asyncio loop to schedule on; under trio there is none, which is logged once."""
+    """Return whether an asyncio loop is running; log once if not, as under trio."""
     global _warned  # noqa: PLW0603 - once a process
     try:
         asyncio.get_running_loop()

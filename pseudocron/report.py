@@ -263,7 +263,7 @@ def status_of(cron: Cron, state: CronState, last: HistoryLine | None, now: datet
         running=state.running,
         last=last,
         due=bool(slots),
-        next=slots[0] if slots else planned.next,
+        next=None if state.paused else slots[0] if slots else planned.next,
         runs=state.claims,
         failures=state.failures,
         missed=state.missed,

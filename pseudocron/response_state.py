@@ -1,4 +1,4 @@
-"""How far the state to one request has got, by what its application has sent."""
+"""State of the response to one request, by the messages that its application has sent."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ if TYPE_CHECKING:
 
 
 class ResponseState:
-    """The state to one HTTP request or to one websocket.
+    """State of the response to an HTTP request, or of a websocket.
 
     Attributes:
-        served: The visitor has been served: he has the whole response, or a websocket is accepted or refused.
-        complete: Nothing more can follow.
+        served: Whether the client has been served: the response is complete, or the websocket is accepted or refused.
+        complete: Whether no message can follow.
     """
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class ResponseState:
         self._trailers = False
 
     def update(self, message: Message) -> None:
-        """Take note of a message that has been sent."""
+        """Update the state by a message that has been sent."""
         match message["type"]:
             case "http.response.start":
                 self._trailers = message.get("trailers", False)

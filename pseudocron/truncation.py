@@ -1,4 +1,4 @@
-"""What is kept of a run that went wrong or wrote something: its last 64 KiB."""
+"""Truncation of the errors and the output of runs to their last 64 KiB."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import os
 import traceback
 
 LIMIT = 64 * 1024
-"""Bytes of text that are kept of one run, counted as UTF-8."""
+"""Maximum bytes of text that are kept of one run, as UTF-8."""
 
 _OURS = os.path.join(os.path.dirname(__file__), "")  # noqa: PTH118, PTH120 - pathlib doubles a child's start
 
 
 def tail(text: str | bytes) -> str:
-    """The last 64 KiB of a text; bytes that are no UTF-8 are replaced."""
+    """Return the last 64 KiB of a text; bytes that are not UTF-8 are replaced."""
     data = text.encode(errors="backslashreplace") if isinstance(text, str) else text
     clean = data[-LIMIT:].decode(errors="replace").encode()
     return clean[-LIMIT:].decode(errors="ignore")
 
 
 def kept(text: str | None) -> str | None:
-    """The same of a text that there may not be."""
+    """Return the last 64 KiB of a text, or None."""
     return None if text is None else tail(text)
 
 
 def trace(error: BaseException) -> str:
-    """The traceback of an error from the first frame that is not pseudocron's; reads source files."""
+    """Return the traceback of an error from the first frame outside of pseudocron; reads source files."""
     frames = error.__traceback__
     while frames and frames.tb_frame.f_code.co_filename.startswith(_OURS):
         frames = frames.tb_next
@@ -32,7 +32,7 @@ def trace(error: BaseException) -> str:
 
 
 def brief(error: BaseException) -> str:
-    """Return a traceback without lines of source and without causes; reads no file."""
+    """Return a traceback without lines of source and without causes; reads no files."""
     frames = [
         traceback.FrameSummary(frame.f_code.co_filename, line, frame.f_code.co_name, lookup_line=False, line="")
         for frame, line in traceback.walk_tb(error.__traceback__)
@@ -42,5 +42,5 @@ def brief(error: BaseException) -> str:
 
 
 def timed_out(timeout: float | None) -> str:
-    """The error of a run whose timeout, in seconds, is over."""
+    """Return the error of a run that has outlasted its timeout, in seconds."""
     return f"timed out after {timeout:.12g} s"

@@ -22,9 +22,8 @@ from pseudocron.config.entries import OPTIONS
 from pseudocron.config.settings import Settings
 from pseudocron.context import CurrentRun
 from pseudocron.dashboard import BasicAuth, BearerToken, NoAuth, dashboard
-from pseudocron.endpoints.calls import Called
-from pseudocron.endpoints.health import _as_json as said
-from pseudocron.endpoints.vitals import Config, Store, Vitals
+from pseudocron.endpoints.health import Config, HealthReport, Store
+from pseudocron.endpoints.trigger import TriggerReport
 from pseudocron.hooks import Event, EventKind
 from pseudocron.instrumentation.prometheus import instrument
 from pseudocron.jobs.options import JOB_OPTIONS, JobOptions
@@ -46,7 +45,7 @@ WORDS: dict[str, list[str]] = {
     "variable": [f"PSEUDOCRON_{name.upper()}" for name in Settings.__dataclass_fields__ if name != "folder"],
     "part of a run": list(CurrentRun.__dataclass_fields__),
     "option of a task": list(TASK_OPTIONS),
-    "term of a job": list(JOB_OPTIONS),
+    "option of a job": list(JOB_OPTIONS),
     "state of a job": list(JobState),
     "outcome": list(Outcome),
     "reason": list(Reason),
@@ -111,10 +110,10 @@ ENDPOINTS = (ROOT / "docs/reference/endpoints.md").read_text(encoding="utf-8")
 OF_ENDPOINTS: dict[str, list[str]] = {
     "option of trigger": [name for name in inspect.signature(trigger).parameters if name != "crons"],
     "option of health": [name for name in inspect.signature(health).parameters if name != "crons"],
-    "key of what a call tells": list(Called().as_json()),
+    "key of what a call tells": list(TriggerReport().as_json()),
     "reason for no look": list(NoLook),
     "refusal": list(Refusal),
-    "key of health": [*said(Vitals(), verbose=True), *(field.name for field in fields(Overdue))],
+    "key of health": [*HealthReport().as_json(verbose=True), *(field.name for field in fields(Overdue))],
     "state of the configuration": list(Config),
     "state of the store": list(Store),
 }

@@ -56,7 +56,7 @@ import asyncio
 from pseudocron.polling import PollReason
 
 async def poll():
-    runtime = middleware._watch.runtime()
+    runtime = middleware._process.runtime()
     lifetime = await runtime.start(state=None, ticker=False, execute=True)
     await runtime.request_poll(PollReason.REQUEST, ticker=False)
     await runtime.stop(lifetime)

@@ -31,7 +31,7 @@ FLOORS = (
     ("hooks.metrics",),
     ("polling", "scheduler"),
     ("runtime", "watch"),
-    ("lifespan", "report", "why", "by_hand", "endpoints.calls", "endpoints.vitals"),
+    ("lifespan", "report", "why", "by_hand"),
     ("middleware", "endpoints", "testing", "pytest_plugin", "cli", "dashboard"),
     ("", "__main__"),
 )

@@ -149,6 +149,12 @@ class Beside:
         assert answer == expected
         await self._check(before)
 
+    def holds(self, claim: Claim) -> bool:
+        """Return whether a claim holds a run that is running."""
+        claim = self.ids.claim(claim)
+        run = self.oracle.store.runs.get(claim.run_id)
+        return run is not None and run.state is State.RUNNING and run.fence == claim.fence
+
     # What is compared
 
     def _pair(self, claims: Sequence[Claim], right: Sequence[Claim]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
@@ -41,7 +41,7 @@ T = TypeVar("T")
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 LEASE = 30.0
-KEYS = [None, "a", "b"]
+KEYS = [None, "a", "a", "b"]
 EVERY = 4
 """Seconds between the slots of a cron; those of the two are never at the same moment."""
 
@@ -170,6 +170,12 @@ class Machine(RuleBasedStateMachine):
         if polled := self.do(process.both.poll(poll)):
             self.claims += polled.claims
 
+    @rule(which=PROCESSES, seconds=st.sampled_from([0, 0, 1, 4, 31]), at_least_once=st.booleans())
+    def poll_all(self, which: int, seconds: int, at_least_once: bool) -> None:  # noqa: FBT001
+        """Poll as a process does that has nothing else to do."""
+        self.pass_time(seconds)
+        self.poll(which, ("tick", "tock"), True, True, False, at_least_once, Capacity(9, 9, 9), (), False)
+
     def take(self, which: int, capacity: Capacity) -> Take:
         """Return what a process may claim."""
         process = self.processes[which]
@@ -239,6 +245,19 @@ class Machine(RuleBasedStateMachine):
         take = takes and self.take(which, takes)
         self.claims += self.do(self.processes[which].both.finish(ends, take)).claims
 
+    def living(self) -> list[Claim]:
+        """Return the claims that hold a run that is running."""
+        both = self.processes[0].both
+        return [claim for claim in self.claims if both.holds(claim)]
+
+    @precondition(lambda self: self.living())
+    @rule(data=st.data(), which=PROCESSES, due=st.sampled_from([None, 0, 0, 5]), goes_on=st.booleans())
+    def fail(self, data: st.DataObject, which: int, due: int | None, goes_on: bool) -> None:  # noqa: FBT001
+        """Record that a run failed, mostly to be retried."""
+        claim = data.draw(st.sampled_from(self.living()))
+        when = None if due is None else self.now + due * SECOND
+        self.do(self.processes[which].both.finish([End(claim, State.FAILED, when, goes_on=goes_on)], None))
+
     @precondition(lambda self: self.claims)
     @rule(data=st.data(), which=PROCESSES, lease=st.sampled_from([3, LEASE, 100]))
     def renew(self, data: st.DataObject, which: int, lease: float) -> None:
@@ -278,6 +297,11 @@ class Machine(RuleBasedStateMachine):
             due = self.now + delay * SECOND
             new.append(NewJob(self.jobs[-1], task, "[]", due, key, on_conflict, priority, last))
         self.do(self.processes[which].both.defer(new))
+
+    @rule(which=PROCESSES, task=st.sampled_from(["mail", "bill"]))
+    def defer_one(self, which: int, task: str) -> None:
+        """Defer a job whose key others have too."""
+        self.defer(which, [(task, "a", Conflict.REPLACE, 0, 0, None)])
 
     @rule(data=st.data(), which=PROCESSES, task=st.sampled_from(["mail", "bill"]), key=st.sampled_from(["a", "b"]))
     def cancel(self, data: st.DataObject, which: int, task: str, key: str) -> None:
@@ -319,8 +343,8 @@ class Machine(RuleBasedStateMachine):
         self.do(self.processes[which].both.purge(keep))
 
 
-def run(new_store: Callable[[], SharedStore], *, examples: int, steps: int = 40) -> None:
-    """Run the machine on stores."""
+def run(new_store: Callable[[], SharedStore], *, examples: int, steps: int = 40, is_shrunk: bool = True) -> None:
+    """Run the machine on stores; what is found is made short, which takes some minutes, if `is_shrunk`."""
     machine = type("Of", (Machine,), {"new_store": staticmethod(new_store)})
     limits = settings(
         max_examples=examples,
@@ -328,5 +352,6 @@ def run(new_store: Callable[[], SharedStore], *, examples: int, steps: int = 40)
         deadline=None,
         suppress_health_check=list(HealthCheck),
         database=None,
+        phases=[Phase.generate, Phase.shrink] if is_shrunk else [Phase.generate],
     )
     run_state_machine_as_test(machine, settings=limits)

@@ -1,4 +1,4 @@
-"""Who has failed too often of late: a count for each address, in bounded memory."""
+"""Rate limiter: counts the failures of each address, in bounded memory."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 class Limiter:
-    """Counts failures in one process, and forgets the address that has been quiet the longest when there are too many.
+    """A counter of failures in one process; with too many addresses it forgets the one that failed least recently.
 
     Args:
-        most: How many failures an address may have within `seconds`.
-        seconds: How long a failure counts, from the first one on.
-        addresses: How many addresses are remembered.
+        most: Number of failures within `seconds` at which an address is blocked.
+        seconds: Seconds after its first failure for which an address is counted.
+        addresses: Maximum number of addresses that are kept.
         clock: Seconds that never go back.
     """
 
@@ -36,11 +36,11 @@ class Limiter:
         self._failures: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
     def blocks(self, address: str) -> bool:
-        """Whether an address has failed too often to be heard."""
+        """Return whether an address has failed too often."""
         return self._count(_network(address)) >= self._most
 
     def failed(self, address: str) -> bool:
-        """Count one failure; True for the one that was the last straw."""
+        """Count one failure; return whether the address is blocked by it."""
         network = _network(address)
         count = self._count(network) + 1
         since = self._failures[network][0] if count > 1 else self._clock()
@@ -56,7 +56,7 @@ class Limiter:
 
 
 def _network(address: str) -> str:
-    """Who an address belongs to: of IPv6 everybody has a whole /64."""
+    """Return the owner of an address: an IPv6 customer has a whole /64."""
     try:
         ip = ip_address(address)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Answers of our own to HTTP requests: JSON, and the 404 that the application gives for what is not there."""
+"""Responses to HTTP requests: JSON, and the 404 of the application for a URL that does not exist."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
 
-async def reply(send: Send, status: int, value: object, *, body: bool = True, **headers: str) -> None:
-    """Answer with JSON that nobody is to keep.
+async def respond(send: Send, status: int, value: object, *, body: bool = True, **headers: str) -> None:
+    """Send JSON that must not be cached.
 
     Args:
-        send: To the server.
+        send: The send function of the request.
         status: The HTTP status.
-        value: What JSON knows.
-        body: False answers a HEAD: the headers alone.
-        headers: Further ones, by lower-case name.
+        value: JSON value.
+        body: False for a response to HEAD: headers only.
+        headers: Further headers, by lower-case name.
     """
     text = json.dumps(value).encode()
-    said = {"content-type": "application/json", "cache-control": "no-store", "content-length": str(len(text))}
-    await send({"type": "http.response.start", "status": status, "headers": _raw(said | headers)})
+    default = {"content-type": "application/json", "cache-control": "no-store", "content-length": str(len(text))}
+    await send({"type": "http.response.start", "status": status, "headers": _raw(default | headers)})
     await send({"type": "http.response.body", "body": text if body else b""})
 
 
 async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer as the router of the application around us does where it has no route."""
-    from starlette.applications import Starlette  # noqa: PLC0415  for those who are refused
+    """Respond as the router of the surrounding application does without a route."""
+    from starlette.applications import Starlette  # noqa: PLC0415  only for refused calls
     from starlette.exceptions import HTTPException  # noqa: PLC0415
     from starlette.responses import PlainTextResponse  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""Work inside of the context managers that are to be about it, in a thread or on the event loop."""
+"""Middleware of runs: enters context managers around the work of a run, in a thread or on the event loop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def inside(middlewares: Sequence[RunMiddleware], work: Callable[[], Any]) -> Callable[[], Any]:
-    """Plain work inside of its context managers; none of them makes good what it raises."""
+    """Return plain work wrapped in its middleware, which can't swallow what the work raises."""
 
     def surrounded() -> Any:
         raised: BaseException | None = None
@@ -32,7 +32,7 @@ def inside(middlewares: Sequence[RunMiddleware], work: Callable[[], Any]) -> Cal
 def inside_async(
     middlewares: Sequence[RunMiddleware], work: Callable[[], Awaitable[Any]]
 ) -> Callable[[], Coroutine[Any, Any, Any]]:
-    """The same of work on the event loop, where context managers of both kinds are entered."""
+    """Return async work wrapped in its middleware, sync or async, which can't swallow what the work raises."""
 
     async def surrounded() -> Any:
         raised: BaseException | None = None

@@ -1,3 +1,3 @@
-"""What others want to know of runs, in the forms they know: one module each, imported only by who uses it."""
+"""Instrumentation for other tools: one module each, imported only where it is used."""
 
 __all__ = ["opentelemetry", "ping", "prometheus", "sentry"]

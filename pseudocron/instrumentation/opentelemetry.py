@@ -1,4 +1,4 @@
-"""A span for each run, by `opentelemetry-api`; that of a job is linked to the trace in which it was deferred."""
+"""Spans of runs, with `opentelemetry-api`; the span of a job is linked to the trace in which it was deferred."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _w3c = TraceContextTextMapPropagator()
 
 
 def instrument(crons: Crons, *, tracer_provider: TracerProvider | None = None) -> None:
-    """Let each attempt of a run or job be a span, the first of a trace of its own.
+    """Make a span for each attempt of a run or job, the root of its own trace.
 
-    It is the current span of what runs on the event loop or in a thread; about a child process it is in the parent.
-    A deferred job carries the trace context of who deferred it (W3C's `traceparent`).
+    The span is the current one on the event loop or in the thread of the run; the span of a child process is in the
+    parent. A deferred job is stored with the trace context of its caller (W3C's `traceparent`).
 
     Args:
-        crons: Whose runs are traced.
-        tracer_provider: Where the spans go; the global one if None.
+        crons: The crons and tasks to trace.
+        tracer_provider: Receives the spans; the global one if None.
     """
     tracer = trace.get_tracer("pseudocron", tracer_provider=tracer_provider)
 
@@ -52,11 +52,11 @@ def instrument(crons: Crons, *, tracer_provider: TracerProvider | None = None) -
             yield
 
     crons._hooks.middleware(span, children=True)
-    crons._hooks.propagate(_carried)
+    crons._hooks.propagate(_trace_context)
 
 
-def _carried() -> Mapping[str, str]:
-    """The trace that goes on here, as a job takes it with it."""
+def _trace_context() -> Mapping[str, str]:
+    """Return the trace context of the caller of `defer`."""
     carrier: dict[str, str] = {}
     _w3c.inject(carrier)
     return carrier

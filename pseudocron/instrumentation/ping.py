@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from pseudocron.hooks.events import Event
 
 TIMEOUT = 5.0
-"""Seconds that a ping may take."""
+"""Maximum seconds of a ping."""
 
 MOST = 10_000
-"""Bytes of a traceback that are sent along, its last ones; healthchecks.io keeps as many."""
+"""Maximum bytes of a traceback that are sent, the last ones; healthchecks.io keeps as many."""
 
 _PATHS = {
     EventKind.STARTED: "/start",
@@ -28,7 +28,7 @@ _PATHS = {
     EventKind.LOST: "/fail",
 }
 KINDS = tuple(_PATHS)
-"""What is told by a ping."""
+"""Events that are sent as pings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Ping:
     url: str
 
     def __call__(self, event: Event) -> None:
-        """Send one ping; what comes of it is only logged."""
+        """Send one ping; errors are logged."""
         if event.is_job or event.name != self.name:
             return
         body = (event.error or "").encode()[-MOST:]
@@ -56,13 +56,13 @@ class Ping:
             logger.warning("%s: the ping of %s did not arrive: %s", self.name, event.kind, cause(error))
 
     def _address(self, event: Event) -> str:
-        """Where the ping goes, with the run's id, by which a start and its end find each other."""
+        """Return the URL of a ping, with the id of the run, by which its start and its end are matched."""
         parts = urlsplit(self.url)
         query = "&".join(filter(None, (parts.query, urlencode({"rid": _uuid(event.run_id)}) if event.run_id else "")))
         return urlunsplit(parts._replace(path=parts.path.rstrip("/") + _PATHS[event.kind], query=query))
 
 
 def _uuid(run_id: str) -> str:
-    """The 32 hexadecimal digits of a run's id as those who expect a UUID want them."""
+    """Return the 32 hexadecimal digits of the id of a run as a UUID."""
     lengths = ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32))
     return "-".join(run_id[start:end] for start, end in lengths) if len(run_id) == 32 else run_id

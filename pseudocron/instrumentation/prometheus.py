@@ -27,20 +27,20 @@ class _Metrics(NamedTuple):
     success: Gauge
     pending: Gauge
     oldest: Gauge
-    looks: Counter
+    polls: Counter
 
 
 _made: WeakKeyDictionary[CollectorRegistry, _Metrics] = WeakKeyDictionary()  # a registry takes each name only once
 
 
 def instrument(crons: Crons, *, registry: CollectorRegistry = REGISTRY) -> None:
-    """Let metrics tell of these crons and tasks.
+    """Register metrics of these crons and tasks.
 
-    With `PROMETHEUS_MULTIPROC_DIR` in the environment each process writes its part there, and whoever is asked
-    adds them up, as `prometheus_client.multiprocess` says.
+    With `PROMETHEUS_MULTIPROC_DIR` in the environment each process writes its part there, and the process that is
+    scraped adds them up, as `prometheus_client.multiprocess` does.
 
     Args:
-        crons: Whose runs are counted.
+        crons: The crons and tasks to count.
         registry: Where the metrics are registered; several `Crons` may share one.
     """
     metrics = _made.get(registry)
@@ -49,7 +49,7 @@ def instrument(crons: Crons, *, registry: CollectorRegistry = REGISTRY) -> None:
     recorder = _Recorder(metrics)
     for kind in (EventKind.SUCCEEDED, EventKind.FAILED, EventKind.RETRYING, EventKind.SKIPPED, EventKind.LOST):
         crons._hooks.on(kind, recorder.count, inline=True)
-    crons._hooks.on_poll(recorder.look)
+    crons._hooks.on_poll(recorder.poll)
     crons._hooks.on_count(recorder.waiting)
 
 
@@ -85,19 +85,19 @@ def _make(registry: CollectorRegistry) -> _Metrics:
         ),
         pending=Gauge(
             "pseudocron_jobs_pending",
-            "Jobs that wait, due or not, when a process last looked",
+            "Pending jobs, due or not, at the last poll of a process",
             registry=registry,
             multiprocess_mode="mostrecent",
         ),
         oldest=Gauge(
             "pseudocron_jobs_oldest_age_seconds",
-            "How long the next job to start had been due when a process last looked",
+            "How long the next job to start had been due at the last poll of a process",
             registry=registry,
             multiprocess_mode="mostrecent",
         ),
-        looks=Counter(
-            "pseudocron_looks",
-            "What came of asking whether something is due",
+        polls=Counter(
+            "pseudocron_polls",
+            "Results of polls: whether something is due",
             ("result",),
             registry=registry,
         ),
@@ -105,13 +105,13 @@ def _make(registry: CollectorRegistry) -> _Metrics:
 
 
 class _Recorder:
-    """Writes into the metrics what hooks are told."""
+    """Writes events into the metrics."""
 
     def __init__(self, metrics: _Metrics) -> None:
         self._metrics = metrics
 
     def count(self, event: Event) -> None:
-        """A run, an attempt or slots are over."""
+        """Count a run, an attempt or skipped slots that are over."""
         kind = "job" if event.is_job else "cron"
         ended_here = event.duration is not None
         if ended_here or event.kind in {EventKind.SKIPPED, EventKind.LOST}:
@@ -123,11 +123,11 @@ class _Recorder:
         if event.kind is EventKind.SUCCEEDED and event.started is not None:
             self._metrics.success.labels(kind, event.name).set(event.started.timestamp())
 
-    def look(self, result: str) -> None:
-        """Somebody has asked whether something is due."""
-        self._metrics.looks.labels(result).inc()
+    def poll(self, result: str) -> None:
+        """Count the result of a poll."""
+        self._metrics.polls.labels(result).inc()
 
     def waiting(self, pending: int, oldest: float) -> None:
-        """So many jobs wait, one of them for so many seconds."""
+        """Set the number of pending jobs, and the seconds for which the next one has been due."""
         self._metrics.pending.set(pending)
         self._metrics.oldest.set(oldest)

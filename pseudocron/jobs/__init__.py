@@ -1,1 +1,1 @@
-"""Tasks and jobs: functions that may be deferred, and how a call becomes a record and a call again."""
+"""Tasks and jobs: functions that may be deferred, and the storing of their calls."""

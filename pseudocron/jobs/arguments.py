@@ -1,4 +1,4 @@
-"""The arguments of a job: JSON in the store, and in the call what the task's annotations say."""
+"""Arguments of jobs: JSON in the store, and in the call values of the types of the annotations."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 LIMIT = 256 * 1024
-"""Bytes of JSON that the arguments of one job may take."""
+"""Maximum bytes of JSON of the arguments of one job."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """A function's parameters, and what their annotations mean; `unread` are those that can't be followed.
+    """The parameters of a function, and their annotations; `unread` are the annotations that can't be resolved.
 
-    `needed` are those without a default, None if some can't be given by name.
+    `needed` are the parameters without a default; None if some can't be given by name.
     """
 
     signature: inspect.Signature
@@ -35,14 +35,14 @@ class _Shape:
 
 
 def pack(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
-    """The arguments of a call as JSON, checked as if it were called.
+    """Return the arguments of a call as JSON, after they are checked against the function.
 
-    Each must come back as it was. What JSON does not know (`datetime`, `date`, `time`, `timedelta`, `UUID`,
-    `Decimal`, an `Enum`, a dataclass, a tuple, a set) comes back by the parameter's annotation; an aware
-    `datetime` with its offset from UTC, but without the name of its zone.
+    Each argument must be the same after decoding. What JSON does not have (`datetime`, `date`, `time`, `timedelta`,
+    `UUID`, `Decimal`, an `Enum`, a dataclass, a tuple, a set) is decoded by the annotation of the parameter. An aware
+    `datetime` keeps its offset from UTC, but not the name of its zone.
 
     Raises:
-        ArgumentError: They do not fit the function, are too long, or one of them can't be stored; names it.
+        ArgumentError: The arguments do not fit the function, are too long, or one of them can't be stored.
     """
     if not isinstance(kwargs, Mapping):
         raise ArgumentError(f"{_name(function)}: arguments {show(kwargs)}: must be a mapping of names to values")
@@ -52,18 +52,16 @@ def pack(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str,
     size = len(text.encode())
     if size > LIMIT:
         largest = max(stored, key=lambda name: len(stored[name]))
-        words = (
-            f"arguments of {size} bytes, must be at most {LIMIT}: store {largest!r} elsewhere and hand over its name"
-        )
+        words = f"arguments of {size} bytes, must be at most {LIMIT}: store {largest!r} elsewhere and pass its name"
         raise ArgumentError(f"{_name(function)}: {words}")
     return text
 
 
 def unpack(function: Callable[..., Any], text: str) -> inspect.BoundArguments:
-    """What `pack` has stored, by the function's annotations; call it with `.args` and `.kwargs`.
+    """Return the arguments that `pack` has stored, decoded by the annotations, as `.args` and `.kwargs`.
 
     Raises:
-        ArgumentError: They do not fit the function any more.
+        ArgumentError: They no longer fit the function.
     """
     bound = plain(function, text)
     for name, value in bound.arguments.items():
@@ -75,7 +73,7 @@ def unpack(function: Callable[..., Any], text: str) -> inspect.BoundArguments:
 
 
 def plain(function: Callable[..., Any], text: str) -> inspect.BoundArguments:
-    """The same, but as it stands in the JSON, for a child process; errors likewise."""
+    """Return stored arguments as JSON values, for a child process; errors are those of `unpack`."""
     shape, stored = _shape(function), _stored(function, text)
     signature = shape.signature
     unknown = stored.keys() - signature.parameters.keys()
@@ -83,16 +81,16 @@ def plain(function: Callable[..., Any], text: str) -> inspect.BoundArguments:
         raise ArgumentError(f"{_name(function)}: has no parameter {show(min(unknown))} any more")
     bound = inspect.BoundArguments(signature, OrderedDict(stored))
     if shape.needed is not None and shape.needed <= stored.keys():
-        return bound  # as nearly every job does; to bind anew takes longer than all else that is done here
+        return bound  # as for nearly every job; binding takes longer than the rest of this function
     try:
         args, kwargs = bound.args, bound.kwargs
-    except (TypeError, ValueError) as error:  # somebody has stored for `*args` what is no list
+    except (TypeError, ValueError) as error:  # what is stored for `*args` is not a list
         raise ArgumentError(f"{_name(function)}: stored arguments do not fit: {cause(error)}") from None
     return _bind(function, args, kwargs)
 
 
 def revive(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> inspect.BoundArguments:
-    """In the child process: what plain arguments mean; errors as those of `unpack`."""
+    """Return decoded arguments in the child process; errors are those of `unpack`."""
     return unpack(function, json.dumps(_bind(function, args, kwargs).arguments))
 
 
@@ -121,9 +119,9 @@ def _shape(function: Callable[..., Any]) -> _Shape:
     for name, parameter in signature.parameters.items():
         hint = Any if parameter.annotation is parameter.empty else parameter.annotation
         try:
-            # One by one: a name that only a type checker can follow spoils none but its own.
-            said = types.SimpleNamespace(__annotations__={"hint": hint})
-            hint = get_type_hints(said, globalns=names)["hint"]
+            # One by one: a name that only a type checker can resolve must not affect the other parameters.
+            annotated = types.SimpleNamespace(__annotations__={"hint": hint})
+            hint = get_type_hints(annotated, globalns=names)["hint"]
             hash(hint)
         except Exception:  # noqa: BLE001 - an annotation is the user's own expression
             unread[name], hint = str(hint), Any
@@ -139,7 +137,7 @@ def _needed(signature: inspect.Signature) -> frozenset[str] | None:
 
 
 def _globals(function: Any) -> dict[str, Any]:
-    """The names that a function's annotations may use."""
+    """Return the names that the annotations of a function can use."""
     while isinstance(function, partial):
         function = function.func
     function = inspect.unwrap(function)
@@ -148,7 +146,7 @@ def _globals(function: Any) -> dict[str, Any]:
 
 
 def _of_all(parameter: inspect.Parameter, hint: Any) -> Any:
-    """The annotation of what is stored for a parameter: of `*args` a tuple, of `**kwargs` a mapping."""
+    """Return the annotation of what is stored for a parameter: of `*args` a tuple, of `**kwargs` a mapping."""
     if parameter.kind is parameter.VAR_POSITIONAL:
         return tuple[hint, ...]
     if parameter.kind is parameter.VAR_KEYWORD:
@@ -157,7 +155,7 @@ def _of_all(parameter: inspect.Parameter, hint: Any) -> Any:
 
 
 def _json(function: Callable[..., Any], name: str, value: object) -> str:
-    """One argument as JSON, if it comes back from that as it was."""
+    """Return one argument as JSON, if it is the same after decoding."""
     try:
         stored = encode(value)
         text = json.dumps(stored, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -174,13 +172,13 @@ def _misfit(function: Callable[..., Any], name: str, value: object) -> str:
     unread = _shape(function).unread.get(name)
     hint = _shape(function).hints[name]
     if unread:
-        mend = f"its annotation {unread!r} can't be followed at run time, import what it names outside of TYPE_CHECKING"
+        fix = f"its annotation {unread!r} can't be resolved at run time, import what it names outside of TYPE_CHECKING"
     elif hint is Any:
-        mend = "annotate the parameter with its type, or hand over text, numbers, lists and mappings"
+        fix = "annotate the parameter with its type, or pass text, numbers, lists and mappings"
     else:
-        mend = f"hand over what its annotation says: {inspect.formatannotation(hint)}"
-    trouble = f"of type {type(value).__name__}, would not come back from the store as it is"
-    return f"{_name(function)}: argument {name!r}: {show(value)}: {trouble}, {mend}"
+        fix = f"pass a value of its annotation: {inspect.formatannotation(hint)}"
+    problem = f"of type {type(value).__name__}, would not come back from the store as it is"
+    return f"{_name(function)}: argument {name!r}: {show(value)}: {problem}, {fix}"
 
 
 def _name(function: Callable[..., Any]) -> str:

@@ -1,4 +1,4 @@
-"""A task bound to its terms, which stores calls of it, and the handle of a job."""
+"""Bound tasks, which store calls with their options, and handles of jobs."""
 
 from __future__ import annotations
 
@@ -29,53 +29,53 @@ P = ParamSpec("P")
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 FEW = 20
-"""So many calls are checked and packed on the event loop; more would hold it up, and go to a thread."""
+"""Maximum number of calls that are checked and packed on the event loop; more would block it, and go to a thread."""
 
 
 class Deferrable(Generic[P]):
-    """What a task can do, and a task that is bound to its terms."""
+    """What tasks and bound tasks have in common."""
 
     def _bound(self) -> BoundTask[P]:
         raise NotImplementedError
 
     async def defer(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
-        """Store a call, which whichever process is alive then makes; durable when this returns.
+        """Store a call, to be run by any process that has the task; the job is durable when this returns.
 
         Raises:
             ArgumentError: The arguments do not fit the function, or can't be stored.
-            ConfigError: It expires before it is due.
-            JobConflictError: The key is taken, and `on_conflict="raise"` says so.
-            BackendError: The store can't be used. Whatever the error, nothing was stored.
+            ConfigError: The job expires before it is due.
+            JobConflictError: Another pending job has the key, with `on_conflict="raise"`.
+            BackendError: The store can't be used. After any error, nothing is stored.
         """
         return (await self._bound()._hand_in([(args, kwargs)]))[0]
 
     def defer_sync(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
-        """The same where no event loop is running: a sync view, a thread, a script. Blocks.
+        """Store a call where no event loop is running: in a sync view, a thread, a script. Blocks.
 
         Raises:
-            EventLoopError: One is running in this thread; and as `defer` does.
+            EventLoopError: An event loop is running in this thread. Other errors are those of `defer`.
         """
         return self._bound()._hand_in_sync([(args, kwargs)], instead="defer(...)")[0]
 
     async def defer_many(self, calls: Iterable[Mapping[str, Any]]) -> list[JobHandle]:
-        """Store many calls at once, all of them or none: `await send.defer_many([{"user": 1}, {"user": 2}])`.
+        """Store many calls, all of them or none: `await send.defer_many([{"user": 1}, {"user": 2}])`.
 
         Args:
             calls: The arguments of each call, by name.
 
         Raises:
-            ArgumentError, ConfigError, JobConflictError, BackendError: As `defer` does.
+            ArgumentError, ConfigError, JobConflictError, BackendError: As in `defer`.
         """
         return await self._bound()._hand_in([((), call) for call in calls])
 
     def defer_many_sync(self, calls: Iterable[Mapping[str, Any]]) -> list[JobHandle]:
-        """The same where no event loop is running; errors as those of `defer_sync`. Blocks."""
+        """Store many calls where no event loop is running; errors are those of `defer_sync`. Blocks."""
         return self._bound()._hand_in_sync([((), call) for call in calls], instead="defer_many(...)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoundTask(Deferrable[P]):
-    """A task bound to its terms. Immutable, and may be used again and again."""
+    """A task with options; immutable, and reusable."""
 
     task: Task[P, Any]
     _options: JobOptions
@@ -84,7 +84,7 @@ class BoundTask(Deferrable[P]):
         return self
 
     async def _hand_in(self, calls: Sequence[Call]) -> list[JobHandle]:
-        """Store calls, or in `Crons.immediate()` make them; what `defer_many` says."""
+        """Store calls, or run them inside of `Crons.immediate()`."""
         if self.task._manager.inline:
             return [await self._run(job) for job in self._jobs(calls)]
         few, manager = len(calls) <= FEW, self.task._manager
@@ -144,9 +144,9 @@ class JobHandle:
     """A job that was deferred.
 
     Attributes:
-        id: By which `Crons.job` finds it; with `on_conflict="keep"` it may be that of an older job.
-        task: The task's name.
-        key: Its key, if it has one.
+        id: Identity of the job, for `Crons.job`; with `on_conflict="keep"` it may be an older job's.
+        task: Name of the task.
+        key: Key of the job; None without one.
     """
 
     id: str
@@ -163,11 +163,11 @@ class JobHandle:
         return job.state if job else None
 
     async def cancel(self) -> bool:
-        """Cancel it; True if it was still pending. One that is running is not stopped, but not tried again."""
+        """Cancel the job; return whether it was pending. A running job is not stopped, but not retried."""
         return self._ended is None and await self._manager.cancel(job_id=self.id)
 
     def cancel_sync(self) -> bool:
-        """The same where no event loop is running. Blocks."""
+        """Cancel the job where no event loop is running. Blocks."""
         return blocking(self.cancel, instead="await job.cancel()")
 
 

@@ -1,4 +1,4 @@
-"""What values become in JSON, and what JSON means where an annotation stands."""
+"""Codecs: values to JSON, and JSON back to values by their annotations."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ CODECS: Mapping[type, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     time: (time.isoformat, time.fromisoformat),
     timedelta: (timedelta.total_seconds, lambda seconds: timedelta(seconds=seconds)),
 }
-"""How a value of a type is written, and read again."""
+"""How a value of a type is encoded and decoded."""
 BY_TEXT = frozenset({"decimal.Decimal", "uuid.UUID"})
-"""More such types, whose text says it all; by name, as who does not use them need not import them."""
+"""Types that are encoded as their text; by name, so that they need not be imported."""
 
 PLAIN = frozenset({str, int, float, bool, types.NoneType})
 LISTS = frozenset({list, tuple, set, frozenset})
 ABSTRACT: Mapping[Any, type] = {Sequence: list, Collection: list, Iterable: list, Mapping: dict, MutableMapping: dict}
-"""What comes back where an annotation only says what can be done with it."""
+"""Concrete types for abstract annotations."""
 
 
 def encode(value: Any) -> Any:
-    """A value in the types of JSON; `TypeError` if it is of a type, or a subclass, that is not known to come back."""
+    """Return a value in the types of JSON; `TypeError` if its type, or a subclass of a type, can't be decoded."""
     kind = type(value)
     if kind in PLAIN:
         return value
@@ -54,7 +54,7 @@ def _codec(kind: type) -> tuple[Callable[[Any], Any], Callable[[Any], Any]] | No
 
 
 def decode(value: Any, hint: Any) -> Any:
-    """What a stored value means where this annotation stands."""
+    """Return the value that is encoded, by its annotation."""
     hint = getattr(hint, "__supertype__", getattr(hint, "__value__", hint))  # a NewType, a type alias
     origin, parts = get_origin(hint) or hint, get_args(hint)
     origin = ABSTRACT.get(origin, origin)
@@ -68,7 +68,7 @@ def decode(value: Any, hint: Any) -> Any:
 
 
 def _first(value: Any, union: Any) -> Any:
-    """What it means by the part of a union that fits best: that which would be stored just so, else the first."""
+    """Return the value by the member of a union that would be encoded the same way, else by the first that fits."""
     fitting = list(_fitting(value, get_args(union)))
     if not fitting:
         raise TypeError(f"must be {inspect.formatannotation(union)}")
@@ -77,14 +77,14 @@ def _first(value: Any, union: Any) -> Any:
 
 def _fitting(value: Any, hints: Sequence[Any]) -> Iterator[Any]:
     for hint in hints:
-        with suppress(Exception):  # then it is meant otherwise
+        with suppress(Exception):  # then another member fits
             one = decode(value, hint)
             if _is_a(one, get_origin(hint) or hint):
                 yield one
 
 
 def _is_a(value: Any, kind: Any) -> bool:
-    """Whether it is what a type says; of what can't be asked for, such as a protocol or `Any`, everything is."""
+    """Return whether a value is of a type; True for types that can't be checked, such as a protocol or `Any`."""
     try:
         return isinstance(value, (float, int) if kind is float else kind)  # as for type checkers, an int is a float
     except TypeError:
@@ -114,7 +114,7 @@ def _hints(kind: type) -> Mapping[str, Any]:
 
 
 def same(before: Any, after: Any) -> bool:
-    """Whether both are equal, and of the same types all the way down."""
+    """Return whether both are equal, and of the same types at every level."""
     kind = type(before)
     if kind is not type(after):
         return False

@@ -1,4 +1,4 @@
-"""Where the jobs of one `Crons` are handed in: its store, who is told of a job, and a mode for tests."""
+"""Job manager: stores and cancels the jobs of one `Crons`, and notifies listeners."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ Listener = "Callable[[datetime], None]"
 
 
 class JobManager:
-    """What a process needs to defer jobs, and to ask for them; from any thread and any event loop.
+    """Defers, reads and cancels jobs, from any thread and any event loop.
 
     Args:
-        settings: The settings of the `Crons`, as they are now.
+        settings: Returns the current settings of the `Crons`.
     """
 
     def __init__(self, settings: Callable[[], Settings]) -> None:
         self.host = Host()
         self.inline = 0
-        """Above 0, deferred calls are run instead of being stored."""
+        """Number of open `immediate` contexts; above 0, deferred calls are run instead of being stored."""
         self.settled = False
-        """Whether the settings have been asked for since they may have changed; to ask for them blocks."""
+        """Whether the settings are read; reading them blocks."""
         self._settings = settings
         self._making = threading.Lock()
         self._backend: Backend | None = None
@@ -50,10 +50,10 @@ class JobManager:
         self._listeners: list[Callable[[], Callable[[datetime], None] | None]] = []
 
     def connect(self, host: Host | None = None) -> Backend:
-        """The store that the settings name, one object as long as they name the same; not opened yet.
+        """Return the store that the settings name, not opened; the same object until the settings change.
 
         Args:
-            host: Time, sleep, chance and threads from now on; None leaves them as they are.
+            host: Time, sleep, chance and threads from now on; None keeps the present ones.
         """
         settings = self._settings()
         with self._making:
@@ -74,7 +74,7 @@ class JobManager:
             return self._backend
 
     def now(self) -> datetime:
-        """The time by the clock of the store, as far as this process has heard it."""
+        """Return the time by the clock of the store, as last read by this process."""
         return self.host.now() + (self._backend.ahead if self._backend else timedelta())
 
     async def opened(self) -> ShortUse:
@@ -117,9 +117,9 @@ class JobManager:
             return await backend.cancel(run_id=job_id, task=task, key=key)
 
     def on_deferred(self, callback: Callable[[datetime], None]) -> None:
-        """Call back after each defer, in whatever thread that was, with when its first job is due (aware UTC).
+        """Call a function after each defer, in the thread of the caller, with when the first job is due (aware UTC).
 
-        A bound method is held weakly: its object may go, and is then told no more.
+        A bound method is held weakly: it is no longer called once its object is gone.
         """
         if not any(listener() == callback for listener in self._listeners):
             self._listeners.append(WeakMethod(callback) if ismethod(callback) else lambda: callback)
@@ -149,14 +149,14 @@ class JobManager:
 
 
 def blocking(work: Callable[[], Coroutine[Any, Any, T]], *, instead: str) -> T:
-    """What a coroutine returns, on an event loop of its own; blocks.
+    """Run a coroutine on an event loop of its own, and return its result. Blocks.
 
     Args:
         work: Makes the coroutine.
         instead: What to write where an event loop is running, for the message.
 
     Raises:
-        EventLoopError: One is running in this thread, and would stand still.
+        EventLoopError: An event loop is running in this thread, and would be blocked.
     """
     refuse_event_loop(instead)
     return asyncio.run(work())

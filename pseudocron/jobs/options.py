@@ -1,4 +1,4 @@
-"""When, how and under which key a job is deferred: the options of one `defer`, checked, and what is stored of them."""
+"""Options of a deferred job: when, how and under which key it runs."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobOptions:
-    """What is asked of a job, whatever it is called with.
+    """The options of a job.
 
     Args:
-        at: Not before this instant; one that has passed means now.
-        delay: Not before so much later.
+        at: Earliest start; an instant in the past means now.
+        delay: Time from the call of `defer` to the earliest start.
         key: Unique among the pending jobs of the task.
-        on_conflict: What becomes of the key's other pending job.
-        priority: Of the jobs that are due, the highest starts first.
-        expires: Not after this instant, or this time from now.
+        on_conflict: What happens to another pending job with the key.
+        priority: The due job with the highest priority starts first.
+        expires: Latest start: an instant, or a time from the call of `defer`.
     """
 
     at: datetime | None = None
@@ -37,7 +37,7 @@ class JobOptions:
     expires: datetime | timedelta | None = None
 
     def job(self, *, task: str, arguments: str, now: datetime) -> NewJob:
-        """What is to be stored, in UTC; `ConfigError` if it could never start, however soon that is looked at."""
+        """Return the job to store, in UTC; `ConfigError` if it would expire before it is due."""
         due = now + self.delay if self.delay is not None else max(self.at or now, now)
         expires = now + self.expires if isinstance(self.expires, timedelta) else self.expires
         if expires is not None and now < due > expires:
@@ -55,7 +55,7 @@ class JobOptions:
 
 
 def _until(value: object) -> datetime | timedelta:
-    """An aware instant, or a time from now."""
+    """Return an aware instant, or a time from now."""
     try:
         return aware(value) if isinstance(value, datetime) else span(value)
     except ValueError:
@@ -73,29 +73,30 @@ JOB_OPTIONS: Mapping[str, Check] = {
 
 
 def read_job_options(where: str, options: Mapping[str, object]) -> JobOptions:
-    """JobOptions from options of these names; `ConfigError` if one is wrong, or two do not go together.
+    """Return checked options; `ConfigError` if one is wrong, or two exclude each other.
 
     Args:
         where: The task's name, for messages.
         options: The options that were given.
     """
     read = {name: checked(JOB_OPTIONS[name], value, f"{where}: {name}") for name, value in options.items()}
-    terms = JobOptions(**{**read, "on_conflict": Conflict(read["on_conflict"])})
-    if terms.at is not None and terms.delay is not None:
-        raise ConfigError(f"{where}: at, delay: say one of them")
-    soonest, latest = (terms.at, terms.expires) if terms.delay is None else (terms.delay, terms.expires)
-    # Only what is of the same kind can be compared before it is known when this will be deferred.
+    checked_options = JobOptions(**{**read, "on_conflict": Conflict(read["on_conflict"])})
+    if checked_options.at is not None and checked_options.delay is not None:
+        raise ConfigError(f"{where}: at, delay: exclude each other; give one of them")
+    latest = checked_options.expires
+    soonest = checked_options.at if checked_options.delay is None else checked_options.delay
+    # Two instants, or two times from now, can be compared before the call of `defer` is known.
     if isinstance(latest, type(soonest)) and soonest is not None and latest < soonest:  # type: ignore[operator]
         raise ConfigError(_too_soon(where))
-    return terms
+    return checked_options
 
 
 def _too_soon(where: str) -> str:
-    return f"{where}: expires: is before it is due, must be later"
+    return f"{where}: expires: is before the job is due, must be later"
 
 
 def _new_id(now: datetime) -> str:
-    """A UUID of version 7: ids made later are higher, so that a store appends them instead of scattering them."""
+    """Return a UUID of version 7: later ids are higher, so that a store appends them."""
     millis = int(now.timestamp() * 1000)
     chance = int.from_bytes(os.urandom(10))
     chance = chance & ~(0xF << 76) | 7 << 76

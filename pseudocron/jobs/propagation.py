@@ -1,4 +1,4 @@
-"""What a job carries besides its arguments: a few words of who deferred it, such as the trace that it belongs to."""
+"""Context propagation: values that `defer` stores with a job, such as the trace of the caller."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _KEY = '{"@pseudocron":'
-"""How stored arguments begin that carry something; no parameter has such a name, and no store needs to know."""
+"""Start of stored arguments that have a context; no parameter can have this name."""
 
 MOST = 8 * 1024
-"""Characters that a job carries at most; more is left behind."""
+"""Maximum characters of a context; a longer one is not stored."""
 
 _decoder = json.JSONDecoder()
 
 
 def attach(arguments: str, context: Mapping[str, str]) -> str:
-    """Stored arguments that carry this besides."""
+    """Return stored arguments with a context."""
     text = json.dumps(dict(context))
     if not context or len(text) > MOST:
         return arguments
@@ -27,17 +27,17 @@ def attach(arguments: str, context: Mapping[str, str]) -> str:
 
 
 def without_context(stored: str) -> str:
-    """The arguments, for people to read."""
+    """Return stored arguments without their context."""
     return detach(stored)[0]
 
 
 def detach(stored: str) -> tuple[str, Mapping[str, str]]:
-    """The arguments, and what they carry; what can't be read is left to who reads the arguments."""
+    """Return the arguments and their context; a context that can't be read stays in the arguments."""
     if not stored.startswith(_KEY):
         return stored, {}
     try:
         context, end = _decoder.raw_decode(stored, len(_KEY))
     except (ValueError, RecursionError):
         return stored, {}
-    words = context.items() if isinstance(context, dict) else ()
-    return "{" + stored[end:].removeprefix(","), {key: value for key, value in words if isinstance(value, str)}
+    items = context.items() if isinstance(context, dict) else ()
+    return "{" + stored[end:].removeprefix(","), {key: value for key, value in items if isinstance(value, str)}

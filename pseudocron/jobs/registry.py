@@ -1,4 +1,4 @@
-"""What a `Crons` does with tasks and jobs: registers the former, finds and cancels the latter."""
+"""Task registry: registers the tasks of a `Crons`, and finds and cancels their jobs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 class TaskRegistry:
-    """The half of `Crons` that has to do with jobs."""
+    """The half of `Crons` that registers tasks and manages jobs."""
 
     def __init__(self) -> None:
         self._manager = JobManager(lambda: self.settings)
@@ -59,17 +59,17 @@ class TaskRegistry:
     ) -> Task[P, T] | Callable[[Callable[P, T]], Task[P, T]]:
         """Let calls of the decorated function be deferred: `@crons.task` or `@crons.task(retries=5, timeout=60)`.
 
-        It may still be called as before.
+        The function can still be called as before.
 
         Args:
-            name: By which it is known in the store; that of the function if None. A function may be renamed or moved
+            name: Name of the task in the store; the name of the function if None. A function may be renamed or moved
                 as long as its task keeps the name.
-            options: As `TaskOptions` describes them; `retries=3`, `timeout=1000.0`, `retry_for=(Exception,)`,
+            options: See `TaskOptions`; `retries=3`, `timeout=1000.0`, `retry_for=(Exception,)`,
                 `max_instances=None` and `executor=None` if not given.
 
         Raises:
-            ConfigError: An option is wrong, the name is taken, or it is no function, or a method.
-            TargetError: It yields.
+            ConfigError: An option is wrong, the name is taken, or the decorated object is not a function, or a method.
+            TargetError: The function is a generator.
         """
         if callable(name):
             return self._task(name, None, options)
@@ -79,22 +79,22 @@ class TaskRegistry:
         # Its tasks need it later, perhaps on an event loop, which an import would block. Without tasks nobody does.
         import pseudocron.jobs.arguments  # noqa: F401, PLC0415
 
-        said = getattr(function, "__name__", "") if name is None else name
-        with self._naming(said):
+        given = getattr(function, "__name__", "") if name is None else name
+        with self._naming(given):
             try:
-                said = cron_name(said)
+                given = cron_name(given)
             except ValueError as error:
                 raise ConfigError(str(error)) from None
             if not callable(function):
                 raise ConfigError(f"{show(function)}: must be a function")
             if isfunction(function) and function.__code__.co_varnames[:1] in {("self",), ("cls",)}:
                 raise ConfigError(f"{describe(function)} is a method, must be a function: a job has no object to call")
-            if said in self._tasks:
-                taken, other = describe(self._tasks[said].function), describe(function)
+            if given in self._tasks:
+                taken, other = describe(self._tasks[given].function), describe(function)
                 raise ConfigError(f"names both {taken} and {other}, give one of them another name")
             checked = read_options(options, known=TASK_OPTIONS)
-            task = Task(said, function, checked, manager=self._manager, hooks=self._hooks)
-            self._tasks[said] = task
+            task = Task(given, function, checked, manager=self._manager, hooks=self._hooks)
+            self._tasks[given] = task
             self._checked_tasks = None
         return task
 
@@ -109,16 +109,16 @@ class TaskRegistry:
         return self._checked_tasks
 
     def _task_named(self, name: str) -> Task[..., Any]:
-        """One task; `UnknownTaskError` if there is none of this name."""
+        """Return a task by its name; `UnknownTaskError` if there is none."""
         if name not in self._tasks:
             raise UnknownTaskError(f"there is no task {show(name)}{did_you_mean(name, self._tasks)}")
         return self.tasks[name]
 
     def _connect(self, host: Host | None = None) -> Backend:
-        """The store of these crons: one object for all that this process does with it. It opens nothing.
+        """Return the store of these crons, the same object for the whole process; it is not opened.
 
         Args:
-            host: Time, sleep, chance and threads from now on, also for what is deferred; None leaves them as they are.
+            host: Time, sleep, chance and threads from now on, also for `defer`; None keeps the present ones.
         """
         return self._manager.connect(host)
 
@@ -131,9 +131,9 @@ class TaskRegistry:
         return await self._manager.job(job_id)
 
     async def cancel(self, job_id: str) -> bool:
-        """Cancel a job; True if it was still pending, so that it never starts.
+        """Cancel a job; return whether it was pending, so that it never starts.
 
-        One that is running is not stopped, but not tried again either.
+        A running job is not stopped, but not retried.
 
         Raises:
             BackendError: The store can't be used.
@@ -141,19 +141,19 @@ class TaskRegistry:
         return await self._manager.cancel(job_id=job_id)
 
     def cancel_sync(self, job_id: str) -> bool:
-        """The same where no event loop is running; `EventLoopError` if one is. Blocks."""
+        """Cancel a job where no event loop is running; `EventLoopError` if one is. Blocks."""
         return blocking(lambda: self.cancel(job_id), instead="await crons.cancel(...)")
 
     def on_deferred(self, callback: Callable[[datetime], None]) -> None:
-        """Call back after each defer, in whatever thread that was, with when its first job is due (aware UTC).
+        """Call a function after each defer, in the thread of the caller, with when the first job is due (aware UTC).
 
-        A bound method is held weakly: its object may go, and is then told no more.
+        A bound method is held weakly: it is no longer called once its object is gone.
         """
         self._manager.on_deferred(callback)
 
     def immediate(self) -> AbstractContextManager[None]:
-        """For tests: inside of it a deferred call is made at once, by way of JSON but without a store.
+        """Run deferred calls at once inside of this context, through JSON but without a store; for tests.
 
-        What a call raises, `defer` raises. When it was meant to be made, and its key, play no part.
+        `defer` raises what a call raises. The options `at`, `delay` and `key` have no effect.
         """
         return self._manager.immediate()

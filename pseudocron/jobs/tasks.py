@@ -1,4 +1,4 @@
-"""Functions that may be deferred, and what may be said of them."""
+"""Tasks: functions that may be deferred, and their options."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ T = TypeVar("T")
 
 
 class Retry(Exception):  # noqa: N818 - it is a wish, and no error
-    """Raised by a task that wants to be tried again, whatever its `retry_for` says; it counts as an attempt.
+    """Raised by a task to be retried, whatever its `retry_for` is; the run counts as an attempt.
 
     Args:
-        after: Seconds to wait, or a `timedelta`; None for the usual pause, which grows from attempt to attempt.
+        after: Seconds to wait, or a `timedelta`; None for the usual backoff.
 
     Raises:
         ConfigError: `after` is none of these.
@@ -44,11 +44,11 @@ class Retry(Exception):  # noqa: N818 - it is a wish, and no error
 
 
 class TaskOptions(TypedDict, total=False):
-    """What may be said of a task.
+    """Options of a task.
 
-    `retries` is how often a failed job is tried again, `timeout` the seconds after which an attempt is ended (None
-    for never), `retry_for` the exceptions after which it is tried again at all, `max_instances` how many jobs of
-    the task may run at once, in all processes (None for any number), `executor` as for crons.
+    `retries` is the maximum number of retries of a failed job, `timeout` the seconds after which an attempt is ended
+    (None for never), `retry_for` the exceptions after which a job is retried, `max_instances` the maximum number of its
+    jobs that run at once, in all processes (None for any number), `executor` as for crons.
     """
 
     retries: int
@@ -68,16 +68,16 @@ TASK_OPTIONS: Mapping[str, Check] = {
 
 
 class Task(Deferrable[P], Generic[P, T]):
-    """A registered function: it is called as ever, and may be deferred.
+    """A registered function, which can be called as before, and deferred.
 
     Attributes:
-        name: By which it is known in the store, in logs and to people.
-        function: What was decorated.
-        target: The same, as runs know it.
-        retries: How often a failed job is tried again.
+        name: Name of the task in the store and in logs.
+        function: The function that was decorated.
+        target: The function and its import string.
+        retries: Maximum number of retries of a failed job.
         timeout: Seconds after which an attempt is ended; None for never.
-        retry_for: The exceptions after which a job is tried again.
-        max_instances: How many of its jobs may run at once, in all processes; None for any number.
+        retry_for: The exceptions after which a job is retried.
+        max_instances: Maximum number of its jobs that run at once, in all processes; None for any number.
     """
 
     def __init__(
@@ -101,19 +101,19 @@ class Task(Deferrable[P], Generic[P, T]):
         return f"<Task {self.name}>"
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call the function, here and now."""
+        """Call the function."""
         return self.function(*args, **kwargs)
 
     @property
     def _is_checked(self) -> bool:
-        """Whether `process` has been found out."""
+        """Whether `process` is known."""
         return "process" in vars(self)
 
     @cached_property
     def process(self) -> bool:
         """Whether it runs in a child process; `ConfigError` if the executor can't run it.
 
-        Asked for late: a module's functions can be imported only when it has been imported to its end.
+        Found at first use: the functions of a module can be imported only after the module has been executed.
         """
         return in_process(self._executor, self.target)
 
@@ -141,37 +141,37 @@ class Task(Deferrable[P], Generic[P, T]):
         priority: int = 0,
         expires: datetime | float | timedelta | None = None,
     ) -> BoundTask[P]:
-        """The same task on other terms; the result never changes, and may be used again.
+        """Return the task bound to options for its jobs; the result is immutable and reusable.
 
         Args:
-            at: Not before this instant, an aware `datetime`; one that has passed means now.
-            delay: Not before so many seconds, or a `timedelta`, after the call of `defer`.
-            key: Of 1 to 200 characters, unique among the pending jobs of the task.
-            on_conflict: What becomes of a pending job with the same key: the new one replaces it ("replace"), the
-                old one stays and the new one is not stored ("keep"), or `defer` raises `JobConflictError` ("raise").
-            priority: Of the jobs that are due, the one with the highest starts first; then the one due the longest.
-            expires: Not after this instant, an aware `datetime`, or so many seconds, or a `timedelta`, after the
-                call of `defer`.
+            at: Earliest start, an aware `datetime`; an instant in the past means now.
+            delay: Time from the call of `defer` to the earliest start, in seconds or as a `timedelta`.
+            key: 1 to 200 characters, unique among the pending jobs of the task.
+            on_conflict: What happens to a pending job with the same key: the new job replaces it ("replace"), it stays
+                and the new job is not stored ("keep"), or `defer` raises `JobConflictError` ("raise").
+            priority: The due job with the highest priority starts first; among equals, the one due first.
+            expires: Latest start, an aware `datetime`, or the time from the call of `defer` in seconds or as a
+                `timedelta`.
 
         Raises:
-            ConfigError: One of them is wrong, or both `at` and `delay` are given.
+            ConfigError: An option is wrong, or both `at` and `delay` are given.
         """
         given = {"at": at, "delay": delay, "key": key, "priority": priority, "expires": expires}
         return BoundTask(task=self, _options=read_job_options(self.name, {**given, "on_conflict": on_conflict}))
 
     async def cancel(self, *, key: str) -> bool:
-        """Cancel the job with this key; True if it was still pending, so that it never starts.
+        """Cancel the job with this key; return whether it was pending, so that it never starts.
 
-        One that is running is not stopped, but not tried again either.
+        A running job is not stopped, but not retried.
 
         Raises:
-            ConfigError: `key` is not one.
+            ConfigError: `key` is not a key.
             BackendError: The store can't be used.
         """
         return await self._manager.cancel(task=self.name, key=checked(job_key, key, f"{self.name}: key"))
 
     def cancel_sync(self, *, key: str) -> bool:
-        """The same where no event loop is running. Blocks."""
+        """Cancel the job with this key where no event loop is running. Blocks."""
         return blocking(lambda: self.cancel(key=key), instead=f"await {self.name}.cancel(...)")
 
     def _bound(self) -> BoundTask[P]:
@@ -179,5 +179,5 @@ class Task(Deferrable[P], Generic[P, T]):
 
 
 def undecorated(function: Any) -> Any:
-    """The function of a task; anything else as it is."""
+    """Return the function of a task, and anything else unchanged."""
     return function.function if isinstance(function, Task) else function

@@ -100,6 +100,7 @@ class FakeScheduler:
         crons._pin(backend="memory:", app=settings.app)
         self._crons = crons
         self._backend = crons._connect(host)
+        _completed(self._backend.open())
         runs = Runs(
             self._backend,
             host=host,

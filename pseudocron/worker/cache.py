@@ -61,7 +61,10 @@ class DueCache:
         ]
 
     def state(self, cron: Cron) -> CronState | None:
-        """Return the state of a cron as remembered; None if it must be read, as a paused one may be resumed."""
+        """Return the state of a cron as remembered; None if it must be read.
+
+        That of a paused cron must be read: nothing tells that it was resumed, as its mark stays.
+        """
         known = self._known.get(cron.name) if self.is_current else None
         return known.state if known and not known.state.paused else None
 
@@ -98,8 +101,10 @@ class DueCache:
         self._next = min((known.next for known in self._known.values()), default=NEVER)
 
     def next(self) -> datetime | None:
-        """Return when the first of the remembered crons is due."""
-        return self._next if self._known else None
+        """Return when the first of the remembered crons is due; without those that must be planned at each poll."""
+        if self._next > NEVER:
+            return self._next
+        return min((known.next for known in self._known.values() if known.next > NEVER), default=None)
 
 
 def _reached(polled: Polled, coalescing: Collection[str]) -> dict[str, datetime]:

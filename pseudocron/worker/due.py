@@ -49,10 +49,12 @@ def plan(cron: Cron, state: CronState, now: datetime, *, since: datetime, absenc
     """
     floor = state.floor or since
     latest = _ripe(cron, floor, now)
-    upcoming = _next(cron, latest or floor)
     if not cron.enabled or state.paused:
         reason = Reason.PAUSED if cron.enabled else Reason.DISABLED
+        # The store must know when a paused cron is due: whoever resumes it has no plan.
+        upcoming = _next(cron, latest or floor) if cron.enabled else None
         return _plan(cron, state, since, skips=_skips(cron, floor, latest, reason), upcoming=upcoming)
+    upcoming = _next(cron, latest or floor)
     if latest is None:
         return _plan(cron, state, since, skips=_again(cron, state, now), upcoming=upcoming)
     wanted = [latest] if cron.coalesce else cron.schedule.last(floor, latest, limit=AT_MOST)

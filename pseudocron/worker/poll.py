@@ -156,13 +156,17 @@ class Poller:
             return self._none(NoPoll.TAKEN, ENTER_AGAIN)
         self._observe("polled")
         again = min(report.fresh_for, READ_AGAIN)
-        if report.fresh_for <= 0:  # the gate is stale for others: to poll at once would be in vain
-            again = READ_AGAIN
+        self._pace = -inf
+        if report.fresh_for <= 0 and not self._has_come_due():
+            again = READ_AGAIN  # the gate is stale for others: to poll at once would be in vain
             self._pace = self._host.monotonic() + READ_AGAIN
-        else:
-            self._pace = -inf
         self.delays.gate(self._host.now(), again)
         return PollResult(report, again)
+
+    def _has_come_due(self) -> bool:
+        """Return whether a cron has become due since the poll has planned it."""
+        upcoming = self._cache.next()
+        return not self.runs.left and upcoming is not None and upcoming <= self._host.now()
 
     def _none(self, why: NoPoll, again: float) -> PollResult:
         self._observe(why)

@@ -112,7 +112,7 @@ class ResultWriter:
         finally:
             if take is not None:
                 self._runs.start(take, claims, asked)
-        self._runs.recorded(runs, take, finished)
+        self._runs.recorded(runs, finished)
 
 
 def _warn(runs: Sequence[Run], error: Exception) -> None:

@@ -152,10 +152,9 @@ class Runs:
             return None
         return self.take(self._crons, ending=sum(run.has_capacity for run in ending if run.is_job))
 
-    def recorded(self, ended: Sequence[Run], take: Take | None, finished: Finished) -> None:
+    def recorded(self, ended: Sequence[Run], finished: Finished) -> None:
         """Note the answer of the store to the results of these runs."""
-        if take is not None:
-            self.left = finished.left
+        self.left = self.left or finished.left  # a poll may have left slots, of which an end says nothing
         # What follows a job has its end in turn; a slot may have waited for the end of a run of its cron.
         if not finished.claims or not all(run.is_job for run in ended):
             self._on_recorded(finished.fresh_for)

@@ -34,9 +34,14 @@ class OfOneProcess:
     It has a `CRON_MAX_TIME` of its own, and its end is not that of the others.
     """
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, *, is_first: bool) -> None:
         self.backend = backend
+        self.is_first = is_first
         self.cron_max_time = 60.0
+
+    async def close(self) -> None:
+        if self.is_first:
+            await self.backend.close()
 
     def __getattr__(self, name: str) -> Any:
         self.backend.cron_max_time = self.cron_max_time
@@ -44,12 +49,12 @@ class OfOneProcess:
 
 
 def memory(_folder: Path) -> SharedStore:
-    make, backends = found("file", "Memory"), list[Backend]()
+    make = found("file", "Memory")
+    backends: list[Backend] = []
 
     def view(host: Host) -> Backend:
-        if not backends:
-            backends.append(make(host=host))
-        return cast("Backend", OfOneProcess(backends[0]))
+        backends.append(backends[0] if backends else make(host=host))
+        return cast("Backend", OfOneProcess(backends[0], is_first=len(backends) == 1))
 
     return SharedStore(view)
 

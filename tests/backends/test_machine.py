@@ -19,7 +19,7 @@ def new_store(name: str) -> SharedStore:
 
 
 @pytest.mark.timeout(400)  # so that a failure has time to become a short one
-@pytest.mark.parametrize(("name", "examples"), [("oracle", 60), ("memory", 60), ("file", 25), ("redis", 20)])
+@pytest.mark.parametrize(("name", "examples"), [("oracle", 40), ("memory", 40), ("file", 15), ("redis", 15)])
 def test_a_store_does_what_the_oracle_does(name: str, examples: int) -> None:
     try:
         new_store(name).drop()

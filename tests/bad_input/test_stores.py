@@ -201,7 +201,7 @@ def test_while_running_requests_are_served_and_it_is_said_once_a_minute(
                 assert len(caplog.messages) == lines
             assert contents(store).items() >= before.items()
         for line in caplog.messages:
-            assert line.startswith("no look: ")
+            assert line.startswith("poll failed: ")
             assert str(store) in line
             assert line.isprintable()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -49,13 +48,24 @@ def test_a_reset_to_the_past_lets_the_latest_slot_run_again(folder: Path) -> Non
     assert "at work" in pseudocron(folder, "tick").stdout
 
 
-@pytest.mark.parametrize("command", [["resume", "hourly"], ["reset", "hourly", "--yes"]])
-def test_what_has_changed_is_looked_at_at_once(command: list[str], folder: Path) -> None:
-    gate = folder / ".pseudocron/cron.lock"
+def stale_in(folder: Path) -> float:
+    return (folder / ".pseudocron/cron.lock").stat().st_mtime - time.time()
+
+
+def test_a_cron_whose_mark_is_reset_is_polled_for_at_once(folder: Path) -> None:
     pseudocron(folder, "tick")
-    os.utime(gate)
-    pseudocron(folder, *command)
-    assert gate.stat().st_mtime < time.time() - 60
+    assert stale_in(folder) > 5
+    pseudocron(folder, "reset", "hourly", "--yes")
+    assert stale_in(folder) <= 0
+
+
+def test_a_cron_that_is_resumed_is_polled_for_at_its_next_slot(folder: Path) -> None:
+    (folder / "crons.py").write_text('crons = {"often": ("jobs:work", 20)}')
+    pseudocron(folder, "pause", "often")
+    pseudocron(folder, "tick")
+    assert stale_in(folder) > 25
+    pseudocron(folder, "resume", "often")
+    assert stale_in(folder) < 20
 
 
 @pytest.mark.parametrize("to", ["tomorrow", "2024-05-01T08:00:00", "9999-12-31T23:59:59+00:00", "0001-01-01T00:00Z"])

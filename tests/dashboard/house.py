@@ -5,26 +5,27 @@ from __future__ import annotations
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.testclient import TestClient
 
-from pseudocron.backends.jobs import JobEnd, JobState, NewJob
-from pseudocron.backends.records import Claim, Outcome, Proposal, Reason, Result, Skip
+from pseudocron.backends.model import Capacity, Claim, End, Manual, NewJob, Plan, Poll, Reason, Skip, State, Take
 from pseudocron.crons import Crons
 from pseudocron.dashboard import NoAuth, dashboard
 from pseudocron.host import utcnow
-from pseudocron.watch import Watch, watch
+from pseudocron.process import Process, process_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
+    from datetime import datetime
 
     from httpx2 import Response
 
-    from pseudocron.backends.base import Backend
-    from pseudocron.backends.jobs import Job
+    from pseudocron.backends.contract import Backend
+    from pseudocron.backends.model import Run
 
 T = TypeVar("T")
 
@@ -69,53 +70,81 @@ class House:
             yield cls(crons, client)
 
     @property
-    def watch(self) -> Watch:
-        return watch(self.crons)
+    def process(self) -> Process:
+        return process_of(self.crons)
 
     def do(self, work: Callable[[Backend], Coroutine[Any, Any, T]]) -> T:
         """Something done to the store, on the event loop of the application."""
 
         async def done() -> T:
-            async with self.watch.store() as (_, backend):
+            async with self.process.store() as (_, backend):
                 return await work(backend)
 
         assert self.client.portal
         return self.client.portal.call(done)
 
-    def run(self, name: str = "bill", result: Result | None = None) -> Claim:
-        """A run of a cron that has ended, or with no result goes on."""
+    def run(self, name: str = "bill", outcome: State | None = None) -> Claim:
+        """A run of a cron that has ended, or with no outcome goes on."""
 
         async def run(backend: Backend) -> Claim:
-            now = utcnow()
-            claim = await backend.claim(Proposal(name=name, slot=now, worker="host:1", lease=60, manual=True))
+            claim = await backend.start(Manual(name, worker="host:1", lease=60))
             assert isinstance(claim, Claim)
-            if result:
-                await backend.finish(claim, result)
+            if outcome is State.FAILED:
+                await backend.finish([End(claim, outcome, error=TRACEBACK, output="<b>a line</b>")])
+            elif outcome:
+                await backend.finish([End(claim, outcome)])
             return claim
 
         return self.do(run)
 
+    def retry(self, name: str = "bill") -> None:
+        """A slot of a cron whose first attempt has failed, and that is retried in an hour."""
+
+        async def retry(backend: Backend) -> None:
+            now = utcnow()
+            plan = Plan(name, await self._mark(backend, name), now - timedelta(hours=1), [now - timedelta(minutes=1)])
+            (claim,) = await self._poll(backend, plan)
+            await backend.finish([End(claim, State.FAILED, now + timedelta(hours=1), error=TRACEBACK)])
+
+        self.do(retry)
+
     def skip(self, name: str, reason: Reason) -> None:
-        self.do(lambda backend: backend.skip([Skip(name=name, slot=utcnow(), reason=reason, slots=2)]))
+        async def skip(backend: Backend) -> None:
+            skips = [Skip(name=name, slot=utcnow(), reason=reason, slots=2)]
+            await self._poll(backend, Plan(name, await self._mark(backend, name), utcnow(), skips=skips))
+
+        self.do(skip)
+
+    async def _mark(self, backend: Backend, name: str) -> datetime | None:
+        return (await backend.states([name])).crons[name].mark
+
+    async def _poll(self, backend: Backend, *plans: Plan) -> Sequence[Claim]:
+        crons = {plan.name: 1 for plan in plans}
+        take = Take({} if plans else {"mail": None}, crons, Capacity(10, 10, 10), worker="host:2", lease=60)
+        polled = await backend.poll(Poll(take, plans, force=True))
+        assert polled
+        return polled.claims
 
     def defer(self, *job_ids: str, key: str | None = None, arguments: str = '{"to": "ann"}') -> None:
         def new(job_id: str) -> NewJob:
-            return NewJob(job_id=job_id, task="mail", arguments=arguments, due=utcnow(), key=key)
+            return NewJob(job_id, "mail", arguments, due=utcnow(), key=key)
 
-        self.do(lambda backend: backend.defer([new(job_id) for job_id in job_ids], max_age=60))
+        self.do(lambda backend: backend.defer([new(job_id) for job_id in job_ids]))
 
-    def fail(self) -> None:
+    def claim(self) -> Sequence[Claim]:
+        """All pending jobs."""
+        return self.do(self._poll)
+
+    def fail(self, outcome: State = State.FAILED) -> None:
         """All pending jobs, at their first attempt."""
 
         async def fail(backend: Backend) -> None:
-            claims = await backend.claim_jobs({"mail": None}, limit=10, worker="host:2", lease=60)
-            end = JobEnd(state=JobState.FAILED, error=TRACEBACK)
-            await backend.finish_jobs([(claim, end) for claim in claims])
+            await backend.finish([End(claim, outcome, error=TRACEBACK) for claim in await self._poll(backend)])
 
         self.do(fail)
 
-    def job(self, job_id: str) -> Job:
-        job = self.do(lambda backend: backend.job(job_id))
+    def job(self, job_id: str) -> Run:
+        job = self.do(lambda backend: backend.run(job_id))
         assert job
         return job
 
@@ -142,7 +171,3 @@ class House:
         said = re.search(r'<p class="said" role="status">([^<]*)</p>', page)
         assert said, page
         return said[1]
-
-
-FAILED = Result(outcome=Outcome.FAILED, error=TRACEBACK, output="<b>a line</b>")
-SUCCEEDED = Result(outcome=Outcome.SUCCEEDED)

@@ -16,9 +16,8 @@ from support import wait_until
 
 from dashboard.test_browser import CHROMIUM, answers, options, serving
 from harness.ports import free_port
-from pseudocron.backends.file import File
-from pseudocron.backends.jobs import NewJob
-from pseudocron.backends.records import Claim, Outcome, Proposal, Reason, Result, Skip
+from pseudocron.backends.file.backend import File
+from pseudocron.backends.model import Capacity, End, NewJob, Plan, Poll, Reason, Skip, State, Take
 from pseudocron.crons import Crons
 from pseudocron.host import Host
 
@@ -57,20 +56,23 @@ async def fill(folder: Path) -> None:
     await store.open()
     for cron in shop:
         slots = _last(cron.schedule.back(datetime.now(UTC)), 19)
+        take, mark = Take({}, {cron.name: 1}, Capacity(1, 1, 0), worker="web-1:812", lease=600), None
         for number, slot in enumerate(slots):
             clock[0] = slot + timedelta(seconds=chance.expovariate(2))
-            if cron.name == "reminders" and number == 8:
-                await store.skip([Skip(name=cron.name, slot=slot, reason=Reason.OVERLAP)])
-                continue
-            claim = await store.claim(Proposal(name=cron.name, slot=slot, worker="web-1:812", lease=600))
-            assert isinstance(claim, Claim)
+            is_skipped = cron.name == "reminders" and number == 8
+            skips = [Skip(cron.name, slot, Reason.OVERLAP)] if is_skipped else []
+            following = cron.schedule.next(slot)
+            plan = Plan(cron.name, mark, slots[0] - timedelta(1), [] if is_skipped else [slot], skips, following)
+            polled = await store.poll(Poll(take, [plan], force=True))
+            assert polled
+            mark = slot
             clock[0] += timedelta(seconds=LASTS[cron.name] * chance.uniform(0.5, 1.6))
-            outcome = Outcome.FAILED if number in FAILS.get(cron.name, ()) else Outcome.SUCCEEDED
-            await store.finish(claim, Result(outcome=outcome))
+            outcome = State.FAILED if number in FAILS.get(cron.name, ()) else State.SUCCEEDED
+            await store.finish([End(claim, outcome) for claim in polled.claims])
     clock[0] = datetime.now(UTC)
-    jobs = [NewJob(job_id=f"j{n}", task="mail", arguments="{}", due=clock[0] + timedelta(hours=1)) for n in range(38)]
-    await store.defer(jobs, max_age=60)
-    await store.enter(60)
+    jobs = [NewJob(f"j{n}", "mail", "{}", due=clock[0] + timedelta(hours=1)) for n in range(38)]
+    await store.defer(jobs)
+    await store.poll(Poll(Take({}, {}, Capacity(0, 0, 0), worker="web-1:812", lease=600), force=True))
     await store.close()
 
 

@@ -10,26 +10,30 @@ import pytest
 from support import wait_until
 
 from dashboard.house import House
-from pseudocron.backends.jobs import JobState
+from pseudocron.backends.model import State
 from pseudocron.crons import Crons
+from pseudocron.report import history_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from pseudocron.backends.records import State
+    from pseudocron.backends.model import CronState
+    from pseudocron.report import HistoryLine
 
 
-def state(house: House, name: str = "bill") -> State:
-    from pseudocron.host import utcnow
+def state(house: House, name: str = "bill") -> CronState:
+    return house.do(lambda backend: backend.states([name])).crons[name]
 
-    return house.do(lambda backend: backend.states({name: utcnow()}))[name]
+
+def last(house: House, name: str = "bill") -> HistoryLine:
+    return house.do(lambda backend: history_of(backend, name, limit=1))[0]
 
 
 def test_a_cron_is_run_now_behind_the_page(each_house: House) -> None:
     assert each_house.act("/cron", name="bill", do="run") == "It has been started."
-    wait_until(lambda: state(each_house).runs == 1, 2)
-    wait_until(lambda: (last := state(each_house).last) and last.outcome, 2)
+    wait_until(lambda: state(each_house).claims == 1, 2)
+    wait_until(lambda: last(each_house).outcome, 2)
 
 
 def test_the_page_does_not_wait_for_the_run(tmp_path: Path) -> None:
@@ -44,7 +48,7 @@ def test_the_page_does_not_wait_for_the_run(tmp_path: Path) -> None:
         assert "running" in house.get()
         assert "is running already" in house.act("/cron", name="slow", do="run")
         end.set()
-        wait_until(lambda: (last := state(house, "slow").last) and last.outcome, 2)
+        wait_until(lambda: last(house, "slow").outcome, 2)
 
 
 def test_a_cron_is_paused_and_resumed(each_house: House) -> None:
@@ -60,14 +64,21 @@ def test_a_failed_job_is_tried_again_and_no_other(each_house: House) -> None:
     assert "only a failed job can be" in each_house.act("/job", id="a", do="retry")
     each_house.fail()
     assert each_house.act("/job", id="a", do="retry") == "The job is pending again."
-    assert each_house.job("a").state is JobState.PENDING
+    assert each_house.job("a").state is State.PENDING
+
+
+def test_a_job_that_timed_out_is_tried_again(each_house: House) -> None:
+    each_house.defer("a")
+    each_house.fail(State.TIMED_OUT)
+    assert 'value="retry"' in each_house.get("/job", id="a")
+    assert each_house.act("/job", id="a", do="retry") == "The job is pending again."
 
 
 def test_a_job_is_cancelled_as_long_as_it_is_not_over(each_house: House) -> None:
     each_house.defer("a", "b")
     assert each_house.act("/job", id="a", do="cancel") == "The job is cancelled."
-    assert each_house.job("a").state is JobState.CANCELLED
-    each_house.do(lambda backend: backend.claim_jobs({"mail": None}, limit=9, worker="host:1", lease=60))
+    assert each_house.job("a").state is State.CANCELLED
+    each_house.claim()
     assert "it goes on, but is not tried again" in each_house.act("/job", id="b", do="cancel")
     assert "the job is over" in each_house.act("/job", id="a", do="cancel")
 

@@ -15,9 +15,9 @@ from urllib.parse import quote
 import pytest
 from support import wait_until
 
-from dashboard.house import EVIL, FAILED, SUCCEEDED, House
+from dashboard.house import EVIL, House
 from harness.ports import free_port
-from pseudocron.backends.records import Reason
+from pseudocron.backends.model import Reason, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,8 +50,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where it is served, for as long as these tests go on."""
     folder, port = tmp_path_factory.mktemp("site"), free_port()
     with House.open(f"file:{folder / 'store'}") as house:
-        house.run("bill", SUCCEEDED)
-        house.run(EVIL, FAILED)
+        house.run("bill", State.SUCCEEDED)
+        house.run(EVIL, State.FAILED)
         house.skip("bill", Reason.NO_TRAFFIC)
         house.defer("failed")
         house.fail()

@@ -11,23 +11,22 @@ from leaping import leap
 from support import took
 
 from dashboard.house import crons_of
-from pseudocron.backends.memory import Memory
+from pseudocron.backends.file.backend import Memory
 from pseudocron.dashboard import NoAuth, dashboard
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
+    from collections.abc import Collection
 
-    from pseudocron.backends.records import State
+    from pseudocron.backends.model import States
 
 
 @pytest.mark.parametrize(("seconds", "status"), [(9, 200), (3600, 503)])
 def test_a_page_waits_ten_seconds_for_the_store(seconds: float, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
     states = Memory.states
 
-    async def slow(self: Memory, marks: Mapping[str, datetime]) -> Mapping[str, State]:
+    async def slow(self: Memory, names: Collection[str]) -> States:
         await asyncio.sleep(seconds)
-        return await states(self, marks)
+        return await states(self, names)
 
     monkeypatch.setattr(Memory, "states", slow)
     app = dashboard(crons_of("memory:"), auth=NoAuth())

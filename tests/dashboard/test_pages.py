@@ -10,9 +10,8 @@ from urllib.parse import quote
 import pytest
 from support import wait_until
 
-from dashboard.house import EVIL, FAILED, SUCCEEDED, TRACEBACK, House, crons_of
-from pseudocron.backends.jobs import JobState
-from pseudocron.backends.records import Reason
+from dashboard.house import EVIL, TRACEBACK, House, crons_of
+from pseudocron.backends.model import Reason, State
 from pseudocron.config.source import FileSource
 from pseudocron.jobs.propagation import attach
 
@@ -26,8 +25,8 @@ def text(html: str) -> str:
 
 
 def test_the_first_page_shows_each_cron_and_how_it_is_doing(each_house: House) -> None:
-    each_house.run("bill", SUCCEEDED)
-    each_house.run("bill", FAILED)
+    each_house.run("bill", State.SUCCEEDED)
+    each_house.run("bill", State.FAILED)
     each_house.skip("bill", Reason.MISFIRE)
     each_house.defer("a", "b")
     page = each_house.get()
@@ -48,7 +47,7 @@ def test_the_health_line_names_the_store_without_its_password(each_house: House)
 
 
 def test_the_page_of_a_cron_shows_its_runs_their_errors_and_why_slots_did_not_run(each_house: House) -> None:
-    each_house.run(EVIL, FAILED)
+    each_house.run(EVIL, State.FAILED)
     each_house.skip(EVIL, Reason.NO_TRAFFIC)
     page = each_house.get("/cron", name=EVIL)
     assert escape(TRACEBACK) in page.replace("&#34;", "&quot;")
@@ -59,7 +58,7 @@ def test_the_page_of_a_cron_shows_its_runs_their_errors_and_why_slots_did_not_ru
 
 
 def test_nothing_of_a_hostile_name_error_or_argument_is_markup(house: House) -> None:
-    house.run(EVIL, FAILED)
+    house.run(EVIL, State.FAILED)
     house.defer("a", key="<i>key", arguments='{"to": "<i>ann"}')
     pages = [house.get(), house.get("/cron", name=EVIL), house.get("/jobs"), house.get("/job", id="a")]
     pages += [house.get("/cron", name="<i>no", status=404), house.get("/jobs", key="<i>", task="<i>")]
@@ -67,8 +66,17 @@ def test_nothing_of_a_hostile_name_error_or_argument_is_markup(house: House) -> 
     assert not [page for page in pages if re.search(r"\son\w+=|style=", re.sub(r">[^<]*<", "><", page))]
 
 
+def test_a_run_that_is_retried_is_shown_with_when(each_house: House) -> None:
+    each_house.retry()
+    assert "pending" in text(each_house.get())
+    assert "retries at" in text(each_house.get())
+    page = text(each_house.get("/cron", name="bill"))
+    assert "retries at" in page
+    assert "failed, and runs again at" in page
+
+
 def test_a_cron_that_has_left_the_configuration_still_has_its_history(house: House) -> None:
-    house.run("gone", FAILED)
+    house.run("gone", State.FAILED)
     assert "has left the configuration" in house.get("/cron", name="gone")
     assert "There is no such cron" in house.get("/cron", name="bil", status=404)
 
@@ -228,9 +236,9 @@ def test_a_bad_edit_is_said_above_the_crons_that_stay(tmp_path: Path) -> None:
         path.write_text("crons = {'bill': ('os:getpid', 60, 0, 0, 'what')}")
         wait_until(lambda: "the last good one stays" in house.get(), 2)
         assert "every minute" in house.get()
-        assert isinstance(house.watch.source, FileSource)
+        assert isinstance(house.process.source, FileSource)
 
 
 def test_every_state_of_a_job_can_be_asked_for(house: House) -> None:
     page = house.get("/jobs")
-    assert all(f"<option>{state}</option>" in page for state in JobState)
+    assert all(f"<option>{state}</option>" in page for state in State)

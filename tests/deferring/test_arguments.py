@@ -199,8 +199,9 @@ def test_what_would_not_come_back_is_refused_with_the_name_of_the_argument(
     line = str(caught.value)
     assert line.startswith("task(): argument 'value': ")
     assert f": of type {kind}, would not come back" in line
-    mend = "annotate the parameter with its type, or hand over text, numbers, lists and mappings"
-    assert line.endswith(mend if annotation is Any else f"what its annotation says: {formatannotation(annotation)}")
+    fix = "annotate the parameter with its type, or pass text, numbers, lists and mappings"
+    typed = f"pass a value of its annotation: {formatannotation(annotation)}"
+    assert line.endswith(fix if annotation is Any else typed)
     assert "\n" not in line
 
 
@@ -216,7 +217,7 @@ def test_an_annotation_that_only_a_type_checker_follows_is_named_and_spoils_no_o
 
     assert pack(task, (EIGHT, "here"), {}) == '{"when":"2024-05-01T08:00:00+08:00","where":"here"}'
     with pytest.raises(
-        ArgumentError, match=r"argument 'where': .* 'Path' can't be followed .* outside of TYPE_CHECKING"
+        ArgumentError, match=r"argument 'where': .* 'Path' can't be resolved .* outside of TYPE_CHECKING"
     ):
         pack(task, (EIGHT, ID), {})
 

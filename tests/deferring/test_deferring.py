@@ -22,12 +22,12 @@ from starlette.routing import Route
 from support import START, Clock, http, until, visit
 
 from pseudocron.backends import MakeClient, connect
-from pseudocron.backends.jobs import JobState
-from pseudocron.backends.memory import Memory
+from pseudocron.backends.model import State
+from pseudocron.backends.file.backend import Memory
 from pseudocron.context import current_run
 from pseudocron.crons import Crons
 from pseudocron.errors import ArgumentError, BackendError, EventLoopError, JobConflictError, NoRunError
-from pseudocron.watch import Watch
+from pseudocron.process import Process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from pseudocron.backends.jobs import Job, NewJob
+    from pseudocron.backends.model import NewJob, Run
     from pseudocron.jobs.tasks import Task
 
 
@@ -244,7 +244,7 @@ def test_of_two_jobs_with_a_key_the_newer_stands(crons: Crons) -> None:
 
     async def main() -> None:
         old, new = await later.defer("A"), await later.defer("B")
-        assert (await old.state(), await new.state()) == (JobState.REPLACED, JobState.PENDING)
+        assert (await old.state(), await new.state()) == (State.REPLACED, State.PENDING)
 
     asyncio.run(main())
 
@@ -284,9 +284,9 @@ def test_a_pending_job_is_cancelled_once_by_its_key_its_id_or_its_handle(crons: 
         ):
             handle = await restore.options(key="a").defer("A")
             assert await cancel(handle) is True
-            assert await handle.state() is JobState.CANCELLED
+            assert await handle.state() is State.CANCELLED
             assert await cancel(handle) is False
-        assert await untouched.state() is JobState.PENDING
+        assert await untouched.state() is State.PENDING
 
     asyncio.run(main())
 
@@ -308,7 +308,7 @@ def test_of_a_job_that_is_forgotten_nothing_is_known() -> None:
     async def main() -> None:
         assert await handle.cancel()
         clock.forward(1)
-        assert await backend.purge({JobState.CANCELLED: timedelta(0)}) == 1
+        assert await backend.purge({State.CANCELLED: timedelta(0)}) == 1
         assert await handle.state() is None
         assert await crons.job(handle.id) is None
         assert not await handle.cancel()
@@ -324,7 +324,7 @@ def test_the_watch_of_the_crons_and_those_who_defer_have_the_same_store(crons: C
 
     async def main() -> None:
         handle = await restore.options(delay=60).defer("A")
-        async with Watch(crons).store() as (_, backend):
+        async with Process(crons).store() as (_, backend):
             assert backend is crons._connect()
             assert await backend.job(handle.id) is not None
 
@@ -335,7 +335,7 @@ def test_a_store_is_open_as_long_as_one_watch_needs_it_and_opened_again_to_defer
     restore = restoring(filed)
 
     async def main() -> None:
-        server, page = Watch(filed), Watch(filed)
+        server, page = Process(filed), Process(filed)
         async with server.store() as (_, backend):
             async with page.store() as (_, same):
                 assert same is backend
@@ -351,7 +351,7 @@ def test_a_store_is_open_as_long_as_one_watch_needs_it_and_opened_again_to_defer
 
 def test_of_many_who_look_into_a_store_at_once_none_closes_it_under_another(filed: Crons) -> None:
     async def main() -> None:
-        seen = Watch(filed)
+        seen = Process(filed)
 
         async def look(number: int) -> None:
             for _ in range(20):
@@ -370,7 +370,7 @@ def test_crons_that_turn_out_to_have_other_settings_defer_into_the_store_of_thes
     crons._locate("crons.py", file={"BACKEND": "memory:"})
     handle = asyncio.run(restoring(crons).defer("A"))  # which reads the settings off the event loop
     assert isinstance(crons._connect(), Memory)
-    assert asyncio.run(handle.state()) is JobState.PENDING
+    assert asyncio.run(handle.state()) is State.PENDING
 
 
 def test_threads_that_ask_at_once_get_one_store(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -442,7 +442,7 @@ def test_a_listener_that_raises_harms_neither_the_job_nor_the_next_listener(
     crons.on_deferred(lambda _: 1 / 0)  # type: ignore[arg-type]
     crons.on_deferred(told.append)
     handle = restoring(crons).defer_sync("A")
-    assert asyncio.run(handle.state()) is JobState.PENDING
+    assert asyncio.run(handle.state()) is State.PENDING
     assert len(told) == 1
     assert "ZeroDivisionError" in caplog.text
 
@@ -531,8 +531,8 @@ def test_immediate_calls_are_made_with_what_comes_out_of_json_and_are_not_stored
             second = await sync.defer("A", "B")
             await sync.defer_many([{}, {}])
             assert [await first.state(), await second.state(), await first.cancel()] == [
-                JobState.SUCCEEDED,
-                JobState.SUCCEEDED,
+                State.SUCCEEDED,
+                State.SUCCEEDED,
                 False,
             ]
         assert not await crons._connect().jobs()
@@ -587,6 +587,6 @@ def test_a_request_that_defers_from_a_pool_thread_needs_nothing_more(crons: Cron
 
     async def main() -> None:
         handle = await run_in_threadpool(restore.defer_sync, "A")
-        assert await handle.state() is JobState.PENDING
+        assert await handle.state() is State.PENDING
 
     asyncio.run(main())

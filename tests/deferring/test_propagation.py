@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pseudocron.backends.jobs import Job, JobState
+from pseudocron.backends.model import Run, State
 from pseudocron.cli.jobs import _plain
 from pseudocron.context import current_run
 from pseudocron.crons import Crons
@@ -53,8 +53,8 @@ def test_a_run_knows_what_its_job_carries_and_that_it_is_one() -> None:
 
         async def main() -> None:
             job = await work.defer(3)
-            assert [ran.outcome for ran in await scheduler.advance()] == [JobState.SUCCEEDED]
-            assert await job.state() is JobState.SUCCEEDED
+            assert [ran.outcome for ran in await scheduler.advance()] == [State.SUCCEEDED]
+            assert await job.state() is State.SUCCEEDED
             known = await crons.job(job.id)
             assert known
             assert known.arguments == '{"a":3}'
@@ -68,7 +68,7 @@ def test_a_command_shows_the_arguments_without_it() -> None:
         job_id="a",
         task="work",
         arguments=attach('{"a":3}', {"tenant": "blue"}),
-        state=JobState.PENDING,
+        state=State.PENDING,
         due=utcnow(),
         created=utcnow(),
     )

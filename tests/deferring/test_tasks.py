@@ -24,7 +24,7 @@ from pseudocron.jobs.tasks import Retry, Task
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
-    from pseudocron.backends.jobs import Job
+    from pseudocron.backends.model import Run
 
 LESSON_END = START + timedelta(hours=1)
 NAIVE = datetime(2024, 5, 1)  # noqa: DTZ001 - what is refused
@@ -250,7 +250,7 @@ def test_a_job_expires_at_an_instant_or_a_time_from_its_defer(expires: Any) -> N
     [{"at": LESSON_END, "expires": 60}, {"delay": 3600, "expires": START}, {"at": LESSON_END, "expires": START}],
 )
 def test_a_job_that_could_never_start_is_refused_at_the_latest_at_its_defer(terms: Any) -> None:
-    with pytest.raises(ConfigError, match=r"^greet: expires: is before it is due, must be later$"):
+    with pytest.raises(ConfigError, match=r"^greet: expires: is before the job is due, must be later$"):
         stored(crons_of(Clock()).task(greet), **terms)
 
 
@@ -292,7 +292,7 @@ def test_a_bound_task_never_changes_and_counts_its_delay_from_each_defer() -> No
         ({"delay": "soon"}, "greet: delay: 'soon': must be a number of seconds"),
         ({"delay": 1e12}, "greet: delay: 1000000000000.0: must be at most 1000000000 seconds"),
         ({"delay": float("nan")}, "greet: delay: nan: must be"),
-        ({"at": LESSON_END, "delay": 5}, "greet: at, delay: say one of them"),
+        ({"at": LESSON_END, "delay": 5}, "greet: at, delay: exclude each other; give one of them"),
         ({"key": ""}, "greet: key: '': must be text of 1 to 200 characters, or None"),
         ({"key": "k" * 201}, "greet: key: 'kkk"),
         ({"key": 204}, "greet: key: 204: must be text"),
@@ -301,8 +301,8 @@ def test_a_bound_task_never_changes_and_counts_its_delay_from_each_defer() -> No
         ({"priority": 1.5}, "greet: priority: 1.5: must be a whole number from -1000000 to 1000000"),
         ({"expires": NAIVE}, "greet: expires: datetime.datetime(2024, 5, 1, 0, 0): must be an aware"),
         ({"expires": -1}, "greet: expires: -1: must be an aware datetime, a number of seconds of 0 or more, or a"),
-        ({"at": LESSON_END, "expires": START}, "greet: expires: is before it is due, must be later"),
-        ({"delay": 60, "expires": 59}, "greet: expires: is before it is due, must be later"),
+        ({"at": LESSON_END, "expires": START}, "greet: expires: is before the job is due, must be later"),
+        ({"delay": 60, "expires": 59}, "greet: expires: is before the job is due, must be later"),
     ],
 )
 def test_a_wrong_term_is_said_with_its_task(terms: Any, words: str) -> None:

@@ -22,6 +22,7 @@ from support import wait_until
 
 from endpoints.calling import BEARER, TOKEN
 from pseudocron.backends import connect
+from pseudocron.backends.model import NewJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,9 +38,9 @@ from pseudocron import PseudoCronMiddleware, health, trigger
 async def hello(request):
     return PlainTextResponse("hello")
 
-door = trigger("crons.py", token="{TOKEN}")
+endpoint = trigger("crons.py", token="{TOKEN}")
 app = Starlette(
-    routes=[Route("/", hello), Route("/health", health("crons.py")), Route("/tick", door)],
+    routes=[Route("/", hello), Route("/health", health("crons.py")), Route("/tick", endpoint)],
     middleware=[Middleware(PseudoCronMiddleware, crons="crons.py", ticker=True)],
 )
 """
@@ -91,7 +92,7 @@ class Callers:
         backend = self.backend
         await backend.open()
         while not self._gone.is_set():
-            await backend.lower(datetime.now(UTC), 60)
+            await backend.defer([NewJob(uuid4().hex, "nowhere", "{}", datetime.now(UTC), key="k")])
             await asyncio.sleep(0.01)
         await backend.close()
 

@@ -17,16 +17,18 @@ from starlette.routing import Mount, Route
 
 from endpoints.calling import Answer, ask
 from pseudocron import Crons, PseudoCronMiddleware, cron_status, health
-from pseudocron.backends.memory import Memory
-from pseudocron.backends.records import State
+from pseudocron.backends.file.backend import Memory
+from pseudocron.backends.model import CronState
 from pseudocron.polling import PollReason
-from pseudocron.runner.due import overdue
-from pseudocron.watch import watch
+from pseudocron.process import process_of
+from pseudocron.report import history_of
+from pseudocron.worker.due import overdue
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection
     from pathlib import Path
 
+    from pseudocron.backends.model import States
     from pseudocron.cron import Cron
 
 KEYS = {"healthy", "config", "backend", "enabled", "crons", "overdue", "latest", "lingering", "stuck"}
@@ -78,7 +80,7 @@ def test_it_may_be_a_route_or_mounted_beside_the_middleware() -> None:
     async def main() -> None:
         for path in ("/health", "/mounted/"):
             assert (await ask(app, "GET", path)).status == 200
-        await watch(crons).runtime().settle(5)
+        await process_of(crons).runtime().settle(5)
 
     asyncio.run(main())
 
@@ -88,13 +90,18 @@ def the_only(crons: Crons) -> Cron:
     return cron
 
 
-def late(cron: Cron, seconds: float, *, max_age: float = 60, **state: Any) -> bool:
+def late(cron: Cron, seconds: float, *, cron_max_time: float = 60, **state: Any) -> bool:
     """Whether a cron is overdue so many seconds after its first slot behind the mark."""
     mark = datetime(2024, 5, 1, tzinfo=UTC)
     slot = cron.schedule.next(mark)
     assert slot
     return (
-        overdue(cron, State(name="one", mark=mark, **state), slot + timedelta(seconds=seconds), max_age=max_age)
+        overdue(
+            cron,
+            CronState(name="one", mark=mark, **state),
+            slot + timedelta(seconds=seconds),
+            cron_max_time=cron_max_time,
+        )
         is not None
     )
 
@@ -128,7 +135,9 @@ def test_what_can_not_run_or_runs_is_not_overdue() -> None:
     assert not late(cron, 1000, running=1)
     assert not late(the_only(crons_with(10, enabled=False)), 1000)
     mark = datetime(2024, 5, 1, tzinfo=UTC)
-    assert not overdue(cron, State(name="one", mark=mark), mark - timedelta(days=1), max_age=60), "a clock set back"
+    assert not overdue(cron, CronState(name="one", mark=mark), mark - timedelta(days=1), cron_max_time=60), (
+        "a clock set back"
+    )
 
 
 def test_a_cron_that_nobody_has_run_in_time_is_503_until_somebody_does() -> None:
@@ -137,7 +146,7 @@ def test_a_cron_that_nobody_has_run_in_time_is_503_until_somebody_does() -> None
     async def main() -> None:
         await cron_status(crons)
         mark = datetime.now(UTC) - timedelta(hours=1)
-        async with watch(crons).store() as (_, backend):
+        async with process_of(crons).store() as (_, backend):
             await backend.reset("one", mark)
             answer = await ask(health(crons), "GET")
         assert answer.status == 503
@@ -211,9 +220,9 @@ def test_a_bad_edit_is_told_while_the_last_good_configuration_goes_on(tmp_path: 
 
 def a_second_later(crons: object) -> None:
     """What was found is found anew at the next probe."""
-    from pseudocron.endpoints.vitals import _examinations
+    from pseudocron.endpoints.health import _checks
 
-    _examinations[watch(crons).runtime()]._until = 0
+    _checks[process_of(crons).runtime()]._until = 0
 
 
 def test_where_everything_is_switched_off_the_store_is_not_asked(
@@ -230,9 +239,9 @@ def counting(crons: Crons, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     asked: list[float] = []
     states = Memory.states
 
-    async def counted(self: Memory, marks: Mapping[str, datetime]) -> Mapping[str, State]:
+    async def counted(self: Memory, names: Collection[str]) -> States:
         asked.append(time.monotonic())
-        return await states(self, marks)
+        return await states(self, names)
 
     monkeypatch.setattr(Memory, "states", counted)
     return asked
@@ -291,8 +300,8 @@ def test_a_locked_database_delays_no_probe_and_does_not_make_it_unwell(tmp_path:
     app = health(crons)
 
     async def main() -> None:
-        await asyncio.wait([watch(crons).runtime().request_poll(PollReason.REQUEST)])
-        await watch(crons).runtime().settle(5)
+        await asyncio.wait([process_of(crons).runtime().request_poll(PollReason.REQUEST)])
+        await process_of(crons).runtime().settle(5)
         writer = sqlite3.connect(tmp_path / "store" / "crons.db", isolation_level=None)
         try:
             writer.execute("BEGIN EXCLUSIVE")
@@ -301,7 +310,7 @@ def test_a_locked_database_delays_no_probe_and_does_not_make_it_unwell(tmp_path:
             assert time.monotonic() - before < 1
         finally:
             writer.close()
-            await watch(crons).runtime().close()
+            await process_of(crons).runtime().close()
 
     asyncio.run(main())
 
@@ -310,14 +319,14 @@ def test_who_reads_the_store_and_leaves_takes_it_away_from_nobody(tmp_path: Path
     crons = crons_with(backend=f"file:{tmp_path}/store")
 
     async def main() -> None:
-        runtime = watch(crons).runtime()
-        async with watch(crons).store() as (_, backend):
-            async with watch(crons).store():
+        runtime = process_of(crons).runtime()
+        async with process_of(crons).store() as (_, backend):
+            async with process_of(crons).store():
                 pass
-            assert await backend.history() == []
+            assert await history_of(backend, limit=9) == []
             await asyncio.wait([runtime.request_poll(PollReason.REQUEST)])
             await runtime.settle(5)
-        assert len(await backend.history()) == 1
+        assert len(await history_of(backend, limit=9)) == 1
         await runtime.close()
 
     asyncio.run(main())
@@ -330,10 +339,10 @@ def test_probes_that_come_with_the_first_visitors_take_no_store_away_from_them(t
     async def main() -> None:
         answers = await asyncio.gather(*(ask(app, "GET") for _ in range(10)))
         assert {answer.status for answer in answers} == {200}
-        await watch(crons).runtime().settle(5)
-        await asyncio.wait([watch(crons).runtime().request_poll(PollReason.REQUEST)])
-        await watch(crons).runtime().settle(5)
+        await process_of(crons).runtime().settle(5)
+        await asyncio.wait([process_of(crons).runtime().request_poll(PollReason.REQUEST)])
+        await process_of(crons).runtime().settle(5)
         assert (await cron_status(crons))[0].runs >= 1
-        await watch(crons).runtime().close()
+        await process_of(crons).runtime().close()
 
     asyncio.run(main())

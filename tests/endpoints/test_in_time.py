@@ -1,4 +1,4 @@
-"""How long callers and probes wait, and how long a guesser is not heard, in seconds and at full length."""
+"""How long callers and probes wait, and how long a guesser is blocked, in seconds and at full length."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from support import took
 
 from endpoints.calling import BEARER, TOKEN, ask
 from pseudocron import Crons, health, trigger
-from pseudocron.backends.memory import Memory
+from pseudocron.backends.file.backend import Memory
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
+    from collections.abc import Collection
 
-    from pseudocron.backends.records import State
+    from pseudocron.backends.model import States
 
 
 def crons_with(target: Any) -> Crons:
@@ -63,9 +62,9 @@ def test_a_store_has_two_seconds_to_answer_a_probe(
 ) -> None:
     states = Memory.states
 
-    async def slow(self: Memory, marks: Mapping[str, datetime]) -> Mapping[str, State]:
+    async def slow(self: Memory, names: Collection[str]) -> States:
         await asyncio.sleep(seconds)
-        return await states(self, marks)
+        return await states(self, names)
 
     monkeypatch.setattr(Memory, "states", slow)
     app = health(crons_with(int))

@@ -47,9 +47,9 @@ def test_it_runs_what_is_due_and_tells_so_and_then_that_nothing_is() -> None:
         assert (first.status, second.status) == (200, 200)
         (one,) = first.json.pop("ran")
         assert (one["name"], one["outcome"]) == ("one", "succeeded")
-        assert {"looked", "why", "over", "ran", "skipped", "jobs"} == first.json.keys()
-        assert (first.json["looked"], first.json["why"], first.json["over"]) == (True, None, True)
-        assert (second.json["looked"], second.json["why"], second.json["ran"]) == (False, "nothing_due", [])
+        assert {"polled", "why", "over", "ran", "skipped", "jobs"} == first.json.keys()
+        assert (first.json["polled"], first.json["why"], first.json["over"]) == (True, None, True)
+        assert (second.json["polled"], second.json["why"], second.json["ran"]) == (False, "nothing_due", [])
 
     asyncio.run(main())
     assert ran == [1]
@@ -343,10 +343,10 @@ def test_the_crons_may_be_named_by_a_path_or_an_import_string(tmp_path: Path, mo
 
 
 def routes(crons: object, path: str) -> list[Mount | Route]:
-    door = trigger(crons, token=TOKEN)
+    endpoint = trigger(crons, token=TOKEN)
     if path.startswith("/sub"):
-        return [Mount("/sub", Starlette(routes=[Route(path.removeprefix("/sub"), door)]))]
-    return [Mount("/cron/tick", door)] if path.endswith("/") else [Route(path, door)]
+        return [Mount("/sub", Starlette(routes=[Route(path.removeprefix("/sub"), endpoint)]))]
+    return [Mount("/cron/tick", endpoint)] if path.endswith("/") else [Route(path, endpoint)]
 
 
 def test_a_mount_sends_the_path_without_the_slash_to_the_one_with_it() -> None:

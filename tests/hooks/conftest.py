@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from backends.worlds import STORES
-from runner.world import World
+from worker.world import World
 
 if TYPE_CHECKING:
     from pathlib import Path

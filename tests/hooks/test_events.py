@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support import until
 
-from pseudocron.backends.jobs import JobState
+from pseudocron.backends.model import State
 from pseudocron.backends.records import Outcome, Proposal, Reason, Refusal
 from pseudocron.crons import Crons
 from pseudocron.errors import ConfigError
@@ -19,7 +19,7 @@ from pseudocron.hooks import Event, EventKind
 from pseudocron.jobs.tasks import Retry
 
 if TYPE_CHECKING:
-    from runner.world import World
+    from worker.world import World
 
     from hooks.conftest import Play
 
@@ -57,7 +57,7 @@ def test_a_run_that_succeeds_is_told_when_it_starts_and_when_it_has_ended(play: 
             assert event.lateness == 7
             assert not event.is_job
         assert (started.duration, started.outcome) == (None, None)
-        assert (succeeded.duration, succeeded.outcome, succeeded.error) == (0, Outcome.SUCCEEDED, None)
+        assert (succeeded.duration, succeeded.outcome, succeeded.error) == (0, State.SUCCEEDED, None)
 
     play(crons, story)
 
@@ -98,7 +98,7 @@ def test_a_job_is_told_from_try_to_try_and_when_it_is_given_up(play: Play) -> No
         assert kinds(events) == ["started", "retrying", "started", "failed"]
         assert {(event.run_id, event.name, event.is_job) for event in events} == {(job_id, "broken", True)}
         assert [event.attempt for event in events] == [1, 1, 2, 2]
-        assert (events[-1].outcome, events[-1].reason) == (Outcome.FAILED, "failed")
+        assert (events[-1].outcome, events[-1].reason) == (State.FAILED, "failed")
 
     play(crons, story)
 
@@ -115,7 +115,7 @@ def test_a_job_that_is_cancelled_while_it_runs_and_fails_is_told_as_failed_and_c
 
         job_id = await world.defer("broken")
         await world.look()
-        assert [(event.kind, event.outcome) for event in events if event.is_job][1:] == [("failed", JobState.CANCELLED)]
+        assert [(event.kind, event.outcome) for event in events if event.is_job][1:] == [("failed", State.CANCELLED)]
 
     @crons.every(86400, enabled=False)
     def beside() -> None:
@@ -140,7 +140,7 @@ def test_slots_that_are_skipped_are_told_with_their_number_and_reason(play: Play
         await world.look()
         skipped = [event for event in events if event.kind is EventKind.SKIPPED]
         assert [(event.reason, event.slots, event.outcome) for event in skipped] == [
-            (Reason.NO_TRAFFIC, 4, Outcome.SKIPPED)
+            (Reason.NO_TRAFFIC, 4, State.SKIPPED)
         ]
         assert (skipped[0].run_id, skipped[0].lateness, skipped[0].slot) == (None, None, world.clock.now - _MINUTE)
         await world.backend.pause("fine")
@@ -197,7 +197,7 @@ def test_a_lost_run_and_a_lost_job_are_told_by_who_finds_them(play: Play) -> Non
             events_of_jobs = [event for event in events if event.is_job and event.kind is EventKind.LOST]
             assert events_of_jobs[-1].worker == "gone:2"
         lost = next(event for event in events if not event.is_job)
-        assert (lost.kind, lost.outcome, lost.worker, lost.name) == ("lost", Outcome.LOST, "gone:1", "fine")
+        assert (lost.kind, lost.outcome, lost.worker, lost.name) == ("lost", State.LOST, "gone:1", "fine")
 
     play(crons, story)
 
@@ -247,7 +247,7 @@ def test_a_drain_is_told_as_a_failure_of_a_run_and_as_a_further_try_of_a_job(pla
         await until(lambda: len(begun) == 2)
         await world.runner.drain(0)
         ends = {event.name: (event.kind, event.outcome) for event in events}
-        assert ends == {"run": ("failed", Outcome.INTERRUPTED), "job": ("retrying", Outcome.INTERRUPTED)}
+        assert ends == {"run": ("failed", State.INTERRUPTED), "job": ("retrying", State.INTERRUPTED)}
 
     play(crons, story)
 

@@ -8,11 +8,11 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from runner.world import World
+from worker.world import World
 from support import until
 
 from hooks.fine import fine_every_minute
-from pseudocron.backends.records import Outcome
+from pseudocron.backends.model import State
 from pseudocron.cli.running import _run
 from pseudocron.context import current_run
 from pseudocron.crons import Crons
@@ -63,7 +63,7 @@ def test_what_a_hook_raises_is_logged_with_its_name_and_the_others_are_told(
     assert "clumsy: started of fine" in caplog.text
     assert type(error).__name__ in caplog.text
     (line,) = asyncio.run(world.backend.history())
-    assert line.outcome is Outcome.SUCCEEDED
+    assert line.outcome is State.SUCCEEDED
 
 
 def test_an_async_hook_that_hangs_is_cancelled_when_its_time_is_over(

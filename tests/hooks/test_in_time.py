@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from leaping import leap
-from runner.world import World
+from worker.world import World
 from support import took, until
 
 from hooks.fine import fine_every_minute
-from pseudocron.backends.jobs import JobState
+from pseudocron.backends.model import State
 from pseudocron.crons import Crons
 from pseudocron.hooks.metrics import Metrics
 
@@ -111,7 +111,7 @@ def test_a_thousand_events_wait_for_a_slow_hook_and_no_more() -> None:
         await world.defer_many("work", 1010)
         await world.runner.look(crons)
         await until(lambda: not world.runner.runs, 60)
-        assert (await world.states())[JobState.SUCCEEDED] == 1010
+        assert (await world.states())[State.SUCCEEDED] == 1010
         go_on.set()
         await world.settle()
 

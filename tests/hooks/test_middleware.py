@@ -9,10 +9,10 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from runner.world import World
+from worker.world import World
 from support import until
 
-from pseudocron.backends.jobs import JobState
+from pseudocron.backends.model import State
 from pseudocron.backends.records import Outcome, Run
 from pseudocron.context import current_run
 from pseudocron.crons import Crons
@@ -115,7 +115,7 @@ def test_it_is_left_by_what_a_run_raises_on_each_store(play: Play, *, is_async: 
     async def story(world: World) -> None:
         await world.look()
         (line,) = await world.backend.history()
-        assert line.outcome is Outcome.FAILED
+        assert line.outcome is State.FAILED
         assert scenes.seen == [f"{what} on {where}" for what in ("enter", "roll back", "leave")]
 
     play(crons, story)
@@ -206,7 +206,7 @@ def test_an_async_one_outlasts_the_thread_that_it_is_about(monkeypatch: pytest.M
         go_on.set()
         await asyncio.wait(world.runner.lingering, timeout=1)
         assert scenes.seen == ["enter on loop", "leave on loop"]
-        assert (await world.job(job_id)).state is JobState.FAILED
+        assert (await world.job(job_id)).state is State.FAILED
 
     asyncio.run(main())
 

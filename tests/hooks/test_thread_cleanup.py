@@ -8,10 +8,10 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from runner.world import World
+from worker.world import World
 from support import until, wait_until
 
-from pseudocron.backends.jobs import JobState
+from pseudocron.backends.model import State
 from pseudocron.context import current_run
 from pseudocron.crons import Crons
 from pseudocron.errors import ConfigError
@@ -125,7 +125,7 @@ def test_it_is_called_in_a_thread_that_has_outlived_its_timeout() -> None:
     async def main() -> None:
         job_id = await world.defer("stuck")
         await world.look()
-        assert (await world.job(job_id)).state is JobState.FAILED
+        assert (await world.job(job_id)).state is State.FAILED
         assert not seen.seen
         let_go.set()
         await until(lambda: seen.seen == ["run", "clean", "end"])
@@ -168,7 +168,7 @@ def test_what_it_raises_is_logged_and_changes_no_outcome(
     async def main() -> None:
         job_id = await world.defer("job")
         await world.look()
-        assert (await world.job(job_id)).state is JobState.SUCCEEDED
+        assert (await world.job(job_id)).state is State.SUCCEEDED
 
     with caplog.at_level(logging.ERROR, "pseudocron"):
         asyncio.run(main())

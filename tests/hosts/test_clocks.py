@@ -20,7 +20,7 @@ from pseudocron.runner import Runner
 from pseudocron.scheduler import Scheduler
 
 if TYPE_CHECKING:
-    from pseudocron.backends.base import Backend
+    from pseudocron.backends.contract import Backend
 
 OFF = [timedelta(seconds=-5), timedelta(seconds=5), timedelta(hours=-1), timedelta(days=1)]
 CLOSE = timedelta(seconds=1)
@@ -66,7 +66,7 @@ def test_it_runs_what_is_due_by_the_store_and_skips_no_slot_that_has_not_come(of
         await backend.open()
         await look(crons, backend, off)
         (ran,) = [run for run in await backend.history("mail") if run.reason is None]
-        assert ran.outcome is Outcome.SUCCEEDED
+        assert ran.outcome is State.SUCCEEDED
         assert abs(utcnow() - ran.slot) < 2 * CLOSE
         assert {run.reason for run in await backend.history("mail")} <= {None, Reason.NO_TRAFFIC}
         assert (await backend.states({"mail": utcnow()}))["mail"].mark <= utcnow()

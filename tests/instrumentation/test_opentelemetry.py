@@ -13,12 +13,12 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 from redis_server import shared
-from runner.world import World
+from worker.world import World
 
 from pseudocron.by_hand import tick_now
 from pseudocron.crons import Crons
 from pseudocron.instrumentation import opentelemetry
-from pseudocron.watch import Watch
+from pseudocron.process import Process
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,7 +56,7 @@ def test_a_job_is_a_span_that_is_linked_to_the_request_that_deferred_it(store: s
     async def main() -> None:
         with traced.tracer.start_as_current_span("request"):
             await greet.defer_many([{"who": "B-204", "loud": True}] * many)
-        seen = Watch(traced.crons)
+        seen = Process(traced.crons)
         async for _ in tick_now(seen):
             pass
         await seen.runtime().close()

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 from backends.worlds import STORES
-from runner.world import World
+from worker.world import World
 from support import START
 
 from pseudocron.backends.records import Outcome, Proposal
@@ -133,7 +133,7 @@ def test_a_ping_that_fails_is_logged_without_its_url_and_the_run_is_none_the_wor
     world = World(crons)
     asyncio.run(world.look())
     (line,) = asyncio.run(world.backend.history())
-    assert line.outcome is Outcome.SUCCEEDED
+    assert line.outcome is State.SUCCEEDED
     assert "fine: the ping of started did not arrive" in caplog.text
     assert "secret-uuid" not in caplog.text
 

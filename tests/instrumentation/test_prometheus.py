@@ -12,13 +12,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
 from redis_server import shared
-from runner.world import World
+from worker.world import World
 
 from pseudocron.backends.records import Proposal
 from pseudocron.crons import Crons
 from pseudocron.instrumentation import prometheus
 from pseudocron.polling import PollReason
-from pseudocron.watch import Watch
+from pseudocron.process import Process
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,14 +105,14 @@ def test_looks_are_counted_by_what_came_of_them_and_jobs_by_how_many_wait(store:
 
     async def main() -> None:
         await later.options(delay=1000).defer_many([{}, {}, {}])
-        runtime = Watch(crons).runtime()
+        runtime = Process(crons).runtime()
         for _ in range(2):
             await runtime.request_poll(PollReason.REQUEST)
         await runtime.close()
 
     asyncio.run(main())
-    assert count(registry, "looks_total", result="looked") == 1
-    assert count(registry, "looks_total", result="nothing_due") == 1
+    assert count(registry, "polls_total", result="polled") == 1
+    assert count(registry, "polls_total", result="nothing_due") == 1
     assert count(registry, "jobs_pending") == 3
     assert count(registry, "jobs_oldest_age_seconds") == 0
 
@@ -154,7 +154,7 @@ import asyncio, sys
 from pseudocron import Crons
 from pseudocron.instrumentation import prometheus
 from pseudocron.by_hand import tick_now
-from pseudocron.watch import Watch
+from pseudocron.process import Process
 
 crons = Crons(backend=sys.argv[1])
 prometheus.instrument(crons)
@@ -168,7 +168,7 @@ def later(): pass
 async def main():
     await work.defer_many([{}] * 3)
     await later.options(delay=1000).defer()
-    seen = Watch(crons)
+    seen = Process(crons)
     async for _ in tick_now(seen):
         pass
     await seen.runtime().close()
@@ -190,4 +190,4 @@ def test_what_several_processes_count_adds_up(tmp_path: Path, monkeypatch: pytes
     assert count(registry, "run_duration_seconds_count", **of_work) == 6
     assert count(registry, "jobs_pending") == 2, "as the last process to look has seen it"
     assert (count(registry, "last_success_timestamp_seconds", **of_work) or 0) > 0
-    assert (count(registry, "looks_total", result="looked") or 0) >= 2
+    assert (count(registry, "polls_total", result="polled") or 0) >= 2

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import sentry_sdk
-from runner.world import World
+from worker.world import World
 from sentry_sdk.transport import Transport
 
 from pseudocron.backends.records import Proposal

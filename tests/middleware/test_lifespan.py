@@ -175,9 +175,8 @@ def test_a_run_that_outlasts_the_drain_is_interrupted_and_recorded_before_the_sh
         async with Lifespan(app, events):
             await visit(app)
             await until(lambda: "cron starts" in events)
-        backend = process_of(crons)._backend
-        assert backend is not None
-        assert [run.state for run in await backend.runs(Where())] == ["interrupted"]
+        async with process_of(crons).store() as (_, backend):
+            assert [run.state for run in await backend.runs(Where())] == ["interrupted"]
 
     asyncio.run(main())
     assert events[-3:] == ["cron cancelled", "app ends", "lifespan.shutdown.complete"]

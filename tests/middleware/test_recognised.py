@@ -79,4 +79,4 @@ def test_under_trio_it_serves_and_says_once_that_it_does_not_schedule(caplog: py
     caplog.set_level(logging.WARNING)
     for _ in range(3):
         assert trio.run(visit, app)[0]["status"] == 200
-    assert caplog.text.count("asyncio only") == 1
+    assert caplog.text.count("event loop: not asyncio") == 1

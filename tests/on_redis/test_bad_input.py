@@ -215,7 +215,7 @@ def test_while_running_requests_are_served_and_it_is_said_once_a_minute(
                 await come()
 
     asyncio.run(main())
-    lines = [line for line in caplog.messages if line.startswith("no look: ")]
+    lines = [line for line in caplog.messages if line.startswith("poll failed: ")]
     assert len(lines) == 2
-    assert lines[1].endswith("(30 looks were skipped)")
+    assert lines[1].endswith("(30 polls skipped since the last message)")
     assert SECRET not in caplog.text

@@ -51,7 +51,7 @@ def test_visitors_are_served_at_full_speed_and_what_ran_is_recorded_when_it_is_b
     with Application(tmp_path, CRONS % server.url).uvicorn() as application:
         wait_until(lambda: application.visit() and application.notes("long") and application.notes("often"))
         server.kill()
-        wait_until(lambda: application.visit() and "no look: " in application.log)
+        wait_until(lambda: application.visit() and "poll failed: " in application.log)
         before = len(application.notes("often"))
         assert slowest_visit(application, 100) < 0.25
         (tmp_path / "end").touch()
@@ -59,7 +59,7 @@ def test_visitors_are_served_at_full_speed_and_what_ran_is_recorded_when_it_is_b
         gone = time.monotonic() + 0.5
         wait_until(lambda: application.visit() and time.monotonic() > gone)
         assert len(application.notes("often")) <= before + 1, "a lock of its own was taken"
-        assert application.log.count("no look: ") == 1
+        assert application.log.count("poll failed: ") == 1
         server.start()
         wait_until(lambda: application.visit() and len(application.notes("often")) > before + 2)
         wait_until(lambda: [run for run in history(server.url) if run.outcome and run.name == "long"])

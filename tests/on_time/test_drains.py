@@ -46,7 +46,7 @@ def test_a_timeout_whose_grace_outlasts_the_drain_is_recorded(where: Where, tmp_
                 await asyncio.sleep(0.9)
                 stopped = time.monotonic()
             assert time.monotonic() - stopped < 1.6, "0.4 s of the drain, and half a second to kill the script"
-            assert (await handle.state()) is State.FAILED
+            assert (await handle.state()) is State.TIMED_OUT
             assert [run.state for run in await runs_of(crons, "script")] == [State.TIMED_OUT]
 
     asyncio.run(main())

@@ -17,6 +17,7 @@ from on_time.moments import Moments, Where, runs_of, serving, timeline
 from pseudocron import Crons, PseudoCronMiddleware
 from pseudocron.backends.model import Run, Skip, State
 from pseudocron.endpoints.health import health
+from pseudocron.executors.threads import shared_threads
 from pseudocron.polling import PollReason
 from pseudocron.process import process_of
 
@@ -184,7 +185,7 @@ def test_a_timeout_within_the_drain_is_recorded_and_the_job_does_not_run_again(w
 
     took, ended = asyncio.run(main())
     assert took < 1.5
-    assert ended is State.FAILED
+    assert ended is State.TIMED_OUT
     assert len(starts.at) == 1
 
 
@@ -207,11 +208,11 @@ def test_sync_jobs_that_outlive_their_timeout_give_their_places_back(where: Wher
         async with serving(crons):
             stuck_jobs = await stuck.defer_many([{}] * 7)
             for job in stuck_jobs:
-                await until_state(crons, job.id, State.FAILED, 3)
+                await until_state(crons, job.id, State.TIMED_OUT, 3)
             await plain.defer()
             await until(lambda: done.at, 1)
             last = await stuck.defer()
-            await until_state(crons, last.id, State.FAILED, 2)
+            await until_state(crons, last.id, State.TIMED_OUT, 2)
             await plain.defer()
             await fine.defer()
             await until(lambda: len(done.at) == 2, 1)

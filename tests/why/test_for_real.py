@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 from support import Clock
 
-from pseudocron.backends.memory import Store
-from pseudocron.backends.records import Claim, Outcome, Proposal, Reason
+from pseudocron.backends.model import Capacity, CronState, Poll, Reason, Take
 from pseudocron.crons import Crons
 from pseudocron.why import Fate, Waiting
 from pseudocron.why.inquiry import inquire
+from pseudocron.worker.due import plan
 from why.process import Process, at, every, ready
 
 if TYPE_CHECKING:
@@ -41,14 +41,15 @@ def test_an_overlap_with_a_run_of_another_process_names_it() -> None:
     ready(crons)
 
     async def main() -> tuple[Why, Why]:
-        store, clock = Store(), Clock()
-        first, second = (Process(crons, clock, store=store, worker=worker) for worker in ("web:1", "web:2"))
+        clock = Clock()
+        first = Process(crons, clock, worker="web:1")
+        second = Process(crons, clock, backend=first.backend, worker="web:2")
         await first.visit(stay=True)
         await second.visit(after=61, stay=True)
         skip = await latest_skip(second, crons)
         (running,) = (await inquiry(second, crons)).at(at(0))
         go_on.set()
-        await first.runner.idle()
+        await first.runs.idle()
         return skip, running
 
     skip, running = asyncio.run(main())
@@ -67,10 +68,10 @@ def test_a_store_that_was_away_is_told_from_when_to_when() -> None:
     async def main() -> list[Why]:
         process = Process(crons, Clock())
         await process.visit()
-        process.away = True
+        process.backend.away = True
         await process.visit(after=25)
         await process.visit(after=20)
-        process.away = False
+        process.backend.away = False
         await process.visit(after=20)
         return (await inquiry(process, crons)).last(3)
 
@@ -101,16 +102,16 @@ def test_a_night_without_visitors_is_told_from_when_to_when() -> None:
 
 @pytest.mark.parametrize("reason", [Reason.MISFIRE, Reason.PAUSED, Reason.DISABLED, Reason.CLOCK_BACK])
 def test_a_misfire_a_pause_a_disabled_cron_and_a_clock_set_back_are_told(reason: Reason) -> None:
-    crons = every(60, misfire_grace_time=20)
+    crons = every(60, misfire_grace_time=20 if reason is Reason.MISFIRE else None)
     off = every(60, enabled=False)
 
     async def main() -> Why:
         process = Process(crons, Clock())
         await process.visit()
         if reason is Reason.PAUSED:
-            await process.backend.pause("cron")
+            await process.backend.pause("cron", True)
         if reason is Reason.DISABLED:
-            process = Process(off, process.clock, store=process.backend._store)
+            process = Process(off, process.clock, backend=process.backend)
         await process.visit(after=-600 if reason is Reason.CLOCK_BACK else 90)
         return await latest_skip(process, off if reason is Reason.DISABLED else crons)
 
@@ -123,34 +124,40 @@ def test_a_misfire_a_pause_a_disabled_cron_and_a_clock_set_back_are_told(reason:
 def test_a_lost_run_is_told_by_whom_and_who_took_its_slot_over() -> None:
     crons = every(3600, at_least_once=True)
 
-    async def main() -> tuple[Why, Why]:
+    async def main() -> Why:
         process = Process(crons, Clock(), worker="web:2")
-        gone = Proposal(name="cron", slot=at(0), worker="web:1", lease=30, recover=True)
-        assert isinstance(await process.backend.claim(gone), Claim)
+        cron = crons["cron"]
+        due = plan(cron, CronState("cron"), at(0), since=at(-1))
+        gone = Take({}, {"cron": 1}, Capacity(total=1, slots=1, jobs=0), worker="web:1", lease=30)
+        polled = await process.backend.poll(Poll(gone, [due]))
+        assert polled
+        assert polled.claims
         await process.visit(after=61)
-        told = (await inquiry(process, crons)).at(at(0))
-        return told[0], told[1]
+        (told,) = (await inquiry(process, crons)).at(at(0))
+        return told
 
-    again, lost = asyncio.run(main())
-    assert (again.kind, lost.kind) == (Fate.RAN, Fate.LOST)
-    assert lost.run
-    assert lost.run.outcome is Outcome.LOST
-    assert "web:1 began it" in lost.sentence
-    assert lost.sentence.endswith("and was found gone at 12:01:01; web:2 took its slot over")
-    assert again.parts == {}
+    why = asyncio.run(main())
+    assert why.run
+    assert (why.kind, why.run.outcome, why.run.worker) == (Fate.RAN, "succeeded", "web:2")
+    assert [(attempt.outcome, attempt.worker) for attempt in why.run.earlier] == [("lost", "web:1")]
+    assert why.sentence == (
+        "succeeded: web:1 began it when it was told to, and was found gone at 12:01:01; "
+        "web:2 began it again at 12:01:01, and it took 0.000s"
+    )
+    assert why.parts == {}
 
 
 def test_what_has_come_and_waits_is_told_by_what_it_waits_for() -> None:
-    crons = every(60)
+    crons, other = every(60), every(600)
 
     async def main() -> list[Waiting | Reason | None]:
         process = Process(crons, Clock())
         await process.visit()
         process.clock.forward(61)
         told = [(await newest(process, crons)).reason]
-        await process.backend.enter(60)
+        await Process(other, process.clock, backend=process.backend).visit()
         told.append((await newest(process, crons)).reason)
-        await process.backend.pause("cron")
+        await process.backend.pause("cron", True)
         told.append((await newest(process, crons)).reason)
         return told
 
@@ -166,14 +173,13 @@ def test_a_process_that_is_full_is_named_while_a_slot_waits() -> None:
 
     async def main() -> Why:
         process = Process(crons, Clock(), concurrency=1, worker="web:7")
-        await process.backend.states({"cron": process.clock.now})
         await process.visit(stay=True)
         await process.visit(after=61, stay=True)
         why = await newest(process, crons)
         go_on.set()
-        await process.runner.idle()
+        await process.runs.idle()
         return why
 
     why = asyncio.run(main())
     assert why.reason is Waiting.FULL
-    assert "no free place in web:7" in why.sentence
+    assert "no free capacity in web:7" in why.sentence

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from pseudocron.backends.records import Blocker, Outcome, Reason, Run, State, Waited
+from pseudocron.backends.model import Attempt, Blocker, CronState, Reason, State, Waited
 from pseudocron.cron import Cron
+from pseudocron.report import SKIPPED, HistoryLine
 from pseudocron.schedule import parse
 from pseudocron.targets import Function
 from pseudocron.why import Fate, Inquiry, Scene, Waiting
@@ -21,7 +22,7 @@ def a_cron(schedule: object = MINUTE, **options: Any) -> Cron:
     return Cron(name="cron", target=Function(print, "builtins:print"), schedule=parse(schedule), **options)
 
 
-def a_run(slot: float, outcome: Outcome | None = Outcome.SUCCEEDED, *, late: float = 2, **more: Any) -> Run:
+def a_run(slot: float, outcome: str | None = State.SUCCEEDED, *, late: float = 2, **more: Any) -> HistoryLine:
     ended = at(slot + late + 5) if outcome else None
     known: dict[str, Any] = {
         "run_id": f"run{slot:g}",
@@ -31,20 +32,20 @@ def a_run(slot: float, outcome: Outcome | None = Outcome.SUCCEEDED, *, late: flo
         "worker": "web:1",
         "ended": ended,
     }
-    return Run(**(known | {"slot": at(slot), "started": at(slot + late), "outcome": outcome} | more))
+    return HistoryLine(**(known | {"slot": at(slot), "started": at(slot + late), "outcome": outcome} | more))
 
 
-def a_skip(slot: float, reason: Reason, **more: Any) -> Run:
-    return a_run(slot, Outcome.SKIPPED, late=30, **{"fence": 0, "ended": at(slot + 30), "reason": reason} | more)
+def a_skip(slot: float, reason: Reason, **more: Any) -> HistoryLine:
+    return a_run(slot, SKIPPED, late=30, **{"fence": 0, "ended": at(slot + 30), "reason": reason} | more)
 
 
-def ask(*lines: Run, cron: Cron | None = None, mark: float = 0, now: float = 30, **more: Any) -> Inquiry:
+def ask(*lines: HistoryLine, cron: Cron | None = None, mark: float = 0, now: float = 30, **more: Any) -> Inquiry:
     scene = {name: more.pop(name) for name in ("fresh_until", "full", "keep") if name in more}
     counted = {
-        "runs": sum(not line.reason for line in lines),
-        "missed": sum(line.slots for line in lines if line.reason),
+        "claims": sum(line.claims for line in lines),
+        "missed": sum(line.slots for line in lines if line.is_skip),
     }
-    state = State(name="cron", mark=at(mark), **(counted | more))
+    state = CronState(name="cron", mark=at(mark), **(counted | more))
     return Inquiry(cron or a_cron(), state, lines, Scene(now=at(now), **scene), tell=lambda told: f"{told:%H:%M:%S}")
 
 
@@ -70,6 +71,7 @@ SKIPS = {
         a_skip(0, Reason.CLOCK_BACK),
         "skipped: the clock was back at 12:00:30, and comes a second time to what is dealt with",
     ),
+    "changed": (a_skip(0, Reason.CHANGED), "skipped: the schedule was another then, as a look at 12:00:30 found"),
     "no_traffic": (
         a_skip(0, Reason.NO_TRAFFIC, since=at(-70), slots=2, first=at(-20)),
         (
@@ -88,14 +90,14 @@ def test_a_skip_is_told_with_its_reason(reason: Reason) -> None:
 
 
 def test_a_run_is_told_with_who_when_and_how_late_by_its_parts() -> None:
-    waited = Waited(request=0.25, gate=0.5, place=0.75, store=0.4)
+    waited = Waited(request=0.25, gate=0.5, capacity=0.75, store=0.4)
     (why,) = ask(a_run(0, waited=waited)).last(1)
     assert (why.kind, why.lateness) == (Fate.RAN, 2)
     assert why.parts == pytest.approx(
-        {"request": 0.25, "gate": 0.5, "place": 0.75, "store": 0.4, "jitter": 0, "look": 0.1}
+        {"request": 0.25, "gate": 0.5, "capacity": 0.75, "store": 0.4, "jitter": 0, "look": 0.1}
     )
     assert why.sentence == (
-        "succeeded: web:1 began it 2.0s late (0.250s for a request, 0.500s for the gate, 0.750s for a free place, "
+        "succeeded: web:1 began it 2.0s late (0.250s for a request, 0.500s for the gate, 0.750s for free capacity, "
         "0.400s for the store, 0.100s for the look), and it took 5.0s"
     )
 
@@ -104,24 +106,24 @@ def test_the_parts_of_a_lateness_are_its_sum_with_the_jitter() -> None:
     cron = a_cron(3600, jitter=600)
     jitter = (cron._wake(at(0)) - at(0)).total_seconds()
     (why,) = ask(a_run(0, late=jitter + 3, waited=Waited(request=2)), cron=cron, now=3000).last(1)
-    assert why.parts == pytest.approx({"request": 2, "gate": 0, "place": 0, "store": 0, "jitter": jitter, "look": 1})
+    assert why.parts == pytest.approx({"request": 2, "gate": 0, "capacity": 0, "store": 0, "jitter": jitter, "look": 1})
 
 
 RUNS = {
     "nobody measured": (a_run(0), "succeeded: web:1 began it 2.0s late, and it took 5.0s"),
     "by hand": (a_run(0, late=0), "succeeded: web:1 began it when it was told to, and it took 5.0s"),
     "failed": (
-        a_run(0, Outcome.FAILED, error="Traceback\n  line\nZeroDivisionError: x\n"),
+        a_run(0, State.FAILED, error="Traceback\n  line\nZeroDivisionError: x\n"),
         "failed: web:1 began it 2.0s late, and it took 5.0s: ZeroDivisionError: x",
     ),
-    "timed out": (a_run(0, Outcome.TIMED_OUT), "timed out: web:1 began it 2.0s late, and it took 5.0s"),
+    "timed out": (a_run(0, State.TIMED_OUT), "timed out: web:1 began it 2.0s late, and it took 5.0s"),
     "interrupted": (
-        a_run(0, Outcome.INTERRUPTED),
+        a_run(0, State.INTERRUPTED),
         "interrupted: web:1 began it 2.0s late, and it took 5.0s; its slot is not run again without `at_least_once`",
     ),
     "running": (a_run(0, None), "is running: web:1 began it 2.0s late, at 12:00:02"),
     "lost": (
-        a_run(0, Outcome.LOST),
+        a_run(0, State.LOST),
         (
             "lost: web:1 began it 2.0s late, and was found gone at 12:00:07; "
             "its slot is not run again without `at_least_once`"
@@ -138,14 +140,74 @@ def test_a_run_is_told_by_what_became_of_it(case: str) -> None:
     assert (why.kind, why.parts, why.sentence) == (kinds.get(case, Fate.RAN), {}, sentence)
 
 
-def test_a_lost_run_names_who_took_its_slot_over_and_before_that_who_will() -> None:
-    lost, cron = a_run(0, Outcome.LOST), a_cron(at_least_once=True)
-    (why,) = ask(lost, cron=cron).last(1)
-    assert why.sentence.endswith("; the next poll takes its slot over")
-    heir = a_run(0, late=20, attempt=2, fence=2, worker="web:2")
-    second, first = ask(lost, heir, cron=cron).last(2)
-    assert first.sentence.endswith("; web:2 took its slot over")
-    assert (second.kind, second.run) == (Fate.RAN, heir)
+def an_attempt(start: float, outcome: State, *, worker: str = "web:1", error: str | None = None) -> Attempt:
+    return Attempt(worker, at(start), at(start + 5), outcome, error)
+
+
+def pending(outcome: State, *, due: float = 60, **more: Any) -> HistoryLine:
+    """A run whose only attempt ended so, and that runs again."""
+    return a_run(0, State.PENDING, due=at(due), earlier=(an_attempt(2, outcome, **more),))
+
+
+PENDING = {
+    "failed": (
+        pending(State.FAILED, error="ValueError: x"),
+        "failed, and runs again at 12:01:00: web:1 began it 2.0s late, and it failed after 5.0s: ValueError: x",
+    ),
+    "timed out": (
+        pending(State.TIMED_OUT, due=9),
+        "timed out, and runs again at the next poll: web:1 began it 2.0s late, and it timed out after 5.0s",
+    ),
+    "lost": (
+        pending(State.LOST, due=9),
+        "lost, and runs again at the next poll: web:1 began it 2.0s late, and was found gone at 12:00:07",
+    ),
+    "handed back": (
+        pending(State.INTERRUPTED, due=9),
+        "handed back, and runs again at the next poll: web:1 began it 2.0s late, and handed it back at 12:00:07",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PENDING)
+def test_a_run_that_runs_again_is_told_with_why_and_when(case: str) -> None:
+    line, sentence = PENDING[case]
+    (why,) = ask(line).last(1)
+    assert (why.kind, why.run, why.sentence) == (Fate.RETRYING, line, sentence)
+    assert ask(line, paused=True).last(1)[0].sentence.startswith(f"{case}, and runs again when the cron is resumed: ")
+    disabled = ask(line, cron=a_cron(enabled=False)).last(1)[0].sentence
+    assert disabled.startswith(f"{case}, and runs again when the cron is enabled: ")
+
+
+def test_a_run_of_several_attempts_tells_of_each_who_when_and_how_it_ended() -> None:
+    earlier = (an_attempt(2, State.LOST), an_attempt(20, State.FAILED, worker="web:2", error="ValueError: x"))
+    told = (
+        "web:1 began it 2.0s late, and was found gone at 12:00:07; "
+        "web:2 began it again at 12:00:20, and it failed after 5.0s: ValueError: x; web:3 began it again at 12:00:40"
+    )
+    more: dict[str, Any] = {"late": 40, "worker": "web:3", "attempt": 3, "earlier": earlier}
+    (running,) = ask(a_run(0, None, **more)).last(1)
+    assert (running.lateness, running.sentence) == (2, f"is running: {told}")
+    (ran,) = ask(a_run(0, **more)).last(1)
+    assert (ran.lateness, ran.sentence) == (2, f"succeeded: {told}, and it took 5.0s")
+
+
+def test_of_many_attempts_the_first_and_the_last_are_told() -> None:
+    earlier = tuple(an_attempt(2 + 6 * number, State.LOST) for number in range(6))
+    (why,) = ask(a_run(0, None, late=40, attempt=7, earlier=earlier), now=50).last(1)
+    assert why.sentence == (
+        "is running: web:1 began it 2.0s late, and was found gone at 12:00:07; 4 more attempts; "
+        "web:1 began it again at 12:00:32, and was found gone at 12:00:37; web:1 began it again at 12:00:40"
+    )
+
+
+def test_a_run_that_was_lost_too_often_or_gave_way_tells_why_it_ended() -> None:
+    earlier = (an_attempt(2, State.LOST), an_attempt(20, State.LOST))
+    (lost,) = ask(a_run(0, State.FAILED, late=40, earlier=earlier, attempt=3, reason="lost 3 times")).last(1)
+    assert lost.sentence.endswith("; web:1 began it again at 12:00:40, and it took 5.0s: lost 3 times")
+    gone = a_run(0, State.REPLACED, earlier=(an_attempt(2, State.FAILED),), ended=at(60), reason="by a newer run")
+    (replaced,) = ask(gone).last(1)
+    assert replaced.sentence == ("replaced: web:1 began it 2.0s late, and it failed after 5.0s: by a newer run")
 
 
 def waits(**more: Any) -> tuple[Waiting | Reason | None, str]:
@@ -163,7 +225,7 @@ def test_a_slot_that_nobody_has_dealt_with_tells_what_it_waits_for() -> None:
     assert waits() == (Waiting.NOBODY, nobody)
     assert waits(full=("a:1", "b:2")) == (
         Waiting.FULL,
-        "not looked at yet: there is no free place in a:1, b:2, and nobody else has come by",
+        "not looked at yet: there is no free capacity in a:1, b:2, and nobody else has come by",
     )
     assert waits(paused=True) == (Waiting.PAUSED, "the next look skips it: the cron is paused")
     assert waits(cron=a_cron(enabled=False)) == (Waiting.DISABLED, "the next look skips it: the cron is disabled")
@@ -200,7 +262,7 @@ def test_a_slot_in_its_jitter_and_one_that_is_ahead_have_not_come() -> None:
 
 
 def test_a_slot_before_the_history_that_is_kept_is_known_to_be_forgotten() -> None:
-    inquiry = ask(a_run(0), a_run(-60), runs=40, keep=2)
+    inquiry = ask(a_run(0), a_run(-60), claims=40, keep=2)
     assert [why.kind for why in inquiry.last(9)] == [Fate.RAN, Fate.RAN, Fate.UNKNOWN]
     (why,) = inquiry.at(at(-3600))
     sentence = "not known any more: of each cron the last 2 runs and the last 2 skips are kept"

@@ -101,9 +101,9 @@ def test_a_cron_is_run_by_its_name_and_one_that_is_not_there_is_refused() -> Non
 
     async def main() -> None:
         seen = Process(crons)
-        end = await run_now(seen, "cron")
-        assert not isinstance(end, Refusal)
-        assert end.outcome is State.SUCCEEDED
+        run = await run_now(seen, "cron")
+        assert not isinstance(run, Refusal)
+        assert run.state is State.SUCCEEDED
         with pytest.raises(UnknownCronError, match="did you mean 'cron'"):
             await run_now(seen, "corn")
         await seen.runtime().close()

@@ -142,9 +142,8 @@ def test_while_the_store_is_away_requests_are_served_and_that_is_logged_once(
         store.unlink()
         aside.rename(store)
         await come()
-        backend = process_of(path)._backend
-        assert backend is not None
-        lines = (await backend.timelines(["often"]))["often"]
+        async with process_of(path).store() as (_, backend):
+            lines = (await backend.timelines(["often"]))["often"]
         await process_of(path).runtime().close()
         return {line.reason for line in lines if isinstance(line, Skip)}
 

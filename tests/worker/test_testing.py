@@ -123,7 +123,7 @@ def test_jobs_are_those_that_wait_unless_a_state_is_given() -> None:
 
 
 def test_a_state_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(ValueError, match="'done' is not a valid JobState"):
+    with pytest.raises(ValueError, match="'done' is not a valid State"):
         FakeScheduler(Crons()).jobs(state="done")
 
 

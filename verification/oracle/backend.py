@@ -41,6 +41,7 @@ class Oracle(Backend):
     """
 
     durable = False
+    polling = Polling
 
     def __init__(self, store: Store | None = None, *, host: Host | None = None, cron_max_time: float = 60.0) -> None:
         self.store = store or Store()
@@ -75,7 +76,7 @@ class Oracle(Backend):
             if self._stale_in() > 0 and not poll.force:
                 return None
             now = self.host.now()
-            polled = Polling(self.store, poll.take, now).poll(poll, self.cron_max_time)
+            polled = self.polling(self.store, poll.take, now).poll(poll, self.cron_max_time)
             self.store.trim()
             self.store.gate = now if polled.outdated else self.store.earliest(now)
             return polled._replace(fresh_for=self._stale_in())
@@ -88,7 +89,7 @@ class Oracle(Backend):
             states = [self._end(end, now, dropped) for end in ends]
             claims, left = list[Claim](), False
             if take is not None:
-                polling = Polling(self.store, take, now)
+                polling = self.polling(self.store, take, now)
                 polling.claim_pending()
                 claims, left = polling.claims, polling.left
                 dropped += polling.dropped

@@ -79,10 +79,11 @@ class _Sqlite(Backend):
 
     def _begun(self, db: sqlite3.Connection) -> Transaction:
         # The clock is read in the transaction, so that the times of the verbs are in the order of the verbs.
-        return Transaction(db, now=self._now(), terms=Terms(self._keep, self.cron_max_time, self._process()))
+        terms = Terms(self._keep, self.cron_max_time, self._process())
+        return Transaction(db, now=self._now(), terms=terms, gate=self._gate)
 
     def _committing(self, txn: Transaction) -> None:
-        gates.bring_forward(self._gate, txn.due, txn.now, self.cron_max_time)
+        gates.bring_forward(self._gate, txn)
 
     async def _read(self, work: Callable[[Transaction], T]) -> T:
         return self._store.read(work)
@@ -149,16 +150,28 @@ class _Sqlite(Backend):
 
     async def finish(self, ends: Sequence[End], take: Take | None = None) -> Finished:
         """See `Backend.finish`."""
-        return await self._commit(lambda txn: self._finish(txn, ends, take))
+        return await self._store.commit(
+            Operation(
+                lambda txn: self._finish(txn, ends, take),
+                # The ends are kept even if nothing can be claimed.
+                otherwise=None if take is None else lambda txn: self._finish(txn, ends, None)._replace(left=True),
+                jobs=len(ends),
+            )
+        )
 
     def _finish(self, txn: Transaction, ends: Sequence[End], take: Take | None) -> Finished:
         states, dropped = runs.finish(txn, ends)
-        taken = pending.Taken([], [], left=False) if take is None else _take(txn, take)
+        taken = pending.Taken([], [], left=False) if take is None else pending.claim(txn, take, pending.Capacity(take))
         count(txn, runs.names_of([end.claim for end in ends]))
-        fresh_for = self._fresh_for()
-        if txn.due is not None:
-            fresh_for = min(fresh_for, max(0.0, (txn.due - txn.now) / SECOND))
-        return Finished(states, fresh_for, taken.claims, [*dropped, *taken.dropped], taken.left)
+        return Finished(states, self._fresh_after(txn), taken.claims, [*dropped, *taken.dropped], taken.left)
+
+    def _fresh_after(self, txn: Transaction) -> float:
+        """Return the seconds until the gate turns stale once this transaction is committed; 0 if it can't be read."""
+        try:
+            fresh_for = self._fresh_for()
+        except BackendError:  # the ends are kept all the same, and the next poll tells what is wrong with the gate
+            return 0.0
+        return fresh_for if txn.due is None else min(fresh_for, max(0.0, (txn.due - txn.now) / SECOND))
 
     def renew(self, claims: Sequence[Claim], lease: float) -> Collection[str]:
         """See `Backend.renew`."""
@@ -233,23 +246,8 @@ def _deferring(new: Sequence[NewJob]) -> Operation[Sequence[str]]:
         jobs=len(new),
         size=sum(len(job.arguments) for job in new),
         may_conflict=any(job.on_conflict is Conflict.RAISE for job in new),
+        new=new if all(job.key is None for job in new) else None,
     )
-
-
-def _take(txn: Transaction, take: Take) -> pending.Taken:
-    """Claim the next runs; if that fails the ends are kept all the same."""
-    txn.db.execute("SAVEPOINT take")
-    try:
-        return pending.claim(txn, take, pending.Capacity(take))
-    except (BackendError, sqlite3.Error) as error:
-        if not txn.db.in_transaction:
-            raise
-        txn.db.execute("ROLLBACK TO take")
-        logger.warning("finish: nothing claimed, but the ends are stored: %s", error)
-        return pending.Taken([], [], left=True)
-    finally:
-        if txn.db.in_transaction:
-            txn.db.execute("RELEASE take")
 
 
 class File(_Sqlite):
@@ -282,6 +280,7 @@ class File(_Sqlite):
             random=host.random,
             begun=self._begun,
             committing=self._committing,
+            together=jobs.defer,
         )
 
     def _process(self) -> str | None:

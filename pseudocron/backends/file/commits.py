@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from pseudocron.backends.file.connection import PATIENCE, Connection, is_busy, named_error
 from pseudocron.backends.file.folder import named
 from pseudocron.errors import BackendError, JobConflictError
+from pseudocron.log import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from pseudocron.backends import Durability
     from pseudocron.backends.file.transaction import Transaction
+    from pseudocron.backends.model import NewJob
 
 T = TypeVar("T")
 
@@ -40,9 +42,14 @@ class Operation(Generic[T]):
         size: About how many bytes.
         may_conflict: Whether it may raise `JobConflictError`, which then is its own trouble alone.
         is_alone: Whether it begins and ends its transactions itself, and is given the `Store`.
+        otherwise: What it does, in another transaction, if `work` has failed.
+        new: The jobs that it defers, if it does nothing else and they have no keys: those of many are stored at once.
     """
 
-    __slots__ = ("error", "future", "is_alone", "is_done", "jobs", "may_conflict", "since", "size", "value", "work")
+    __slots__ = (
+        *("error", "future", "is_alone", "is_done", "jobs", "may_conflict", "new", "otherwise", "since", "size"),
+        *("value", "work"),
+    )
 
     def __init__(
         self,
@@ -52,8 +59,12 @@ class Operation(Generic[T]):
         size: int = 0,
         may_conflict: bool = False,
         is_alone: bool = False,
+        otherwise: Callable[[Any], T] | None = None,
+        new: Sequence[NewJob] | None = None,
     ) -> None:
         self.work = work
+        self.otherwise = otherwise
+        self.new = new
         self.jobs = jobs
         self.size = size
         self.may_conflict = may_conflict
@@ -106,6 +117,7 @@ class Store:
         random: A number in [0, 1).
         begun: Makes a transaction of a connection.
         committing: Is called before each commit.
+        together: Stores jobs without keys.
     """
 
     def __init__(
@@ -116,8 +128,10 @@ class Store:
         random: Callable[[], float],
         begun: Callable[[sqlite3.Connection], Transaction],
         committing: Callable[[Transaction], None],
+        together: Callable[[Transaction, Sequence[NewJob]], object],
     ) -> None:
         self._path = path
+        self._together = together
         self._begun = begun
         self._committing = committing
         self._turn, self._read_turn = threading.Lock(), threading.Lock()
@@ -190,12 +204,15 @@ class Store:
             self._rouse()
         except RuntimeError as error:
             future.cancel()  # so that it is not committed
-            raise BackendError(f"{self.name} can't be written: {error}: let this process have a thread more") from error
+            # Not by its `name`, which reads a link: this is an event loop.
+            raise BackendError(
+                f"store '{self._path}' can't be written: {error}: let this process have a thread more"
+            ) from error
         return await future
 
     def _demand_open(self) -> None:
         if self not in _open:
-            raise BackendError(f"{named(self._path)} is closed: open the backend first")
+            raise BackendError(f"store '{self._path}' is closed: open the backend first")
 
     # The writer thread
 
@@ -264,7 +281,7 @@ class Store:
             if is_busy(error):
                 self._give_up(group, error)
             elif len(group) == 1:
-                self._end(group[0], error)
+                self._fall_back(group[0], error)
             else:
                 for one in group:
                     self._commit([one])
@@ -279,8 +296,23 @@ class Store:
         for one in group:
             one.error = None
         with self.transaction(group[0].deadline) as txn:
+            deferred = [one for one in group if one.new is not None] if len(group) > 1 else []
+            if deferred:
+                self._together(txn, [job for one in deferred for job in one.new or ()])
             for one in group:
-                one.do(txn)
+                if deferred and one.new is not None:
+                    one.value = [job.run_id for job in one.new]
+                else:
+                    one.do(txn)
+
+    def _fall_back(self, one: Operation[Any], error: Exception) -> None:
+        """Let an operation that has failed do less, if it can."""
+        if one.otherwise is None:
+            self._end(one, error)
+            return
+        logger.warning("store: done in part: %s", named_error(error, self._path))
+        one.work, one.otherwise = one.otherwise, None
+        self._commit([one])
 
     @contextmanager
     def transaction(self, deadline: float) -> Iterator[Transaction]:

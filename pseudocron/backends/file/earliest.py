@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pseudocron.backends import rules
-from pseudocron.backends.file.pending import FREE, JOBS, RETRIES, waiting
+from pseudocron.backends.file.pending import FREE, JOBS, RETRIES
 from pseudocron.backends.file.transaction import SECOND, after
 
 if TYPE_CHECKING:
@@ -18,13 +18,22 @@ _FIRST_READY = _FIRST.format(of=JOBS, free=FREE)
 _FIRST_SCHEDULED = _FIRST.format(of=JOBS.replace("ready = 1", "ready = 0 AND rank = 0"), free=FREE)
 _FIRST_RETRY = _FIRST.format(of=RETRIES, free=FREE)
 _FIRST_OF_READY = f"SELECT min(due) FROM pending WHERE {JOBS} AND {FREE}"  # noqa: S608 - our own
-_SHORTEST = f"""
-    SELECT min(cron_max_time) FROM paces WHERE seen >= ? - {rules.IN_USE_FOR} * cron_max_time * {SECOND}"""  # noqa: S608
+_PACE = f"SELECT {{0}}(cron_max_time) FROM paces WHERE seen >= ? - {rules.IN_USE_FOR} * cron_max_time * {SECOND}"  # noqa: S608
+_SHORTEST, _LONGEST = _PACE.format("min"), _PACE.format("max")
 _MAY_START = """
     SELECT 1 FROM names LEFT JOIN crons ON NOT is_job AND crons.name = names.name
     WHERE is_job = :is_job AND names.name = :name AND seen >= :since AND NOT ifnull(paused, 0) AND (
         max_instances IS NULL
         OR max_instances > (SELECT count(*) FROM living WHERE living.is_job = :is_job AND living.name = :name)
+    )"""
+_MAY_START_ALL = """
+    SELECT is_job, names.name FROM names LEFT JOIN crons ON NOT is_job AND crons.name = names.name
+    WHERE seen >= :since AND EXISTS (
+        SELECT 1 FROM pending WHERE pending.is_job = names.is_job AND pending.name = names.name
+    ) AND NOT ifnull(paused, 0) AND (
+        max_instances IS NULL OR max_instances > (
+            SELECT count(*) FROM living WHERE living.is_job = names.is_job AND living.name = names.name
+        )
     )"""
 COUNTING = """(
     (SELECT count(*) FROM living WHERE is_job = 0 AND living.name = {0}) + (
@@ -46,11 +55,18 @@ def shortest(txn: Transaction) -> float | None:
     return None if seconds is None else float(seconds)
 
 
+def longest(txn: Transaction) -> float:
+    """Return the largest `CRON_MAX_TIME` in use, or of this process."""
+    (seconds,) = txn.db.execute(_LONGEST, (txn.now,)).fetchone()
+    return max(seconds or 0.0, txn.terms.cron_max_time)
+
+
 def earliest(txn: Transaction) -> int:
     """Return *earliest* of the law of the gate, for a poll that happens now."""
     seconds = min(shortest(txn) or txn.terms.cron_max_time, txn.terms.cron_max_time)
     since = after(txn.now, -rules.IN_USE_FOR * seconds)
-    dues = [first_due(txn, is_job, name, since) for is_job in (0, 1) for name in waiting(txn, is_job)]
+    names = txn.db.execute(_MAY_START_ALL, {"since": since}).fetchall()
+    dues = [_first_pending(txn, is_job, name) for is_job, name in names]
     ends = _column(txn, _FIRST_END)
     last = after(txn.now, seconds)
     return min(due for due in (*dues, ends, next_due(txn, since), last) if due is not None)
@@ -58,8 +74,10 @@ def earliest(txn: Transaction) -> int:
 
 def count(txn: Transaction, names: Iterable[tuple[int, str]]) -> None:
     """Bring the gate forward to when something of these tasks (1) and crons (0) is due, after an obstacle has gone."""
+    if txn.is_stale:
+        return
     seconds = shortest(txn)
-    if seconds is None:  # no process has polled, and the gate is stale
+    if seconds is None:  # no process has polled of late, and nothing is in use
         return
     since = after(txn.now, -rules.IN_USE_FOR * seconds)
     for is_job, name in names:
@@ -79,6 +97,10 @@ def first_due(txn: Transaction, is_job: int, name: str, since: int) -> int | Non
     """Return when the first pending run of a task or cron is due that the store does not hold back."""
     if not txn.db.execute(_MAY_START, {"is_job": is_job, "name": name, "since": since}).fetchone():
         return None
+    return _first_pending(txn, is_job, name)
+
+
+def _first_pending(txn: Transaction, is_job: int, name: str) -> int | None:
     if not is_job:
         return _due(txn, _FIRST_RETRY, name)
     ready = _due(txn, _FIRST_READY, name)

@@ -89,8 +89,14 @@ class EmbeddedStore:
         with self._turn:
             if operation.is_alone:
                 return operation.work(self)
+            try:
+                with self.transaction(0) as txn:
+                    return operation.work(txn)
+            except (BackendError, sqlite3.Error):
+                if operation.otherwise is None:
+                    raise
             with self.transaction(0) as txn:
-                return operation.work(txn)
+                return operation.otherwise(txn)
 
     async def commit(self, operation: Operation[T]) -> T:
         """Commit an operation, inline."""

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from pseudocron.backends import rules
+from pseudocron.backends.file.earliest import longest
 from pseudocron.backends.file.transaction import SECOND, after
 from pseudocron.errors import BackendError
 from pseudocron.lockfile import LockFile
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
+
+    from pseudocron.backends.file.transaction import Transaction
 
 NANOS = 1000
 """Nanoseconds in a microsecond."""
@@ -111,15 +114,17 @@ def enter(gate: Gate, now: int, cron_max_time: float) -> None:
     gate.date(min(soon, dated) if dated is not None and stale_in(gate, now, cron_max_time) else soon)
 
 
-def bring_forward(gate: Gate, due: int | None, now: int, cron_max_time: float) -> None:
-    """Let a gate turn stale at an instant, or earlier. Where it can't be dated that is logged, and the gate stays."""
+def bring_forward(gate: Gate, txn: Transaction) -> None:
+    """Let a gate turn stale when a transaction says, or earlier. A gate that can't be dated is logged, and stays."""
+    due = txn.due
     if due is None:
         return
     try:
         dated = gate.dated()
         if dated is not None and due < dated:
             # Of one dated before a step of the clock nobody knows what else was due: it is stale, and stays so.
-            gate.date(due if dated <= after(now, cron_max_time) else min(due, now))
+            is_after_step = dated > after(txn.now, txn.terms.cron_max_time) and dated > after(txn.now, longest(txn))
+            gate.date(min(due, txn.now) if is_after_step else due)
     except BackendError as error:
         logger.warning("gate: not brought forward, so that due runs may start late: %s", error)
 

@@ -25,6 +25,7 @@ _INSERT = """
     INSERT INTO runs (run_id, kind, name, due, created, key, priority, expires, at_least_once, arguments)
     VALUES (?, 'job', ?, max(?, ?), ?, ?, ?, ?, 1, ?) ON CONFLICT (run_id) DO NOTHING"""
 _WAIT = f"{WAIT} id > :newest"
+_WAIT_ONE = "INSERT INTO pending VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, 0)"
 _IS_STORED = "SELECT 1 FROM runs WHERE run_id = ?"
 _HAS_KEY = "runs.id = (SELECT id FROM pending WHERE name = ? AND key = ?)"
 _SEEN = "SELECT seen FROM names WHERE is_job = 1 AND name = ?"
@@ -50,13 +51,16 @@ def defer(txn: Transaction, jobs: Sequence[NewJob]) -> list[str]:
     ids = list(stored)
     tasks = {job.task for job in jobs}
     _see(txn, tasks)
-    count(txn, ((1, task) for task in tasks))
+    count(txn, [(1, task) for task in tasks])
     return ids
 
 
 def _insert(txn: Transaction, jobs: Sequence[NewJob]) -> list[str]:
     """Store jobs whose keys are free."""
     now = txn.now
+    if len(jobs) == 1:
+        _insert_one(txn, jobs[0])
+        return [jobs[0].run_id]
     (newest,) = txn.db.execute(_NEWEST).fetchone()
     rows = [
         (
@@ -75,6 +79,18 @@ def _insert(txn: Transaction, jobs: Sequence[NewJob]) -> list[str]:
     txn.db.executemany(_INSERT, rows)
     txn.db.execute(_WAIT, {"now": now, "newest": newest})
     return [job.run_id for job in jobs]
+
+
+def _insert_one(txn: Transaction, job: NewJob) -> None:
+    """Store one job, with half of the statements."""
+    now, due, expires = txn.now, micros(job.due), micros_or_none(job.expires)
+    row = job.run_id, job.task, due, now, now, job.key, job.priority, expires, job.arguments
+    inserted = txn.db.execute(_INSERT, row)
+    if inserted.rowcount:
+        is_ready, due = due <= now, max(due, now)
+        rank = -job.priority if is_ready else 0
+        waits = job.task, is_ready, rank, due, inserted.lastrowid, job.priority, job.key, expires
+        txn.db.execute(_WAIT_ONE, waits)
 
 
 def _defer(txn: Transaction, job: NewJob) -> str:

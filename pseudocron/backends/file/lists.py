@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 from heapq import merge
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from pseudocron.backends.file.slots import skip_of
 from pseudocron.backends.file.stored import SELECT, SELECT_BRIEF, by_id, stored
-from pseudocron.backends.model import Kind, Run, Skip, State
+from pseudocron.backends.model import Kind, Run, Skip, State, Where
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from pseudocron.backends.file.stored import Stored
     from pseudocron.backends.file.transaction import Transaction
-    from pseudocron.backends.model import Where
 
 _PLACE = "SELECT id FROM runs WHERE run_id = ?"
 _LIVING = "runs.id IN (SELECT id FROM living WHERE {over})"
-_COUNT_ENDED = "SELECT count(*) FROM (SELECT 1 FROM runs WHERE kind = 'job' AND state = ? LIMIT ?)"
+_COUNT_ENDED = """
+    SELECT count(*) FROM (
+        SELECT 1 FROM runs INDEXED BY ended_jobs WHERE kind = 'job' AND state <> 'pending' AND state = ? LIMIT ?
+    )"""
+# From one name to the next, past all of its runs.
+_NAMES = """
+    WITH RECURSIVE named (name) AS (
+        SELECT min(name) FROM runs
+        UNION ALL
+        SELECT (SELECT min(runs.name) FROM runs WHERE runs.name > named.name) FROM named WHERE name IS NOT NULL
+    )
+    SELECT name FROM named WHERE name IS NOT NULL"""
 _COUNT = {
     State.PENDING: "SELECT count(*) FROM (SELECT 1 FROM pending WHERE is_job = 1 LIMIT ?)",
     State.RUNNING: "SELECT count(*) FROM (SELECT 1 FROM living WHERE is_job = 1 AND NOT over LIMIT ?)",
@@ -43,32 +53,38 @@ def runs(txn: Transaction, where: Where, limit: int, before: str | None) -> Sequ
         if row is None:
             return []
         (place,) = row
-    pages = (_page(txn, where._replace(kinds=(kind,), states=(state,)), limit, place) for kind, state in _pieces(where))
+    pages = (_page(txn, piece, limit, place) for piece in _pieces(txn, where))
     found = merge(*pages, key=lambda one: one.place, reverse=True)
     return [one.run for one in islice(found, limit)]
 
 
-def _pieces(where: Where) -> Iterator[tuple[Kind, State]]:
-    """Yield the pairs of kind and state to look for, each of which an index finds."""
-    for kind in set(where.kinds) or Kind:
-        for state in set(where.states) or State:
-            yield kind, state
+def _pieces(txn: Transaction, where: Where) -> Iterator[Where]:
+    """Yield conditions each of which an index finds: a name or key, a kind and a state."""
+    if where == Where():
+        yield where
+        return
+    names = [where.name]
+    if where.name is None and where.key is None and not where.is_kept:
+        names = [name for (name,) in txn.db.execute(_NAMES)]
+    for name in names:
+        for kind in set(where.kinds) or Kind:
+            for state in set(where.states) or State:
+                yield where._replace(name=name, kinds=(kind,), states=(state,))
 
 
 def _page(txn: Transaction, where: Where, limit: int, place: int | None) -> list[Stored]:
-    """Return runs of one kind and one state."""
-    (kind,), (state,) = where.kinds, where.states
+    """Return runs of one piece."""
     conditions = {
-        "runs.kind = ?": kind.value,
+        "runs.kind = ?": where.kinds[0].value if where.kinds else None,  # type: ignore[index]  # see `_pieces`
         "runs.name = ?": where.name,
         "runs.key = ?": where.key,
         "runs.id < ?": place,
     }
     given = {condition: value for condition, value in conditions.items() if value is not None}
-    parts = [*given, *_stands(state)]
+    parts = [*given, *chain.from_iterable(map(_stands, where.states))]
     if where.is_kept:
         parts.append(_LIVING.format(over="over"))
-    statement = f"{SELECT} {' AND '.join(parts)} ORDER BY runs.id DESC LIMIT ?"
+    statement = f"{SELECT} {' AND '.join(parts) or 'TRUE'} ORDER BY runs.id DESC LIMIT ?"
     return list(map(stored, txn.db.execute(statement, (*given.values(), limit)).fetchall()))
 
 

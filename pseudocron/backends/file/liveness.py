@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from functools import cache
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,7 +78,7 @@ def _where() -> str | None:
         return None
     if own != str(os.getpid()):  # that `/proc` is another container's, and numbers processes otherwise
         return None
-    return " ".join((this_machine(), *spaces))
+    return blake2b(" ".join((this_machine(), *spaces)).encode(), digest_size=8).hexdigest()
 
 
 def _born(pid: int) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from heapq import merge
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,7 +12,7 @@ from pseudocron.backends.legible import instant, legible, text, whole
 from pseudocron.backends.model import Claim, Kind, Run, State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from pseudocron.backends.file.transaction import Transaction
@@ -34,6 +33,18 @@ WAITING = """
         FROM waiting WHERE name IS NOT NULL
     )
     SELECT name FROM waiting WHERE name IS NOT NULL"""
+_PENDING_JOBS = """
+    SELECT name, EXISTS (
+        SELECT 1 FROM pending WHERE is_job = 1 AND pending.name = names.name AND ready = 0 AND rank = 0 AND due <= :now
+    ), EXISTS (
+        SELECT 1 FROM pending INDEXED BY pending_expires
+        WHERE is_job = 1 AND pending.name = names.name AND expires < :now AND due <= :now
+    ) FROM names WHERE is_job = 1 AND EXISTS (SELECT 1 FROM pending WHERE is_job = 1 AND pending.name = names.name)"""
+"""The tasks with pending jobs, whether some of them become ready, and whether some of them have expired."""
+_PENDING_RETRIES = """
+    SELECT name, 0, 0 FROM names LEFT JOIN crons USING (name)
+    WHERE is_job = 0 AND EXISTS (SELECT 1 FROM pending WHERE is_job = 0 AND pending.name = names.name)
+        AND NOT ifnull(paused, 0)"""
 _MAKE_READY = f"""
     UPDATE pending SET ready = 1, rank = -priority WHERE (is_job, name, ready, rank, due, id) IN (
         SELECT is_job, name, ready, rank, due, id FROM pending
@@ -63,7 +74,6 @@ _START = """
     INSERT INTO living (run_id, id, is_job, name, key, fence, worker, started, lease, process)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _LIVING_OF = "SELECT name, count(*) FROM living WHERE is_job = ? GROUP BY name"
-_PAUSED = "SELECT name FROM crons WHERE paused"
 COUNT_CLAIM = "UPDATE crons SET claims = claims + 1 WHERE name = ?"
 CLAIMS = "SELECT claims FROM crons WHERE name = ?"
 
@@ -135,15 +145,35 @@ class _Claiming:
 
     def claim(self) -> Taken:
         """Claim what is due, in order."""
-        self._room = rooms(self._txn, self._take, self._is_job)
+        names = self._names()
+        self._room = self._rooms(names)
         if not self._room:
             return Taken([], [], left=False)
-        if self._is_job:
-            self._txn.db.executemany(_MAKE_READY, [(name, self._txn.now) for name in self._room])
+        for name in self._room:
+            if names[name][0]:
+                self._txn.db.execute(_MAKE_READY, (name, self._txn.now))
         left = self._walk()
         dropped = [drop(self._txn, by_place(self._txn, place), State.EXPIRED) for place in self._expired]
         claims = self._start()
-        return Taken(claims, dropped + self._expire(len(dropped)), left)
+        has_expired = [name for name, (_, expired) in names.items() if expired and self._room.get(name, 0) > 0]
+        return Taken(claims, dropped + self._expire(has_expired, len(dropped)), left)
+
+    def _names(self) -> dict[str, tuple[int, int]]:
+        """Return the names that the process may claim and of which runs are pending; see `_PENDING_JOBS`."""
+        statement = _PENDING_JOBS if self._is_job else _PENDING_RETRIES
+        limits = self._take.tasks if self._is_job else self._take.crons
+        rows = self._txn.db.execute(statement, {"now": self._txn.now}).fetchall()
+        resting = {name for kind, name in self._take.resting if (kind is Kind.JOB) == bool(self._is_job)}
+        return {name: (ready, expired) for name, ready, expired in rows if name in limits and name not in resting}
+
+    def _rooms(self, names: Collection[str]) -> dict[str, float]:
+        """Return how many more runs there may be of each of these names; without those of which there may be none."""
+        limits: Mapping[str, int | None] = self._take.tasks if self._is_job else self._take.crons
+        if all(limits[name] is None for name in names):
+            return dict.fromkeys(names, inf)
+        living = dict(self._txn.db.execute(_LIVING_OF, (self._is_job,)).fetchall())
+        room = {name: inf if (most := limits[name]) is None else most - living.get(name, 0) for name in names}
+        return {name: left for name, left in room.items() if left > 0}
 
     def _walk(self) -> bool:
         """Choose what to claim; return whether something is left for want of capacity."""
@@ -183,11 +213,11 @@ class _Claiming:
         self._capacity.use(is_job, len(self._claimed))
         return [claim_of(one, fence, txn.now) for one, fence in zip(self._claimed, fences, strict=True)]
 
-    def _expire(self, so_far: int) -> list[Run]:
+    def _expire(self, names: Iterable[str], so_far: int) -> list[Run]:
         """Record further runs as expired, also those for which there would be no capacity."""
         txn = self._txn
         dropped: list[Run] = []
-        for name in (name for name, room in self._room.items() if room > 0):
+        for name in names:
             limit = EXPIRED_AT_MOST - so_far - len(dropped)
             expired = txn.db.execute(_EXPIRED, (self._is_job, name, txn.now, txn.now, limit)).fetchall()
             dropped += [drop(txn, by_place(txn, place), State.EXPIRED) for (place,) in expired]
@@ -250,19 +280,3 @@ def waiting_jobs(txn: Transaction) -> dict[str, datetime]:
     """Return the tasks that have pending jobs, each with when the job was due that starts first."""
     dues = ((name, txn.db.execute(_FIRST_DUE, {"name": name}).fetchone()[0]) for name in waiting(txn, 1))
     return {name: instant(due) for name, due in dues if due is not None}
-
-
-def rooms(txn: Transaction, take: Take, is_job: int) -> dict[str, float]:
-    """Return how many more runs there may be of each name of which some are pending; without those that rest."""
-    limits: Mapping[str, int | None] = take.tasks if is_job else take.crons
-    names = [name for name in waiting(txn, is_job) if name in limits]
-    if take.resting:
-        resting = {name for kind, name in take.resting if (kind is Kind.JOB) == bool(is_job)}
-        names = [name for name in names if name not in resting]
-    if not names:
-        return {}
-    living = Counter(dict(txn.db.execute(_LIVING_OF, (is_job,)).fetchall()))
-    paused = set() if is_job else {name for (name,) in txn.db.execute(_PAUSED)}
-    left = ((name, limits[name]) for name in names if name not in paused)
-    room = {name: inf if most is None else most - living[name] for name, most in left}
-    return {name: left for name, left in room.items() if left > 0}

@@ -86,7 +86,6 @@ TABLES = (
         error TEXT,
         output TEXT
     )""",
-    "CREATE INDEX runs_of_state ON runs (kind, state)",
     "CREATE INDEX runs_of_name ON runs (name, kind, state)",
     "CREATE INDEX runs_of_key ON runs (key, kind, state) WHERE key IS NOT NULL",
     "CREATE INDEX ended_jobs ON runs (state, ended) WHERE kind = 'job' AND state <> 'pending'",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from pseudocron.backends.legible import EPOCH, MICROSECOND
 
@@ -28,6 +28,13 @@ class Terms(NamedTuple):
     process: str | None = None
 
 
+class Dated(Protocol):
+    """What has a date: the gate."""
+
+    def dated(self) -> int | None:
+        """Return when it turns stale, in microseconds since the Unix epoch; None if it has never been dated."""
+
+
 class Transaction:
     """What the functions of all verbs work with, until the transaction ends.
 
@@ -35,18 +42,28 @@ class Transaction:
         db: A connection with a transaction begun.
         now: The clock, read after that: microseconds since the Unix epoch.
         terms: Of the process.
+        gate: The gate.
 
     Attributes:
         due: The instant to which the gate is to be brought forward before the commit, if at all.
     """
 
-    __slots__ = ("db", "due", "now", "terms")
+    __slots__ = ("_gate", "db", "due", "now", "terms")
 
-    def __init__(self, db: sqlite3.Connection, *, now: int, terms: Terms) -> None:
+    def __init__(self, db: sqlite3.Connection, *, now: int, terms: Terms, gate: Dated) -> None:
         self.db = db
         self.now = now
         self.terms = terms
         self.due: int | None = None
+        self._gate = gate
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the gate is stale already, or will be, so that it need not be brought forward."""
+        if self.due is not None and self.due <= self.now:
+            return True
+        dated = self._gate.dated()
+        return dated is None or dated <= self.now
 
     def bring_forward(self, due: int | None) -> None:
         """Let the gate be brought forward to an instant, if there is one, and no other one is earlier."""

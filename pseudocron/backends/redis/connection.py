@@ -40,7 +40,7 @@ ERRORS = (RedisError, RedisClusterException, OSError, TimeoutError)
 class Targets(NamedTuple):
     """What a process may claim, as the scripts take it."""
 
-    text: str = "{}"
+    text: str = ""
     digest: str = ""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from hashlib import sha1
 from typing import TYPE_CHECKING, Any
 
@@ -110,7 +109,7 @@ class Slots(Verbs):
         limits: dict[str, int | None] = {f"t:{name}": limit for name, limit in tasks.items()}
         if self._named is None or self._named[:3] != (tasks, crons, self.cron_max_time):
             limits |= {f"c:{name}": limit for name, limit in crons.items()}
-            text = json.dumps({target: False if limit is None else limit for target, limit in limits.items()})
+            text = "".join(f"\0{target}\0{'' if limit is None else limit}" for target, limit in limits.items())
             digest = sha1(f"{self.cron_max_time}{text}".encode(), usedforsecurity=False).hexdigest()
             self._named = tasks, crons, self.cron_max_time, Targets(text, digest)
         return self._named[3]

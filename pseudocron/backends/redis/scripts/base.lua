@@ -5,7 +5,7 @@
 -- ARGV[2]  the time, in microseconds since the Unix epoch; '' for the server's own
 -- ARGV[3]  a token, new for each call: a repeated call has the same
 -- ARGV[4]  the arguments of the verb, as JSON; what is None is left out
--- ARGV[5]  the targets that may be claimed, each with its limit (or false), as JSON
+-- ARGV[5]  the targets that may be claimed, each behind a NUL, and with its limit, if it has one, behind another
 -- ARGV[6]  a digest of ARGV[5] and of the CRON_MAX_TIME
 --
 -- Instants and durations are whole microseconds, which a double holds exactly up to the year 2255.
@@ -100,28 +100,86 @@ local function next_fence(last)
   return math.max((last or 0) + 1, now)
 end
 
+-- Members of sorted sets that are written at the end of a verb, as it does not read them: by set and member the score,
+-- false to delete it. Many members of one set are one call.
+local later = {}
+
+local function write_later(set_key, member, score)
+  later[set_key] = later[set_key] or {}
+  later[set_key][member] = score
+end
+
+local function write_in_parts(command, name, words)
+  for start = 1, #words, 1000 do
+    call(command, name, unpack(words, start, math.min(start + 999, #words)))
+  end
+end
+
+local function write_now(set_key)
+  local added, gone = {}, {}
+  for member, score in pairs(later[set_key] or {}) do
+    if score then
+      added[#added + 1] = score
+      added[#added + 1] = member
+    else
+      gone[#gone + 1] = member
+    end
+  end
+  later[set_key] = nil
+  write_in_parts('ZREM', set_key, gone)
+  write_in_parts('ZADD', set_key, added)
+end
+
+-- Fields of the gate, read once, and written at the end of a verb.
+local gate = key('gate')
+local GATE = {'stale', 'polled', 'named', 'named_at', 'oldest', 'times'}
+local gate_read, gate_changes
+
+local function of_gate(field)
+  if not gate_read then
+    gate_read = {}
+    for i, value in ipairs(call('HMGET', gate, unpack(GATE))) do
+      gate_read[GATE[i]] = value or nil
+    end
+  end
+  return gate_read[field]
+end
+
+local function change_gate(field, value)
+  of_gate(field)
+  gate_read[field] = text(value)
+  gate_changes = gate_changes or {}
+  gate_changes[field] = value
+end
+
+local function write_all()
+  for set_key in pairs(later) do
+    write_now(set_key)
+  end
+  if gate_changes then
+    set(gate, gate_changes)
+  end
+end
+
 local is_to_be_repeated = false
 
 -- What the verb answers, as JSON: large numbers in it must be texts. If the reply is lost, the client repeats the call
--- with the same token. A verb that must not act twice says so by `is_to_be_repeated`, and its answer is kept for a while.
--- The long texts of runs are not kept in it: `completed` adds them.
+-- with the same token. A verb that must not act twice has `completed`, and says by `is_to_be_repeated` that its answer is
+-- to be kept for a while. The long texts of runs are not kept in it: `completed` adds them.
 local function answer(verb)
+  local kept = completed[verb] and call('GET', key('answer', token))
   local result
-  if reads[verb] then
-    result = reads[verb]()
+  if kept then
+    result = cjson.decode(kept)
   else
-    local kept = call('GET', key('answer', token))
-    if kept then
-      result = cjson.decode(kept)
-    else
-      result = verbs[verb]()
-      if is_to_be_repeated then
-        call('SET', key('answer', token), cjson.encode(result), 'EX', 10)
-      end
+    result = (reads[verb] or verbs[verb])()
+    write_all()
+    if is_to_be_repeated then
+      call('SET', key('answer', token), cjson.encode(result), 'EX', 10)
     end
-    if completed[verb] then
-      completed[verb](result)
-    end
+  end
+  if completed[verb] then
+    completed[verb](result)
   end
   return {digits(now), result == nil and 'null' or cjson.encode(result)}
 end

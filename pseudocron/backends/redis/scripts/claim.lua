@@ -164,9 +164,9 @@ end
 -- The targets of a kind with pending runs that the process may start. If the last poll has named just what this process
 -- may claim, the index of what is due is that of this process.
 local function candidates()
-  local all
-  if call('HGET', gate, 'named') == ARGV[6] then
-    all = call('ZRANGEBYSCORE', key('due'), '-inf', digits(now))
+  local all = {}
+  if of_gate('named') == ARGV[6] then
+    all = head('due') <= now and call('ZRANGEBYSCORE', key('due'), '-inf', digits(now)) or {}
   else
     all = call('SMEMBERS', key('pending'))
   end
@@ -175,7 +175,7 @@ local function candidates()
     resting[target] = true
   end
   for _, target in ipairs(all) do
-    local limit = targets()[target]
+    local limit = limit_of(target)
     if limit ~= nil and not resting[target] and not (is_cron(target) and number(key('cron', target:sub(3)), 'paused')) then
       local room = (limit or math.huge) - call('SCARD', key('living', target))
       if room > 0 then

@@ -12,6 +12,7 @@ end
 
 -- The same of a pending run, which is reported.
 local function drop_pending(run, state)
+  keep_long_texts(run)
   drop(run, state)
   dropped[#dropped + 1] = brief(run)
 end
@@ -58,9 +59,11 @@ local function finish(run, ending)
   local fields = {
     state = ending.outcome, ended = now, attempts = run.attempts - (ending.counts and 0 or 1),
     failures = run.failures + (failed and 1 or 0), error = ending.error, line = ending.line,
-    output = ending.output or false, reason = ending.reason or false, is_kept = ending.goes_on and 1 or false,
+    output = ending.output or false, wrote = ending.output and 1 or false, reason = ending.reason or false,
+    is_kept = ending.goes_on and 1 or false,
     unfit_since = ending.unfit and (run.unfit_since or now) or false, stop = false
   }
+  run.output = run.wrote  -- which is not read
   if not ending.goes_on then
     end_lease(run)
   end

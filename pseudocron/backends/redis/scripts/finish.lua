@@ -22,6 +22,7 @@ function completed.finish(finished)
 end
 
 function verbs.renew()
+  write_although_full()
   local living = renew(given.claims, given.lease)
   bring_forward(living[1] and now + given.lease)
   return living
@@ -49,3 +50,5 @@ function verbs.start()
   bring_forward(now + given.lease)
   return claimed
 end
+
+function completed.start() end

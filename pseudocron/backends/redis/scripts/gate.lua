@@ -1,10 +1,9 @@
--- The gate: `gate` holds when it turns stale, when a process polled last, and which targets that process has named.
-
-local gate = key('gate')
+-- The gate. `gate` holds when it turns stale, and of the last poll: when it was, which targets it has named, since when
+-- each of them is in use, and each CRON_MAX_TIME with the last poll by it.
 
 -- For how long the gate is fresh.
 local function fresh_for()
-  local stale = number(gate, 'stale')
+  local stale = tonumber(of_gate('stale'))
   if not stale or stale > now + given.cron_max_time then
     return 0
   end
@@ -14,7 +13,7 @@ end
 -- Let the gate turn stale at an instant, if that is sooner. A gate that is dated too late, as after a step of the clock,
 -- is stale already, and stays so.
 local function bring_forward(at)
-  local stale = at and number(gate, 'stale')
+  local stale = at and tonumber(of_gate('stale'))
   if not stale then
     return
   end
@@ -22,7 +21,7 @@ local function bring_forward(at)
     at = math.min(at, now)
   end
   if at < stale then
-    call('HSET', gate, 'stale', digits(at))
+    change_gate('stale', at)
   end
 end
 

@@ -19,14 +19,28 @@ local function conflict()
   end
 end
 
+-- When the first of a task's jobs is due, as it is indexed.
+local indexed = {}
+
+-- A job that is due later than another of its task changes nothing in the indexes.
+local function is_first(target, due)
+  indexed[target] = indexed[target] or tonumber(call('ZSCORE', key('due'), target) or math.huge)
+  return touched[target] or due < indexed[target]
+end
+
 local function store(job)
+  local target = 't:' .. job.task
   local run = {
     kind = 'job', name = job.task, state = 'pending', due = math.max(job.due, now), created = now, key = job.key,
     arguments = job.arguments, priority = job.priority, expires = job.expires, place = new_place()
   }
   set(key('run', job.run_id), run)
   run.run_id, run.priority = job.run_id, run.priority or 0
-  enlist(run)
+  write_later(listing(run), run.run_id, digits(run.place))
+  wait(run)
+  if is_first(target, run.due) then
+    touch(target)
+  end
 end
 
 local function defer(job)
@@ -48,10 +62,13 @@ function verbs.defer()
   if refused_job then
     return refused_job
   end
-  local ids = {}
+  local ids, tasks = {}, {}
   for i, job in ipairs(given.jobs) do
     ids[i] = defer(job)
-    use('t:' .. job.task)
+    tasks['t:' .. job.task] = true
+  end
+  for target in pairs(tasks) do
+    use(target)
   end
   bring_forward_touched()
   return ids
@@ -102,6 +119,9 @@ function verbs.retry()
   bring_forward_touched()
   return is_free
 end
+
+function completed.cancel() end
+function completed.retry() end
 
 function verbs.purge()
   local deleted = 0

@@ -35,7 +35,7 @@ end
 local function replace_pending(name)
   for _, kind in ipairs({'ready', 'scheduled'}) do
     for _, member in ipairs(call('ZRANGE', key(kind, 'c:' .. name), 0, -1)) do
-      local run = find(kind == 'ready' and member:sub(35) or member:match('^[^:]*:[^:]*:(.*)$'))
+      local run = find(id_of(kind, member))
       if not run.at_least_once then
         drop_pending(run, 'replaced')
       end
@@ -62,7 +62,7 @@ local function claim_slot(plan, slot, number_of)
     left = true
     return false
   end
-  local limit = targets()['c:' .. plan.name] or 1
+  local limit = limit_of('c:' .. plan.name) or 1
   if number(key('cron', plan.name), 'paused') then
     refuse(plan, slot, 'paused')
     skip({name = plan.name, slot = slot, slots = 1, reason = 'paused'})
@@ -131,8 +131,9 @@ local function find_outdated(planned)
   for _, plan in ipairs(given.plans or {}) do
     names[plan.name] = true
   end
-  for _, name in ipairs(call('ZRANGEBYSCORE', key('next'), '-inf', digits(now))) do
-    names[name] = names[name] or targets()['c:' .. name] ~= nil
+  local due = head('next') <= now and call('ZRANGEBYSCORE', key('next'), '-inf', digits(now)) or {}
+  for _, name in ipairs(due) do
+    names[name] = names[name] or limit_of('c:' .. name) ~= nil
   end
   for name, is_mine in pairs(names) do
     if is_mine and not planned[name] then

@@ -1,15 +1,26 @@
 -- A poll, in the order of the contract.
 
+local function write_leases()
+  if later[key('leases')] then
+    write_now(key('leases'))
+    heads.leases = nil
+  end
+end
+
 -- End the leases that are over, as many as one call may end; return the runs that are lost.
 local function end_leases()
   local lost = {}
+  if head('leases') > now then
+    return lost
+  end
   for _, id in ipairs(call('ZRANGEBYSCORE', key('leases'), '-inf', digits(now), 'LIMIT', 0, AT_MOST)) do
     local run = find(id)
     if not run then
-      call('ZREM', key('leases'), id)
+      write_later(key('leases'), id, false)
     elseif run.is_kept then
       free(run)
     else
+      keep_long_texts(run)
       lose(run)
       lost[#lost + 1] = brief(run)
     end
@@ -17,14 +28,12 @@ local function end_leases()
   return lost
 end
 
-local function head(index)
-  return tonumber(call('ZRANGE', key(index), 0, 0, 'WITHSCORES')[2] or math.huge)
-end
-
 -- Date the gate by *earliest*.
 local function date_gate(shortest, has_outdated)
+  write_leases()
   local earliest = math.min(head('due'), head('next'), head('leases'), now + shortest)
-  call('HSET', gate, 'stale', digits(has_outdated and now or earliest), 'polled', digits(now))
+  change_gate('stale', has_outdated and now or earliest)
+  change_gate('polled', now)
 end
 
 function verbs.poll()
@@ -33,6 +42,7 @@ function verbs.poll()
   end
   write_although_full()
   renew(given.holding or {}, given.lease)
+  write_leases()
   local lost = end_leases()
   local shortest, longest = name_time()
   forget_targets(longest)

@@ -1,7 +1,8 @@
 -- One run: where it is listed, and its lease.
 --
 -- run:ID            a run, as `Run` has it, and: place, in the order in which all was stored; stop, if it was cancelled
---                   while it ran; counts, if it counts for max_instances while it is pending; line, the last one of error
+--                   while it ran; counts, if it counts for max_instances while it is pending; line, the last one of
+--                   error; wrote, if it has an output
 -- jobs:STATE, crons:STATE   the jobs, and the runs of crons, in a state, by place
 -- ended:STATE       the jobs in a final state, by their end
 -- lines:CRON        all runs of a cron, by place; final:CRON those in a final state
@@ -16,7 +17,7 @@
 local FIELDS = {
   'kind', 'name', 'state', 'due', 'created', 'slot', 'key', 'arguments', 'priority', 'expires', 'at_least_once', 'attempts',
   'failures', 'lost', 'fence', 'worker', 'started', 'ended', 'reason', 'waited', 'unfit_since', 'is_kept', 'earlier', 'place',
-  'stop', 'counts', 'line'
+  'stop', 'counts', 'line', 'wrote'
 }
 local AS_NUMBERS = {'due', 'place', 'expires'}
 local AS_COUNTS = {'priority', 'attempts', 'failures', 'lost', 'fence'}
@@ -53,7 +54,14 @@ local function whole(id)
   return run
 end
 
--- The same as it is now, without its long texts.
+local long_texts = {}
+
+-- Keep the long texts of a run that is to be reported, as it may be deleted by what becomes of it.
+local function keep_long_texts(run)
+  long_texts[run.run_id] = call('HMGET', key('run', run.run_id), 'error', 'output')
+end
+
+-- A run as it is now, without its long texts.
 local function brief(run)
   local told = {run_id = run.run_id}
   for _, field in ipairs(FIELDS) do
@@ -62,10 +70,10 @@ local function brief(run)
   return told
 end
 
--- Add the long texts to runs.
+-- Add their long texts to runs.
 local function complete(runs)
   for _, run in ipairs(runs) do
-    local error, output = unpack(call('HMGET', key('run', run.run_id), 'error', 'output'))
+    local error, output = unpack(long_texts[run.run_id] or call('HMGET', key('run', run.run_id), 'error', 'output'))
     run.error, run.output = error or nil, output or nil
   end
 end
@@ -80,10 +88,14 @@ end
 
 -- Fields of a run; what is `false` is deleted.
 local function change(run, fields)
-  set(key('run', run.run_id), fields)
+  local written = {}
   for field, value in pairs(fields) do
+    if value ~= false or run[field] then
+      written[field] = value
+    end
     run[field] = value or nil
   end
+  set(key('run', run.run_id), written)
 end
 
 -- Where it is listed
@@ -137,9 +149,9 @@ end
 
 -- Delete a run that has ended.
 local function forget(run)
-  call('ZREM', listing(run), run.run_id)
+  write_later(listing(run), run.run_id, false)
   if run.kind == 'job' then
-    call('ZREM', key('ended', run.state), run.run_id)
+    write_later(key('ended', run.state), run.run_id, false)
   else
     call('ZREM', key('lines', run.name), run.run_id)
     call('ZREM', key('final', run.name), run.run_id)
@@ -158,11 +170,11 @@ local function trim(cron)
 end
 
 local function enlist(run)
-  call('ZADD', listing(run), digits(run.place), run.run_id)
+  write_later(listing(run), run.run_id, digits(run.place))
   if run.state == 'pending' then
     wait(run)
   elseif is_final(run.state) and run.kind == 'job' then
-    call('ZADD', key('ended', run.state), digits(run.ended), run.run_id)
+    write_later(key('ended', run.state), run.run_id, digits(run.ended))
   elseif is_final(run.state) then
     call('ZADD', key('final', run.name), digits(run.place), run.run_id)
     if run.state ~= 'succeeded' then
@@ -175,11 +187,11 @@ end
 
 -- Before its state changes.
 local function delist(run)
-  call('ZREM', listing(run), run.run_id)
+  write_later(listing(run), run.run_id, false)
   if run.state == 'pending' then
     wait_no_longer(run)
   elseif is_final(run.state) then
-    call('ZREM', key('ended', run.state), run.run_id)  -- only jobs live again
+    write_later(key('ended', run.state), run.run_id, false)  -- only jobs live again
   end
   touch(target_of(run))
 end
@@ -187,7 +199,7 @@ end
 -- Its lease
 
 local function begin_lease(run, lease)
-  call('ZADD', key('leases'), digits(now + lease), run.run_id)
+  write_later(key('leases'), run.run_id, digits(now + lease))
   call('SADD', key('living', target_of(run)), run.run_id)
   if run.key then
     call('HSET', key('busy'), key_of(target_of(run), run.key), run.run_id)
@@ -195,7 +207,7 @@ local function begin_lease(run, lease)
 end
 
 local function end_lease(run)
-  call('ZREM', key('leases'), run.run_id)
+  write_later(key('leases'), run.run_id, false)
   call('SREM', key('living', target_of(run)), run.run_id)
   if run.key then
     call('HDEL', key('busy'), key_of(target_of(run), run.key))
@@ -225,8 +237,7 @@ local function renew(claims, lease)
   local living = {}
   for _, claim in ipairs(claims) do
     if call('ZSCORE', key('leases'), claim.run_id) and number(key('run', claim.run_id), 'fence') == claim.fence then
-      call('ZREM', key('leases'), claim.run_id)  -- so that a full server lets the script continue
-      call('ZADD', key('leases'), digits(now + lease), claim.run_id)
+      write_later(key('leases'), claim.run_id, digits(now + lease))
       living[#living + 1] = claim.run_id
     end
   end
