@@ -19,6 +19,7 @@ from simulation.made_events import (
     lose,
     lose_job,
     poll,
+    resting,
     visit,
     well,
 )
@@ -112,6 +113,7 @@ EXCUSED: Mapping[str, History] = {
     "not meant to execute": visited(2.0, able(0.6, executes=False), job()),
     "of a task that is not in use any more": visited(42.0, defer(1.0, "a", due=42.0)),
     "of a cron that is not in use any more": visited(42.0, known(1.0), claim(40.0, 4), later(80.0)),
+    "for want of a thread": visited(2.0, resting(1.5), job()),
     "beside its key": visited(2.0, *_KEY),
     "beside the limit of its task": visited(2.0, *_LIMIT),
     "paused": visited(11.0, *_PAUSED),

@@ -93,6 +93,12 @@ def poll(
     return event(at, what, Poll(TAKE, [plan] if plan else [], holding, force), got=polled, who=who)
 
 
+def resting(at: float) -> Event:
+    """A poll of a process that has no thread for the task."""
+    take = TAKE._replace(resting=[(Kind.JOB, "send")])
+    return event(at, "poll", Poll(take, force=True), got=Polled(0.0))
+
+
 def gate(at: float, dated: float | None) -> Event:
     return event(at, "gate", None if dated is None else clock(dated))
 

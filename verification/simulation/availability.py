@@ -58,6 +58,9 @@ class Process:
     polls_since: float = inf
     """When it first reached the gate behind a visit."""
 
+    resting: frozenset[str] = frozenset()
+    """What its last poll could not start for want of a thread."""
+
     ticks: bool = False
     asks: bool = False
     """Whether the store has to tell it the time."""
@@ -143,6 +146,7 @@ class Processes:
         if event.got is None:
             return
         self.polls.begin(process.number, event.at)
+        process.resting = frozenset(name for _, name in event.given[0].take.resting)
         self._claimed(process, event)
         self._lost(event, {(run.run_id, run.fence) for run in event.got.lost})
 

@@ -117,7 +117,7 @@ class Lateness:
 
     def _begin(self, item: Item, process: Process) -> float:
         """Since when a process could start something."""
-        if item.kind is not Kind.LEASE and item.name not in process.names:
+        if item.kind is not Kind.LEASE and item.name not in process.names - process.resting:
             return inf
         return max(self._since[item], process.since(item.kind), self._processes.polls.abandoned)
 
