@@ -191,7 +191,7 @@ def _cron(chance: Random, name: str, lease: float) -> Cron:
         "max_instances": chance.choice((1, 1, 2)),
         "coalesce": chance.random() < 0.7,
         "at_least_once": chance.random() < 0.5,
-        "retries": chance.choice((0, 0, 2)),
+        "retries": chance.choice((0, 2, 2)),
         "timeout": chance.choice((0.5 * lease if is_thread else 3 * lease, 1000.0)),
         "misfire_grace_time": chance.choice((None, None, 10.0)),
         "jitter": chance.choice((0.0, 0.0, 0.5)),
