@@ -134,7 +134,9 @@ class Execution:
                 await function(*self._call.args, **self._call.kwargs)
             except BaseException as raised:  # noqa: BLE001 - as above
                 error = raised
-            await self._end(error)
+            end = self._end(error)
+            del error  # it has this frame, and would be held by what it holds
+            await end
 
     async def _await_value(self, value: Awaitable[Any]) -> None:
         """Await what a plain function has returned."""
@@ -146,7 +148,9 @@ class Execution:
             await value
         except BaseException as raised:  # noqa: BLE001 - as in `_await`
             error = raised
-        await self._end(error)
+        end = self._end(error)
+        del error, value
+        await end
 
     def _begin(self) -> bool:
         """Note that the task runs, and can be cancelled; return False if it was cut off, or is late, before."""

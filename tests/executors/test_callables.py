@@ -142,7 +142,7 @@ def test_a_traceback_is_made_off_the_event_loop(monkeypatch: pytest.MonkeyPatch)
         threads.append(threading.current_thread())
         return "traced"
 
-    monkeypatch.setattr(executors, "trace", record)
+    monkeypatch.setattr("pseudocron.executors.call.trace", record)
     assert ended(coroutine, "wrong").error == "traced"
     assert threads[0] is not threading.main_thread()
 
