@@ -41,7 +41,7 @@ LAYERS = (
     ("middleware", "endpoints", "cli", "dashboard", "instrumentation", "testing", "pytest_plugin"),
     ("", "__main__"),
 )
-"""The modules and packages of `pseudocron`, the lowest first. A module belongs to the longest name that it begins with."""
+"""The modules and packages of `pseudocron`, the lowest first; a module is in the layer of its longest name here."""
 
 ENTRY_POINTS = ("middleware", "endpoints", "cli", "dashboard", "instrumentation", "testing")
 
