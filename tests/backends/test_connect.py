@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pseudocron.backends import connect
-from pseudocron.backends.file import File
+from pseudocron.backends.file.backend import File
 from pseudocron.crons import Crons
 from pseudocron.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pseudocron.backends.base import Backend
+    from pseudocron.backends.contract import Backend
 
 
 async def paused(backend: Backend, name: str) -> bool:
     await backend.open()
     try:
-        return (await backend.states({name: datetime.now(UTC)}))[name].paused
+        return (await backend.states([name])).crons[name].paused
     finally:
         await backend.close()
 
 
 async def pause(backend: Backend, name: str) -> None:
     await backend.open()
-    await backend.pause(name)
+    await backend.pause(name, paused=True)
     await backend.close()
 
 
@@ -58,10 +56,6 @@ def test_two_applications_in_a_folder_know_nothing_of_each_other(tmp_path: Path)
     assert (tmp_path / "store" / "shop" / "crons.db").is_file()
 
 
-def asked(db: sqlite3.Connection) -> int:
-    return int(db.execute("PRAGMA synchronous").fetchone()[0])
-
-
 @pytest.mark.parametrize(("said", "synchronous"), [(None, 2), ("power", 2), ("process", 1)])
 def test_a_commit_waits_for_the_disk_unless_outliving_a_process_is_enough(
     tmp_path: Path, said: Any, synchronous: int
@@ -71,9 +65,11 @@ def test_a_commit_waits_for_the_disk_unless_outliving_a_process_is_enough(
 
     async def main() -> int:
         await backend.open()
-        found = await asyncio.to_thread(backend._store.transact, asked)
+        db = backend._store._writer._db
+        assert db is not None
+        (found,) = await asyncio.to_thread(lambda: db.execute("PRAGMA synchronous").fetchone())
         await backend.close()
-        return found
+        return int(found)
 
     assert asyncio.run(main()) == synchronous
 
