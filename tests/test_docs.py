@@ -31,7 +31,7 @@ from pseudocron.instrumentation.prometheus import instrument
 from pseudocron.jobs.options import JOB_OPTIONS, JobOptions
 from pseudocron.jobs.tasks import TASK_OPTIONS, TaskOptions
 from pseudocron.polling import NoPoll
-from pseudocron.report import CronStatus, HistoryLine
+from pseudocron.report import SKIPPED, CronStatus, HistoryLine
 from pseudocron.testing import DeferredJob, FakeScheduler, FinishedRun
 from pseudocron.why import Fate, Waiting, Why
 from pseudocron.worker.due import Overdue
@@ -49,7 +49,7 @@ WORDS: dict[str, list[str]] = {
     "part of a run": list(CurrentRun.__dataclass_fields__),
     "option of a task": list(TASK_OPTIONS),
     "option of a job": list(JOB_OPTIONS),
-    "state": list(State),
+    "state": [*State, SKIPPED],
     "reason": list(Reason),
     "option of a store": list(StoreOptions.__dataclass_fields__),
     "entry point": [PLUGINS],
