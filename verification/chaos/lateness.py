@@ -17,8 +17,11 @@ WITHIN = 2.0
 PAUSE = 0.2
 """Seconds before a retry, as the application has them; a job that is handed back is due at once."""
 
-CRON_MAX_TIME = 5.0
-"""Seconds for which the gate stays fresh where a process is gone in the middle of a poll."""
+ENTERED = 2.0
+"""Seconds for which the gate stays fresh where a process is gone in the middle of a poll, whatever `CRON_MAX_TIME`."""
+
+STEP = 8.0
+"""Seconds by which the clock of a folder is set back at most: what was due by it waits for it."""
 
 POLL = 1.0
 """Seconds that a poll takes at most."""
@@ -27,9 +30,9 @@ TAKES: Mapping[str, float] = {
     "crons edited": 0.0,
     "crons broken": 0.0,
     "host told to stop": 1.0,  # its drain
-    "worker stopped": 4.0 + CRON_MAX_TIME,  # it may hold the lock of the store until it goes on
-    "tick killed": CRON_MAX_TIME,
-    "clock stepped": CRON_MAX_TIME,
+    "worker stopped": 4.0 + ENTERED,  # it may hold the lock of the store until it goes on
+    "tick killed": ENTERED,
+    "clock stepped": STEP,
 }
 """Seconds from the end of a fault until all is well; others take a lease, as the answer to a claim may be lost."""
 
@@ -58,7 +61,7 @@ def _faults(history: History) -> Sequence[Span]:
     for fault in history.of("fault"):
         polls = [at for pid in fault.get("pids", ()) for at in entered[pid] if fault["asked"] - POLL < at < fault["at"]]
         takes = TAKES.get(fault["kind"], store["lease"] + 1.0)
-        spans.append((fault["asked"], fault["at"] + (max(takes, CRON_MAX_TIME) if polls else takes)))
+        spans.append((fault["asked"], fault["at"] + (max(takes, ENTERED) if polls else takes)))
     return sorted(spans)
 
 
