@@ -63,7 +63,7 @@ def retried(cron: str, slot: int, *, at: float) -> list[Event]:
     """A slot that fails, and succeeds when it is retried."""
     first = [event for event in run(cron, slot, at=at, fence=1) if event["what"] not in {"end", "line"}]
     return [
-        *(event | {"again": [True]} if event["what"] == "finishing" else event for event in first),
+        *(event | {"again": [True], "states": ["pending"]} for event in first),
         *run(cron, slot, at=at + 1, fence=2, run=f"{cron}-1", attempt=2),
     ]
 
@@ -83,7 +83,7 @@ def finish(identity: object, fence: int, at: float) -> list[Event]:
     runs = [[identity, fence]]
     return [
         {"what": "finishing", "at": at, "runs": runs, "again": [False]},
-        {"what": "finish", "at": at + 0.1, "asked": at, "runs": runs, "own": [True]},
+        {"what": "finish", "at": at + 0.1, "asked": at, "runs": runs, "own": [True], "states": ["succeeded"]},
     ]
 
 

@@ -85,7 +85,7 @@ def a_stored_retry_is_executed_once(history: History) -> Iterator[str]:
     for grants in history.grants.values():
         for claims in _grouped(grants, "run").values():
             followers |= {(one["run"], one["fence"]): other["fence"] for one, other in pairwise(claims)}
-    for run, fence in history.retried:
+    for run, fence in history.stored_again:
         line = ended.get(run)
         if line is None or line["epoch"] < history.epoch or run in late:
             continue
