@@ -20,7 +20,7 @@ ALL = (
     "double_runs",
     "lateness",
     "entering_and_claiming",
-    "look_over_many",
+    "poll_over_many",
     "importing",
     "private_memory",
     "deferring",

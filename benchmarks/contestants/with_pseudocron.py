@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from benchmarks.contestants.taking_part import AT_LEAST_ONCE, SYNCHRONOUS, note, ran, ready, serve
 from pseudocron import Crons, PseudoCronMiddleware
-from pseudocron.backends.file import File
-from pseudocron.backends.jobs import JobState
+from pseudocron.backends.file.backend import File
+from pseudocron.backends.file.commits import Operation
+from pseudocron.backends.model import Kind, State, Where
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -43,12 +44,14 @@ async def _open() -> Mapping[str, object]:
 def _durability(backend: File) -> str:
     store = backend._store  # noqa: SLF001 - a pragma is told by the connection that it is of
     pragmas = ("journal_mode", "synchronous")
-    journal, synchronous = store.transact(lambda db: [db.execute(f"PRAGMA {name}").fetchone()[0] for name in pragmas])
+    told = Operation(lambda txn: [txn.db.execute(f"PRAGMA {name}").fetchone()[0] for name in pragmas])
+    journal, synchronous = store.write(told)
     return f"{journal}, {SYNCHRONOUS[synchronous]}"
 
 
-async def _stored(state: JobState, number: int) -> None:
-    assert len(await crons._connect().jobs(states={state}, limit=number + 1)) == number
+async def _stored(state: State, number: int) -> None:
+    where = Where(states={state}, kinds={Kind.JOB})
+    assert len(await crons._connect().runs(where, limit=number + 1)) == number
 
 
 async def _defer(number: int) -> Mapping[str, object]:
@@ -57,7 +60,7 @@ async def _defer(number: int) -> Mapping[str, object]:
     for one in range(number):
         await job.defer(one)
     taken = time.monotonic() - began
-    await _stored(JobState.PENDING, number)
+    await _stored(State.PENDING, number)
     return {"seconds": taken, **about}
 
 
@@ -67,7 +70,7 @@ def _defer_sync(number: int) -> Mapping[str, object]:
     for one in range(number):
         job.defer_sync(one)
     taken = time.monotonic() - began
-    asyncio.run(_stored(JobState.PENDING, number))
+    asyncio.run(_stored(State.PENDING, number))
     return {"seconds": taken, **about}
 
 
@@ -76,7 +79,7 @@ async def _defer_many(number: int) -> Mapping[str, object]:
     began = time.monotonic()
     await job.defer_many({"number": one} for one in range(number))
     taken = time.monotonic() - began
-    await _stored(JobState.PENDING, number)
+    await _stored(State.PENDING, number)
     return {"seconds": taken, **about}
 
 
@@ -129,7 +132,7 @@ async def _drain(number: int) -> Mapping[str, object]:
 async def _succeeded(number: int) -> Mapping[str, object]:
     """Assert that the store knows of so many that have succeeded."""
     await _open()
-    await _stored(JobState.SUCCEEDED, number)
+    await _stored(State.SUCCEEDED, number)
     return {}
 
 
