@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.contestants.taking_part import AT_LEAST_ONCE, SYNCHRONOUS, note, ran, ready, serve
+from benchmarks.contestants.taking_part import (
+    AT_LEAST_ONCE,
+    SYNCHRONOUS,
+    THREADS,
+    Taken,
+    by_threads,
+    note,
+    ran,
+    ready,
+    serve,
+)
 from pseudocron import Crons, PseudoCronMiddleware
 from pseudocron.backends.file.backend import File
 from pseudocron.backends.file.commits import Operation
@@ -19,6 +28,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Message, Receive, Scope, Send
 
+CONCURRENT = 64
 crons = Crons()
 
 
@@ -55,32 +65,41 @@ async def _stored(state: State, number: int) -> None:
 
 
 async def _defer(number: int) -> Mapping[str, object]:
-    about = await _open()
-    began = time.monotonic()
+    about, taken = await _open(), Taken()
     for one in range(number):
         await job.defer(one)
-    taken = time.monotonic() - began
+    told = taken.told()
     await _stored(State.PENDING, number)
-    return {"seconds": taken, **about}
+    return {**told, **about}
 
 
-def _defer_sync(number: int) -> Mapping[str, object]:
+async def _defer_concurrently(number: int) -> Mapping[str, object]:
+    """As many at once as a server has requests under way."""
+    about, numbers, taken = await _open(), iter(range(number)), Taken()
+
+    async def defer() -> None:
+        for one in numbers:
+            await job.defer(one)
+
+    await asyncio.gather(*(defer() for _ in range(CONCURRENT)))
+    told = taken.told()
+    await _stored(State.PENDING, number)
+    return {**told, **about}
+
+
+def _defer_sync(number: int, threads: int = 1) -> Mapping[str, object]:
     about = asyncio.run(_open())
-    began = time.monotonic()
-    for one in range(number):
-        job.defer_sync(one)
-    taken = time.monotonic() - began
+    told = by_threads(job.defer_sync, number, threads)
     asyncio.run(_stored(State.PENDING, number))
-    return {"seconds": taken, **about}
+    return {**told, **about}
 
 
 async def _defer_many(number: int) -> Mapping[str, object]:
-    about = await _open()
-    began = time.monotonic()
+    about, taken = await _open(), Taken()
     await job.defer_many({"number": one} for one in range(number))
-    taken = time.monotonic() - began
+    told = taken.told()
     await _stored(State.PENDING, number)
-    return {"seconds": taken, **about}
+    return {**told, **about}
 
 
 async def _fill_plain(number: int) -> Mapping[str, object]:
@@ -124,9 +143,9 @@ def _most_resident() -> float:
 async def _drain(number: int) -> Mapping[str, object]:
     """Serve until all have run, and what ran here is recorded."""
     ready()
+    taken = Taken()
     await _serve(number)
-    ended = time.monotonic()
-    return {"ended": ended, **await _open()}
+    return {**taken.told(), **await _open()}
 
 
 async def _succeeded(number: int) -> Mapping[str, object]:
@@ -140,7 +159,9 @@ if __name__ == "__main__":
     serve(
         {
             "defer": lambda number: asyncio.run(_defer(number)),
+            "defer_concurrently": lambda number: asyncio.run(_defer_concurrently(number)),
             "defer_sync": _defer_sync,
+            "defer_sync_by_eight": lambda number: _defer_sync(number, THREADS),
             "defer_many": lambda number: asyncio.run(_defer_many(number)),
             "fill_plain": lambda number: asyncio.run(_fill_plain(number)),
             "serve": lambda number: asyncio.run(_serve(number)),
