@@ -13,10 +13,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from pseudocron import Crons, JobHandle, PseudoCronMiddleware, health, trigger
-from pseudocron.backends.jobs import Job, JobState
-from pseudocron.backends.records import Outcome, Reason, Refusal, Run
-from pseudocron.backends.redis.scripts import SCRIPTS
+from pseudocron.backends.model import Reason, Refusal, State
+from pseudocron.backends.redis.schema import SCRIPTS
 from pseudocron.cli import main
+from pseudocron.cli.jobs import KEYS as JOB_KEYS
 from pseudocron.cli.running import EXIT
 from pseudocron.config.entries import OPTIONS
 from pseudocron.config.settings import Settings
@@ -28,10 +28,10 @@ from pseudocron.hooks import Event, EventKind
 from pseudocron.instrumentation.prometheus import instrument
 from pseudocron.jobs.options import JOB_OPTIONS, JobOptions
 from pseudocron.jobs.tasks import TASK_OPTIONS, TaskOptions
-from pseudocron.report import CronStatus
-from pseudocron.runner.due import Overdue
-from pseudocron.scheduler import NoLook
+from pseudocron.polling import NoPoll
+from pseudocron.report import SKIPPED, CronStatus, HistoryLine
 from pseudocron.why import Fate, Waiting, Why
+from pseudocron.worker.due import Overdue
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = (ROOT / "docs/reference/configuration.md").read_text(encoding="utf-8")
@@ -46,8 +46,8 @@ WORDS: dict[str, list[str]] = {
     "part of a run": list(CurrentRun.__dataclass_fields__),
     "option of a task": list(TASK_OPTIONS),
     "option of a job": list(JOB_OPTIONS),
-    "state of a job": list(JobState),
-    "outcome": list(Outcome),
+    "state of a job": list(State),
+    "outcome": [*State, SKIPPED],
     "reason": list(Reason),
 }
 
@@ -84,9 +84,9 @@ def test_a_command_and_each_of_its_options_stand_in_the_reference(name: str) -> 
     [
         ("list", {key.name for key in fields(CronStatus)}),
         ("next", {"slot", "due"}),
-        ("history", {key.name for key in fields(Run)} | {"lateness", "duration"}),
+        ("history", {key.name for key in fields(HistoryLine)} | {"lateness", "duration"}),
         ("why", {key.name for key in fields(Why)}),
-        ("jobs", {key.name for key in fields(Job)}),
+        ("jobs", set(JOB_KEYS)),
     ],
 )
 def test_the_keys_of_its_json_stand_in_the_reference_and_no_others(command: str, keys: set[str]) -> None:
@@ -102,7 +102,7 @@ def test_what_may_have_become_of_a_slot_stands_in_the_reference(word: str) -> No
 
 
 @pytest.mark.parametrize("outcome", EXIT)
-def test_the_exit_code_of_an_outcome_stands_in_the_reference(outcome: Outcome) -> None:
+def test_the_exit_code_of_an_outcome_stands_in_the_reference(outcome: State) -> None:
     assert f"\n| {EXIT[outcome]} | " in COMMANDS
 
 
@@ -111,9 +111,9 @@ OF_ENDPOINTS: dict[str, list[str]] = {
     "option of trigger": [name for name in inspect.signature(trigger).parameters if name != "crons"],
     "option of health": [name for name in inspect.signature(health).parameters if name != "crons"],
     "key of what a call tells": list(TriggerReport().as_json()),
-    "reason for no look": list(NoLook),
+    "reason for no poll": list(NoPoll),
     "refusal": list(Refusal),
-    "key of health": [*HealthReport().as_json(verbose=True), *(field.name for field in fields(Overdue))],
+    "key of health": [*HealthReport().as_json(verbose=True), *Overdue._fields],
     "state of the configuration": list(Config),
     "state of the store": list(Store),
 }
@@ -127,7 +127,7 @@ def test_what_the_endpoints_take_and_return_stands_in_their_reference(kind: str,
 JOBS = (ROOT / "docs/reference/jobs.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("word", [*JobState, *TaskOptions.__annotations__, *JobOptions.__dataclass_fields__])
+@pytest.mark.parametrize("word", [*State, *TaskOptions.__annotations__, *JobOptions.__dataclass_fields__])
 def test_what_may_be_said_of_a_job_stands_in_the_reference_of_jobs(word: str) -> None:
     assert f"`{word}`" in JOBS
 

@@ -16,21 +16,28 @@ ROOT = Path(pseudocron.__file__).parent
 TESTS = Path(__file__).parent
 
 FLOORS = (
-    ("errors", "dataclass", "log", "host", "context", "targets", "schedule", "lockfile", "truncation", "response_state"),
     (
-        "backends.base",
-        "backends.jobs",
-        "backends.records",
+        "errors",
+        "dataclass",
+        "log",
+        "host",
+        "context",
+        "targets",
+        "schedule",
+        "lockfile",
+        "truncation",
+        "response_state",
+    ),
+    (
+        "backends.contract",
+        "backends.model",
         "backends.rules",
-        "backends.job_rules",
         "backends.legible",
         "backends.usage",
     ),
     ("backends", "config", "cron", "crons", "jobs", "executors", "hooks", "instrumentation"),
-    ("runner", "hooks.factory", "hooks.dispatcher"),
-    ("hooks.metrics",),
-    ("polling", "scheduler"),
-    ("runtime", "watch"),
+    ("worker", "hooks.dispatcher", "hooks.metrics", "polling"),
+    ("runtime", "process"),
     ("lifespan", "report", "why", "by_hand"),
     ("middleware", "endpoints", "testing", "pytest_plugin", "cli", "dashboard"),
     ("", "__main__"),
@@ -83,10 +90,11 @@ def test_no_entry_point_imports_another() -> None:
     assert all(not imports(modules()[one]) & (entry_points - {one}) for one in entry_points)
 
 
-def test_the_runner_knows_no_backend() -> None:
-    contract = {f"pseudocron.backends.{part}" for part in ("base", "jobs", "records")}
-    backends = {name for name in modules() if name.startswith("pseudocron.backends.")} - contract
-    assert not imports(modules()["pseudocron.runner"]) & backends
+def test_the_worker_knows_no_backend_but_the_contract() -> None:
+    contract = {f"pseudocron.backends.{part}" for part in ("contract", "model")}
+    backends = {name for name in modules() if name.startswith("pseudocron.backends")} - contract
+    for name in [name for name in modules() if name.startswith("pseudocron.worker")]:
+        assert not imports(modules()[name]) & backends, name
 
 
 BESIDE = {"harness": {"harness"}, "benchmarks": {"benchmarks", "harness"}, "verification": {"verification", "harness"}}

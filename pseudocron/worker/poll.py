@@ -85,6 +85,7 @@ class Poller:
         self._purger = Purger(backend, host)
         self._absence = Absence()
         self._pace = -inf
+        self._named = host.monotonic()
 
     async def poll(self, reasons: AbstractSet[PollReason]) -> PollResult:
         """Poll if the gate is stale; because of `TICK` in any case.
@@ -132,15 +133,23 @@ class Poller:
         why = NoPoll.NOTHING_DUE
         for _ in range(ENTER_AT_MOST):
             fresh_for = await self.backend.stale_in()
-            if fresh_for > 0:
+            is_forgotten = self._is_forgotten()
+            if fresh_for > 0 and not is_forgotten:
                 self.delays.gate(self._host.now(), min(fresh_for, READ_AGAIN))
                 return self._none(why, min(fresh_for, READ_AGAIN))
-            report = await self.poll_now(await self._reload())
+            report = await self.poll_now(await self._reload(), force=is_forgotten)
             if report is not None:
                 return self._polled(report)
             why = NoPoll.TAKEN
             await self._host.sleep(ENTER_AGAIN)
         return self._none(why, ENTER_AGAIN)
+
+    def _is_forgotten(self) -> bool:
+        """Return whether this process has not polled for `CRON_MAX_TIME`, so that its names may be in use no longer.
+
+        Where others always come first that have other crons and tasks, nothing of this process would ever count.
+        """
+        return self._host.monotonic() - self._named >= self.backend.cron_max_time
 
     def _polled(self, report: Report | None) -> PollResult:
         if report is None:
@@ -225,6 +234,8 @@ class Poller:
             polled = await self.backend.poll(Poll(take, plans, holding, force))
         finally:
             started = self.runs.start(take, polled.claims if polled else (), asked)
+        if polled is not None:
+            self._named = self._host.monotonic()
         return polled, started
 
     def _report(

@@ -59,7 +59,8 @@ class ResultWriter:
         try:
             while self._gathered:
                 runs, self._gathered = self._gathered, []
-                self._refused += await self._write_down(runs)
+                refused = await self._write_down(runs)
+                self._refused += refused  # not in one statement: that would read the list before the wait
                 if self._refused and self._insisting is None:
                     self._insisting = spawn(self._insist())
         finally:
@@ -74,7 +75,8 @@ class ResultWriter:
                         run.worker.pool.leave(run)
                 await self._host.sleep(RECORD_AGAIN)
                 runs, self._refused = [run for run in self._refused if not run.is_over], []
-                self._refused += await self._write_down(runs)
+                refused = await self._write_down(runs)
+                self._refused += refused
         finally:
             self._insisting = None
 

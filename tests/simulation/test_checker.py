@@ -16,7 +16,7 @@ from verification.simulation.checker import Checker
 from verification.simulation.history import Event
 from verification.simulation.rules import Rule
 
-CHECKERS = ("checker.py", "gate_rules.py", "lateness.py", "slot_rules.py")
+CHECKERS = ("checker.py", "gate_rules.py", "lateness.py", "slot_rules.py", "transitions.py")
 SOURCES = Path(verification.simulation.__file__).parent
 
 

@@ -116,6 +116,23 @@ def test_a_cron_that_is_paused_elsewhere_does_not_run_and_one_that_is_resumed_do
     asyncio.run(main())
 
 
+def test_a_process_that_has_skipped_slots_as_paused_runs_the_first_after_the_resumption() -> None:
+    async def main() -> None:
+        world, store = await settled(some(cron=10))
+        await store.pause("cron", True)
+        for _ in range(3):
+            world.clock.forward(10)
+            assert await started(world) == set()
+        world.clock.forward(5)
+        await store.pause("cron", False)
+        assert 0 < await store.stale_in() <= 5
+        world.clock.forward(5)
+        assert await store.stale_in() == 0
+        assert await started(world) == {"cron"}
+
+    asyncio.run(main())
+
+
 def test_a_slot_left_for_want_of_capacity_is_claimed_by_the_next_poll() -> None:
     async def main() -> None:
         world = World(some(one=3600, other=3600), concurrency=1)

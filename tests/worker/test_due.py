@@ -107,11 +107,15 @@ def test_without_coalesce_only_the_slots_beyond_the_grace_time_are_misfires() ->
     assert found.skips == (skip(2, Reason.MISFIRE, 2),)
 
 
-@pytest.mark.parametrize(("enabled", "reason"), [(True, Reason.PAUSED), (False, Reason.DISABLED)])
-def test_a_paused_or_disabled_cron_lets_its_slots_pass_and_wants_no_poll(*, enabled: bool, reason: Reason) -> None:
-    found = ask(a_cron(1, enabled=enabled), mark=0, now=5.5, paused=True)
-    assert (tuple(found.slots), found.next) == ((), at(6) if enabled else None), "the store keeps it until a resume"
-    assert found.skips == (skip(5, reason, 5),)
+def test_a_paused_cron_skips_its_slots_and_is_due_with_the_next_if_it_is_resumed() -> None:
+    found = ask(a_cron(1), mark=0, now=5.5, paused=True)
+    assert (tuple(found.slots), found.next) == ((), at(6))
+    assert found.skips == (skip(5, Reason.PAUSED, 5),)
+
+
+def test_a_disabled_cron_skips_its_slots() -> None:
+    found = ask(a_cron(1, enabled=False), mark=0, now=5.5)
+    assert (tuple(found.slots), found.skips) == ((), (skip(5, Reason.DISABLED, 5),))
 
 
 def test_a_mark_in_the_future_makes_nothing_due() -> None:

@@ -12,7 +12,7 @@ from support import Clock, hello, until, visit
 
 from pseudocron import Crons, PseudoCronMiddleware
 from pseudocron.backends.file.backend import Memory
-from pseudocron.backends.model import Reason, Skip
+from pseudocron.backends.model import Reason, Skip, State
 from pseudocron.polling import READ_AGAIN, NoPoll, PollReason
 from pseudocron.process import Process, process_of
 from pseudocron.worker.poll import Report
@@ -42,6 +42,27 @@ def test_of_two_processes_one_polls_and_both_know_when_a_poll_is_due_again() -> 
         second = await other.visit()
         assert isinstance(second.came_of_it, Report)
         assert len(second.came_of_it.started) == 1
+
+    asyncio.run(main())
+
+
+def test_a_process_that_never_comes_first_polls_once_in_cron_max_time_and_runs_its_jobs() -> None:
+    crons, others = Crons(cron_max_time=60), Crons(cron_max_time=60)
+
+    @crons.task
+    async def send() -> None: ...
+
+    others.add("cron", int, 3600)
+
+    async def main() -> None:
+        world = World(crons)
+        first = world.another(others)
+        job = await world.defer("send", delay=600)
+        for _ in range(600):
+            world.clock.forward(1)
+            await first.visit()
+            await world.visit()
+        assert (await world.run(job)).state is State.SUCCEEDED
 
     asyncio.run(main())
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING
 
-from pseudocron.backends.records import Claim
+from pseudocron.backends.model import Claim
+from pseudocron.backends.model import Kind as RunKind
 from verification.simulation.due import Kind
 from verification.simulation.scenario import Kind as Fault
 
@@ -22,9 +23,13 @@ Run = tuple[str, int]
 POLL = 0.3
 """Seconds that a poll takes at most: 25 verbs, each of 10 ms there and back, and some hops to a thread."""
 
+TORN_FOR = 2.0
+"""Seconds for which a poll that has not come to its end keeps the gate fresh."""
+
 AFTER = {
     Fault.CRASH: inf,  # another process takes its place
     Fault.STOP: inf,
+    Fault.TORN: inf,
     Fault.PAUSE: POLL,  # what was under way
     Fault.BLOCK: POLL,
     Fault.CUT: 2.0 + POLL,  # until a verb of the last moment is given up
@@ -43,15 +48,18 @@ class Process:
 
     number: int
     well: float
-    tasks: frozenset[str]
+    names: frozenset[str]
+    """Its crons and tasks."""
+
+    kinds: frozenset[Kind]
     free: dict[Kind, float]
     held: dict[tuple[str, int], Kind] = field(default_factory=dict)
     visited: bool = False
     polls_since: float = inf
     """When it first reached the gate behind a visit."""
 
-    misled: float = -inf
-    """When it last read a gate that the poll of another one kept fresh, or was about to enter."""
+    resting: frozenset[str] = frozenset()
+    """What its last poll could not start for want of a thread."""
 
     ticks: bool = False
     asks: bool = False
@@ -59,7 +67,7 @@ class Process:
 
     def since(self, kind: Kind) -> float:
         """Since when it can start something of a kind."""
-        return inf if self.asks else max(self.well, self.free[kind], self.misled)
+        return inf if self.asks else max(self.well, self.free[kind])
 
 
 class Processes:
@@ -69,7 +77,7 @@ class Processes:
         application: What there is to run.
 
     Attributes:
-        polls: Who has entered the gate.
+        polls: Who polls.
         deferred: When a process has deferred a job that was due at once.
     """
 
@@ -77,7 +85,7 @@ class Processes:
         self._application = application
         self._all: dict[int, Process] = {}
         self._begun: set[Run] = set()
-        self.polls = Polls(application.cron_max_time)
+        self.polls = Polls()
         self.deferred: dict[tuple[object, ...], float] = {}
 
     def __getitem__(self, number: int) -> Process:
@@ -90,14 +98,17 @@ class Processes:
         """Note what an event says of a process."""
         process = self._all.get(event.who)
         if event.what == "born":
-            tasks = frozenset(job.name for job in self._application.jobs)
-            self._all[event.who] = Process(event.who, event.at, tasks, dict.fromkeys(Kind, event.at))
+            crons = {cron.name for cron in self._application.crons}
+            names, kinds = frozenset(crons | {job.name for job in self._application.jobs}), frozenset(Kind)
+            self._all[event.who] = Process(event.who, event.at, names, kinds, dict.fromkeys(Kind, event.at))
         elif event.what == Fault.STORE_CLOCK:
             for one in self:
                 self._on_clock(one, event)
-            self.polls.step(event.at, event.given[0])
         elif process and event.what in AFTER:
-            self._fail(process, event, event.given[0] + AFTER[Fault(event.what)])
+            size = 0.0 if event.what == Fault.TORN else event.given[0]
+            self._fail(process, event, size + AFTER[Fault(event.what)])
+            if event.what == Fault.TORN:
+                self._claimed(process, event)
         elif process and not isinstance(event.got, Exception):
             getattr(self, f"_on_{event.what}", self._pass)(process, event)
 
@@ -106,74 +117,61 @@ class Processes:
 
     def _fail(self, process: Process, event: Event, seconds: float) -> None:
         process.well = max(process.well, event.at + seconds)
-        self.polls.fail(process.number, event.at)
+        if event.what == Fault.TORN:
+            self.polls.abandoned = max(self.polls.abandoned, event.at + TORN_FOR)
 
     def _on_died(self, process: Process, event: Event) -> None:
         self._fail(process, event, inf)
 
-    def _on_clock(self, process: Process, event: Event) -> None:
+    def _on_clock(self, process: Process, _: Event) -> None:
         process.asks = True
-        self.polls.fail(process.number, event.at)
 
-    def _on_states(self, process: Process, event: Event) -> None:
+    def _on_stale_in(self, process: Process, event: Event) -> None:
+        if process.visited:
+            process.polls_since = min(process.polls_since, event.at)
         if process.asks and event.at >= process.well:  # else the answer may be lost
             process.asks, process.well = False, event.at
 
-    _on_open = _on_states
-
     def _on_able(self, process: Process, event: Event) -> None:
-        tasks, executes = event.given
-        process.tasks, process.well = frozenset(tasks), process.well if executes else inf
+        tasks, crons, executes, _ = event.given
+        process.names, process.well = frozenset((*tasks, *crons)), process.well if executes else inf
+        process.kinds = frozenset([Kind.JOB] * bool(tasks) + [Kind.CRON] * bool(crons))
 
     def _on_visit(self, process: Process, event: Event) -> None:
         process.visited, process.ticks = True, process.ticks or event.given[0]
 
     # Polls
 
-    def _on_enter(self, process: Process, event: Event) -> None:
-        if event.got:
-            self.polls.begin(process.number, event.at, well=process.since(Kind.LEASE) <= event.at)
-        else:
-            process.misled = event.at
-
-    def _on_fresh_for(self, process: Process, event: Event) -> None:
-        if process.visited:
-            process.polls_since = min(process.polls_since, event.at)
-        if event.got > 0 and self.polls.others_under_way(process.number, event.at):
-            process.misled = event.at
-
-    def _on_lower(self, process: Process, event: Event) -> None:
-        self.polls.end(process.number, event.at)
+    def _on_poll(self, process: Process, event: Event) -> None:
+        if event.got is None:
+            return
+        self.polls.begin(process.number, event.at)
+        process.resting = frozenset(name for _, name in event.given[0].take.resting)
+        self._claimed(process, event)
+        self._lost(event, {(run.run_id, run.fence) for run in event.got.lost})
 
     def _on_defer(self, process: Process, event: Event) -> None:
-        due = [new.job_id for new in event.given[0] if new.due <= event.clock]
-        self.deferred |= {(process.number, job_id, 0): event.at for job_id in due}
+        due = [new.run_id for new in event.given[0] if new.due <= event.clock]
+        self.deferred |= {(process.number, run_id, 0): event.at for run_id in due}
 
     # Capacity
 
-    def _on_claim(self, process: Process, event: Event) -> None:
+    def _claimed(self, process: Process, event: Event) -> None:
+        claims = event.got.claims if event.got else ()
+        runs = {(one.run_id, one.fence): Kind.JOB if one.kind is RunKind.JOB else Kind.CRON for one in claims}
+        if runs:
+            self._hold(process, event, runs)
+
+    def _on_start(self, process: Process, event: Event) -> None:
         if isinstance(event.got, Claim):
             self._hold(process, event, {(event.got.run_id, event.got.fence): Kind.CRON})
-
-    def _on_claim_jobs(self, process: Process, event: Event) -> None:
-        self._hold(process, event, {(claim.job_id, claim.fence): Kind.JOB for claim in event.got})
 
     def _on_began(self, _process: Process, event: Event) -> None:
         self._begun.add(event.given[1:])
 
     def _on_finish(self, process: Process, event: Event) -> None:
-        if process.asks:  # it brings the gate forward itself for a slot that waited for this one, by a wrong clock
-            self.polls.mistime(event.at)
-        self._drop(process, event, {(event.given[0].run_id, event.given[0].fence)})
-
-    def _on_finish_jobs(self, process: Process, event: Event) -> None:
-        self._drop(process, event, {(claim.job_id, claim.fence) for claim, _ in event.given[0]})
-
-    def _on_reap(self, _process: Process, event: Event) -> None:
-        self._lost(event, {(run.run_id, run.fence) for run in event.got.lost})
-
-    def _on_reap_jobs(self, _process: Process, event: Event) -> None:
-        self._lost(event, {(job.job_id, job.fence) for job in event.got})
+        self._drop(process, event, {(end.claim.run_id, end.claim.fence) for end in event.given[0]})
+        self._claimed(process, event)
 
     def _lost(self, event: Event, runs: set[Run]) -> None:
         """What has not begun when it is lost its process does not know of; all else holds its capacity to its end."""
@@ -192,7 +190,7 @@ class Processes:
     def _count(self, process: Process, at: float) -> None:
         """Note for what there is capacity, and since when."""
         size, held = self._application.concurrency, list(process.held.values())
-        most = size - 1 if size > 1 and self._application.crons and self._application.jobs else size
+        most = size - 1 if size > 1 and {Kind.JOB, Kind.CRON} <= process.kinds else size
         for kind in Kind:
             if len(held) >= size or (kind is not Kind.LEASE and held.count(kind) >= most):
                 process.free[kind] = inf
@@ -201,45 +199,16 @@ class Processes:
 
 
 class Polls:
-    """Who enters the gate, and until when one who failed then keeps others out.
+    """Who polls."""
 
-    Args:
-        cron_max_time: Seconds.
-    """
-
-    def __init__(self, cron_max_time: float) -> None:
-        self._cron_max_time = cron_max_time
-        self._entered: dict[int, float] = {}
-        self._under_way: dict[int, float] = {}
+    def __init__(self) -> None:
+        self._polled: dict[int, float] = {}
         self.abandoned = -inf
         """Until when the gate may be too fresh."""
 
-    def begin(self, who: int, at: float, *, well: bool) -> None:
-        self._entered[who] = self._under_way[who] = at
-        if not well:
-            self.mistime(at)
-
-    def end(self, who: int, at: float) -> None:
-        """It has dated the gate."""
-        if self._under_way.pop(who, None) is not None and self.abandoned > at:
-            self.abandoned = at if not self._under_way else self.abandoned
-
-    def fail(self, who: int, at: float) -> None:
-        began = self._under_way.get(who, -inf)
-        if at <= began + 2 * POLL:
-            self.mistime(began)
-
-    def mistime(self, at: float) -> None:
-        self.abandoned = max(self.abandoned, at + self._cron_max_time)
-
-    def step(self, at: float, seconds: float) -> None:
-        """The clock of the store was stepped, by which the gate turns stale: set back, it does so later."""
-        if self.abandoned > at:
-            self.abandoned += max(0.0, -seconds)
-
-    def others_under_way(self, who: int, at: float) -> bool:
-        return any(began > at - POLL for other, began in self._under_way.items() if other != who)
+    def begin(self, who: int, at: float) -> None:
+        self._polled[who] = at
 
     def alone(self, who: int, at: float) -> bool:
-        """Whether nobody else has entered since shortly before."""
-        return all(entered < at - POLL for other, entered in self._entered.items() if other != who)
+        """Whether nobody else has polled since shortly before."""
+        return all(polled < at - POLL for other, polled in self._polled.items() if other != who)

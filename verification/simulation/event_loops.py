@@ -85,6 +85,7 @@ class Loop(_Base):  # type: ignore[misc]
         latency: How long the next piece of blocking work takes, in seconds.
 
     Attributes:
+        threads: Where the threads of its process run.
         awake_at: Before this it does nothing.
         steps_left: After so many steps more `at_last` is called, once.
         troubles: What nobody has caught.
@@ -95,6 +96,7 @@ class Loop(_Base):  # type: ignore[misc]
         self._latency = latency
         self._rites: deque[asyncio.Handle] | None = None
         self._tasks: dict[int, Task] = {}
+        self.threads = self
         self.awake_at = 0.0
         self.ended = False
         self.steps_left = 0

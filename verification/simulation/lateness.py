@@ -2,11 +2,11 @@
 
 Something is due from the moment at which the store lets it start. A process may start it from the moment at which it
 has capacity for it and nothing is wrong with it. From the later of the two on a process may go by what it read of the
-gate for a second, and it may have read it while another process was polling. So a process that is visited
+gate for a second. So a process that is visited
 `REMEMBERED` + `POLL` later, or polls by itself, has started it after a `POLL` of its own.
 
-What a fault takes is added to its own length: `availability.AFTER`. A process that fails in the middle of a poll leaves
-the gate as it has entered it, for the length of `CRON_MAX_TIME`.
+What a fault takes is added to its own length: `availability.AFTER`. A process that dies in the middle of a poll leaves
+the gate as it has entered it, for two seconds.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from verification.simulation.availability import CLOCKS, POLL, Process, Processes
-from verification.simulation.due import Item, Kind, Stored
+from verification.simulation.due import Item, Kind, items
 from verification.simulation.history import BEGINNING
 from verification.simulation.rules import Rule, Violation
+from verification.simulation.stored import Stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -57,18 +58,20 @@ class Lateness:
         self._promises: dict[Item, _Promise] = {}
         self._reported: set[Item] = set()
         self._next: datetime = BEGINNING
+        self._latest: datetime = BEGINNING
         self._oldest = inf
         self._at = 0.0
 
     def check(self, events: Sequence[Event]) -> Iterator[Violation]:
         """What has started late, or not at all."""
         for number, event in enumerate(events):
+            self._latest = max(self._latest, event.clock)
             self._come_due(event)
             for item, why in (*self._late(event.at), *self._late_unvisited(event.at)):
                 self._reported.add(item)
                 yield Violation(Rule.ON_TIME, f"{item}: {why}", number)
             self._processes.follow(event)
-            if self._stored.read(event):
+            if self._stored.apply(event):
                 self._find(event, since=event.at)
             if event.what == "visit":
                 self._visit(self._processes[event.who], event)
@@ -114,7 +117,7 @@ class Lateness:
 
     def _begin(self, item: Item, process: Process) -> float:
         """Since when a process could start something."""
-        if item.kind is Kind.JOB and item.name not in process.tasks:
+        if item.kind is not Kind.LEASE and item.name not in process.names - process.resting:
             return inf
         return max(self._since[item], process.since(item.kind), self._processes.polls.abandoned)
 
@@ -134,8 +137,7 @@ class Lateness:
     def _find(self, event: Event, *, since: float | None) -> None:
         """Note what may start now, and since when: the moment of the event, or else that of its time."""
         before, self._since, self._next = self._since, {}, NEVER
-        self._stored.expire(event.clock)
-        for item, due in self._stored.items(event.clock):
+        for item, due in items(self._stored, event.clock, self._latest):
             if due > event.clock:
                 self._next = min(self._next, due)
             else:

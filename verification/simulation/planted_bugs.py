@@ -4,79 +4,117 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 from unittest.mock import patch
 
-from pseudocron import scheduler
 from pseudocron.backends import rules
-from pseudocron.backends.jobs import JobState
-from pseudocron.backends.memory import queue
-from pseudocron.backends.memory.queue import Jobs
-from pseudocron.backends.memory.shelf import Shelf
-from pseudocron.backends.memory.slots import Slots
+from pseudocron.backends.file import earliest, gate, pending, polls, runs
+from pseudocron.backends.file.backend import Memory
+from pseudocron.backends.file.slots import Cron
+from pseudocron.backends.file.transaction import after
+from pseudocron.backends.model import State
 from pseudocron.polling import Polls
-from pseudocron.runner.leases import Keeper
-from pseudocron.runner.runs import Runs
+from pseudocron.process import Process
 from pseudocron.runtime import Runtime
+from pseudocron.worker import cache, due
+from pseudocron.worker import poll as worker_poll
+from pseudocron.worker.cache import DueCache
+from pseudocron.worker.leases import LeaseRenewer
+from pseudocron.worker.poll import Poller
+from pseudocron.worker.results import ResultWriter
 
 Patch = tuple[Any, str, Any]
 
+# Of the store
 
-async def _enter_unread(self: Any, max_age: float) -> bool:
-    with self._store.lock:
-        self._store.gate = self._now()
+
+def _always_current(self: Any) -> bool:
+    self.mark = None
     return True
 
 
-def _own_by_its_name(self: Any, claim: Any, *, over: bool = False) -> Any:
-    kept = self._shelf.jobs.get(claim.job_id)
-    return kept if kept and kept.place in self._shelf.running and kept.over is over else None
+def _poll_unread(self: Any, store: Any, poll: Any) -> Any:
+    return _poll(self, store, poll._replace(force=True))
 
 
-def _lost_for_ever(job: Any, mark: Any, now: Any) -> Any:
-    return replace(job, state=JobState.FAILED, ended=now)
+_poll = Memory._poll
 
 
-def _pick_whatever_runs(self: Any, tasks: Any, *, limit: int, now: Any) -> Any:
-    running, self.running = self.running, {}
+def _finish_whatever_fence(txn: Any, ends: Any) -> Any:
+    living = dict(txn.db.execute("SELECT run_id, fence FROM living").fetchall())
+    fences = [living.get(end.claim.run_id, end.claim.fence) for end in ends]
+    held = [end.claim._replace(fence=fence) for end, fence in zip(ends, fences, strict=True)]
+    return _finish_runs(txn, [end._replace(claim=claim) for end, claim in zip(ends, held, strict=True)])
+
+
+_finish_runs = runs.finish
+
+
+def _ended_though_stopped(run: Any, end: Any, *, stop: bool, **how: Any) -> Any:
+    return _ended(run, end, stop=False, **how)
+
+
+_ended = rules.ended
+
+
+def _lost_for_ever(run: Any, *, now: Any, **_: Any) -> Any:
+    return run._replace(state=State.FAILED, ended=now, lost=run.lost + 1)
+
+
+def _lost_as_failed(run: Any, **how: Any) -> Any:
+    run = _lost(run, **how)
+    return run._replace(failures=run.failures + 1)
+
+
+_lost = rules.lost
+
+
+def _end_leases_early(txn: Any) -> Any:
+    now, txn.now = txn.now, after(txn.now, 5)
     try:
-        return _pick(self, tasks, limit=limit, now=now)
+        return _end_leases(txn)
     finally:
-        self.running = running
+        txn.now = now
 
 
-_pick = Shelf.pick
+_end_leases = runs.end_leases
 
 
-async def _reap_early(self: Any) -> Any:
-    now = self._now
-    self._now = lambda: now() + timedelta(seconds=5)
-    try:
-        return await _reap(self)
-    finally:
-        self._now = now
+def _finish_over_all(self: Any, txn: Any, ends: Any, take: Any) -> Any:
+    return _finish(self, txn, [end._replace(goes_on=False) for end in ends], take)
 
 
-_reap = Slots.reap
-
-
-def _gate_left_alone(verb: Any, *, counts: bool) -> Any:
+def _gate_left_alone(*, counts: bool) -> Any:
     """The verb that records ends, but for the gate where an attempt that is counted, or one that is not, comes back."""
 
-    async def finish_jobs(self: Any, ends: Any) -> Any:
-        gate = self._store.gate
-        states = await verb(self, ends)
-        if any(end.state is JobState.PENDING and end.counts is counts for _, end in ends):
-            self._store.gate = gate
-        return states
+    async def finish(self: Any, ends: Any, take: Any = None) -> Any:
+        dated = self._gate.dated()
+        finished = await _finish_verb(self, ends, take)
+        is_back = any(state is State.PENDING for state in finished.states)
+        if is_back and any(end.due and end.counts is counts for end in ends):
+            self._gate.date(dated)
+            return finished._replace(fresh_for=self._fresh_for())
+        return finished
 
-    return finish_jobs
+    return finish
 
 
-async def _due_but_for_leases(self: Any, tasks: Any) -> Any:
-    return self._shelf.first_due(tasks, self._clock())
+_finish, _finish_verb = Memory._finish, Memory.finish
+
+
+def _enter_for_long(one: Any, now: int, cron_max_time: float) -> None:
+    one.date(after(now, cron_max_time))
+
+
+async def _resume_only(self: Any, name: str, paused: bool) -> None:  # noqa: FBT001 - as in the contract
+    dated = self._gate.dated()
+    await _pause(self, name, paused)
+    self._gate.date(dated)
+
+
+_pause = Memory.pause
+
+# Of the worker
 
 
 def _request_unless_polling(self: Any, reason: Any) -> Any:
@@ -86,32 +124,54 @@ def _request_unless_polling(self: Any, reason: Any) -> Any:
 _request = Polls.request
 
 
-async def _never_recorded(self: Any, *_: Any, **__: Any) -> bool:
-    await self._worker.host.sleep(1e6)
-    return False
+def _ended_by_any_poll(self: Any, _: int, seconds: float) -> None:
+    self.deadline = self._host.monotonic() + seconds
+
+
+def _plan_without_next(cron: Any, state: Any, *args: Any, **how: Any) -> Any:
+    plan = _plan(cron, state, *args, **how)
+    return plan._replace(next=None) if state.paused else plan
+
+
+_plan = due.plan
+
+
+def _state_though_paused(self: Any, cron: Any) -> Any:
+    known = self._known.get(cron.name) if self.is_current else None
+    return known.state if known else None
 
 
 BUGS: Mapping[str, Patch] = {
-    "the mark is not checked": (rules, "_taken", lambda *_: False),
-    "a lease is not renewed": (Keeper, "renew", lambda _: None),
-    "the gate's second read is left out": (Slots, "enter", _enter_unread),
-    "a key's mark is forgotten": (Shelf, "dropped_as", lambda *_: None),
-    "a fence is not checked at the finish": (Jobs, "_own", _own_by_its_name),
-    "a lost job does not come back": (queue, "lost", _lost_for_ever),
-    "a running key keeps nobody waiting": (Shelf, "pick", _pick_whatever_runs),
-    "a lease is over too early": (Slots, "reap", _reap_early),
-    "a retry does not bring the gate forward": (Jobs, "finish_jobs", _gate_left_alone(Jobs.finish_jobs, counts=True)),
-    "a hand-back does not bring the gate forward": (
-        Jobs,
-        "finish_jobs",
-        _gate_left_alone(Jobs.finish_jobs, counts=False),
+    "the mark is not checked": (Cron, "is_current", _always_current),
+    "a lease is not renewed": (LeaseRenewer, "renew", lambda _: None),
+    "the gate's second read is left out": (Memory, "_poll", _poll_unread),
+    "a cancelled run comes back": (rules, "ended", _ended_though_stopped),
+    "a fence is not checked at the finish": (runs, "finish", _finish_whatever_fence),
+    "a lost run does not come back": (rules, "lost", _lost_for_ever),
+    "a loss counts as a failure": (rules, "lost", _lost_as_failed),
+    "a running key keeps nobody waiting": (
+        pending,
+        "_IN_TURN_OF",
+        {is_job: text.replace(pending.FREE, "1") for is_job, text in pending._IN_TURN_OF.items()},
     ),
-    "a poll does not date the gate by the ends of leases": (Jobs, "next_due", _due_but_for_leases),
-    "no poll follows when capacity is free again": (Runtime, "_on_capacity", lambda *_: None),
+    "a lease is over too early": (polls, "end_leases", _end_leases_early),
+    "a lease is not kept while its code goes on": (Memory, "_finish", _finish_over_all),
+    "a later slot does not replace a retry": (Cron, "replace", lambda _: []),
+    "a retry does not bring the gate forward": (Memory, "finish", _gate_left_alone(counts=True)),
+    "a hand-back does not bring the gate forward": (Memory, "finish", _gate_left_alone(counts=False)),
+    "a resumption does not bring the gate forward": (Memory, "pause", _resume_only),
+    "a release does not bring the gate forward": (runs, "count", lambda *_: None),
+    "a poll does not date the gate by the ends of leases": (earliest, "_FIRST_END", "SELECT NULL"),
+    "entering dates the gate by CRON_MAX_TIME": (gate, "enter", _enter_for_long),
+    "no poll follows when capacity is free again": (Runtime, "_on_recorded", lambda *_: None),
     "a poll under way swallows a newer request": (Polls, "request", _request_unless_polling),
-    "a fresh gate is remembered for half a minute": (scheduler, "READ_AGAIN", 30.0),
-    "a run that has ended is renewed for ever": (Runs, "_record", _never_recorded),
-    "a lease is renewed after its result": (Keeper, "drop", lambda *_: None),
+    "a fresh gate is remembered for half a minute": (worker_poll, "READ_AGAIN", 30.0),
+    "an old poll writes the deadline": (Process, "poll_ended", _ended_by_any_poll),
+    "a process that comes second is forgotten": (Poller, "_is_forgotten", lambda _: False),
+    "a paused cron has no next slot": (cache, "plan", _plan_without_next),
+    "a paused cron is remembered": (DueCache, "state", _state_though_paused),
+    "a run that has ended is renewed for ever": (ResultWriter, "record", lambda *_: None),
+    "a lease is renewed after its result": (LeaseRenewer, "drop", lambda *_: None),
 }
 
 

@@ -13,6 +13,7 @@ class Rule(StrEnum):
     ONE_ENTERS = "one enters a stale gate, nobody a fresh one"
     ENTERED = "only a poll dates the gate later"
     GATE = "the gate is stale when something is due"
+    ANSWERED = "a verb answers for how long the gate is fresh"
     # Time
     ON_TIME = "what is due starts on time"
     # Slots
@@ -20,6 +21,7 @@ class Rule(StrEnum):
     SLOT_ONCE = "no slot is claimed twice"
     SLOT_RECORDED = "each slot ran or is recorded"
     SLOT_PLANNED = "each slot is planned when all is well"
+    PAUSED = "a slot is skipped as paused only while its cron is"
     # Claims
     FENCES_GROW = "fences grow"
     MAX_INSTANCES = "at most max_instances living leases"
@@ -32,18 +34,21 @@ class Rule(StrEnum):
     ABLE = "a process claims only what it may run and has"
     CLAIMED = "what runs was claimed"
     DONE = "what succeeded was done"
-    # Jobs
-    JOB_NOT_EARLY = "no job before its time"
-    JOB_STORED = "what is acknowledged is stored"
-    JOB_KEPT = "no stored job is lost"
-    JOB_ONCE = "one living claim of a job"
+    # Pending runs
+    NOT_EARLY = "no pending run before its time"
+    STORED = "what is acknowledged is stored"
+    RUN_KEPT = "no stored run is lost"
+    RUN_ONCE = "one living claim of a run"
     ONE_OF_A_KEY = "one running job of a key"
     NOT_WANTED = "what is cancelled or replaced is not started"
+    DROPPED = "only what is not wanted is dropped"
     CANCEL_ANSWERS = "cancel tells whether it was pending"
-    ENDS_AS_SAID = "a job ends as it was said"
+    ENDS_AS_SAID = "a run ends as it was said"
     RETRIED = "failed after its retries"
-    COMES_BACK = "a lost job comes back"
-    STATE = "a job is in the state it came to"
+    COUNTED = "attempts and failures are counted, losses and hand-backs apart"
+    HANDED_BACK = "what a shutdown interrupts is handed back"
+    COMES_BACK = "a lost run comes back"
+    STATE = "a run is in the state it came to"
     ALL_ENDS = "all comes to its end when nothing goes wrong any more"
     # Code
     CAUGHT = "nothing is left uncaught"

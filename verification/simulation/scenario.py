@@ -16,13 +16,19 @@ class Kind(StrEnum):
 
     CRASH = "crash"  # the process is gone between two steps; another starts in its place
     STOP = "stop"  # it is shut down as a server does that, with a drain; another starts in its place
-    PAUSE = "pause"  # neither its loop nor its threads do anything, for longer than a lease sometimes
+    PAUSE = "suspend"  # neither its loop nor its threads do anything, for longer than a lease sometimes
     BLOCK = "block"  # its event loop does nothing, its threads go on
     CUT = "cut"  # it can't reach the store
     LOSE = "lose"  # of what it asks the store, or of the answers, a part is lost
     SLOW = "slow"  # each way to the store and back takes up to two seconds
     CLOCK = "clock"  # the clock of its host is stepped
     STORE_CLOCK = "store_clock"  # the clock of the store is stepped
+    TORN = "torn"  # the process dies in the store, in the middle of its next poll
+    POLL_CRASH = "poll_crash"  # the process dies some steps after it has begun its next poll
+    HOLD = "hold"  # a person pauses a cron, and resumes it later
+    RESET = "reset"  # a person sets the mark of a cron
+    RETRY = "retry"  # a person retries what has failed
+    MANUAL = "manual"  # a person runs a cron by hand
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,8 @@ class Cron:
     options: dict[str, Any]
     takes: float
     fails: float
+    is_thread: bool = False
+    """Whether it is a plain function, which runs in a thread that can't be killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +94,7 @@ class Job:
     fails: float
     keys: int
     delay: float
+    is_thread: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +106,14 @@ class Application:
         jobs: None, or up to two.
         lease: The length of leases.
         cron_max_time: `CRON_MAX_TIME`.
+        other_max_time: That of some of the processes.
         concurrency: How many runs a process has at once.
         visits: Between two visits of a process.
         defers: Between two jobs that a process defers.
         skew: By how much clocks are off.
         idle: The part of the processes that never execute.
         older: The part that do not have the last task yet.
+        partial: The part that have only crons, or only tasks.
     """
 
     crons: tuple[Cron, ...]
@@ -115,6 +126,12 @@ class Application:
     skew: float
     idle: float = 0.0
     older: float = 0.0
+    other_max_time: float = 0.0
+    partial: float = 0.0
+
+    @property
+    def longest_max_time(self) -> float:
+        return max(self.cron_max_time, self.other_max_time)
 
 
 def scenario(seed: int, *, processes: int | None = None, seconds: float | None = None) -> Scenario:
@@ -130,7 +147,7 @@ def scenario(seed: int, *, processes: int | None = None, seconds: float | None =
 
 def _fault(chance: Random, kind: Kind, processes: int, seconds: float) -> Fault:
     size = chance.expovariate(1 / 15)
-    if kind in {Kind.CLOCK, Kind.STORE_CLOCK}:
+    if kind in {Kind.CLOCK, Kind.STORE_CLOCK, Kind.RESET}:
         size = chance.choice((-1, 1)) * chance.choice((0.5, 3.0, 20.0, 100.0)) * chance.random()
     return Fault(
         round(chance.uniform(0, seconds), 3), kind, chance.randrange(processes), round(size, 3), chance.randint(1, 60)
@@ -150,6 +167,8 @@ def application(scenario: Scenario) -> Application:
         jobs=() if only == "crons" else made.jobs,
         idle=kinds.choice((0.0, 0.0, 0.3)),
         older=kinds.choice((0.0, 0.3)) if len(made.jobs) > 1 else 0.0,
+        other_max_time=kinds.choice((made.cron_max_time, made.cron_max_time, 5.0, 60.0)),
+        partial=kinds.choice((0.0, 0.0, 0.5)),
     )
 
 
@@ -167,22 +186,27 @@ def _application(scenario: Scenario, chance: Random, lease: float) -> Applicatio
 
 
 def _cron(chance: Random, name: str, lease: float) -> Cron:
+    is_thread = chance.random() < 0.25
     options = {
         "max_instances": chance.choice((1, 1, 2)),
         "coalesce": chance.random() < 0.7,
         "at_least_once": chance.random() < 0.5,
-        "retries": chance.choice((0, 0, 2)),
-        "timeout": chance.choice((3 * lease, 1000.0)),
+        "retries": chance.choice((0, 2, 2)),
+        "timeout": chance.choice((0.5 * lease if is_thread else 3 * lease, 1000.0)),
         "misfire_grace_time": chance.choice((None, None, 10.0)),
         "jitter": chance.choice((0.0, 0.0, 0.5)),
     }
-    return Cron(name, chance.choice((1, 2, 5, 10, 30)), options, _takes(chance, lease), chance.choice((0.0, 0.2)))
+    every, takes, fails = chance.choice((1, 2, 5, 10, 30)), _takes(chance, lease), chance.choice((0.0, 0.2))
+    return Cron(name, every, options, takes, fails, is_thread)
 
 
 def _job(chance: Random, name: str, lease: float) -> Job:
-    options = {"max_instances": chance.choice((None, None, 2)), "retries": chance.choice((0, 2, 3))}
+    options: dict[str, Any] = {"max_instances": chance.choice((None, None, 2)), "retries": chance.choice((0, 2, 3))}
+    is_thread = chance.random() < 0.25
+    if is_thread:
+        options["timeout"] = chance.choice((0.5 * lease, 1000.0))
     keys, delay = chance.choice((0, 1, 3)), chance.choice((0.0, 5.0, 20.0))
-    return Job(name, options, _takes(chance, lease), chance.choice((0.0, 0.3)), keys, delay)
+    return Job(name, options, _takes(chance, lease), chance.choice((0.0, 0.3)), keys, delay, is_thread)
 
 
 def _takes(chance: Random, lease: float) -> float:

@@ -1,51 +1,36 @@
-"""A simulated host, with its clock and its line, and the process on it: the real runtime and its visitors."""
+"""A simulated process: the real runtime and its visitors, the code that it runs, and people who use it."""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
-from pseudocron.by_hand import tick_now
+from pseudocron.backends.model import State, Where
+from pseudocron.by_hand import start_now, tick_now
 from pseudocron.context import current_run
 from pseudocron.crons import Crons
 from pseudocron.errors import PseudoCronError
 from pseudocron.host import Host, Pulse
 from pseudocron.polling import PollReason
-from pseudocron.watch import Watch
+from pseudocron.process import Process
 from verification.simulation.event_loops import Loop, off_the_loop
-from verification.simulation.history import BEGINNING
 from verification.simulation.lossy_store import LossyStore
+from verification.simulation.scenario import Fault, Kind
+from verification.simulation.simulated_threads import Going
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
     from random import Random
 
-    from pseudocron.backends.base import Backend
+    from pseudocron.backends.contract import Backend
+    from verification.simulation.machine import Machine
     from verification.simulation.scenario import Cron, Job
     from verification.simulation.world import World
 
 
-@dataclass(slots=True)
-class Machine:
-    """A host, which outlives its processes: how far its clock is off, and until when its line does not do well."""
-
-    time: Callable[[], float]
-    off: float = 0.0
-    is_plain: bool = False
-    """Whether each process on it executes, and has all tasks."""
-
-    cut_until: float = 0.0
-    lossy_until: float = 0.0
-    slow_until: float = 0.0
-
-    def now(self) -> datetime:
-        return BEGINNING + timedelta(seconds=self.time() + self.off)
-
-
-class Process:
+class SimulatedProcess:
     """A process from its start to its death.
 
     Args:
@@ -61,22 +46,33 @@ class Process:
         self._world = world
         self._chance = chance
         self.loop = Loop(world.agenda, latency=lambda: chance.random() * 0.003)
-        self._threads = Loop(world.agenda)
+        self._threads = self.loop.threads = Loop(world.agenda)
         self._role = chance.choices(("web", "work", "tick"), weights=(7, 2, 1))[0]
-        said = world.application
-        executes = machine.is_plain or chance.random() >= said.idle
-        lacks_one = not machine.is_plain and chance.random() < said.older
-        self._executes, self._jobs = executes, said.jobs[:-1] if lacks_one else said.jobs
-        self._tell("able", (tuple(job.name for job in self._jobs), executes))
-        self._crons = self._application()
-        self._watch = Watch(self._crons, self._host())
+        self._choose()
+        self.store = self._lossy_store()
+        self._crons = self._configured()
+        self._process = Process(self._crons, self._host())
         self._hand_in(self._crons)
-        if executes:
+        if self._executes:
             self.loop.call_later(chance.random(), self._come_by)
         else:
             self.loop.spawn(self._open())
         if self._jobs:
             self.loop.call_later(chance.random(), self._come_with_a_job)
+
+    def _choose(self) -> None:
+        """Decide what this process has of the application."""
+        chance, all_of_it, is_plain = self._chance, self._world.application, self.machine.is_plain
+        self._executes = is_plain or chance.random() >= all_of_it.idle
+        lacks_one = not is_plain and chance.random() < all_of_it.older
+        self._jobs, self._specs = all_of_it.jobs[:-1] if lacks_one else all_of_it.jobs, all_of_it.crons
+        if not is_plain and chance.random() < all_of_it.partial:
+            only_crons = chance.random() < 0.5
+            self._jobs, self._specs = ((), self._specs) if only_crons else (self._jobs, ())
+        is_other = not is_plain and chance.random() < 0.5
+        self._max_time = all_of_it.other_max_time if is_other else all_of_it.cron_max_time
+        names = tuple(job.name for job in self._jobs), tuple(cron.name for cron in self._specs)
+        self._tell("able", (*names, self._executes, self._max_time))
 
     # Its life
 
@@ -98,12 +94,16 @@ class Process:
 
     async def stop(self) -> None:
         """As a server does at SIGTERM."""
-        await self._watch.runtime().close()
+        await self._process.runtime().close()
 
     def die(self) -> None:
         """At once: nothing of it reaches the store any more."""
         self.loop.end()
         self._threads.end()
+
+    def die_after(self, steps: int, at_last: Callable[[], None]) -> None:
+        """Die so many steps of its event loop later."""
+        self.loop.at_last, self.loop.steps_left = at_last, steps
 
     # What it is made of
 
@@ -136,10 +136,10 @@ class Process:
         self._threads.call_later(seconds, once)
         return stop
 
-    def _hand_in(self, crons: Crons) -> None:
-        """Let the application's own desk have the simulated store."""
-        store = LossyStore(
-            self._world.store(),
+    def _lossy_store(self) -> LossyStore:
+        return LossyStore(
+            self._world.store,
+            cron_max_time=self._max_time,
             machine=self.machine,
             agenda=self._world.agenda,
             net=self._world.net,
@@ -147,44 +147,59 @@ class Process:
             tell=self._tell,
             alive=lambda: self.alive,
         )
-        desk: Any = crons._manager
-        desk.host = host = self._host()  # from the beginning: in a thread of its own nothing happens in one order
+
+    def _hand_in(self, crons: Crons) -> None:
+        """Let the application's own manager have the simulated store."""
+        manager: Any = crons._manager
+        manager.host = self._host()  # from the beginning: in a thread of its own nothing happens in one order
 
         def connect(given: Host | None = None) -> Backend:
             assert crons.settings.enabled  # they are gathered off the loop, as ever
-            desk.host, desk._backend, desk.settled = given or host, store, True
-            return cast("Backend", store)
+            manager.host, manager._backend, manager.settled = given or manager.host, self.store, True
+            return cast("Backend", self.store)
 
-        desk.connect = connect
+        manager.connect = connect
 
-    def _application(self) -> Crons:
-        said = self._world.application
+    def _configured(self) -> Crons:
+        all_of_it = self._world.application
         crons = Crons(
-            backend="memory:", cron_max_time=said.cron_max_time, lease=said.lease, concurrency=said.concurrency
+            backend="memory:",
+            cron_max_time=self._max_time,
+            lease=all_of_it.lease,
+            concurrency=all_of_it.concurrency,
         )
-        for cron in said.crons:
+        for cron in self._specs:
             crons.add(cron.name, self._code(cron), cron.every, **cron.options)
         for job in self._jobs:
             crons.task(job.name, **job.options)(self._code(job))
         return crons
 
-    def _code(self, spec: Cron | Job) -> Callable[..., Awaitable[None]]:
-        chance, world = self._chance, self._world
-
-        async def code() -> None:
+    def _code(self, spec: Cron | Job) -> Callable[..., Any]:
+        def begin() -> Going:
             run = current_run()
             self._tell("began", (spec.name, run.run_id, run.fence))
-            await asyncio.sleep(chance.expovariate(1 / (0.01 if world.is_quiet else spec.takes)))
-            if chance.random() < spec.fails and not world.is_quiet:
-                raise RuntimeError("as it happens")
-            self._tell("did", (spec.name, run.run_id, run.fence))
+            fails = self._chance.random() < spec.fails and not self._world.is_quiet
+            seconds = self._chance.expovariate(1 / (0.01 if self._world.is_quiet else spec.takes))
 
-        return code
+            def end() -> None:
+                if fails:
+                    self._tell("did_fail", (spec.name, run.run_id, run.fence))
+                    raise RuntimeError("as it happens")
+                self._tell("did", (spec.name, run.run_id, run.fence))
+
+            return Going(seconds, end)
+
+        async def code() -> None:
+            going = begin()
+            await asyncio.sleep(going.seconds)
+            going.end()
+
+        return begin if spec.is_thread else code
 
     def _tell(self, what: str, given: tuple[Any, ...] = (), got: Any = None) -> None:
         self._world.tell(self.number, what, given, got)
 
-    # Who comes
+    # Visitors
 
     def _come_by(self) -> None:
         """A visitor, the ticker's first, or the system's crontab."""
@@ -198,18 +213,18 @@ class Process:
                 self.loop.spawn(self._tick())
             return
         self._tell("visit", (self._role == "work",))
-        if self._world.agenda.now >= self._watch.deadline:
-            self._watch.request_polls()
-            self._watch.runtime().request_poll(PollReason.REQUEST, ticker=self._role == "work")
+        if self._world.agenda.now >= self._process.deadline:
+            self._process.request_polls()
+            self._process.runtime().request_poll(PollReason.REQUEST, ticker=self._role == "work")
 
     async def _open(self) -> None:
         """The lifespan of an application that leaves runs to other processes."""
         with suppress(PseudoCronError):
-            await self._watch.runtime().start(execute=False)
+            await self._process.runtime().start(execute=False)
 
     async def _tick(self) -> None:
         try:
-            async for _ in tick_now(self._watch):
+            async for _ in tick_now(self._process):
                 pass
         except PseudoCronError:
             return
@@ -239,3 +254,31 @@ class Process:
                 await (task.cancel(key=key) if key and chance.random() < 0.5 else handle.cancel())
         except PseudoCronError:
             return
+
+    # People
+
+    async def act(self, fault: Fault) -> None:
+        """Do what a person does with this process."""
+        with suppress(PseudoCronError):
+            if fault.kind is Kind.RETRY:
+                await self._retry()
+            elif self._specs:
+                await self._act_on(self._specs[fault.steps % len(self._specs)].name, fault)
+
+    async def _act_on(self, name: str, fault: Fault) -> None:
+        async with await self._crons._manager.opened() as backend:
+            if fault.kind is Kind.MANUAL:
+                if self._executes:
+                    await start_now(self._process, name)
+            elif fault.kind is Kind.RESET:
+                await backend.reset(name, self._world.clock() + timedelta(seconds=fault.size / 4))
+            else:
+                await backend.pause(name, True)
+                await asyncio.sleep(fault.size)
+                await backend.pause(name, False)
+
+    async def _retry(self) -> None:
+        async with await self._crons._manager.opened() as backend:
+            failed = await backend.runs(Where(states=(State.FAILED, State.TIMED_OUT)), limit=3)
+            for run in failed:
+                await backend.retry(run.run_id)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from pseudocron.backends.records import Claim, Reason, Refusal
+from pseudocron.backends.model import Kind, Polled, Reason, Refusal
 from verification.simulation.rules import Rule, Violation
+from verification.simulation.stored_records import EPOCH
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from pseudocron.backends.model import Plan
     from verification.simulation.history import Event
     from verification.simulation.scenario import Application, Cron
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LATE = 5.0
 """Seconds that may pass from a slot until it is dealt with when all is well."""
 
@@ -22,56 +26,69 @@ Found = Iterator[Violation]
 
 def check_slots(events: Sequence[Event], application: Application) -> Found:
     """Slots claimed twice, and slots of which nobody knows anything."""
-    for cron in application.crons:
-        yield from _check(events, cron)
+    for spec in application.crons:
+        cron = _Cron(spec)
+        for number, event in enumerate(events):
+            if event.what in {"poll", "torn"} and isinstance(event.got, Polled):
+                yield from cron.poll(event, number)
+            elif event.what == "reset" and event.given[0] == spec.name and not isinstance(event.got, Exception):
+                cron.reset(event.given[1])
+        yield from cron.left_out(events)
 
 
-def _check(events: Sequence[Event], cron: Cron) -> Found:
-    name, every = cron.name, cron.every
-    claimed: dict[int, Claim] = {}
-    skipped: set[int] = set()
+@dataclass(slots=True)
+class _Cron:
+    """What has become of the slots of a cron, by how many came before them."""
+
+    spec: Cron
+    claimed: dict[int, str] = field(default_factory=dict)
+    skipped: set[int] = field(default_factory=set)
+    runs: set[str] = field(default_factory=set)
     first: int | None = None
-    for number, event in enumerate(events):
-        if isinstance(event.got, Exception):
-            continue
-        if event.what == "states" and first is None and name in event.got:
-            first = _place(event.got[name].mark, every)
-        elif event.what == "skip":
-            for skip in event.given[0]:
-                if skip.name == name and skip.reason is not Reason.CLOCK_BACK:
-                    skipped |= set(range(_place(skip.first or skip.slot, every), _place(skip.slot, every) + 1))
-        elif event.what == "claim" and event.given[0].name == name:
-            yield from _claimed(event, claimed, skipped, every, number)
-    if first is not None:
-        yield from _left_out(events, cron, first, {*claimed, *skipped})
 
+    def poll(self, event: Event, number: int) -> Found:
+        polled, name = event.got, self.spec.name
+        plan = next((plan for plan in event.given[0].plans if plan.name == name), None)
+        if plan is not None and name not in polled.outdated:
+            self._skip(plan, polled)
+        for claim in polled.claims:
+            if claim.name == name and claim.kind is Kind.SLOT and claim.run_id not in self.runs:
+                self.runs.add(claim.run_id)
+                place = self._place(claim.slot)
+                if self.claimed.setdefault(place, claim.run_id) != claim.run_id:
+                    yield Violation(Rule.SLOT_ONCE, f"{self.claimed[place]} and {claim}", number)
 
-def _claimed(event: Event, claimed: dict[int, Claim], skipped: set[int], every: int, number: int) -> Found:
-    proposal, got = event.given[0], event.got
-    place = _place(proposal.slot, every)
-    if got in {Refusal.OVERLAP, Refusal.PAUSED} and proposal.recovers is None:
-        skipped.add(place)
-    if not isinstance(got, Claim):
-        return
-    before = claimed.get(place)
-    again = before is not None and proposal.recovers == before.run_id and got.attempt == before.attempt + 1
-    if before is not None and not again:
-        yield Violation(Rule.SLOT_ONCE, f"{before} and {got}", number)
-    claimed[place] = got
+    def _skip(self, plan: Plan, polled: Polled) -> None:
+        self.first = self._place(plan.since) if self.first is None else self.first
+        for skip in plan.skips:
+            if skip.reason is not Reason.CLOCK_BACK:
+                self.skipped |= set(range(self._place(skip.first or skip.slot), self._place(skip.slot) + 1))
+        passed = {Refusal.PAUSED, Refusal.OVERLAP} if plan.coalesce else {Refusal.PAUSED}
+        mine = (one for one in polled.refused if one.name == plan.name and one.why in passed)
+        self.skipped |= {self._place(one.slot) for one in mine}
 
+    def reset(self, mark: datetime) -> None:
+        """Slots above the mark may come again; those up to it need not have come."""
+        place = self._place(mark)
+        self.claimed = {slot: run for slot, run in self.claimed.items() if slot <= place}
+        self.skipped = {slot for slot in self.skipped if slot <= place}
+        self.first = place
 
-def _left_out(events: Sequence[Event], cron: Cron, first: int, known: set[int]) -> Found:
-    name, every = cron.name, cron.every
-    unknown = set(range(first + 1, max(known, default=first) + 1)) - known
-    if unknown:
-        yield Violation(Rule.SLOT_RECORDED, f"{name}: {sorted(unknown)[:5]} of {len(unknown)}", len(events))
-    end = next((event for event in reversed(events) if event.what == "settled"), None)
-    latest = _place(end.clock - timedelta(seconds=LATE), every) if end else 0
-    # Where each slot has to run, one after the other, they may well be behind.
-    if cron.options["coalesce"] and max(known, default=first) < latest - 1:
-        yield Violation(Rule.SLOT_PLANNED, f"{name}: {latest - max(known, default=first)}", len(events))
+    def left_out(self, events: Sequence[Event]) -> Found:
+        if self.first is None:
+            return
+        first, known = self.first, {*self.claimed, *self.skipped}
+        last = max(known, default=first)
+        unknown = set(range(first + 1, last + 1)) - known
+        if unknown:
+            what = f"{self.spec.name}: {sorted(unknown)[:5]} of {len(unknown)}"
+            yield Violation(Rule.SLOT_RECORDED, what, len(events))
+        end = next((event for event in reversed(events) if event.what == "settled"), None)
+        latest = self._place(end.clock - timedelta(seconds=LATE)) if end else 0
+        # Where each slot has to run, one after the other, they may well be behind.
+        if self.spec.options["coalesce"] and max(last, first) < latest - 1:
+            yield Violation(Rule.SLOT_PLANNED, f"{self.spec.name}: {latest - last}", len(events))
 
-
-def _place(slot: datetime, every: int) -> int:
-    """How many slots came before it."""
-    return (slot - EPOCH) // timedelta(seconds=every)
+    def _place(self, slot: datetime) -> int:
+        """How many slots came before it."""
+        return (slot - EPOCH) // timedelta(seconds=self.spec.every)

@@ -12,20 +12,41 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from pseudocron import host
-from pseudocron.backends.memory import Memory, Store
-from pseudocron.host import Host
+from pseudocron.backends.model import Kind as RunKind
+from pseudocron.backends.model import State, Where
 from verification.simulation.event_loops import Agenda, Loop
-from verification.simulation.gate_deadline import GateDeadline
 from verification.simulation.history import BEGINNING, Event, History
+from verification.simulation.machine import ON_A_LINE, Machine
 from verification.simulation.scenario import Fault, Kind, Scenario, application
-from verification.simulation.simulated_process import Machine, Process
+from verification.simulation.shared_store import SharedStore, at_once
+from verification.simulation.simulated_process import SimulatedProcess
+from verification.simulation.simulated_threads import simulated_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from random import Random
+
+    from pseudocron.backends.model import Run
 
 QUIET_FOR = 900.0
 """Seconds within which all has to come to its end when nothing goes wrong any more."""
+
+CHANGES = frozenset(
+    {
+        *("poll", "torn", "finish", "release", "renew", "defer", "start", "cancel", "retry", "pause", "reset"),
+        "stepped",
+    }
+)
+"""After what the gate is read."""
+
+AT_ONCE = timedelta(seconds=5)
+"""For how long a run may go on in the quiet time."""
+
+PEOPLE = frozenset({Kind.HOLD, Kind.RESET, Kind.RETRY, Kind.MANUAL})
+"""What people do: it goes wrong by itself only."""
+
+POLL_STEPS = 20
+"""Steps of an event loop that a poll takes, more or less."""
 
 STOP_WITHIN = 15.0
 """Seconds until a process that is shut down is killed."""
@@ -50,39 +71,36 @@ class World:
         self.net = Loop(self.agenda)
         self.is_quiet = False
         self.history = History()
-        self._shared = Store()
-        self._gate_deadline = GateDeadline(self._shared, self.application)
         self._stepped = 0.0
+        self.store = SharedStore(self.clock)
+        self._observer = self.store.backend(self.application.cron_max_time)
         self._born = 0
         chance = scenario.chance("skew")
         self._machines = [
             Machine(lambda: self.agenda.now, off=chance.uniform(-1, 1) * self.application.skew, is_plain=not number)
             for number in range(scenario.processes)
         ]
-        self._processes: list[Process] = []
+        self._processes: list[SimulatedProcess] = []
 
     def clock(self) -> datetime:
         """What the store says that it is."""
         return BEGINNING + timedelta(seconds=self.agenda.now + self._stepped)
 
-    def store(self) -> Memory:
-        return Memory(store=self._shared, cron_max_time=self.application.cron_max_time, host=Host(now=self.clock))
-
     def tell(self, who: int, what: str, given: tuple[Any, ...] = (), got: Any = None) -> None:
         self.history.add(Event(self.agenda.now, self.clock(), who, what, given, got))
-        if not isinstance(got, Exception) and (gate := self._gate_deadline.after(what, who, self.clock())):
-            self.history.add(Event(self.agenda.now, self.clock(), who, "gate", gate))
+        if what in CHANGES:
+            self.history.add(Event(self.agenda.now, self.clock(), who, "gate", (self.store.dated(),)))
 
     def run(self) -> Outcome:
         """Let it all happen."""
-        with _chance_from(self.scenario.chance("identities")), _silence(), patch.object(host, "_threads", _Hops):
+        with _chance_from(self.scenario.chance("identities")), _silence(), simulated_threads(), _hops():
             self._processes = [self._start(machine) for machine in self._machines]
             for fault in self.scenario.faults:
                 self.net.call_at(fault.at, self._strike, fault)
             self.agenda.run(self.scenario.seconds)
             self._calm()
             settled = self._settle()
-            self.tell(-1, "left", (), {job_id: kept.job.state for job_id, kept in self._shared.shelf.jobs.items()})
+            self.tell(-1, "left", (), {run.run_id: run.state for run in self._runs()})
             self.tell(-1, "settled", (), settled)
             for process in self._processes:
                 self._bury(process)
@@ -91,6 +109,9 @@ class World:
     def _calm(self) -> None:
         self.is_quiet = True
         self.tell(-1, "quiet")
+        for cron in self.application.crons:
+            at_once(self._observer.pause(cron.name, False))
+            self.tell(-1, "pause", (cron.name, False))
         for machine in self._machines:
             machine.cut_until = machine.lossy_until = machine.slow_until = 0.0
         for process in self._processes:
@@ -101,31 +122,37 @@ class World:
         end = self.agenda.now + QUIET_FOR
         while self.agenda.now < end:
             # A whole stretch more: what is late, or comes twice, is to be seen.
-            self.agenda.run(self.agenda.now + 2 * max(self.application.lease, self.application.cron_max_time))
-            if not self._shared.shelf.keys and not self._left():
+            self.agenda.run(self.agenda.now + 2 * max(self.application.lease, self.application.longest_max_time))
+            if not self._left():
                 return True
         return False
 
     def _left(self) -> bool:
-        return any(kept.job.state in {"pending", "running"} for kept in self._shared.shelf.jobs.values())
+        """Whether there are jobs that have not ended, or runs of crons that should have."""
+        unfinished = [run for run in self._runs() if run.state in {State.PENDING, State.RUNNING} or run.is_kept]
+        return any(run.kind is RunKind.JOB or run.created < self.clock() - AT_ONCE for run in unfinished)
+
+    def _runs(self) -> Sequence[Run]:
+        runs: Sequence[Run] = at_once(self._observer.runs(Where(), limit=1_000_000))
+        return runs
 
     # Processes
 
-    def _start(self, machine: Machine) -> Process:
+    def _start(self, machine: Machine) -> SimulatedProcess:
         number, self._born = self._born, self._born + 1
         self.tell(number, "born")
         if (trouble := max(machine.cut_until, machine.lossy_until, machine.slow_until) - self.agenda.now) > 0:
             self.tell(number, Kind.CUT, (trouble,))  # which is its machine's
-        return Process(self, number, machine, self.scenario.chance("process", number))
+        return SimulatedProcess(self, number, machine, self.scenario.chance("process", number))
 
-    def _bury(self, process: Process) -> None:
+    def _bury(self, process: SimulatedProcess) -> None:
         if process.alive:
             self.tell(process.number, "died")
             process.die()
             for trouble in process.loop.troubles:
                 self.tell(process.number, "uncaught", (), str(trouble))
 
-    def _replace(self, process: Process) -> None:
+    def _replace(self, process: SimulatedProcess) -> None:
         """It is gone, and its supervisor starts another."""
         if process.alive:
             self._bury(process)
@@ -136,30 +163,42 @@ class World:
 
     def _strike(self, fault: Fault) -> None:
         where = fault.host % len(self._machines)
-        process, machine, until = self._processes[where], self._machines[where], self.agenda.now + fault.size
+        process, machine = self._processes[where], self._machines[where]
+        if fault.kind in {Kind.TORN, Kind.POLL_CRASH} or fault.kind in PEOPLE:
+            self._prepare(process, fault)
+            return
         self.tell(-1 if fault.kind is Kind.STORE_CLOCK else process.number, fault.kind, (fault.size,))
-        match fault.kind:
-            case Kind.CRASH:
-                process.loop.at_last = lambda: self._replace(process)
-                process.loop.steps_left = fault.steps
-            case Kind.STOP:
-                self._stop(process)
-            case Kind.PAUSE:
-                process.pause(fault.size)
-            case Kind.BLOCK:
-                process.block(fault.size)
-            case Kind.CUT:
-                machine.cut_until = until
-            case Kind.LOSE:
-                machine.lossy_until = until
-            case Kind.SLOW:
-                machine.slow_until = until
-            case Kind.CLOCK:
-                machine.off += fault.size
-            case Kind.STORE_CLOCK:
-                self._stepped += fault.size
+        if fault.kind is Kind.STORE_CLOCK:
+            self._stepped += fault.size
+            self.tell(-1, "stepped")
+        elif fault.kind in ON_A_LINE or fault.kind is Kind.CLOCK:
+            machine.suffer(fault)
+        elif fault.kind is Kind.CRASH:
+            process.die_after(fault.steps, lambda: self._replace(process))
+        elif fault.kind is Kind.STOP:
+            self._stop(process)
+        elif fault.kind is Kind.PAUSE:
+            process.pause(fault.size)
+        else:
+            process.block(fault.size)
 
-    def _stop(self, process: Process) -> None:
+    def _prepare(self, process: SimulatedProcess, fault: Fault) -> None:
+        """What happens at once is told at once; a death in a poll when it comes."""
+        if not process.alive:
+            return
+        if fault.kind is Kind.TORN:
+            process.store.on_torn = lambda: self._replace(process)
+        elif fault.kind is Kind.POLL_CRASH:
+            process.store.on_poll = lambda: self._die_in_poll(process, fault.steps % POLL_STEPS + 1)
+        else:
+            process.loop.spawn(process.act(fault))
+
+    def _die_in_poll(self, process: SimulatedProcess, steps: int) -> None:
+        process.store.on_poll = lambda: None
+        self.tell(process.number, Kind.CRASH, (0.0,))
+        process.die_after(steps, lambda: self._replace(process))
+
+    def _stop(self, process: SimulatedProcess) -> None:
         stopping = process.loop.spawn(process.stop())
         stopping.add_done_callback(lambda _: self.net.call_soon(self._replace, process))
         self.net.call_later(STOP_WITHIN, self._replace, process)
@@ -186,6 +225,12 @@ class _Hops:
 
     def call(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         return asyncio.get_running_loop().run_in_executor(None, fn, *args)
+
+
+@contextmanager
+def _hops() -> Iterator[None]:
+    with patch.object(host, "_threads", _Hops):
+        yield
 
 
 @contextmanager

@@ -126,7 +126,9 @@ def connect(path: Path, durability: Durability) -> sqlite3.Connection:
 
 def _set_up(db: sqlite3.Connection, path: Path, synchronous: str) -> None:
     db.execute("PRAGMA trusted_schema = OFF")  # its views and triggers may call no function that does more than compute
+    db.execute("BEGIN")  # it is read as of one moment: another process may make the tables just now
     ready = is_ready(db, named(path))
+    db.execute("COMMIT")
     db.execute(f"PRAGMA synchronous = {synchronous}")  # by default a power cut must not reopen a slot
     if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
         raise BackendError(f"{named(path)} is on a file system without shared memory: name a local folder")

@@ -52,8 +52,8 @@ class Slots(Verbs):
             "poll",
             self._targets(poll.take),
             **_take(poll.take),
-            plans=list(map(_plan, poll.plans)),
-            holding=list(map(held, poll.holding)),
+            plans=list(map(_plan, poll.plans)) or None,
+            holding=list(map(held, poll.holding)) or None,
             force=poll.force or None,
         )
         return _polled(answer) if answer else None
