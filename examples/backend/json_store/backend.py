@@ -286,6 +286,7 @@ class JsonFile(Backend):
         states = [run.state for run in runs if run.kind is Kind.JOB]
         return {state: min(at_most, states.count(state)) for state in State}
 
-    async def waiting(self) -> Collection[str]:
+    async def waiting(self) -> Mapping[str, datetime]:
         runs = await self.host.hop(self.read, lambda data: data.runs(state=State.PENDING))
-        return {run.name for run in runs if run.kind is Kind.JOB}
+        jobs = sorted((run for run in runs if run.kind is Kind.JOB), key=lambda run: run.due, reverse=True)
+        return {run.name: run.due for run in jobs}
