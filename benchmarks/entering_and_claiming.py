@@ -18,7 +18,7 @@ from benchmarks.measuring import Row, ratios, show, side_by_side, spread
 from benchmarks.polling import claiming_a_slot
 from pseudocron.backends.file import gate as gates
 from pseudocron.backends.file.backend import File
-from pseudocron.backends.file.commits import Operation
+from pseudocron.backends.file.operation import Operation
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,7 +20,7 @@ from benchmarks.contestants.taking_part import (
 )
 from pseudocron import Crons, PseudoCronMiddleware
 from pseudocron.backends.file.backend import File
-from pseudocron.backends.file.commits import Operation
+from pseudocron.backends.file.operation import Operation
 from pseudocron.backends.model import Kind, State, Where
 
 if TYPE_CHECKING:
