@@ -59,13 +59,15 @@ def run(cron: str, slot: int, *, at: float, fence: int, ends: bool = True, **mor
     ]
 
 
-def retried(cron: str, slot: int, *, at: float) -> list[Event]:
-    """A slot that fails, and succeeds when it is retried."""
+def retried(cron: str, slot: int, *, at: float, after: float = 1, dropped: float = 0) -> list[Event]:
+    """A slot that fails, and succeeds when it is retried, or is dropped before that."""
     first = [event for event in run(cron, slot, at=at, fence=1) if event["what"] not in {"end", "line"}]
-    return [
-        *(event | {"again": [True], "states": ["pending"]} for event in first),
-        *run(cron, slot, at=at + 1, fence=2, run=f"{cron}-1", attempt=2),
-    ]
+    first = [event | ({"again": [True], "states": ["pending"]} if "runs" in event else {}) for event in first]
+    if dropped:
+        line = run(cron, slot, at=at, fence=1)[-1] | {"outcome": "replaced"}
+        drop = {"what": "drop", "at": dropped, "asked": dropped, "cron": cron, "run": f"{cron}-1", "state": "replaced"}
+        return [*first, drop, line]
+    return [*first, *run(cron, slot, at=at + after, fence=2, run=f"{cron}-1", attempt=2)]
 
 
 def loss(cron: str, slot: int, *, at: float, fence: int) -> list[Event]:
@@ -120,6 +122,10 @@ def changed(what: str, change: Event, **whose: Any) -> list[Event]:
 
 def without(**whose: Any) -> list[Event]:
     return [event for event in whole() if not whose.items() <= event.items()]
+
+
+def without_retries() -> list[Event]:
+    return [event for event in whole() if event["what"] == "cron" or "shaky" not in str(event)]
 
 
 def quick(*claims: Event) -> list[Event]:
@@ -194,6 +200,8 @@ BROKEN: dict[str, list[list[Event]]] = {
         [*whole(), *quick(claim_quick(15.7), *finish("q", 1, 16.0), claim_quick(18.4, 2))],
         [*whole(), *quick(claim_quick(15.7), claim_quick(19.9, 2))],
         [*whole(), fault("worker killed", 15.7, pids=[7]), *quick(claim_quick(20.8))],
+        [*without_retries(), *retried("shaky", 10, at=10.0, after=3.6)],
+        [*without_retries(), *retried("shaky", 10, at=10.0, dropped=13.7)],
     ],
     "all comes to its end": [changed("settled", {"left": 1})],
 }

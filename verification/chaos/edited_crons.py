@@ -21,7 +21,7 @@ CRONS = {
     "long": _PLAIN | {"lasts": 1.6, "max_instances": 2},
     "again": _PLAIN | {"lasts": 0.6, "at_least_once": True},
     "rare": _PLAIN | {"every": 2.0, "lasts": 3.0, "at_least_once": True},
-    "shaky": _PLAIN | {"every": 2.0, "run": "shaky", "retries": 2},
+    "shaky": _PLAIN | {"every": 5.0, "run": "shaky", "retries": 1},
     "guest": _PLAIN,
 }
 SCRIPT = """
