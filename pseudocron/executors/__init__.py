@@ -169,11 +169,12 @@ class Execution:
             self._finish(SUCCEEDED)
         else:
             self._is_ending = True
-            self._on_end(await failed(error))
+            self._finish(await failed(error))
 
     def _thread_is_done(self) -> None:
         thread = self._thread
-        assert thread is not None  # noqa: S101 - it was started
+        if thread is None:  # it was given up before it began
+            return
         value, error = thread.done
         if self._is_ending:
             _close(value)
@@ -205,7 +206,12 @@ class Execution:
 
     def _finish(self, ended: Ended | CutOff) -> None:
         self._is_ending = True
-        self._on_end(ended)
+        on_end = self._on_end
+        if ended.lingering is None:
+            # Its deadline may be kept for long, and must hold nothing of the run.
+            self._task = self._thread = self._wrapped = None
+            del self._call, self._run, self._on_end
+        on_end(ended)
 
     def _finish_late(self, lingering: Lingering | None = None) -> None:
         late = self._late._replace(lingering=lingering) if self._late else None
