@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from backends.file.helpers import job
-from pseudocron.backends.file import File as OldFile
 from pseudocron.backends.file.backend import File
 from pseudocron.backends.file.schema import FULL_LOG, VERSION
 from pseudocron.backends.model import State
@@ -21,10 +20,20 @@ from pseudocron.errors import BackendError
 OPEN = """
 import asyncio, sys
 from pathlib import Path
-from pseudocron.backends.file{0} import File
+{0}
+from pseudocron.backends.file.backend import File
 backend = File(Path(sys.argv[1]))
 sys.stdin.readline()
 asyncio.run(backend.open())
+"""
+
+NEWER = f"""
+import types
+import pseudocron.backends.file
+source = Path(pseudocron.backends.file.__file__).with_name("schema.py").read_text()
+newer = types.ModuleType("pseudocron.backends.file.schema")
+exec(source.replace("VERSION = {VERSION}", "VERSION = {VERSION + 1}"), newer.__dict__)
+sys.modules[newer.__name__] = newer
 """
 
 
@@ -62,7 +71,7 @@ def run_at_once(folder: Path, *modules: str) -> list[str]:
 
 
 def test_processes_that_make_a_store_at_once_make_one(tmp_path: Path) -> None:
-    assert run_at_once(tmp_path / "store", *[".backend"] * 6) == [""] * 6
+    assert run_at_once(tmp_path / "store", *[""] * 6) == [""] * 6
     backend = opened(tmp_path / "store")
     assert backend.defer_blocking([job()])
     asyncio.run(backend.close())
@@ -70,19 +79,14 @@ def test_processes_that_make_a_store_at_once_make_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("_", range(3))
 def test_two_versions_that_make_a_store_at_once_do_not_spoil_it(tmp_path: Path, _: int) -> None:
-    errors = run_at_once(tmp_path / "store", ".backend", "", ".backend", "")
-    new, old = {bool(error) for error in errors[::2]}, {bool(error) for error in errors[1::2]}
-    db = sqlite3.connect(tmp_path / "store" / "crons.db")
-    is_new = bool(db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'meta'").fetchone()[0])
-    db.close()
-    assert new == {not is_new}
-    if is_new:
+    errors = run_at_once(tmp_path / "store", "", NEWER, "", NEWER)
+    ours, newer = {bool(error) for error in errors[::2]}, {bool(error) for error in errors[1::2]}
+    assert {True, False} == ours | newer, "one version has made it, the other is refused"
+    assert len(ours) == len(newer) == 1
+    if not ours.pop():
         backend = opened(tmp_path / "store")
         assert backend.defer_blocking([job()])
         asyncio.run(backend.close())
-    else:
-        assert old == {False}
-        asyncio.run(OldFile(tmp_path / "store").open())
 
 
 def test_an_overwritten_user_version_is_corrected(tmp_path: Path) -> None:
@@ -95,9 +99,9 @@ def test_an_overwritten_user_version_is_corrected(tmp_path: Path) -> None:
 
 
 def test_a_store_of_the_old_kind_is_refused_and_left_alone(tmp_path: Path) -> None:
-    old = OldFile(tmp_path)
-    asyncio.run(old.open())
-    asyncio.run(old.close())
+    db = sqlite3.connect(tmp_path / "crons.db")
+    db.executescript("CREATE TABLE crons (name TEXT PRIMARY KEY, mark INTEGER); PRAGMA user_version = 5")
+    db.close()
     before = (tmp_path / "crons.db").read_bytes()
     with pytest.raises(BackendError, match=r"crons\.db' has version 5, of an older pseudocron.*: move it away"):
         opened(tmp_path)
