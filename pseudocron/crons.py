@@ -276,6 +276,7 @@ class Crons(TaskRegistry):
             taken, other = (describe(one.target) for one in (self._entries[name], entry))
             raise ConfigError(f"names both {taken} and {other}, give one of them another name")
         self._entries[name] = entry
+        self._version += 1
         if self._crons:
             self._at_once(name)
 

@@ -36,6 +36,7 @@ class TaskRegistry:
         self._manager = JobManager(lambda: self.settings)
         self._tasks: dict[str, Task[..., Any]] = {}
         self._checked_tasks: Mapping[str, Task[..., Any]] | None = None
+        self._version = 0  # grows with each definition
         self._hooks = Hooks()
 
     @property
@@ -96,6 +97,7 @@ class TaskRegistry:
             task = Task(given, function, checked, manager=self._manager, hooks=self._hooks)
             self._tasks[given] = task
             self._checked_tasks = None
+            self._version += 1
         return task
 
     @property

@@ -61,6 +61,9 @@ class LeaseRenewer:
         renew: Lets leases end so many seconds from now, and returns the ids of the runs still living; blocks.
         seconds: The length of a lease.
         pulse: When to renew, and by which clock a lease is trusted.
+
+    Attributes:
+        asked: Returns the moment in which claims are asked for; their leases begin later.
     """
 
     def __init__(
@@ -73,13 +76,10 @@ class LeaseRenewer:
         self._renew = renew
         self._seconds = seconds
         self._pulse = pulse
+        self.asked = pulse.monotonic
         self._held: dict[str, Lease] = {}
         self._lock = threading.Lock()
         self._stop: Callable[[], None] | None = None  # the beat that goes on
-
-    def asked(self) -> float:
-        """Return the moment in which claims are asked for; their leases begin later."""
-        return self._pulse.monotonic()
 
     def hold(self, claims: Sequence[Claim], asked: float, is_gone: Callable[[], bool]) -> None:
         """Renew the leases of these claims from now on.

@@ -69,15 +69,13 @@ class Pool:
     @property
     def is_full(self) -> bool:
         """Whether nothing more may start now."""
-        return self._is_closed or self._free() <= 0
+        used = self._living[False] + self._living[True] + self._reserved_in_all
+        return self._is_closed or used >= self._size
 
     @property
     def has_threads(self) -> bool:
         """Whether another run may have a thread: too many of those that can't be killed would fill the process."""
         return len(self._outlasting) < OUTLASTING * self._size
-
-    def _free(self) -> int:
-        return self._size - self._living[False] - self._living[True] - self._reserved_in_all
 
     def reserve(self, *, has_crons: bool, has_tasks: bool, ending: int = 0) -> Capacity:
         """Reserve all free capacity for a claim; neither kind ever has the last one, if there is the other kind.
@@ -89,17 +87,19 @@ class Pool:
         """
         if self._is_closed:
             return NONE
-        total = max(0, self._free() + ending)
-        slots = self._most(total, is_job=False, has_other=has_tasks) if has_crons else 0
-        jobs = self._most(total, is_job=True, has_other=has_crons, ending=ending) if has_tasks else 0
+        of_crons, of_jobs = self._living[False], self._living[True]
+        total = max(0, self._size - of_crons - of_jobs - self._reserved_in_all + ending)
+        most = self._size - (self._size > 1)
+        slots = jobs = 0
+        if has_crons:
+            slots = max(0, min(total, (most if has_tasks else self._size) - of_crons - self._reserved[False]))
+        if has_tasks:
+            left = (most if has_crons else self._size) - of_jobs - self._reserved[True]
+            jobs = max(0, min(total, left + ending))
         self._reserved_in_all += total
         self._reserved[False] += slots
         self._reserved[True] += jobs
         return Capacity(total, slots, jobs)
-
-    def _most(self, total: int, *, is_job: bool, has_other: bool, ending: int = 0) -> int:
-        most = self._size - 1 if has_other and self._size > 1 else self._size
-        return max(0, min(total, most - self._living[is_job] - self._reserved[is_job] + ending))
 
     def give_back(self, reserved: Capacity) -> None:
         """Undo `reserve`, before what was claimed is started."""

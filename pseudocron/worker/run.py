@@ -258,7 +258,8 @@ class Run:
             self._over.set_result(state)
 
     def _notify(self, kind: EventKind) -> None:
-        self.worker.dispatcher.dispatch(self.target._hooks, kind, self._event)
+        if self.target._hooks.of_kind(kind):
+            self.worker.dispatcher.dispatch(self.target._hooks, kind, self._event)
 
     def _event(self, kind: EventKind) -> Event:
         duration = None if self.end is None else self.duration

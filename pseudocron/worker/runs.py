@@ -28,7 +28,7 @@ class _Limits(NamedTuple):
     """What the processes of a configuration may claim, computed once."""
 
     of: Crons
-    size: int
+    version: int
     tasks: Mapping[str, int | None]
     crons: Mapping[str, int]
 
@@ -89,24 +89,16 @@ class Runs:
         """
         self._crons = crons
         limits = self._limits
-        size = len(crons) + len(crons.tasks)
-        if limits is None or limits.of is not crons or limits.size != size:
+        if limits is None or limits.of is not crons or limits.version != crons._version:
             limits = self._limits = _Limits(
                 crons,
-                size,
+                crons._version,
                 {name: task.max_instances for name, task in crons.tasks.items()},
                 {cron.name: cron.max_instances for cron in crons if cron.enabled},
             )
         capacity = self.pool.reserve(has_crons=bool(limits.crons), has_tasks=bool(limits.tasks), ending=ending)
-        return Take(limits.tasks, limits.crons, capacity, self.name, self._lease, self._resting(crons))
-
-    def _resting(self, crons: Crons) -> Sequence[tuple[Kind, str]]:
-        if self.pool.has_threads:
-            return ()
-        slots = [(Kind.SLOT, cron.name) for cron in crons if needs_thread(cron.target, process=cron.process)]
-        tasks = crons.tasks.items()
-        jobs = [(Kind.JOB, name) for name, task in tasks if needs_thread(task.target, process=task.process)]
-        return [*slots, *jobs]
+        resting = () if self.pool.has_threads else _in_threads(crons)
+        return Take(limits.tasks, limits.crons, capacity, self.name, self._lease, resting)
 
     def start(self, take: Take, claims: Sequence[Claim], asked: float) -> list[Run]:
         """Give back what `take` has reserved, and start what was claimed.
@@ -179,3 +171,11 @@ class Runs:
         self._writer.close()
         await self.dispatcher.drain()
         self.leases.close()
+
+
+def _in_threads(crons: Crons) -> Sequence[tuple[Kind, str]]:
+    """Return the crons and tasks that need a thread."""
+    slots = [(Kind.SLOT, cron.name) for cron in crons if needs_thread(cron.target, process=cron.process)]
+    tasks = crons.tasks.items()
+    jobs = [(Kind.JOB, name) for name, task in tasks if needs_thread(task.target, process=task.process)]
+    return [*slots, *jobs]
