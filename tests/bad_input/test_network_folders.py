@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from support import Clock
 
-from pseudocron.backends.file.backend import File, machines, mounts
+from pseudocron.backends.file import machines, mounts
+from pseudocron.backends.file.backend import File
 from pseudocron.errors import BackendError
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def advised(folder: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, machine: str) -> Sequence[str]:
     """What a process on a machine is told."""
-    monkeypatch.setattr("pseudocron.backends.file.this_machine", lambda: machine)
+    monkeypatch.setattr("pseudocron.backends.file.backend.this_machine", lambda: machine)
 
     async def ask() -> Sequence[str]:
         store = File(folder / "store", host=clock.host)
