@@ -90,7 +90,7 @@ def test_sigterm_drains_what_can_end_and_interrupts_what_can_not(tmp_path: Path)
         (tmp_path / "end").touch()
         server.process.wait(4)  # less than its drain of 5 s
     assert server.notes("drained") == ["begins", "ends"]
-    assert [run.outcome for run in history(tmp_path)] == [State.SUCCEEDED]
+    assert [run.state for run in runs_in(tmp_path)] == [State.SUCCEEDED]
 
 
 @pytest.mark.alone
@@ -104,7 +104,7 @@ def test_sigterm_gives_a_run_its_drain_and_then_records_its_end(
         told = time.monotonic()
         server.stop()
         assert 0.5 <= time.monotonic() - told < 2
-    assert [run.outcome for run in history(tmp_path)] == [State.INTERRUPTED]
+    assert [run.state for run in runs_in(tmp_path)] == [State.INTERRUPTED]
 
 
 @pytest.mark.alone
