@@ -100,7 +100,7 @@ def test_another_process_takes_over_a_slot_that_is_to_be_recovered_and_the_late_
         taken_over = history(tmp_path)
         server.process.send_signal(signal.SIGCONT)
         wait_until(lambda: len(server.notes("job")) == 4, 5)
-        wait_until(lambda: "came after its lease" in server.log, 5)
+        wait_until(lambda: "lease not renewed in time" in server.log, 5)
         assert server.visit()
     missed, run = history(tmp_path)
     assert isinstance(missed, Skip)
@@ -119,7 +119,7 @@ def test_without_at_least_once_the_slot_is_lost_and_does_not_run_again(tmp_path:
         wait_until(lambda: tick(tmp_path).state is not State.RUNNING, 10)
         server.process.send_signal(signal.SIGCONT)
         (tmp_path / "end").touch()
-        wait_until(lambda: "came after its lease" in server.log, 5)
+        wait_until(lambda: "lease not renewed in time" in server.log, 5)
     assert run_of(tmp_path).state is State.LOST
     assert server.notes("job") == ["begins", "ends"]
 
