@@ -83,9 +83,10 @@ class DueCache:
     def applied(self, crons: Crons, plans: Sequence[Plan], states: Mapping[str, CronState], polled: Polled) -> None:
         """Remember what a poll has done of these plans."""
         reached = _reached(polled, {done.name for done in plans if done.coalesce})
+        changed = {*polled.outdated, *(refused.name for refused in polled.refused if refused.why is Refusal.PAUSED)}
         for done in plans:
             name = done.name
-            if name in polled.outdated or name not in crons:
+            if name in changed or name not in crons:
                 self._known.pop(name, None)
                 continue
             state = _moved(states[name], done, reached.get(name))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +70,7 @@ def test_a_commit_waits_for_the_disk_unless_outliving_a_process_is_enough(
 
     async def main() -> int:
         await backend.open()
-        found = await backend._read(lambda txn: asked(txn.db))
+        found = await backend._read(lambda txn: txn.db.execute("PRAGMA synchronous").fetchone()[0])
         await backend.close()
         return int(found)
 

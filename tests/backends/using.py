@@ -72,6 +72,13 @@ async def claim(backend: Backend, slot: datetime | None = None, **options: Any) 
     return granted
 
 
+async def claim_at(backend: Backend, slot: datetime, *, name: str = "mail", **options: Any) -> Claim:
+    """The same, where the test owns the clock."""
+    planned = await plan(backend, slot, name=name, since=slot - HOUR, next=slot + HOUR)
+    (granted,) = (await poll(backend, planned, **options)).claims
+    return granted
+
+
 def job(**options: Any) -> NewJob:
     return NewJob(**{"run_id": uuid4().hex, "task": "send", "arguments": "{}", "due": now(), **options})
 

@@ -16,16 +16,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from backends.using import opened, runs_of
 from support import hello, visit
 
 from pseudocron import Crons, PseudoCronMiddleware
-from pseudocron.backends import connect
 from pseudocron.process import process_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pseudocron.backends.records import Run
+    from pseudocron.backends.model import Run
 
 KIBI = 1024
 DISK = 8192 * KIBI
@@ -78,26 +78,22 @@ class Site:
         self.refused += (await visit(self.app))[0]["status"] != 200
         await asyncio.sleep(0.005)
 
-    async def history(self, name: str) -> Sequence[Run]:
-        backend = connect(self.crons.settings.backend, folder=Path())
-        await backend.open()
-        try:
-            return await backend.history(name)
-        finally:
-            await backend.close()
+    async def runs(self, name: str) -> Sequence[Run]:
+        async with opened(self.crons.settings.backend) as backend:
+            return await runs_of(backend, name)
 
-    async def outcomes(self, name: str) -> list[str | None]:
-        return [run.outcome for run in await self.history(name)]
+    async def states(self, name: str) -> list[str]:
+        return [str(run.state) for run in await self.runs(name)]
 
     async def newest(self, name: str) -> str:
-        return (await self.history(name))[0].run_id
+        return (await self.runs(name))[0].run_id
 
 
 async def main(disk: Path, how: str) -> dict[str, object]:
     log = Log()
     logging.getLogger("pseudocron").addHandler(log)
     site = Site(disk)
-    while await site.outcomes("digest") != [None]:
+    while await site.states("digest") != ["running"]:
         await site.come()
     with no_room_on_the_disk(disk) if how == "disk" else no_room_in_files(disk):
         while not log.lines:  # what SQLite has made room for already is still written
@@ -109,13 +105,13 @@ async def main(disk: Path, how: str) -> dict[str, object]:
             await site.come()
         told = list(log.lines)
     async with asyncio.timeout(20):
-        while await site.outcomes("digest") != ["succeeded"]:
+        while await site.states("digest") != ["succeeded"]:
             await site.come()
     ran = await site.newest("often")  # how many are kept has an end, at which their number stays
     while await site.newest("often") == ran:
         await site.come()
     await process_of(site.crons).runtime().close()
-    return {"refused": site.refused, "told": told, "digest": await site.outcomes("digest")}
+    return {"refused": site.refused, "told": told, "digest": await site.states("digest")}
 
 
 if __name__ == "__main__":

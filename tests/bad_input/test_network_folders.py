@@ -77,7 +77,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def advised(folder: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, machine: str) -> Sequence[str]:
     """What a process on a machine is told."""
-    monkeypatch.setattr("pseudocron.backends.file.this_machine", lambda: machine)
+    monkeypatch.setattr("pseudocron.backends.file.backend.this_machine", lambda: machine)
 
     async def ask() -> Sequence[str]:
         store = File(folder / "store", host=clock.host)

@@ -71,7 +71,7 @@ def no_database(path: Path) -> None:
     (path / "crons.db").write_bytes(b"not a database" * 100)
 
 
-def a_newer_version(path: Path) -> None:
+def another_version(path: Path) -> None:
     path.mkdir()
     db = sqlite3.connect(path / "crons.db")
     db.execute("PRAGMA user_version = 99")
@@ -92,7 +92,7 @@ WRONG: list[tuple[Callable[[Path], None], str]] = [
     (a_pipe_for_a_lock, "can't use the lock file '{path}/cron.lock': not a file; mend its path or mode"),
     (a_lock_that_leads_nowhere, "can't be used: '{path}/cron.lock' is a symbolic link: remove it"),
     (no_database, "can't be read (file is not a database): it is left alone, mend it or move it away"),
-    (a_newer_version, "has version 99, this pseudocron knows 5: upgrade pseudocron"),
+    (another_version, "has version 99, of an older pseudocron, this one reads 10: move it away"),
 ]
 
 

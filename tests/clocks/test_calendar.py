@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from pseudocron.backends.records import State
-from pseudocron.runner.due import due
 
+from pseudocron.backends.model import CronState
 from pseudocron.crons import Cron
 from pseudocron.schedule import parse
 from pseudocron.targets import Function
+from pseudocron.worker.due import plan as planned
 
 if TYPE_CHECKING:
-    from pseudocron.backends.records import Skip
+    from pseudocron.backends.model import Plan, Skip
 
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
@@ -26,13 +26,17 @@ def a_cron(schedule: object, tz: str = "UTC", **options: Any) -> Cron:
     return Cron(name="cron", target=Function(print, "builtins:print"), schedule=parse(schedule, tz), **options)
 
 
+def due(cron: Cron, state: CronState, now: datetime) -> Plan:
+    return planned(cron, state, now, since=now)
+
+
 def walk(cron: Cron, start: datetime, end: datetime, *, step: timedelta = MINUTE) -> tuple[list[datetime], list[Skip]]:
     """The slots that a cron runs, and those that it skips, where somebody looks at every step."""
     ran: list[datetime] = []
     skipped: list[Skip] = []
     mark, now = start, start
     while now <= end:
-        plan = due(cron, State(name=cron.name, mark=mark), now)
+        plan = due(cron, CronState(cron.name, mark=mark), now)
         ran += plan.slots
         skipped += plan.skips
         mark = max([mark, *plan.slots, *(skip.slot for skip in plan.skips)])
@@ -62,8 +66,8 @@ def test_looks_on_both_sides_of_midnight_run_the_last_slot_of_the_old_day_and_th
 
 def test_a_slot_before_midnight_that_is_looked_at_after_it_runs_for_its_own_day() -> None:
     slot = datetime(2024, 12, 31, 23, 59, tzinfo=UTC)
-    plan = due(a_cron("59 23 * * *"), State(name="cron", mark=slot - HOUR), slot + HOUR)
-    assert plan.slots == (slot,)
+    plan = due(a_cron("59 23 * * *"), CronState("cron", mark=slot - HOUR), slot + HOUR)
+    assert list(plan.slots) == [slot]
     assert plan.next == slot + timedelta(days=1)
 
 
@@ -80,7 +84,7 @@ def test_a_daily_cron_runs_on_a_leap_day_like_on_any_other(year: int, days: list
 def test_the_last_day_of_a_leap_february_is_the_29th_and_a_30th_waits_for_march(schedule: str, last: int) -> None:
     plan = due(
         a_cron(schedule),
-        State(name="cron", mark=datetime(2024, 2, 1, tzinfo=UTC)),
+        CronState("cron", mark=datetime(2024, 2, 1, tzinfo=UTC)),
         datetime(2024, 2, 2, tzinfo=UTC),
     )
     assert plan.next is not None
@@ -93,7 +97,7 @@ def test_years_without_a_slot_run_nothing_miss_nothing_and_know_the_next(since: 
     begin, end = datetime(since, 2, 29, tzinfo=UTC), datetime(until, 2, 28, tzinfo=UTC)
     ran, skipped = walk(cron, begin, end, step=timedelta(days=30))
     assert (ran, skipped) == ([], [])
-    assert due(cron, State(name="cron", mark=begin), end).next == datetime(until, 2, 29, tzinfo=UTC)
+    assert due(cron, CronState("cron", mark=begin), end).next == datetime(until, 2, 29, tzinfo=UTC)
 
 
 # In Berlin 02:00 to 03:00 did not exist on 31 March 2024, and came twice on 27 October.
@@ -134,6 +138,6 @@ def test_an_interval_knows_no_daylight_saving(start: datetime) -> None:
 
 def test_a_process_that_slept_over_the_change_runs_the_latest_slot_once() -> None:
     cron = a_cron("30 2 * * *", "Europe/Berlin")
-    plan = due(cron, State(name="cron", mark=SPRING), SPRING + timedelta(days=3))
+    plan = due(cron, CronState("cron", mark=SPRING), SPRING + timedelta(days=3))
     assert local(list(plan.slots), "Europe/Berlin") == ["02 02:30 +0200"]
     assert [(skip.slots, local([skip.slot], "Europe/Berlin")) for skip in plan.skips] == [(2, ["01 02:30 +0200"])]

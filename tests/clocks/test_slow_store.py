@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from pseudocron.backends.memory import Memory, Store
-from pseudocron.backends.records import Claim, Proposal
-from support import Clock
+from backends import using
+from support import START, Clock
 
 from clocks.test_steps import Process
+from pseudocron.backends.file.backend import Memory
 from pseudocron.crons import Crons
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
+    from collections.abc import Collection
 
-    from pseudocron.backends.records import State
+    from pseudocron.backends.model import States
 
 
 class Slow(Memory):
@@ -30,15 +30,14 @@ class Slow(Memory):
     """
 
     def __init__(self, clock: Clock, *, seconds: float, other: Memory | None = None) -> None:
-        super().__init__(store=other._store if other else Store(), keep=1000, host=clock.host)
+        super().__init__(shared=other, keep=1000, host=clock.host)
         self._owned, self._seconds, self._other = clock, seconds, other
 
-    async def states(self, marks: Mapping[str, datetime]) -> Mapping[str, State]:
+    async def states(self, names: Collection[str]) -> States:
         self._owned.forward(self._seconds)
         if self._other:
-            claim = Proposal(name="often", slot=self._owned.now, worker="other:1", lease=60)
-            assert isinstance(await self._other.claim(claim), Claim)
-        return await super().states(marks)
+            await using.claim_at(self._other, self._owned.now, name="often", crons={"often": 1})
+        return await super().states(names)
 
 
 def often() -> Crons:
@@ -52,7 +51,7 @@ def test_a_slot_that_comes_due_while_the_store_answers_runs_in_that_poll() -> No
     clock, crons = Clock(), often()
 
     async def main() -> None:
-        process = Process(Slow(clock, seconds=10), crons, clock)
+        process = Process(crons, clock, Slow(clock, seconds=10))
         await process.visit()
         assert await process.slots("often") == [clock.now]
 
@@ -64,10 +63,11 @@ def test_what_others_claim_while_the_store_answers_is_no_step_of_the_clock(caplo
     caplog.set_level(logging.WARNING)
 
     async def main() -> None:
-        other = Memory(store=Store(), keep=1000, host=clock.host)
-        process = Process(Slow(clock, seconds=10, other=other), crons, clock)
+        other = Memory(keep=1000, host=clock.host)
+        await other.open()
+        process = Process(crons, clock, Slow(clock, seconds=10, other=other))
         await process.visit()
-        assert await process.slots("often") == [clock.now], "the other's"
+        assert await process.slots("often") == [START + timedelta(seconds=10)], "the other's"
         assert not await process.skips("often")
 
     asyncio.run(main())

@@ -8,15 +8,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pseudocron.backends.memory import Memory, Store
-from pseudocron.backends.records import Claim, Outcome, Proposal, Reason
-from pseudocron.runner import Runner
-from pseudocron.scheduler import Scheduler
+from backends import using
 from support import START, Clock, took
+from worker import world
 
 from pseudocron import polling
-from pseudocron.backends.file import File
-from pseudocron.config.source import open_source
+from pseudocron.backends.file.backend import File, Memory
+from pseudocron.backends.model import Reason, Skip, State
 from pseudocron.crons import Crons
 
 if TYPE_CHECKING:
@@ -24,26 +22,13 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from pseudocron.backends.base import Backend
-    from pseudocron.backends.records import Run
+    from pseudocron.backends.contract import Backend
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 
-class Process:
+class Process(world.Process):
     """A process with a clock that the test owns: its gate, its store and its runs."""
-
-    def __init__(self, backend: Backend, crons: Crons, clock: Clock, *, worker: str = "me") -> None:
-        source = open_source(crons)
-        self.backend, self.crons, self.clock = backend, crons, clock
-        self.runner = Runner(backend, host=clock.host, worker=worker, concurrency=10, lease=30)
-        self.scheduler = Scheduler(source, backend, self.runner, host=clock.host)
-
-    async def visit(self) -> None:
-        """What is behind a request that asks the gate."""
-        await self.scheduler.poll({polling.PollReason.REQUEST})
-        while self.runs.pool.runs:
-            await asyncio.wait(self.runs.pool.runs)
 
     async def visits(self, until: datetime, every: float = 60) -> None:
         while self.clock.now < until:
@@ -52,12 +37,10 @@ class Process:
 
     async def slots(self, name: str) -> list[datetime]:
         """The slots that ran, oldest first."""
-        runs = await self.backend.history(name, limit=1000)
-        return [run.slot for run in reversed(runs) if run.reason is None]
+        return [run.slot for run in reversed(await using.runs_of(self.backend, name)) if run.slot]
 
-    async def skips(self, name: str) -> list[Run]:
-        runs = await self.backend.history(name, limit=1000)
-        return [run for run in reversed(runs) if run.reason is not None]
+    async def skips(self, name: str) -> list[Skip]:
+        return list(reversed(await using.skips_of(self.backend, name)))
 
 
 @pytest.fixture(params=["memory", "file"])
@@ -73,7 +56,7 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., None]:
 
         async def main() -> None:
             await backend.open()
-            await body(Process(backend, crons, clock))
+            await body(Process(crons, clock, backend))
             await backend.close()
 
         asyncio.run(main())
@@ -106,20 +89,20 @@ def test_set_back_an_hour_why_nothing_runs_is_recorded_once_without_moving_the_m
         await process.visits(START)
         (skip,) = await process.skips("mail")
         assert (skip.reason, skip.slots, skip.slot) == (Reason.CLOCK_BACK, 59, mark)
-        assert skip.started == mark - HOUR + timedelta(minutes=1)
-        state = (await process.backend.states({"mail": START}))["mail"]
+        assert skip.recorded == mark - HOUR + timedelta(minutes=1)
+        state = (await process.backend.states(["mail"])).crons["mail"]
         assert (state.mark, state.missed) == (mark, 59)
 
     run(minutely(), body)
 
 
-def test_set_back_twice_each_is_recorded_where_the_crons_had_gone_on(run: Callable[..., None]) -> None:
+def test_set_back_twice_each_counts_where_the_crons_had_gone_on(run: Callable[..., None]) -> None:
     async def body(process: Process) -> None:
         for _ in range(2):
             await process.visits(process.clock.now + timedelta(minutes=10))
             process.clock.now -= timedelta(minutes=5)
             await process.visits(process.clock.now + timedelta(minutes=5))
-        assert [(skip.reason, skip.slots) for skip in await process.skips("mail")] == [(Reason.CLOCK_BACK, 4)] * 2
+        assert [(skip.reason, skip.slots) for skip in await process.skips("mail")] == [(Reason.CLOCK_BACK, 8)]
 
     run(minutely(), body)
 
@@ -140,7 +123,7 @@ def test_set_back_an_hour_it_is_logged_once_for_all_crons(
     run(crons, body)
     (line,) = caplog.messages
     assert line == (
-        "the clock was set back: crons that wait until it is past what they have run: 2, "
+        "clock set back: 2 crons wait until it is past what they have run, "
         "the longest mail, until 2024-05-01T12:10:00+00:00"
     )
 
@@ -166,7 +149,7 @@ def test_hosts_whose_clocks_differ_by_up_to_a_second_tell_of_no_step(run: Callab
     async def body(process: Process) -> None:
         await process.visit()
         process.clock.forward(-back)
-        await process.runner.look(process.crons)
+        await process.poll_all()
         assert not await process.skips("often")
 
     run(crons, body)
@@ -177,7 +160,8 @@ def test_of_what_would_not_run_anyway_no_step_is_told(run: Callable[..., None], 
     async def body(process: Process) -> None:
         await process.visits(START + timedelta(minutes=2))
         if reason is Reason.PAUSED:
-            await process.backend.pause("mail")
+            await process.backend.pause("mail", paused=True)
+            await process.visits(START + timedelta(minutes=3))  # it has read that
         process.clock.now -= HOUR
         await process.visits(START)
         assert Reason.CLOCK_BACK not in [skip.reason for skip in await process.skips("mail")]
@@ -228,15 +212,14 @@ def test_set_forward_a_day_a_run_that_goes_on_here_is_not_taken_for_lost(
     crons.add("long", go_on.wait, 60)
 
     async def body(process: Process) -> None:
-        await process.scheduler.poll({polling.PollReason.REQUEST})
+        await process.poller.poll({polling.PollReason.REQUEST})
         process.clock.now += DAY
-        await process.scheduler.poll({polling.PollReason.REQUEST})
+        await process.poller.poll({polling.PollReason.REQUEST})
         assert len(process.runs.pool.runs) == 1
         go_on.set()
-        await asyncio.wait(process.runs.pool.runs)
-        lines = await process.backend.history("long")
-        assert [line.outcome for line in lines if line.reason is None] == [Outcome.SUCCEEDED]
-        assert {line.reason for line in lines if line.reason} == {Reason.NO_TRAFFIC, Reason.OVERLAP}
+        await process.runs.idle()
+        assert [run.state for run in await using.runs_of(process.backend, "long")] == [State.SUCCEEDED]
+        assert {skip.reason for skip in await process.skips("long")} == {Reason.NO_TRAFFIC, Reason.OVERLAP}
 
     run(crons, body)
     assert "lost" not in caplog.text
@@ -251,26 +234,28 @@ def test_a_step_of_the_clock_neither_shortens_nor_lengthens_a_timeout(step: time
 
     async def main() -> None:
         clock = Clock()
-        process = Process(Memory(host=clock.host), crons, clock)
-        await process.scheduler.poll({polling.PollReason.REQUEST})
+        process = Process(crons, clock, Memory(host=clock.host))
+        await process.poller.poll({polling.PollReason.REQUEST})
         clock.now += step
         await asyncio.sleep(0)
         assert len(process.runs.pool.runs) == 1
         with took(0.1, 1.5):
-            await asyncio.wait(process.runs.pool.runs, timeout=2)
-        (line,) = [line for line in await process.backend.history("long") if line.reason is None]
-        assert line.outcome is Outcome.TIMED_OUT
+            await asyncio.wait_for(process.runs.idle(), 2)
+        (run,) = await using.runs_of(process.backend, "long")
+        assert run.state is State.TIMED_OUT
 
     asyncio.run(main())
 
 
 @pytest.mark.parametrize("step", [HOUR, -HOUR, DAY])
 def test_two_processes_under_one_clock_that_steps_still_grant_each_slot_once(step: timedelta) -> None:
-    crons, clock, store = minutely(), Clock(), Store()
+    crons, clock = minutely(), Clock()
+    first = Memory(keep=1000, host=clock.host)
     assert list(crons)
 
     async def main() -> None:
-        processes = [Process(Memory(store=store, keep=1000, host=clock.host), crons, clock, worker=w) for w in "ab"]
+        others = [Memory(keep=1000, host=clock.host, shared=first) for _ in range(2)]
+        processes = [Process(crons, clock, backend) for backend in others]
         for minute in range(90):
             if minute == 10:
                 clock.now += step
@@ -285,12 +270,11 @@ def test_two_processes_under_one_clock_that_steps_still_grant_each_slot_once(ste
 
 def test_set_back_a_lease_that_nobody_renews_lasts_longer_and_is_over_in_the_end(run: Callable[..., None]) -> None:
     async def body(process: Process) -> None:
-        clock = process.clock
-        claim = await process.backend.claim(Proposal(name="mail", slot=START, worker="dead", lease=30))
-        assert isinstance(claim, Claim)
+        clock, backend = process.clock, process.backend
+        claim = await using.claim_at(backend, clock.now)
         clock.now -= HOUR
-        assert not (await process.backend.reap()).lost
+        assert not (await using.poll(backend)).lost
         clock.now += HOUR + timedelta(seconds=30)
-        assert [lost.run_id for lost in (await process.backend.reap()).lost] == [claim.run_id]
+        assert [lost.run_id for lost in (await using.poll(backend)).lost] == [claim.run_id]
 
     run(minutely(), body)

@@ -12,31 +12,29 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from pseudocron.backends.records import Outcome
+from backends.using import opened
 from servers.serving import Server
 from support import environ_with, wait_until
 
-from pseudocron.backends import connect
+from pseudocron.backends.model import Run, Skip, State
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
-    from pseudocron.backends.records import Run
 
-
-def history(folder: Path) -> Sequence[Run]:
+def history(folder: Path) -> list[Run | Skip]:
     """What the store knows, oldest first."""
 
-    async def read() -> Sequence[Run]:
-        backend = connect("file:.pseudocron", folder=folder)
-        await backend.open()
-        try:
-            return list(reversed(await backend.history(limit=1000)))
-        finally:
-            await backend.close()
+    async def read() -> list[Run | Skip]:
+        async with opened("file:.pseudocron", folder=folder) as backend:
+            return list(reversed((await backend.timelines(["job"], 1000)).get("job", ())))
 
     return asyncio.run(read())
+
+
+def run_of(folder: Path) -> Run:
+    (run,) = [line for line in history(folder) if isinstance(line, Run)]
+    return run
 
 
 def suspend(server: Server) -> None:
@@ -62,13 +60,13 @@ def suspend(server: Server) -> None:
 def lease_is_over(folder: Path) -> bool:
     db = sqlite3.connect(folder / ".pseudocron" / "crons.db")
     try:
-        (ends,) = db.execute("SELECT max(lease) FROM runs").fetchone()
+        (ends,) = db.execute("SELECT max(lease) FROM living").fetchone()
     finally:
         db.close()
     return bool(ends / 1_000_000 < time.time())
 
 
-def tick(folder: Path) -> Sequence[Run]:
+def tick(folder: Path) -> Run:
     """What the crontab does, another process that looks; what the store then knows."""
     subprocess.run(
         [sys.executable, "-m", "pseudocron", "tick"],
@@ -78,7 +76,7 @@ def tick(folder: Path) -> Sequence[Run]:
         capture_output=True,
         timeout=60,
     )
-    return history(folder)
+    return run_of(folder)
 
 
 @pytest.fixture
@@ -97,18 +95,19 @@ def test_another_process_takes_over_a_slot_that_is_to_be_recovered_and_the_late_
         wait_until(lambda: server.notes("job") == ["begins"], 5)
         suspend(server)
         (tmp_path / "end").touch()
-        wait_until(lambda: len(tick(tmp_path)) > 2, 10)
+        wait_until(lambda: tick(tmp_path).state is State.SUCCEEDED, 10)
         assert server.notes("job") == ["begins", "begins", "ends"], "the successor has run, and beside it nobody"
         taken_over = history(tmp_path)
         server.process.send_signal(signal.SIGCONT)
         wait_until(lambda: len(server.notes("job")) == 4, 5)
-        wait_until(lambda: "came after its lease" in server.log, 5)
+        wait_until(lambda: "lease not renewed in time" in server.log, 5)
         assert server.visit()
-    missed, lost, successor = history(tmp_path)
-    assert missed.outcome is Outcome.SKIPPED
-    assert (lost.outcome, lost.attempt) == (Outcome.LOST, 1)
-    assert (successor.outcome, successor.attempt, successor.slot) == (Outcome.SUCCEEDED, 2, lost.slot)
-    assert successor.fence > lost.fence
+    missed, run = history(tmp_path)
+    assert isinstance(missed, Skip)
+    assert isinstance(run, Run)
+    assert (run.state, run.attempts, run.lost, run.fence) == (State.SUCCEEDED, 2, 1, 2)
+    assert [attempt.outcome for attempt in run.earlier] == [State.LOST]
+    assert run.earlier[0].worker != run.worker
     assert history(tmp_path) == taken_over, "the late one has changed nothing"
 
 
@@ -117,11 +116,11 @@ def test_without_at_least_once_the_slot_is_lost_and_does_not_run_again(tmp_path:
     with Server(tmp_path, CRONS.format(False)).uvicorn() as server:
         wait_until(lambda: server.notes("job") == ["begins"], 5)
         suspend(server)
-        wait_until(lambda: tick(tmp_path)[-1].outcome is not None, 10)
+        wait_until(lambda: tick(tmp_path).state is not State.RUNNING, 10)
         server.process.send_signal(signal.SIGCONT)
         (tmp_path / "end").touch()
-        wait_until(lambda: "came after its lease" in server.log, 5)
-    assert [run.outcome for run in history(tmp_path)] == [Outcome.SKIPPED, Outcome.LOST]
+        wait_until(lambda: "lease not renewed in time" in server.log, 5)
+    assert run_of(tmp_path).state is State.LOST
     assert server.notes("job") == ["begins", "ends"]
 
 
@@ -133,7 +132,7 @@ def test_a_stop_that_nobody_else_notices_costs_the_run_no_more_than_its_trust(tm
         wait_until(lambda: lease_is_over(tmp_path), 5)
         server.process.send_signal(signal.SIGCONT)
         (tmp_path / "end").touch()
-        wait_until(lambda: history(tmp_path)[-1].outcome is not None, 5)
-    assert history(tmp_path)[-1].outcome is Outcome.SUCCEEDED
-    assert "could not be renewed in time: it is told to stop" in server.log
+        wait_until(lambda: run_of(tmp_path).state is not State.RUNNING, 5)
+    assert run_of(tmp_path).state is State.SUCCEEDED
+    assert "lease not renewed in time: the run is notified to stop" in server.log
     assert "is lost" not in server.log

@@ -34,7 +34,7 @@ def test_a_script_sees_the_servers_environment_and_nothing_of_the_server_besides
     path.write_text(TELL)
     with (tmp_path / "private").open("w"):
         ended = asyncio.run(execute(call(path), RUN))
-    told = json.loads(ended.result.output or "")
+    told = json.loads(ended.output or "")
     assert told["environ"]["DATABASE_PASSWORD"] == "hunter2"  # noqa: S105 - that is what is shown
     assert told["environ"]["PSEUDOCRON_BACKEND"] == "redis://:secret@host/0"
     added = told["environ"].keys() - os.environ.keys()
@@ -49,6 +49,6 @@ def test_what_is_kept_of_a_script_is_no_more_than_it_printed(tmp_path: Path, mon
     path = tmp_path / "fail"
     path.write_text("#!/bin/sh\necho failed; exit 3\n")
     path.chmod(stat.S_IRWXU)
-    result = asyncio.run(execute(call(path), RUN)).result
+    result = asyncio.run(execute(call(path), RUN))
     assert result.output == "failed\n"
     assert "hunter2" not in str(result)

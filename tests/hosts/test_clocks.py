@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
-from pseudocron.backends.records import Reason
-from pseudocron.runner import Runner
-from pseudocron.scheduler import Scheduler
+from backends import using
 from redis_server import shared
 
 from pseudocron import polling
+from pseudocron.backends.model import Reason, State
 from pseudocron.config.source import open_source
 from pseudocron.crons import Crons
 from pseudocron.host import Host, utcnow
+from pseudocron.worker.poll import Poller
+from pseudocron.worker.runs import Runs
 
 if TYPE_CHECKING:
     from pseudocron.backends.contract import Backend
@@ -34,13 +35,12 @@ def some_crons() -> Crons:
     return Crons(backend=shared().url, app=uuid4().hex, history=1000)
 
 
-async def look(crons: Crons, backend: Backend, off: timedelta) -> None:
+async def poll(crons: Crons, backend: Backend, off: timedelta) -> None:
     """What is behind one request."""
-    source, host = open_source(crons), by(off).by(lambda: backend.ahead)
-    runner = Runner(backend, host=host, worker="me", concurrency=10, lease=30)
-    await Scheduler(source, backend, runner, host=host).poll({polling.PollReason.REQUEST})
-    while runner.runs:
-        await asyncio.wait(runner.runs)
+    host = by(off).by(lambda: backend.ahead)
+    runs = Runs(backend, host=host, worker="me", concurrency=10, lease=30)
+    await Poller(open_source(crons), backend, host, runs).poll({polling.PollReason.REQUEST})
+    await runs.idle()
 
 
 @pytest.mark.parametrize("off", OFF)
@@ -64,12 +64,15 @@ def test_it_runs_what_is_due_by_the_store_and_skips_no_slot_that_has_not_come(of
 
     async def main() -> None:
         await backend.open()
-        await look(crons, backend, off)
-        (ran,) = [run for run in await backend.history("mail") if run.reason is None]
-        assert ran.outcome is State.SUCCEEDED
+        await poll(crons, backend, off)
+        (ran,) = await using.runs_of(backend)
+        assert ran.state is State.SUCCEEDED
+        assert ran.slot
         assert abs(utcnow() - ran.slot) < 2 * CLOSE
-        assert {run.reason for run in await backend.history("mail")} <= {None, Reason.NO_TRAFFIC}
-        assert (await backend.states({"mail": utcnow()}))["mail"].mark <= utcnow()
+        assert {skip.reason for skip in await using.skips_of(backend)} <= {Reason.NO_TRAFFIC}
+        mark = (await backend.states(["mail"])).crons["mail"].mark
+        assert mark
+        assert mark <= utcnow()
         await backend.close()
 
     asyncio.run(main())
@@ -89,7 +92,7 @@ def test_a_step_of_its_clock_since_it_last_heard_of_the_stores_changes_nothing(s
         await backend.open()
         steps.append(step)
         handle = await work.options(delay=30).defer()
-        job = await backend.job(handle.id)
+        job = await backend.run(handle.id)
         assert job
         assert abs(job.due - timedelta(seconds=30) - utcnow()) < CLOSE
         assert abs(backend.ahead + step) < CLOSE
@@ -109,7 +112,7 @@ def test_who_defers_while_the_store_is_being_opened_waits_until_its_clock_is_kno
 
     async def main() -> None:
         _, handle = await asyncio.gather(backend.open(), work.options(delay=30).defer())
-        job = await backend.job(handle.id)
+        job = await backend.run(handle.id)
         assert job
         assert abs(job.due - timedelta(seconds=30) - utcnow()) < CLOSE
         await backend.close()
@@ -130,7 +133,7 @@ def test_the_first_job_that_a_process_defers_is_due_by_the_store(off: timedelta,
 
     async def main() -> None:
         handle = await work.options(delay=delay).defer()
-        job = await backend.job(handle.id)
+        job = await backend.run(handle.id)
         assert job
         assert abs(job.due - timedelta(seconds=delay) - utcnow()) < CLOSE
         await backend.close()

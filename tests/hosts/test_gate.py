@@ -38,7 +38,9 @@ def asked_within(seconds: float, server: Server) -> int:
 
 def settled(server: Server) -> None:
     """Wait until the first look is over, which asks more than those that follow."""
-    wait_until(lambda: any(server.do("HGET", run, "outcome") for run in server.do("KEYS", "{hosts}:run:*")))
+    wait_until(
+        lambda: any(server.do("HGET", run, "state") == "succeeded" for run in server.do("KEYS", "{hosts}:run:*"))
+    )
     wait_until(lambda: not asked_within(0.3, server))
 
 

@@ -29,7 +29,7 @@ def test_after_a_failover_jobs_are_where_they_were_and_new_ones_are_taken(tmp_pa
         def work(number: int) -> None: ...
 
         handle = work.defer_sync(1)
-        wait_until(lambda: replica.do("EXISTS", f"{{pseudocron}}:job:{handle.id}"), 20)
+        wait_until(lambda: replica.do("EXISTS", f"{{pseudocron}}:run:{handle.id}"), 20)
         primary.kill()
 
         def taken() -> bool:

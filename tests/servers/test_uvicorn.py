@@ -11,36 +11,39 @@ from textwrap import dedent
 from typing import TYPE_CHECKING
 
 import pytest
-from pseudocron.backends.records import Reason
+from backends.using import opened
 from support import wait_until
 
 from harness.process_tree import descendants, running
-from pseudocron.backends import connect
+from pseudocron.backends.model import Reason, Run, Skip, State
 from servers.serving import Server, Visitors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from pseudocron.backends.records import Run
-
 SECOND = timedelta(seconds=1)
 HALF = SECOND / 2
 EPOCH = datetime.fromtimestamp(0, UTC)
 
 
-def history(folder: Path) -> Sequence[Run]:
-    """What the store knows, newest first."""
+def history(folder: Path) -> Sequence[Run | Skip]:
+    """What the store knows of all crons, the newest of each first."""
 
-    async def read() -> Sequence[Run]:
-        backend = connect("file:.pseudocron", folder=folder)
-        await backend.open()
-        try:
-            return await backend.history(limit=1000)
-        finally:
-            await backend.close()
+    async def read() -> Sequence[Run | Skip]:
+        async with opened("file:.pseudocron", folder=folder) as backend:
+            timelines = await backend.timelines(limit=1000)
+            return [line for lines in timelines.values() for line in lines]
 
     return asyncio.run(read())
+
+
+def runs_in(folder: Path) -> list[Run]:
+    return [line for line in history(folder) if isinstance(line, Run)]
+
+
+def skips_in(folder: Path) -> list[Skip]:
+    return [line for line in history(folder) if isinstance(line, Skip)]
 
 
 @pytest.mark.alone
@@ -57,12 +60,12 @@ def test_with_four_workers_every_slot_runs_once_and_none_is_missed_while_request
     with Server(tmp_path, dedent(crons)).uvicorn("--workers", "4") as server:
         with Visitors(server) as visitors:
             wait_until(lambda: len(server.notes("script")) >= 8, 60)
-        wait_until(lambda: not any(run.outcome is None for run in history(tmp_path)), 5)
+        wait_until(lambda: not any(run.state is State.RUNNING for run in runs_in(tmp_path)), 5)
         server.stop()
     assert visitors.served > 100
 
     def skipped(name: str, reason: Reason) -> int:
-        return sum(run.slots for run in history(tmp_path) if (run.name, run.reason) == (name, reason))
+        return sum(skip.slots for skip in skips_in(tmp_path) if (skip.name, skip.reason) == (name, reason))
 
     for name in ("loop", "thread", "script", "often"):
         notes = server.notes(name)
@@ -74,7 +77,7 @@ def test_with_four_workers_every_slot_runs_once_and_none_is_missed_while_request
         assert not skipped(name, Reason.NO_TRAFFIC), f"{name}: nobody looked"
         # A niced script on a busy machine may take longer than a second.
         assert name == "script" or not skipped(name, Reason.OVERLAP)
-    assert len({run.worker for run in history(tmp_path)}) > 1, "one worker did it all"
+    assert len({run.worker for run in runs_in(tmp_path)}) > 1, "one worker did it all"
     assert "Traceback" not in server.log
 
 
@@ -87,7 +90,7 @@ def test_sigterm_drains_what_can_end_and_interrupts_what_can_not(tmp_path: Path)
         (tmp_path / "end").touch()
         server.process.wait(4)  # less than its drain of 5 s
     assert server.notes("drained") == ["begins", "ends"]
-    assert [run.outcome for run in history(tmp_path)] == [State.SUCCEEDED]
+    assert [run.state for run in runs_in(tmp_path)] == [State.SUCCEEDED]
 
 
 @pytest.mark.alone
@@ -101,7 +104,7 @@ def test_sigterm_gives_a_run_its_drain_and_then_records_its_end(
         told = time.monotonic()
         server.stop()
         assert 0.5 <= time.monotonic() - told < 2
-    assert [run.outcome for run in history(tmp_path)] == [State.INTERRUPTED]
+    assert [run.state for run in runs_in(tmp_path)] == [State.INTERRUPTED]
 
 
 @pytest.mark.alone
@@ -135,7 +138,7 @@ def test_a_visitor_every_five_slots_runs_the_latest_one_and_the_others_are_recor
         server.stop()
     first, *slots = map(datetime.fromisoformat, server.notes("each"))
     assert slots == [visit - (visit - EPOCH) % HALF for visit in visits]
-    skips = [run for run in history(tmp_path) if run.reason is Reason.NO_TRAFFIC]
+    skips = [skip for skip in skips_in(tmp_path) if skip.reason is Reason.NO_TRAFFIC]
     passed = (slots[-1] - first) // HALF
     assert sum(skip.slots for skip in skips) == passed - len(slots)
     assert [skip.slot for skip in reversed(skips)] == [slot - HALF for slot in slots]

@@ -84,8 +84,9 @@ class File(Sqlite):
     async def advice(self) -> Sequence[str]:
         """See `Backend.advice`; asking leaves the name of this machine for others to find."""
         others = await self._commit(lambda txn: sign(txn.db, txn.now, this_machine()))
+        name = await self._host.hop(lambda: self._store.name)
         return [
-            f"{self._store.name} was written to lately by another machine too ({show(other)}): its locks hold for one "
+            f"{name} was written to lately by another machine too ({show(other)}): its locks hold for one "
             "machine only, give each a folder of its own, or all of them a Redis server, redis://HOST"
             for other in others
         ]

@@ -29,7 +29,7 @@ def reading(
     """Decorate a verb that reads what the server answers: what can't be read of it is a `BackendError`."""
 
     @wraps(verb)
-    async def read(self: V, *args: P.args, **kwargs: P.kwargs) -> T:
+    async def read(self: V, /, *args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return await verb(self, *args, **kwargs)
         except PseudoCronError:
