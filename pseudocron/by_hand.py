@@ -32,13 +32,13 @@ async def tick_now(process: Process) -> AsyncIterator[Run]:
         has_more = True
         while has_more:
             has_more = await _poll(process)
-            while (busy := runtime.busy()) or started:
+            # Its own runs too: a runtime that is being closed has none any more, though they are drained.
+            while busy := {*runtime.busy(), *(run.over() for run in started)}:
                 for run in [run for run in started if run.is_over]:
                     started.remove(run)
                     if not run.is_job:
                         yield run
-                if busy:
-                    await asyncio.wait(busy, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(busy, return_when=asyncio.FIRST_COMPLETED)
     finally:
         runtime.started = None
 

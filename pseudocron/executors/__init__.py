@@ -134,7 +134,9 @@ class Execution:
                 await function(*self._call.args, **self._call.kwargs)
             except BaseException as raised:  # noqa: BLE001 - as above
                 error = raised
-            await self._end(error)
+            end = self._end(error)
+            del error  # it has this frame, and would be held by what it holds
+            await end
 
     async def _await_value(self, value: Awaitable[Any]) -> None:
         """Await what a plain function has returned."""
@@ -146,7 +148,9 @@ class Execution:
             await value
         except BaseException as raised:  # noqa: BLE001 - as in `_await`
             error = raised
-        await self._end(error)
+        end = self._end(error)
+        del error, value
+        await end
 
     def _begin(self) -> bool:
         """Note that the task runs, and can be cancelled; return False if it was cut off, or is late, before."""
@@ -165,11 +169,12 @@ class Execution:
             self._finish(SUCCEEDED)
         else:
             self._is_ending = True
-            self._on_end(await failed(error))
+            self._finish(await failed(error))
 
     def _thread_is_done(self) -> None:
         thread = self._thread
-        assert thread is not None  # noqa: S101 - it was started
+        if thread is None:  # it was given up before it began
+            return
         value, error = thread.done
         if self._is_ending:
             _close(value)
@@ -201,7 +206,12 @@ class Execution:
 
     def _finish(self, ended: Ended | CutOff) -> None:
         self._is_ending = True
-        self._on_end(ended)
+        on_end = self._on_end
+        if ended.lingering is None:
+            # Its deadline may be kept for long, and must hold nothing of the run.
+            self._task = self._thread = self._wrapped = None
+            del self._call, self._run, self._on_end
+        on_end(ended)
 
     def _finish_late(self, lingering: Lingering | None = None) -> None:
         late = self._late._replace(lingering=lingering) if self._late else None

@@ -91,7 +91,8 @@ class ThreadWork:
         self.is_done = True
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
-        for callback in self._callbacks:
+        callbacks, self._callbacks = self._callbacks, []  # they refer to it
+        for callback in callbacks:
             callback()
 
 

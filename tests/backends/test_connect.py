@@ -58,6 +58,10 @@ def test_two_applications_in_a_folder_know_nothing_of_each_other(tmp_path: Path)
     assert (tmp_path / "store" / "shop" / "crons.db").is_file()
 
 
+def asked(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA synchronous").fetchone()[0])
+
+
 @pytest.mark.parametrize(("said", "synchronous"), [(None, 2), ("power", 2), ("process", 1)])
 def test_a_commit_waits_for_the_disk_unless_outliving_a_process_is_enough(
     tmp_path: Path, said: Any, synchronous: int

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from executors.executing import RUN, call, cancelled_when, ended, until, wait_until
-from pseudocron import executors
 from pseudocron.backends.model import State
 from pseudocron.context import current_run, running
 from pseudocron.executors import Ended, execute, graces
@@ -109,7 +108,7 @@ def test_whatever_a_run_raises_is_its_own_failure_and_never_stops_the_server(
         raise error("the reason")
 
     async def main() -> Ended:
-        result = (await execute(call(fail_async if asynchronous else fail), RUN))
+        result = await execute(call(fail_async if asynchronous else fail), RUN)
         await asyncio.sleep(0)
         return result
 
@@ -142,7 +141,7 @@ def test_a_traceback_is_made_off_the_event_loop(monkeypatch: pytest.MonkeyPatch)
         threads.append(threading.current_thread())
         return "traced"
 
-    monkeypatch.setattr(executors, "trace", record)
+    monkeypatch.setattr("pseudocron.executors.call.trace", record)
     assert ended(coroutine, "wrong").error == "traced"
     assert threads[0] is not threading.main_thread()
 
@@ -168,7 +167,7 @@ def test_a_thread_that_cannot_be_started_is_a_failure(monkeypatch: pytest.Monkey
     async def main() -> Ended:
         with monkeypatch.context() as patch:
             patch.setattr(threading.Thread, "start", refuse)
-            return (await execute(call(print), RUN))
+            return await execute(call(print), RUN)
 
     assert asyncio.run(main()).error == "can't be run: RuntimeError(\"can't start new thread\")"
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 PROGRAM = """
 import asyncio, json, resource, sys, threading
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import replace
 sys.path.insert(0, {folder!r})
 from executors.executing import RUN, call
 from pseudocron.executors import execute
@@ -68,10 +67,10 @@ def without_threads(what: str) -> list[Any]:
     "what",
     [
         "call(print)",
-        "replace(call(print), middlewares=middleware[1:])",
-        "replace(call(print), middlewares=middleware)",
+        "call(print)._replace(middlewares=middleware[1:])",
+        "call(print)._replace(middlewares=middleware)",
         "call('shop:paint', process=True)",
-        "replace(call('shop:paint', process=True), middlewares=middleware)",
+        "call('shop:paint', process=True)._replace(middlewares=middleware)",
     ],
     ids=["thread", "inside plain", "inside both", "process", "process inside both"],
 )

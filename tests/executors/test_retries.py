@@ -18,7 +18,7 @@ from executors.executing import ended, kill
 from pseudocron.backends.model import State
 from pseudocron.crons import Crons
 from pseudocron.errors import ArgumentError
-from pseudocron.executors import child_process
+from pseudocron.executors.child_process import Command
 from pseudocron.executors.raised import RaisedInChild, decoded, encoded, name_of
 from pseudocron.jobs.retries import is_retryable, requested
 from pseudocron.jobs.tasks import Retry
@@ -373,7 +373,7 @@ def test_a_flood_in_the_pipe_is_ignored(write: Write, monkeypatch: pytest.Monkey
         sys.exit(1)
     """)
     argv = [sys.executable, str(script)]
-    monkeypatch.setattr("pseudocron.executors.wrapped.command", lambda *_: child_process.Command(argv=argv, reports=True))
+    monkeypatch.setattr("pseudocron.executors.wrapped.command", lambda *_: Command(argv=argv, reports=True))
     before = time.monotonic()
     end = ended(script)
     assert (end.error, end.raised) == ("exit code 1", None)

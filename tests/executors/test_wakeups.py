@@ -141,7 +141,7 @@ class Unwanted:
 
 def test_closed_event_loops_are_forgotten() -> None:
     async def main() -> None:
-        await execute(call(quick), RUN)
+        await execute(call(quick, timeout=5), RUN)
         assert sum(loop.is_closed() for loop in of_loops) == 0
 
     for _ in range(5):

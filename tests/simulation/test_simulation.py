@@ -62,6 +62,9 @@ def test_a_planted_bug_is_found_and_told_with_little_else() -> None:
 STOPS = tuple(Fault(3.0 * number, Kind.STOP, number, 0.0) for number in range(1, 12))
 """One process after the other is shut down, whatever runs there."""
 
+TEARS = tuple(Fault(5.0 * number, Kind.TORN, number, 0.0) for number in range(1, 8))
+"""One process after the other dies in the middle of a poll."""
+
 
 @cache
 def is_whole(one: Scenario) -> bool:
@@ -74,13 +77,21 @@ def is_whole(one: Scenario) -> bool:
         ("a retry does not bring the gate forward", scenario(2), Rule.GATE),
         (
             "a hand-back does not bring the gate forward",
-            replace(scenario(2, processes=3, seconds=40.0), faults=STOPS),
+            replace(scenario(21, processes=3, seconds=40.0), faults=STOPS),
             Rule.GATE,
         ),
+        ("a resumption does not bring the gate forward", scenario(6), Rule.GATE),
         ("a poll does not date the gate by the ends of leases", scenario(2), Rule.GATE),
-        ("no poll follows when capacity is free again", scenario(1), Rule.ON_TIME),
+        (
+            "entering dates the gate by CRON_MAX_TIME",
+            replace(scenario(2, processes=3, seconds=40.0), faults=TEARS),
+            Rule.GATE,
+        ),
+        ("a loss counts as a failure", scenario(2), Rule.COUNTED),
+        ("no poll follows when capacity is free again", scenario(6), Rule.ON_TIME),
         ("a poll under way swallows a newer request", scenario(5), Rule.ON_TIME),
-        ("a fresh gate is remembered for half a minute", scenario(1), Rule.ON_TIME),
+        ("a fresh gate is remembered for half a minute", scenario(2), Rule.ON_TIME),
+        ("a process that comes second is forgotten", scenario(20), Rule.ALL_ENDS),
         ("a run that has ended is renewed for ever", scenario(1), Rule.RENEWED),
         ("a lease is renewed after its result", scenario(0), Rule.RENEWED),
     ],

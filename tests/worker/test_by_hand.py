@@ -6,10 +6,10 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
-from support import START
+from support import START, until
 
 from pseudocron.backends.model import Kind, Manual, Refusal, Run, State
-from pseudocron.by_hand import run_now
+from pseudocron.by_hand import run_now, tick_now
 from pseudocron.crons import Crons
 from pseudocron.errors import UnknownCronError
 from pseudocron.process import Process
@@ -107,5 +107,36 @@ def test_a_cron_is_run_by_its_name_and_one_that_is_not_there_is_refused() -> Non
         with pytest.raises(UnknownCronError, match="did you mean 'cron'"):
             await run_now(seen, "corn")
         await seen.runtime().close()
+
+    asyncio.run(main())
+
+
+def test_a_tick_during_which_its_process_is_closed_waits_for_the_drain() -> None:
+    crons, ends = Crons(backend="memory:"), [asyncio.Event(), asyncio.Event()]
+    begun: list[int] = []
+
+    async def wait_for(number: int) -> None:
+        begun.append(number)
+        await ends[number].wait()
+
+    for number in range(2):
+        crons.add(f"cron {number}", wait_for, 3600, args=(number,))
+
+    async def main() -> None:
+        process = Process(crons)
+
+        async def tick() -> list[State | None]:
+            return [run.state async for run in tick_now(process)]
+
+        ticking = asyncio.create_task(tick())
+        await until(lambda: len(begun) == 2)
+        closing = asyncio.create_task(process.runtime().close())
+        await asyncio.sleep(0.01)
+        for end in ends:
+            end.set()
+            await asyncio.sleep(0.05)
+        async with asyncio.timeout(5):
+            assert await ticking == [State.SUCCEEDED] * 2
+            await closing
 
     asyncio.run(main())

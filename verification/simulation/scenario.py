@@ -114,6 +114,7 @@ class Application:
         idle: The part of the processes that never execute.
         older: The part that do not have the last task yet.
         partial: The part that have only crons, or only tasks.
+        drain: The length of a drain.
     """
 
     crons: tuple[Cron, ...]
@@ -128,6 +129,7 @@ class Application:
     older: float = 0.0
     other_max_time: float = 0.0
     partial: float = 0.0
+    drain: float = 5.0
 
     @property
     def longest_max_time(self) -> float:
@@ -169,6 +171,7 @@ def application(scenario: Scenario) -> Application:
         older=kinds.choice((0.0, 0.3)) if len(made.jobs) > 1 else 0.0,
         other_max_time=kinds.choice((made.cron_max_time, made.cron_max_time, 5.0, 60.0)),
         partial=kinds.choice((0.0, 0.0, 0.5)),
+        drain=kinds.choice((0.5, 5.0)),
     )
 
 

@@ -167,6 +167,7 @@ class SimulatedProcess:
             cron_max_time=self._max_time,
             lease=all_of_it.lease,
             concurrency=all_of_it.concurrency,
+            drain=all_of_it.drain,
         )
         for cron in self._specs:
             crons.add(cron.name, self._code(cron), cron.every, **cron.options)

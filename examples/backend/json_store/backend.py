@@ -288,5 +288,5 @@ class JsonFile(Backend):
 
     async def waiting(self) -> Mapping[str, datetime]:
         runs = await self.host.hop(self.read, lambda data: data.runs(state=State.PENDING))
-        jobs = sorted((run for run in runs if run.kind is Kind.JOB), key=lambda run: run.due, reverse=True)
-        return {run.name: run.due for run in jobs}
+        jobs = sorted((run for run in runs if run.kind is Kind.JOB), key=lambda run: run.due)
+        return {run.name: run.due for run in reversed(jobs)}

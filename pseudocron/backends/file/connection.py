@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from pseudocron.backends.file.folder import complaint, named, prepare
 from pseudocron.backends.file.schema import create, grow_log, is_ready, make_file
-from pseudocron.errors import BackendError
+from pseudocron.backends.legible import ILLEGIBLE
+from pseudocron.errors import BackendError, PseudoCronError, cause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -149,12 +150,15 @@ def _code(error: sqlite3.Error) -> int:
 
 def named_error(error: Exception, path: Path) -> Exception:
     """Return an error that names the store, and the fix; one that is not of the store's making as it is."""
-    if isinstance(error, BackendError):
+    if isinstance(error, PseudoCronError):
         return error
     if isinstance(error, sqlite3.Error):
         return _from(error, f"{named(path)} {_complaint(error)}")
     if isinstance(error, OSError):
         return _from(error, f"{named(path)} {complaint(error, path)}")
+    if isinstance(error, ILLEGIBLE):  # a column may hold anything, whatever its type is
+        fix = "remove it, or name another store"
+        return _from(error, f"{named(path)} holds what can't be read ({cause(error)}): {fix}")
     return error
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pseudocron.backends.file.stored import by_place, drop
 from pseudocron.backends.file.transaction import after
-from pseudocron.backends.legible import EPOCH, MICROSECOND, instant, legible
+from pseudocron.backends.legible import EPOCH, MICROSECOND, instant, legible, text, text_or_none, whole
 from pseudocron.backends.model import Claim, Kind, Run, State
 
 if TYPE_CHECKING:
@@ -246,17 +246,17 @@ def next_fence(txn: Transaction, cron: str) -> int:
 def claim_of(one: Candidate, fence: int, started: datetime) -> Claim:
     """Return the claim of a run that is started now."""
     return Claim(
-        one.run_id,
+        text(one.run_id),
         KINDS[one.kind],
         one.name,
         EPOCH + one.due * MICROSECOND,
-        fence,
-        one.attempts + 1,
-        one.failures,
+        whole(fence),
+        whole(one.attempts) + 1,
+        whole(one.failures),
         started,
         None if one.slot is None else EPOCH + one.slot * MICROSECOND,
-        one.arguments,
-        one.key,
+        text_or_none(one.arguments),
+        text_or_none(one.key),
         None if one.unfit_since is None else EPOCH + one.unfit_since * MICROSECOND,
     )
 

@@ -10,7 +10,7 @@ from pseudocron.backends.file.earliest import COUNTING, count
 from pseudocron.backends.file.pending import Candidate, claim_of, next_fence, start
 from pseudocron.backends.file.stored import blockers_of
 from pseudocron.backends.file.transaction import Transaction, micros
-from pseudocron.backends.legible import instant, legible, text, whole
+from pseudocron.backends.legible import instant, legible, text, text_or_none, whole
 from pseudocron.backends.model import Claim, CronState, Kind, Reason, Refusal, Skip
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def state(txn: Transaction, name: str) -> CronState:
         claims=whole(claims),
         failures=whole(failures),
         missed=whole(missed),
-        schedule=schedule,
+        schedule=text_or_none(schedule),
     )
 
 
