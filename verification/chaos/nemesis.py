@@ -30,6 +30,10 @@ _DISK = ("disk full", "folder read-only", "lock deleted", "lock back-dated")
 _SURROUNDINGS = ("clock stepped", "crons edited", "crons broken")
 
 
+CYCLE, LULL = 30.0, 12.0
+"""Seconds: at the end of each cycle nothing is done, or else each late start would have a fault for its excuse."""
+
+
 def lanes(store: str) -> dict[str, Sequence[str]]:
     """What may be done, by the lanes in which one deed follows the other."""
     return {"processes": _PROCESSES, store: _DISK if store == "file" else _REDIS, "surroundings": _SURROUNDINGS}
@@ -77,6 +81,7 @@ class Nemesis:
         self._notes = notes
         self._lease = lease
         self._edition = 0
+        self._began = time.time()
         self._stopped: set[int] = set()
         self._deeds: Mapping[str, Callable[[float], Awaitable[None]]] = {
             "worker killed": self._kill_worker,
@@ -91,12 +96,17 @@ class Nemesis:
     async def carry_out(self, deeds: Iterator[Deed], until: float) -> None:
         """One deed after the other, until a moment by the true time."""
         for deed in deeds:
-            left = until - time.time()
-            await asyncio.sleep(max(0, min(deed.after, left)))
-            if deed.after > left:
+            at = self._moment(time.time() + deed.after)
+            await asyncio.sleep(max(0, min(at, until) - time.time()))
+            if at > until:
                 return
             if deed.kind in self._deeds:
                 await self._deeds[deed.kind](deed.chance)
+
+    def _moment(self, at: float) -> float:
+        """Then, or when the lull is over in which that lies."""
+        place = (at - self._began) % CYCLE
+        return at if place < CYCLE - LULL else at - place + CYCLE
 
     def _note(self, kind: str, *, asked: float, at: float | None = None, **told: Any) -> None:
         self._notes.add("fault", kind=kind, asked=asked, at=at or asked, **told)

@@ -34,7 +34,7 @@ START_WITHIN, SETTLE_WITHIN = 30.0, 60.0
 class Weather:
     """How much goes wrong, and how much there is to do.
 
-    As it is by default, 40 minutes on both stores are 1,000 kills, 200 stops, 100 restarts of Redis and 100,000 jobs.
+    As it is by default, an hour on both stores is 1,000 kills, 200 stops, 100 restarts of Redis and 150,000 jobs.
 
     Args:
         seconds: For how long.
