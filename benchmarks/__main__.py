@@ -20,11 +20,14 @@ ALL = (
     "double_runs",
     "lateness",
     "entering_and_claiming",
-    "look_over_many",
+    "poll_over_many",
     "importing",
     "private_memory",
     "deferring",
     "draining",
+    "syncing",
+    "idling",
+    "calls",
     "claiming_jobs",
     "memory_of_jobs",
     "dashboard_over_many",
@@ -44,11 +47,11 @@ the median, and in brackets between what the middle half lies. [What is measured
 def main() -> None:
     """Measure everything that is named on the command line, or everything."""
     for name in sys.argv[1:] or ALL:
-        began = time.monotonic()
+        began, where = time.monotonic(), machine()
         table = "\n".join([HEAD, *map(str, import_module(f"benchmarks.{name}").measure())])
-        print(table, flush=True)
+        print(f"{where} before\n{table}", flush=True)
         print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr)
-        keep(name, f"Measured on {machine()}.\n\n{table}")
+        keep(name, f"Measured on {where} before.\n\n{table}")
 
 
 def keep(name: str, text: str) -> None:

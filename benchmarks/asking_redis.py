@@ -6,26 +6,24 @@ import asyncio
 import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from statistics import median
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from benchmarks.measuring import Row, ratios, show, side_by_side, spread
+from benchmarks.polling import claiming_a_slot, take
 from harness.redis_server import Server, serving
-from pseudocron.backends.records import Claim, Proposal
-from pseudocron.backends.redis import Redis
+from pseudocron.backends.model import Poll
+from pseudocron.backends.redis.backend import Redis
 from pseudocron.backends.redis.client import from_url
-from pseudocron.scheduler import READ_AGAIN
+from pseudocron.polling import READ_AGAIN
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-SLOT = datetime(2024, 1, 1, tzinfo=UTC)
 CLAIMS, ROUNDS = 300, 20
 GOAL = 1.3
 IDLE, SECONDS = 1000, 10
-MAX_AGE = 60.0
 
 
 def _backend(server: Server) -> Redis:
@@ -33,9 +31,10 @@ def _backend(server: Server) -> Redis:
 
 
 async def _claimed(backend: Redis) -> None:
-    """A slot of a cron that nobody has seen before."""
-    proposal = Proposal(name=uuid4().hex, slot=SLOT, worker="bench", lease=30)
-    assert isinstance(await backend.claim(proposal), Claim)
+    """A poll that claims a slot of a cron that nobody has seen before."""
+    polled = await backend.poll(claiming_a_slot(uuid4().hex))
+    assert polled is not None
+    assert len(polled.claims) == 1
 
 
 async def _locked(client: Any) -> None:
@@ -68,7 +67,7 @@ def _claiming(server: Server) -> Row:
         f"{median(figures['ours']):.0f} us of {median(figures['bare']):.0f} us, of which {of_it:.0f} us in the script"
     )
     return Row(
-        what="claiming a slot on Redis, against `SET NX PX` of the same client",
+        what="a poll that claims a slot on Redis, against `SET NX PX` of the same client",
         goal=f"{GOAL}",
         measured=f"{spread(against)}: {took}",
         met=median(against) <= GOAL,
@@ -94,7 +93,7 @@ async def _idle(backend: Redis, first: float) -> None:
     """Ask the gate as often as a process does that is visited and has nothing to do."""
     await asyncio.sleep(first)
     while True:
-        await backend.fresh_for(MAX_AGE)
+        await backend.stale_in()
         await asyncio.sleep(READ_AGAIN)
 
 
@@ -105,7 +104,7 @@ async def _idling(server: Server) -> tuple[float, float]:
         for backend in backends:
             await backend.open()
             stack.push_async_callback(backend.close)
-        await backends[0].enter(MAX_AGE)
+        await backends[0].poll(Poll(take()))
         tasks = [asyncio.ensure_future(_idle(one, at / IDLE)) for at, one in enumerate(backends)]
         await asyncio.sleep(2 * READ_AGAIN)
         before, began = Counted.of(server), time.monotonic()

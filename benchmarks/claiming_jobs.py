@@ -10,15 +10,16 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from benchmarks.measuring import Row, ratios, show, side_by_side, spread
-from benchmarks.pending import HAVE_COME_DUE, MAX_AGE, MILLION, NOW, TASK, YESTERDAY, Pending, full, job
-from pseudocron.backends.file import File
-from pseudocron.backends.jobs import JobEnd, JobState
+from benchmarks.pending import HAVE_COME_DUE, MILLION, NOW, TASK, YESTERDAY, Pending, full, job
+from benchmarks.polling import claiming_jobs
+from pseudocron.backends.file.backend import File
+from pseudocron.backends.model import End, State
 from pseudocron.host import Host
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pseudocron.backends.base import Backend
+    from pseudocron.backends.contract import Backend
 
 TOMORROW = NOW + timedelta(days=1)
 STORES = (
@@ -36,14 +37,15 @@ GOAL = 1.5
 
 
 async def _claim(backend: Backend, pending: Pending) -> float:
-    """Milliseconds of one claim; what is claimed is stored before it, if it is not there, and recorded behind it."""
+    """Milliseconds of one poll; what is claimed is stored before it, if it is not there, and recorded behind it."""
     if pending.due > NOW:
-        await backend.defer([job(number, NOW) for number in range(CLAIMED)], max_age=MAX_AGE)
+        await backend.defer([job(number, NOW) for number in range(CLAIMED)])
     began = perf_counter()
-    claims = await backend.claim_jobs({TASK: None}, limit=CLAIMED, worker="bench", lease=30)
+    polled = await backend.poll(claiming_jobs(TASK, CLAIMED))
     taken = perf_counter() - began
-    assert len(claims) == CLAIMED
-    await backend.finish_jobs([(claim, JobEnd(state=JobState.SUCCEEDED)) for claim in claims])
+    assert polled is not None
+    assert len(polled.claims) == CLAIMED
+    await backend.finish([End(claim, State.SUCCEEDED) for claim in polled.claims])
     return taken * 1e3
 
 

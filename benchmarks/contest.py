@@ -54,6 +54,7 @@ class Contestant:
         python: The interpreter.
         number: How many jobs.
         processes: How many of its programs drain at once.
+        under: What its programs are started by, such as `strace`.
         environ: What else stands in its environment.
         beside: What runs beside it, on its folder, and what stands in its environment of that.
     """
@@ -66,6 +67,7 @@ class Contestant:
     python: Path = PEERS
     number: int = NUMBER
     processes: int = 1
+    under: Sequence[str] = ()
     environ: Mapping[str, str] = field(default_factory=dict)
     beside: Beside = nothing
 
@@ -79,7 +81,7 @@ class Contestant:
         """Begin to do something with the store in a folder."""
         if not self.python.exists():
             raise FileNotFoundError(f"{self.python} is missing: `make bench` makes the peers' environment")
-        argv = [str(self.python), "-m", f"benchmarks.contestants.{self.program}", verb, str(self.number)]
+        argv = [*self.under, str(self.python), "-m", f"benchmarks.contestants.{self.program}", verb, str(self.number)]
         environ = {**os.environ, "PYTHONPATH": str(ROOT), **self.environ}
         pipe = subprocess.PIPE
         return subprocess.Popen(argv, cwd=folder, env=environ, stdin=pipe, stdout=pipe, text=True)
@@ -103,13 +105,21 @@ APSCHEDULER = Contestant(name="APScheduler", program="with_apscheduler", number=
 
 @dataclass(slots=True)
 class Rate:
-    """How many jobs a second one contestant does, a figure a round, and what its store promises."""
+    """How many jobs a second one contestant does, a figure a round, their CPU, and what its store promises.
+
+    Args:
+        figures: Jobs a second.
+        cpu: Microseconds of CPU of all its processes, for each job, if they tell them.
+        store: The journal, and what a commit waits for.
+    """
 
     figures: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
     store: str = ""
 
     def __str__(self) -> str:
-        return f"{median(self.figures):,.0f}/s ({self.store})"
+        cpu = f", {median(self.cpu):,.0f} us of CPU each" if self.cpu else ""
+        return f"{median(self.figures):,.0f}/s{cpu} ({self.store})"
 
 
 def deferred(one: Contestant) -> Measured:
@@ -145,7 +155,10 @@ def _drain(one: Contestant, folder: Path) -> Measured:
         for program in programs:
             print("begin", file=_pipe(program.stdin), flush=True)
         answers = [_answer(program) for program in programs]
-    return {**answers[0], "seconds": max(answer["ended"] for answer in answers) - began}
+    taken = {"seconds": max(answer["ended"] for answer in answers) - began}
+    if all("cpu" in answer for answer in answers):
+        taken["cpu"] = sum(answer["cpu"] for answer in answers)
+    return {**answers[0], **taken}
 
 
 def _pipe(pipe: IO[str] | None) -> IO[str]:
@@ -178,6 +191,8 @@ def rates(contestants: Sequence[Contestant], measure: Callable[[Contestant], Mea
         def rate() -> float:
             measured = measure(one)
             found[one.name].store = measured["store"]
+            if "cpu" in measured:
+                found[one.name].cpu.append(measured["cpu"] / one.number * 1e6)
             return float(one.number / measured["seconds"])
 
         return rate

@@ -12,10 +12,9 @@ from benchmarks.contest import copied
 from benchmarks.measuring import Row, show, spread
 from benchmarks.pending import FOLDER, HAVE_COME_DUE, MILLION, full
 from pseudocron import Crons, dashboard
-from pseudocron.backends.file import File
-from pseudocron.backends.records import Claim, Outcome, Proposal, Result
+from pseudocron.backends.file.backend import File
+from pseudocron.backends.model import Claim, End, Manual, State
 from pseudocron.dashboard import NoAuth
-from pseudocron.host import utcnow
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message
@@ -50,13 +49,14 @@ async def _fill(crons: Crons, folder: Path) -> None:
     """A full history for each cron, a part of it with tracebacks."""
     store = File(folder / FOLDER, durability="process")
     await store.open()
-    failed = Result(outcome=Outcome.FAILED, error="Traceback\n" * 200)
-    for cron in crons:
-        for number in range(RUNS):
-            claim = await store.claim(Proposal(name=cron.name, slot=utcnow(), worker="host:1", lease=60, manual=True))
-            assert isinstance(claim, Claim)
-            await store.finish(claim, failed if number % 10 == 9 else Result(outcome=Outcome.SUCCEEDED))
+    for number in range(RUNS):
+        claims = [await store.start(Manual(cron.name, worker="host:1", lease=600)) for cron in crons]
+        await store.finish([_end(claim, failed=number % 10 == 9) for claim in claims if isinstance(claim, Claim)])
     await store.close()
+
+
+def _end(claim: Claim, *, failed: bool) -> End:
+    return End(claim, State.FAILED, error="Traceback\n" * 200) if failed else End(claim, State.SUCCEEDED)
 
 
 async def _visit(app: ASGIApp, path: str) -> float:

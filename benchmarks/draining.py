@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import replace
 
-from benchmarks.contest import APSCHEDULER, FEW, HUEY, NUMBER, OURS, drained, fill, rates, row
+from benchmarks.contest import APSCHEDULER, HUEY, NUMBER, OURS, drained, fill, rates, row
 from benchmarks.measuring import Row, show
 
 GOAL = 4.0
@@ -13,16 +13,12 @@ GOAL = 4.0
 WIDE = {"PSEUDOCRON_CONCURRENCY": "100"}
 
 ONE = replace(OURS, name="one", verb="drain")
-PLAIN = replace(ONE, name="plain", fill="fill_plain", number=FEW)
-"""Each run has a thread of its own; an async function runs on the event loop."""
+PLAIN = replace(ONE, name="plain", fill="fill_plain")
+"""Each run is in a thread; an async function runs on the event loop."""
 ALONE = (
     (ONE, "one process", GOAL),
     (replace(ONE, name="wide", environ=WIDE), "one process, concurrency 100", GOAL),
-    (
-        replace(ONE, name="plain", fill="fill_plain", number=FEW),
-        "one process, a plain function instead of an async one",
-        None,
-    ),
+    (PLAIN, "one process, a plain function instead of an async one", None),
 )
 ONE_BESIDE = (replace(HUEY, verb="drain"), replace(APSCHEDULER, verb="drain"))
 FOUR = replace(ONE, name="four", processes=4)

@@ -8,7 +8,6 @@ import os
 import sqlite3
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -16,14 +15,16 @@ from typing import TYPE_CHECKING
 import portalocker
 
 from benchmarks.measuring import Row, ratios, show, side_by_side, spread
-from pseudocron.backends.file import File
-from pseudocron.backends.file.ledger import Ledger
-from pseudocron.backends.records import Claim, Proposal
-from pseudocron.lockfile import LockFile
+from benchmarks.polling import claiming_a_slot
+from pseudocron.backends.file import gate as gates
+from pseudocron.backends.file.backend import File
+from pseudocron.backends.file.operation import Operation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.synchronize import Barrier
+
+    from pseudocron.backends.model import Poll, Polled
 
     Work = Callable[[Path, int], None]
     Arm = Callable[[Work, Path, int], Callable[[], float]]
@@ -33,16 +34,18 @@ ENTRIES, CLAIMS = 1000, 100
 CROWD = 16
 ROUNDS, CROWDED_ROUNDS = 20, 6
 GOAL = 1.5
-SLOT = datetime(2024, 1, 1, tzinfo=UTC)
+MAX_AGE = 60.0
 PATIENCE = 60.0
 """Seconds for which a bare transaction waits for its turn."""
 
 
 def enter(folder: Path, times: int) -> None:
-    """Pass a gate that is always stale, or find it locked by somebody who does."""
-    gate = LockFile(folder / "cron.lock")
+    """Enter the gate and date it, as a poll that is forced does, or find it locked by somebody who does."""
+    gate = gates.FileGate(folder / "cron.lock")
     for _ in range(times):
-        gate.enter(0)
+        with gate.entering() as entered:
+            if entered:
+                gates.enter(gate, time.time_ns() // 1000, MAX_AGE)
 
 
 def lock(folder: Path, times: int) -> None:
@@ -58,13 +61,18 @@ def lock(folder: Path, times: int) -> None:
 
 
 def claim(folder: Path, times: int) -> None:
-    """Claim one slot each of so many crons, in the thread to which the event loop would hand that."""
+    """Poll for one slot each of so many crons, in the thread to which the event loop would hand that."""
     backend = File(folder)
     asyncio.run(backend.open())
     for name in _names(times):
-        granted = backend._transact(Ledger.claim, _proposal(name))  # noqa: SLF001 - the verb less its hop
-        assert isinstance(granted, Claim)
+        polled = backend._store.write(_polling(backend, claiming_a_slot(name)))  # noqa: SLF001 - less its hop
+        assert polled is not None
+        assert len(polled.claims) == 1
     asyncio.run(backend.close())
+
+
+def _polling(backend: File, poll: Poll) -> Operation[Polled | None]:
+    return Operation(lambda store: backend._poll(store, poll), is_alone=True)  # noqa: SLF001 - as above
 
 
 def claim_from_a_loop(folder: Path, times: int) -> None:
@@ -76,12 +84,10 @@ async def _claim(folder: Path, times: int) -> None:
     backend = File(folder)
     await backend.open()
     for name in _names(times):
-        assert isinstance(await backend.claim(_proposal(name)), Claim)
+        polled = await backend.poll(claiming_a_slot(name))
+        assert polled is not None
+        assert len(polled.claims) == 1
     await backend.close()
-
-
-def _proposal(name: str) -> Proposal:
-    return Proposal(name=name, slot=SLOT, worker="bench", lease=30)
 
 
 def _names(times: int) -> list[str]:
@@ -156,14 +162,13 @@ def _row(what: str, ours: Work, bare: Work, *, arm: Arm, times: int, rounds: int
 def measure() -> list[Row]:
     """The rows of this benchmark."""
     gate = "entering the gate, against `portalocker.lock`"
-    slot = "claiming a slot, against a bare SQLite transaction (WAL, FULL)"
+    slot = "a poll that claims a slot, against a bare SQLite transaction (WAL, FULL)"
     hops = "the same with the hops from and to an event loop; one process"
     crowd = f"{CROWD} contending"
     return [
         _row(f"{gate}; one process", enter, lock, arm=_alone, times=ENTRIES, rounds=ROUNDS),
         _row(f"{gate}; {crowd}", enter, lock, arm=_crowd, times=ENTRIES, rounds=CROWDED_ROUNDS),
         _row(f"{slot}; one process", claim, commit, arm=_alone, times=CLAIMS, rounds=ROUNDS),
-        _row(f"{slot}; {crowd}", claim, commit, arm=_crowd, times=CLAIMS, rounds=CROWDED_ROUNDS),
         _row(hops, claim_from_a_loop, commit, arm=_alone, times=CLAIMS, rounds=ROUNDS, goal=None),
     ]
 

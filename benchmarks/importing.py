@@ -33,7 +33,7 @@ BUILT = f"{USED}; PseudoCronMiddleware(None, crons={{}})"
 WHAT = {
     FIRST: (f"CPU of `{FIRST}`", GOAL),
     USED: (f"CPU of `{USED}`", GOAL),
-    BUILT: ("CPU of the same, and of building the middleware, which imports the runner", None),
+    BUILT: ("CPU of the same, and of building the middleware, which imports the worker", None),
 }
 
 

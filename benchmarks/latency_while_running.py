@@ -33,7 +33,10 @@ def _measure(what: str, cores: set[int] | None) -> Row:
         with Server(folder, crons=f'crons = {{"burn": ("script.py", {EVERY})}}', cores=cores) as server:
             Connection(server.port).get()
             latencies = steadily(server.port, gap=GAP, seconds=EVERY * (RUNS + 1))
-        lines = (folder / "runs.txt").read_text(encoding="utf-8").splitlines()
+        runs = folder / "runs.txt"
+        if not runs.exists():
+            raise TimeoutError("no run has ended: scripts yield to whatever else this machine does")
+        lines = runs.read_text(encoding="utf-8").splitlines()
     busy, idle = [], []
     for slot, end in (line.split() for line in lines):
         start = datetime.fromisoformat(slot).timestamp()

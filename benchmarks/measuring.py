@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from statistics import median, quantiles
 from typing import TYPE_CHECKING
 
+from harness.machine import machine
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -31,6 +33,7 @@ class Row:
         return f"| {self.what} | {self.goal} | {self.measured} | {met} |"
 
 
+BEFORE = machine()
 HEAD = "| what | goal | measured | met |\n| --- | --- | --- | --- |"
 
 
@@ -61,5 +64,5 @@ def p99(values: Sequence[float]) -> float:
 
 
 def show(rows: Sequence[Row]) -> None:
-    """Print rows as a table."""
-    print(HEAD, *rows, sep="\n")
+    """Print rows as a table, under the machine and its load before they were measured."""
+    print(f"{BEFORE} before\n\n{HEAD}", *rows, sep="\n")

@@ -40,7 +40,7 @@ def measure() -> list[Row]:
     over = [one - other for one, other in zip(many, few, strict=True)]
     return [
         Row(
-            what=f"memory of a process that looks and runs while {MILLION:,} jobs are pending, over that with {FEW:,}",
+            what=f"memory of a process that polls and runs while {MILLION:,} jobs are pending, over that with {FEW:,}",
             goal=f"at most {GOAL:.0f} MB",
             measured=f"{spread(over, ' MB', 1)}: {median(many):.1f} MB of {median(few):.1f} MB",
             met=median(over) <= GOAL,

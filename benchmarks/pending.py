@@ -13,12 +13,12 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pseudocron.backends.file import File
-from pseudocron.backends.jobs import NewJob
+from pseudocron.backends.file.backend import File
+from pseudocron.backends.model import NewJob
 from pseudocron.host import Host
 
 if TYPE_CHECKING:
-    from pseudocron.backends.base import Backend
+    from pseudocron.backends.contract import Backend
 
 FOLDER, TASK = ".pseudocron", "job"
 """As the contestant with pseudocron has them."""
@@ -27,7 +27,6 @@ PRIORITIES = 10
 AT_ONCE = 100_000
 """How many are stored in one transaction of SQLite, so that a million soon are."""
 APART = timedelta(milliseconds=1)
-MAX_AGE = 60.0
 NOW = datetime(2024, 1, 2, tzinfo=UTC)
 YESTERDAY = NOW - timedelta(days=1)
 
@@ -60,12 +59,12 @@ class Pending:
         await backend.open()
         for first in range(0, self.number, at_once):
             numbers = range(first, min(first + at_once, self.number))
-            await backend.defer([self.job(number) for number in numbers], max_age=MAX_AGE)
+            await backend.defer([self.job(number) for number in numbers])
         await backend.close()
 
 
 HAVE_COME_DUE = Pending(
-    what="1,000,000 that have come due since anybody looked, at mixed priorities",
+    what="1,000,000 that have come due since the last poll, at mixed priorities",
     number=MILLION,
     stored=YESTERDAY,
     due=YESTERDAY,
@@ -75,8 +74,8 @@ HAVE_COME_DUE = Pending(
 
 def job(number: int, due: datetime, *, priority: int = 0) -> NewJob:
     """A job of the contestant with pseudocron; like those that `defer` makes, its id is higher than earlier ones."""
-    job_id = f"{number:012x}{secrets.token_hex(10)}"
-    return NewJob(job_id=job_id, task=TASK, arguments=f'{{"number":{number}}}', due=due, priority=priority)
+    run_id = f"{number:012x}{secrets.token_hex(10)}"
+    return NewJob(run_id=run_id, task=TASK, arguments=f'{{"number":{number}}}', due=due, priority=priority)
 
 
 @cache

@@ -9,9 +9,9 @@ from benchmarks.claiming_jobs import STORES, WHAT, rows_of
 from benchmarks.measuring import Row, show
 from benchmarks.pending import NOW, Pending
 from harness.redis_server import Server, serving
-from pseudocron.backends.redis import Redis
+from pseudocron.backends.redis.backend import Redis
 from pseudocron.backends.redis.client import from_url
-from pseudocron.backends.redis.records import micros
+from pseudocron.backends.redis.codec import micros
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from benchmarks.measuring import Row, show, side_by_side, spread
-from benchmarks.serving import Connection, Uvicorn
+from harness.uvicorn_server import Connection, Uvicorn
 
 if TYPE_CHECKING:
     from collections.abc import Callable

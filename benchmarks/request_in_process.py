@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 REQUESTS = 20_000
 ROUNDS = 60
 PAUSE = 0.003
-"""Seconds before each round, in which a look behind an earlier one comes to its end."""
+"""Seconds before each round, in which a poll behind an earlier one comes to its end."""
 GOAL, MUST = 1.0, 1.05
 SCOPE: dict[str, Any] = {"type": "http", "method": "GET", "path": "/", "headers": []}
 
@@ -57,7 +57,7 @@ async def _send(_message: Message) -> None:
 
 async def close(ours: PseudoCronMiddleware) -> None:
     """End what the middleware has opened."""
-    await ours._watch.runtime().close()  # noqa: SLF001 - there is no lifespan here that would
+    await ours._process.runtime().close()  # noqa: SLF001 - there is no lifespan here that would
 
 
 async def requests(app: ASGIApp) -> float:

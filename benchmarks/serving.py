@@ -17,12 +17,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 APP = """
+import resource
 import time
 from pseudocron import PseudoCronMiddleware
 
+def usage():
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return f"{{time.process_time()}} {{used.ru_nvcsw}} {{used.ru_nivcsw}}"
+
 async def bare(scope, receive, send):
     assert scope["type"] == "http"
-    body = str(time.process_time()).encode() if scope["path"] == "/cpu" else b"hello"
+    body = usage().encode() if scope["path"] == "/usage" else b"hello"
     await send({{"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]}})
     await send({{"type": "http.response.body", "body": body}})
 

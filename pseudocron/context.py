@@ -6,7 +6,7 @@ import os
 from contextvars import ContextVar
 from dataclasses import field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pseudocron.dataclass import dataclass
 from pseudocron.errors import NoRunError
@@ -63,6 +63,10 @@ class CurrentRun:
     context: Mapping[str, str] = field(default_factory=dict)
     cancelled: Flag = field(default=Flag(), compare=False, repr=False)
 
+    def _current(self) -> CurrentRun:
+        """Return the run: it is a `RunContext` itself."""
+        return self
+
     def _environ(self) -> dict[str, str]:
         """Return the context for a child process, as environment variables."""
         return {
@@ -76,12 +80,24 @@ class CurrentRun:
         }
 
 
-running: ContextVar[CurrentRun] = ContextVar("pseudocron_run")
+class RunContext(Protocol):
+    """What makes the `CurrentRun` of the code that runs, when it asks: most code does not."""
+
+    @property
+    def name(self) -> str:
+        """The name of the cron, or of the task."""
+
+    def _current(self) -> CurrentRun:
+        """Return the run."""
+
+
+running: ContextVar[RunContext] = ContextVar("pseudocron_run")
 
 
 def current_run() -> CurrentRun:
     """Return the run that this code belongs to; raise `NoRunError`, a `LookupError`, outside of a run."""
-    run = running.get(None) or _from_environ(os.environ)
+    context = running.get(None)
+    run = _from_environ(os.environ) if context is None else context._current()
     if run is None:
         raise NoRunError("current_run() was called outside of a run")
     return run

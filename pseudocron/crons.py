@@ -108,9 +108,11 @@ class Crons(TaskRegistry):
         self._manager.settled = False
         self._crons.clear()
 
-    def _pin(self, *, backend: Store, app: str) -> None:
-        """Stay with a store, whatever the settings say of it."""
-        self._settings = replace(self.settings, backend=backend, app=app)
+    def _pin(self, *, backend: Store, app: str, cron_max_time: float | None = None) -> None:
+        """Stay with a store, and with a `CRON_MAX_TIME` if it is given, whatever the settings say of them."""
+        settings = self.settings
+        longest = settings.cron_max_time if cron_max_time is None else cron_max_time
+        self._settings = replace(settings, backend=backend, app=app, cron_max_time=longest)
         self._manager.settled = False
 
     @property

@@ -72,12 +72,13 @@ class LockFile:
 
     def dated(self) -> int | None:
         """Return its mtime in nanoseconds; None if it is missing."""
-        with self._named():
-            try:
-                status = self.path.stat()
-            except FileNotFoundError:
-                return None
+        try:
+            status = os.stat(self.path)  # noqa: PTH116 - half the time of `Path.stat`, and asked with every verb
             _demand_file(status)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._wrong(error) from error
         return status.st_mtime_ns
 
     def date(self, mtime_ns: int) -> None:
@@ -217,8 +218,11 @@ class LockFile:
         try:
             yield
         except OSError as error:
-            why = error.strerror or error
-            raise BackendError(f"can't use the lock file '{self.path}': {why}; mend its path or mode") from error
+            raise self._wrong(error) from error
+
+    def _wrong(self, error: OSError) -> BackendError:
+        why = error.strerror or error
+        return BackendError(f"can't use the lock file '{self.path}': {why}; mend its path or mode")
 
 
 def _left(mtime: int, now: int, max_age: float) -> int:

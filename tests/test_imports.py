@@ -16,10 +16,9 @@ HEAVY = {"click", "cronsim", "difflib", "jinja2", "portalocker", "redis", "shelv
 
 PARTS = {
     "backends.file",
-    "backends.memory",
     "backends.redis",
     "cli",
-    "doors",
+    "endpoints",
     "jobs.arguments",
     "lockfile",
     "report",
@@ -27,7 +26,7 @@ PARTS = {
 }
 """Our own parts that it must not import either."""
 
-RUNNING = {"backends.base", "executors", "runner", "runtime", "scheduler", "sysconfig", "watch"}
+RUNNING = {"executors", "process", "runtime", "sysconfig", "worker"}
 """What only a middleware that was built needs."""
 
 COUNT = """

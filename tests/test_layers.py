@@ -1,6 +1,7 @@
-"""Imports point down only; the picture of the house in docs/explanation/design.md is true.
+"""Imports point down only, and nothing but the factory of backends knows a store: see docs/explanation/design.md.
 
-What is beside the package is in layers too: `harness`, then `benchmarks` and `verification`, then `tests`.
+Every import of every module counts: at the top, in functions, and under `TYPE_CHECKING`. The folders beside the package
+are in layers too: `harness`, then `benchmarks` and `verification`, then `tests`.
 """
 
 from __future__ import annotations
@@ -15,78 +16,175 @@ import pseudocron
 ROOT = Path(pseudocron.__file__).parent
 TESTS = Path(__file__).parent
 
-FLOORS = (
-    ("errors", "dataclass", "log", "host", "context", "targets", "schedule", "lockfile", "truncation", "response_state"),
+LAYERS = (
     (
-        "backends.base",
-        "backends.jobs",
-        "backends.records",
-        "backends.rules",
-        "backends.job_rules",
-        "backends.legible",
-        "backends.usage",
+        "errors",
+        "dataclass",
+        "log",
+        "host",
+        "context",
+        "targets",
+        "schedule",
+        "lockfile",
+        "truncation",
+        "response_state",
     ),
-    ("backends", "config", "cron", "crons", "jobs", "executors", "hooks", "instrumentation"),
-    ("runner", "hooks.factory", "hooks.dispatcher"),
-    ("hooks.metrics",),
-    ("polling", "scheduler"),
-    ("runtime", "watch"),
-    ("lifespan", "report", "why", "by_hand"),
-    ("middleware", "endpoints", "testing", "pytest_plugin", "cli", "dashboard"),
+    ("backends.model", "backends.contract", "backends.rules", "backends.legible", "backends.usage", "config.values"),
+    ("backends", "backends.file", "backends.redis", "hooks", "instrumentation.ping"),
+    ("executors",),
+    ("hooks.dispatcher", "config.settings", "config.entries", "cron", "jobs"),
+    ("crons",),
+    ("config",),
+    ("worker", "polling", "hooks.metrics"),
+    ("runtime", "process"),
+    ("lifespan", "report", "by_hand", "why"),
+    ("middleware", "endpoints", "cli", "dashboard", "instrumentation", "testing", "pytest_plugin"),
     ("", "__main__"),
 )
+"""The modules and packages of `pseudocron`, the lowest first; a module is in the layer of its longest name here."""
 
+ENTRY_POINTS = ("middleware", "endpoints", "cli", "dashboard", "instrumentation", "testing")
 
-def floor(module: str) -> int:
-    name = module.removeprefix("pseudocron").removeprefix(".")
-    while name and not any(name in names for names in FLOORS):
-        name = name.rpartition(".")[0]
-    return next(index for index, names in enumerate(FLOORS) if name in names)
+CONTRACT = {"backends.contract", "backends.model"}
+"""What any module may import of the backends."""
+
+FACTORY, USAGE = {"backends"}, {"backends.usage"}
+BESIDE_THE_CONTRACT = {
+    "config": FACTORY,
+    "crons": FACTORY,
+    "jobs": FACTORY | USAGE,
+    "process": USAGE,
+    "runtime": USAGE,
+    "cli": FACTORY,
+    "dashboard": FACTORY,
+}
+"""What some packages may import besides: the factory makes or names a store, `usage` keeps it open."""
 
 
 def modules() -> dict[str, Path]:
+    """Return all modules by their names without `pseudocron`; that of the package itself is empty."""
     paths = sorted(ROOT.rglob("*.py"))
-    dotted = (".".join(("pseudocron", *path.relative_to(ROOT).with_suffix("").parts)) for path in paths)
-    return {name.removesuffix(".__init__"): path for name, path in zip(dotted, paths, strict=True)}
+    dotted = (".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths)
+    names = (name.removesuffix("__init__").removesuffix(".") for name in dotted)
+    return dict(zip(names, paths, strict=True))
+
+
+MODULES = modules()
 
 
 def named(path: Path) -> set[str]:
-    """All that a file imports."""
+    """Return the absolute names of all that a file imports: of `from package import module` only the module."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: relative import"
+            assert node.module
+            found |= {
+                name if inside(name) in MODULES else node.module
+                for name in (f"{node.module}.{alias.name}" for alias in node.names)
+            }
         elif isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
     return found
 
 
+def inside(name: str) -> str | None:
+    """Return a name without `pseudocron`; None if it belongs to another package."""
+    package, _, rest = name.partition(".")
+    return rest if package == "pseudocron" else None
+
+
 def imports(path: Path) -> set[str]:
-    return {name for name in named(path) if name in modules()}
+    """Return the modules of the package that a file imports."""
+    found = {inside(name) for name in named(path)}
+    unknown = found - MODULES.keys() - {None}
+    assert not unknown, f"{path}: imports {unknown}"
+    return {name for name in found if name is not None}
 
 
-@pytest.mark.parametrize("module", modules())
-def test_a_module_imports_only_from_its_own_floor_and_below(module: str) -> None:
-    upward = {name for name in imports(modules()[module]) if floor(name) > floor(module)}
+def layer(module: str) -> int:
+    """Return the number of the layer of a module."""
+    name = module
+    while not any(name in names for names in LAYERS):
+        assert "." in name, f"{module}: in no layer"
+        name = name.rpartition(".")[0]
+    return next(index for index, names in enumerate(LAYERS) if name in names)
+
+
+def is_in(module: str, *packages: str) -> bool:
+    """Return whether a module is one of these packages, or in one of them."""
+    return any(f"{module}.".startswith(f"{package}.") for package in packages)
+
+
+def wrong_backends(module: str, path: Path) -> set[str]:
+    """Return what a module imports of the backends that it must not know."""
+    found = {name for name in imports(path) if is_in(name, "backends")}
+    if module == "backends":
+        return set()
+    if is_in(module, "backends.file", "backends.redis"):
+        store = next(store for store in ("backends.file", "backends.redis") if is_in(module, store))
+        other = {"backends.file", "backends.redis"} - {store}
+        return {name for name in found if is_in(name, *other)}
+    if is_in(module, "backends"):
+        return {name for name in found if name == "backends" or is_in(name, "backends.file", "backends.redis")}
+    return found - CONTRACT - BESIDE_THE_CONTRACT.get(module.partition(".")[0], set())
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_from_its_own_layer_and_below(module: str) -> None:
+    upward = {name for name in imports(MODULES[module]) if layer(name) > layer(module)}
     assert not upward
 
 
-@pytest.mark.parametrize("module", [name for name in modules() if floor(name) < len(FLOORS) - 1])
-def test_no_module_of_the_house_imports_the_front_page(module: str) -> None:
-    assert "pseudocron" not in imports(modules()[module])
+@pytest.mark.parametrize("name", [name for names in LAYERS for name in names])
+def test_each_name_of_the_layers_is_a_module(name: str) -> None:
+    assert name in MODULES
 
 
-def test_no_entry_point_imports_another() -> None:
-    entry_points = {
-        f"pseudocron.{name}" for name in ("middleware", "cli", "endpoints.trigger", "endpoints.health", "dashboard")
-    }
-    assert all(not imports(modules()[one]) & (entry_points - {one}) for one in entry_points)
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_knows_the_contract_and_no_store(module: str) -> None:
+    assert not wrong_backends(module, MODULES[module])
 
 
-def test_the_runner_knows_no_backend() -> None:
-    contract = {f"pseudocron.backends.{part}" for part in ("base", "jobs", "records")}
-    backends = {name for name in modules() if name.startswith("pseudocron.backends.")} - contract
-    assert not imports(modules()["pseudocron.runner"]) & backends
+@pytest.mark.parametrize("module", ["worker.pool", "runtime", "middleware", "cli.jobs", "testing.scheduler"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from pseudocron.backends.file.backend import File",
+        "from pseudocron.backends.redis import backend",
+        "import pseudocron.backends.file.backend",
+        "def late():\n    from pseudocron.backends.file.backend import File",
+        "if TYPE_CHECKING:\n    from pseudocron.backends.redis.backend import Redis",
+    ],
+)
+def test_an_import_of_a_store_would_be_found(module: str, line: str, tmp_path: Path) -> None:
+    path = tmp_path / "module.py"
+    path.write_text(f"{MODULES[module].read_text(encoding='utf-8')}\n{line}\n", encoding="utf-8")
+    assert wrong_backends(module, path)
+
+
+@pytest.mark.parametrize("name", ["connect", "Options"])
+def test_an_import_of_the_factory_by_the_worker_would_be_found(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "module.py"
+    path.write_text(f"from pseudocron.backends import {name}\n", encoding="utf-8")
+    assert wrong_backends("worker.pool", path) == {"backends"}
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if layer(name) < len(LAYERS) - 1])
+def test_no_module_imports_the_package_itself(module: str) -> None:
+    assert "" not in imports(MODULES[module])
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if is_in(name, *ENTRY_POINTS)])
+def test_no_entry_point_imports_another(module: str) -> None:
+    others = [name for name in ENTRY_POINTS if not is_in(module, name)]
+    assert not {name for name in imports(MODULES[module]) if is_in(name, *others)}
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if is_in(name, "testing.conformance")])
+def test_the_conformance_suite_knows_nothing_but_the_contract(module: str) -> None:
+    known = ("testing.conformance", "errors", "host")
+    assert not {name for name in imports(MODULES[module]) if not is_in(name, *known)} - CONTRACT
 
 
 BESIDE = {"harness": {"harness"}, "benchmarks": {"benchmarks", "harness"}, "verification": {"verification", "harness"}}

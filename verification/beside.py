@@ -7,6 +7,7 @@ whether the gate is so fresh that a poll is not entered.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
@@ -37,6 +38,8 @@ class Ids:
 
     runs: dict[str, str] = field(default_factory=dict)
     fences: dict[tuple[str, int], int] = field(default_factory=dict)
+    is_set_back: bool = False
+    """Whether the clock was set back since the last poll: no verb can know of what is due, or in use, by that."""
 
     def run(self, run_id: str) -> str:
         """Return the oracle's id of a run; that of a job is the same."""
@@ -69,6 +72,7 @@ class Beside:
         if polled is None:
             await self._check(before)
             return None
+        self.ids.is_set_back = False
         holding = [self.ids.claim(claim) for claim in poll.holding]
         right = await self.oracle.poll(poll._replace(force=True, holding=holding))
         assert right is not None
@@ -98,7 +102,7 @@ class Beside:
     async def renew(self, claims: Sequence[Claim], lease: float) -> None:
         """Renew leases in both."""
         before = dict(self.oracle.store.runs)
-        living = {self.ids.run(run_id) for run_id in self.backend.renew(claims, lease)}
+        living = {self.ids.run(run_id) for run_id in await asyncio.to_thread(self.backend.renew, claims, lease)}
         assert living == set(self.oracle.renew([self.ids.claim(claim) for claim in claims], lease))
         await self._check(before)
 
@@ -223,6 +227,8 @@ class Beside:
         return tuple(sorted(blocker._replace(run_id=self.ids.run(blocker.run_id)) for blocker in blockers))
 
     async def _state_the_law(self) -> None:
+        if self.ids.is_set_back:
+            return
         now = self.oracle.host.now()
         earliest = self.oracle.store.earliest(now)
         fresh = await self.backend.stale_in()

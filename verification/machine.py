@@ -123,6 +123,7 @@ class Machine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([1, 7]))
     def set_the_clock_back(self, seconds: int) -> None:
         """Set the clock back."""
+        self.processes[0].both.ids.is_set_back = True
         self.pass_time(-seconds)
 
     # Polls
@@ -352,6 +353,7 @@ def run(new_store: Callable[[], SharedStore], *, examples: int, steps: int = 40,
         deadline=None,
         suppress_health_check=list(HealthCheck),
         database=None,
+        derandomize=not is_shrunk,  # whether a mutant is found is no matter of chance
         phases=[Phase.generate, Phase.shrink] if is_shrunk else [Phase.generate],
     )
     run_state_machine_as_test(machine, settings=limits)

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,31 @@ LOOK_AGAIN, PATIENCE = 0.002, 120.0
 AT_LEAST_ONCE = "at least once"
 """What a queue promises that keeps a job until it has run: it is run again if its worker dies."""
 SYNCHRONOUS = {0: "OFF", 1: "NORMAL", 2: "FULL", 3: "EXTRA"}
+
+
+THREADS = 8
+
+
+class Taken:
+    """How long something takes, and how much CPU of this process, from when this is made."""
+
+    def __init__(self) -> None:
+        self._cpu, self._began = time.process_time(), time.monotonic()
+
+    def told(self) -> Mapping[str, float]:
+        """Seconds, of CPU too, and when it ended by the clock of all processes."""
+        ended = time.monotonic()
+        return {"seconds": ended - self._began, "cpu": time.process_time() - self._cpu, "ended": ended}
+
+
+def by_threads(defer: Callable[[int], object], number: int, threads: int) -> Mapping[str, float]:
+    """Defer so many jobs, each thread its part of them; what that has taken."""
+    parts = [range(first, number, threads) for first in range(threads)]
+    taken = Taken()
+    with ThreadPoolExecutor(threads) as pool:
+        for done in [pool.submit(lambda part: [defer(one) for one in part], part) for part in parts]:
+            done.result()
+        return taken.told()
 
 
 def note(number: int) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from apscheduler.jobstores.sqlalchemy import SQLAlchemyJobStore
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from benchmarks.contestants.taking_part import LOOK_AGAIN, SYNCHRONOUS, note, ready, serve, wait_for
+from benchmarks.contestants.taking_part import LOOK_AGAIN, SYNCHRONOUS, Taken, note, ready, serve, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,22 +27,23 @@ def _about() -> Mapping[str, object]:
 def _defer(number: int) -> Mapping[str, object]:
     scheduler.start(paused=True)  # before that, jobs are only in memory
     about = _about()
-    began = time.monotonic()
+    taken = Taken()
     for one in range(number):
         scheduler.add_job(note, args=(one,), misfire_grace_time=None)  # by default, one a second late is left out
-    taken = time.monotonic() - began
+    told = taken.told()
     assert len(scheduler.get_jobs()) == number
-    return {"seconds": taken, **about}
+    return {**told, **about}
 
 
 def _drain(number: int) -> Mapping[str, object]:
     about = _about()
     ready()
+    taken = Taken()
     scheduler.start()
     wait_for(number)
     while store.get_next_run_time():  # else the last one would run again
         time.sleep(LOOK_AGAIN)
-    return {"ended": time.monotonic(), **about}
+    return {**taken.told(), **about}
 
 
 if __name__ == "__main__":

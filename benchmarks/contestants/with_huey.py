@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from huey import SqliteHuey
 
-from benchmarks.contestants.taking_part import PATIENCE, SYNCHRONOUS, note, ready, serve, wait_for
+from benchmarks.contestants.taking_part import (
+    PATIENCE,
+    SYNCHRONOUS,
+    THREADS,
+    Taken,
+    by_threads,
+    note,
+    ready,
+    serve,
+    wait_for,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,14 +31,15 @@ def _about() -> Mapping[str, object]:
     return {"store": f"{journal}, {SYNCHRONOUS[synchronous]}"}
 
 
-def _defer(number: int) -> Mapping[str, object]:
-    about = _about()
-    began = time.monotonic()
-    for one in range(number):
-        job(one)
-    taken = time.monotonic() - began
-    assert huey.storage.queue_size() == number
-    return {"seconds": taken, **about}
+def _defer(threads: int) -> Callable[[int], Mapping[str, object]]:
+    """One by one, each thread its part of them."""
+
+    def defer(number: int) -> Mapping[str, object]:
+        about, told = _about(), by_threads(job, number, threads)
+        assert huey.storage.queue_size() == number
+        return {**told, **about}
+
+    return defer
 
 
 def _drain(workers: int, worker_type: str) -> Callable[[int], Mapping[str, object]]:
@@ -39,14 +49,24 @@ def _drain(workers: int, worker_type: str) -> Callable[[int], Mapping[str, objec
         about = _about()
         consumer = huey.create_consumer(workers=workers, worker_type=worker_type)
         ready()
+        taken = Taken()
         consumer.start()
         wait_for(number)
-        ended = time.monotonic()
+        told = dict(taken.told())
+        if worker_type == "process":
+            del told["cpu"]  # that of the workers is not in it
         consumer.stop(graceful=True)
-        return {"ended": ended, **about}
+        return {**told, **about}
 
     return drain
 
 
 if __name__ == "__main__":
-    serve({"defer": _defer, "drain": _drain(1, "thread"), "drain_by_four": _drain(4, "process")})
+    serve(
+        {
+            "defer": _defer(1),
+            "defer_by_eight": _defer(THREADS),
+            "drain": _drain(1, "thread"),
+            "drain_by_four": _drain(4, "process"),
+        }
+    )

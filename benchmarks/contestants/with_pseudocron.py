@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.contestants.taking_part import AT_LEAST_ONCE, SYNCHRONOUS, note, ran, ready, serve
+from benchmarks.contestants.taking_part import (
+    AT_LEAST_ONCE,
+    SYNCHRONOUS,
+    THREADS,
+    Taken,
+    by_threads,
+    note,
+    ran,
+    ready,
+    serve,
+)
 from pseudocron import Crons, PseudoCronMiddleware
-from pseudocron.backends.file import File
-from pseudocron.backends.jobs import JobState
+from pseudocron.backends.file.backend import File
+from pseudocron.backends.file.operation import Operation
+from pseudocron.backends.model import Kind, State, Where
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from starlette.types import Message, Receive, Scope, Send
 
+CONCURRENT = 64
 crons = Crons()
 
 
@@ -43,41 +54,52 @@ async def _open() -> Mapping[str, object]:
 def _durability(backend: File) -> str:
     store = backend._store  # noqa: SLF001 - a pragma is told by the connection that it is of
     pragmas = ("journal_mode", "synchronous")
-    journal, synchronous = store.transact(lambda db: [db.execute(f"PRAGMA {name}").fetchone()[0] for name in pragmas])
+    told = Operation(lambda txn: [txn.db.execute(f"PRAGMA {name}").fetchone()[0] for name in pragmas])
+    journal, synchronous = store.write(told)
     return f"{journal}, {SYNCHRONOUS[synchronous]}"
 
 
-async def _stored(state: JobState, number: int) -> None:
-    assert len(await crons._connect().jobs(states={state}, limit=number + 1)) == number
+async def _stored(state: State, number: int) -> None:
+    where = Where(states={state}, kinds={Kind.JOB})
+    assert len(await crons._connect().runs(where, limit=number + 1)) == number
 
 
 async def _defer(number: int) -> Mapping[str, object]:
-    about = await _open()
-    began = time.monotonic()
+    about, taken = await _open(), Taken()
     for one in range(number):
         await job.defer(one)
-    taken = time.monotonic() - began
-    await _stored(JobState.PENDING, number)
-    return {"seconds": taken, **about}
+    told = taken.told()
+    await _stored(State.PENDING, number)
+    return {**told, **about}
 
 
-def _defer_sync(number: int) -> Mapping[str, object]:
+async def _defer_concurrently(number: int) -> Mapping[str, object]:
+    """As many at once as a server has requests under way."""
+    about, numbers, taken = await _open(), iter(range(number)), Taken()
+
+    async def defer() -> None:
+        for one in numbers:
+            await job.defer(one)
+
+    await asyncio.gather(*(defer() for _ in range(CONCURRENT)))
+    told = taken.told()
+    await _stored(State.PENDING, number)
+    return {**told, **about}
+
+
+def _defer_sync(number: int, threads: int = 1) -> Mapping[str, object]:
     about = asyncio.run(_open())
-    began = time.monotonic()
-    for one in range(number):
-        job.defer_sync(one)
-    taken = time.monotonic() - began
-    asyncio.run(_stored(JobState.PENDING, number))
-    return {"seconds": taken, **about}
+    told = by_threads(job.defer_sync, number, threads)
+    asyncio.run(_stored(State.PENDING, number))
+    return {**told, **about}
 
 
 async def _defer_many(number: int) -> Mapping[str, object]:
-    about = await _open()
-    began = time.monotonic()
+    about, taken = await _open(), Taken()
     await job.defer_many({"number": one} for one in range(number))
-    taken = time.monotonic() - began
-    await _stored(JobState.PENDING, number)
-    return {"seconds": taken, **about}
+    told = taken.told()
+    await _stored(State.PENDING, number)
+    return {**told, **about}
 
 
 async def _fill_plain(number: int) -> Mapping[str, object]:
@@ -121,15 +143,15 @@ def _most_resident() -> float:
 async def _drain(number: int) -> Mapping[str, object]:
     """Serve until all have run, and what ran here is recorded."""
     ready()
+    taken = Taken()
     await _serve(number)
-    ended = time.monotonic()
-    return {"ended": ended, **await _open()}
+    return {**taken.told(), **await _open()}
 
 
 async def _succeeded(number: int) -> Mapping[str, object]:
     """Assert that the store knows of so many that have succeeded."""
     await _open()
-    await _stored(JobState.SUCCEEDED, number)
+    await _stored(State.SUCCEEDED, number)
     return {}
 
 
@@ -137,7 +159,9 @@ if __name__ == "__main__":
     serve(
         {
             "defer": lambda number: asyncio.run(_defer(number)),
+            "defer_concurrently": lambda number: asyncio.run(_defer_concurrently(number)),
             "defer_sync": _defer_sync,
+            "defer_sync_by_eight": lambda number: _defer_sync(number, THREADS),
             "defer_many": lambda number: asyncio.run(_defer_many(number)),
             "fill_plain": lambda number: asyncio.run(_fill_plain(number)),
             "serve": lambda number: asyncio.run(_serve(number)),

@@ -19,13 +19,13 @@ crons = Crons()
 
 @crons.every(seconds=2)
 async def close_orders() -> None:
-    """Every two seconds on one of the hosts, whichever looks first."""
+    """Every two seconds on one of the hosts, the first one that polls."""
     print(f"{NAME}: orders up to {current_run().slot:%H:%M:%S} closed", flush=True)
 
 
 @crons.task
 async def send_mail(to: str) -> None:
-    """On one of the hosts, whichever was asked for it."""
+    """On one of the hosts, the first one that has capacity."""
     print(f"{NAME}: mail to {to} sent", flush=True)
 
 

@@ -1,4 +1,4 @@
-"""A page that shows its crons' last runs, and runs them: every visit asks whether something is due."""
+"""A page that shows its crons' last runs. Each request asks whether a run is due, and is served first."""
 
 import logging
 from html import escape
@@ -26,13 +26,13 @@ PAGE = """<!doctype html>
   table {{ border-collapse: collapse; width: 100%; }}
   th, td {{ text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #8884; }}
 </style>
-<h1>What has run because somebody came by</h1>
+<h1>What has run behind requests</h1>
 <table>
   <tr><th>cron<th>schedule<th>last run (UTC)<th>outcome<th>runs<th>failed<th>missed<th>next (UTC)</tr>
   {rows}
 </table>
 <p><a href="/crons/">The dashboard</a> shows more, and lets you run and pause them.</p>
-<p>This page loads itself every 5 seconds; each load is a visit. Close it, and the crons rest until somebody comes.</p>
+<p>This page loads itself every 5 seconds; each load is a request. Close it, and nothing runs until the next one.</p>
 </html>"""
 
 

@@ -13,6 +13,6 @@ async def send_reminders() -> None:
 
 
 def accrue_interest() -> None:
-    """A sync function blocks a thread of its own and nobody else."""
+    """A sync function blocks its thread and nobody else."""
     time.sleep(0.5)
     print(f"interest up to {current_run().slot:%H:%M:%S} accrued")

@@ -29,7 +29,8 @@ claim of the same run.
 
 The store holds a pending run back while
 
-- its task has as many living jobs as its limit, or its cron as many living runs as `max_instances`;
+- its task has as many living jobs as its limit, or its cron as many living runs as `max_instances`: for a claim as the
+  claiming process says, for the gate as the latest poll has said that named it;
 - a living job of the same task has its key;
 - its cron is paused;
 - the lease of its own earlier attempt is still living.

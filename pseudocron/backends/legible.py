@@ -49,6 +49,11 @@ def text(value: object) -> str:
     return value
 
 
+def text_or_none(value: object) -> str | None:
+    """The same of text that there may not be."""
+    return None if value is None else text(value)
+
+
 def whole(value: object) -> int:
     """A whole number."""
     if not isinstance(value, int):

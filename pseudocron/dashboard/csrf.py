@@ -28,7 +28,7 @@ def token(request: Request) -> str:
 def remember(response: Response, request: Request, path: str, value: str) -> None:
     """Let the reader's browser keep the token, and send it along only from our own pages."""
     if request.cookies.get(COOKIE) != value:
-        secure = request.scope["scheme"] == "https"
+        secure = request.scope.get("scheme") == "https"
         response.set_cookie(COOKIE, value, path=path, secure=secure, httponly=True, samesite="strict")
 
 

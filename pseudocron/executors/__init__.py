@@ -1,318 +1,262 @@
-"""How a run runs: on the event loop, in a daemon thread, or in a child process."""
+"""How a run is executed: on the event loop, in a reused thread, or in a child process."""
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import inspect
-from contextvars import Context, copy_context
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, cast
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any
 
 from pseudocron.backends.model import State
 from pseudocron.context import running
 from pseudocron.errors import TargetError
-from pseudocron.executors import tasks
-from pseudocron.executors.child_process import Child, command
+from pseudocron.executors import graces
+from pseudocron.executors.call import SUCCEEDED, failed, impossible, past_timeout
+from pseudocron.executors.call import Call as Call
 from pseudocron.executors.ended import CutOff as CutOff
-from pseudocron.executors.ended import Done
 from pseudocron.executors.ended import Ended as Ended
 from pseudocron.executors.ended import Lingering as Lingering
-from pseudocron.executors.middleware import inside, inside_async
-from pseudocron.executors.tasks import TaskWork
+from pseudocron.executors.tasks import TaskWork, keep
 from pseudocron.executors.threads import ThreadWork, shared_threads
 from pseudocron.executors.wakeups import of_loops
-from pseudocron.hooks import Middlewares
-from pseudocron.host import hop
 from pseudocron.targets import Script
-from pseudocron.truncation import brief, timed_out, trace
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine
 
-    from pseudocron.context import CurrentRun
-    from pseudocron.executors.ended import Work
-    from pseudocron.hooks import Cleanup, RunMiddleware
-    from pseudocron.targets import Function, Target
-
-_TIMEOUT_GRACE = 5.0  # seconds that a coroutine has to end when it is cancelled at its timeout
-_CANCEL_GRACE = 2.0  # seconds that a run has to end when it is cancelled: a drain can't wait long
-_TRACE_WITHIN = 2.0  # seconds in which a traceback with lines of source is made, or else one without
+    from pseudocron.context import RunContext
+    from pseudocron.executors.wrapped import Wrapped
+    from pseudocron.targets import Function
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """What to run, and how.
-
-    Args:
-        target: A script, or a callable.
-        args: Arguments; for a process, JSON values.
-        kwargs: Keyword arguments, likewise.
-        process: Whether a callable runs in a child process, which then imports it.
-        timeout: Seconds that it may take, or None.
-        middlewares: Context managers that wrap it, the outermost first.
-    """
-
-    target: Target
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-    process: bool
-    timeout: float | None
-    middlewares: Sequence[RunMiddleware] = ()
-
-
-class _ChildError(Exception):
-    """A child process did not succeed."""
-
-    def __init__(self, ended: Ended) -> None:
-        super().__init__((ended.error or ended.outcome).strip().rsplit("\n", 1)[-1])
-        self.ended = ended
-
-
-_SUCCEEDED = Ended(outcome=State.SUCCEEDED)
-_LATE = Done()  # of what has not come to its end in time
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
-
-
-async def execute(call: Call, run: CurrentRun) -> Ended:
-    """Run a call to its end, its timeout or its cancellation.
-
-    A coroutine function runs on this event loop, another callable in a daemon thread (an awaitable that it returns is
-    then awaited on the loop), both with their own copy of the context variables; a script, or with `process` any
-    callable, in a child process.
-    What they raise is a failure, `SystemExit` included. On cancellation a coroutine is cancelled or a process
-    killed, and waited for a little; a thread is left alone.
+async def execute(call: Call, run: RunContext) -> Ended:
+    """Run a call to its end, its timeout or its cancellation; see `Execution`.
 
     Raises:
         CutOff: The run was cancelled; says what continues. Nothing else is raised.
     """
-    execution = _Execution(call, run)
-    try:
-        return await execution.end()
-    except asyncio.CancelledError as error:
-        raise CutOff(execution.lingering(), execution.late()) from error
-    except TargetError as error:
-        return Ended(outcome=State.FAILED, error=str(error))
-    except Exception as error:  # noqa: BLE001 - such as no further thread to be had: this run's own failure
-        return Ended(outcome=State.FAILED, error=f"can't be run: {error!r}")
+    end: asyncio.Future[Ended | CutOff] = asyncio.get_running_loop().create_future()
+    execution = Execution(call, run, end.set_result)
+    execution.start()
+    cancelled: asyncio.CancelledError | None = None
+    while not end.done():
+        try:
+            await asyncio.wait([end])
+        except asyncio.CancelledError as error:
+            cancelled = error
+            execution.cut_off()
+    ended = end.result()
+    if isinstance(ended, CutOff):
+        raise ended from cancelled
+    return ended
 
 
-class _Execution:
-    """One call on its way to its end."""
+class Execution:
+    """One call on its way to its end.
 
-    __slots__ = ("_call", "_cleanups", "_deadline", "_is_unstoppable", "_late", "_run", "_task", "_thread", "_wakeups")
+    A coroutine function runs on this event loop, another callable in a daemon thread (an awaitable that it returns is
+    then awaited on the loop), both with their own copy of the context variables; a script, or with `process` any
+    callable, in a child process. What they raise is a failure, `SystemExit` included. At its timeout, and when it is
+    cut off, a coroutine is cancelled or a process killed, and has a grace to end; a thread is left alone.
 
-    def __init__(self, call: Call, run: CurrentRun) -> None:
+    Without middleware a coroutine costs one task, and a thread none.
+
+    Args:
+        call: What to execute.
+        run: What `current_run()` is in it.
+        on_end: Called once, on the event loop: with how it ended, or with what was cut off.
+    """
+
+    __slots__ = (
+        "_call",
+        "_has_begun",
+        "_is_cut",
+        "_is_ending",
+        "_late",
+        "_on_end",
+        "_run",
+        "_task",
+        "_thread",
+        "_wrapped",
+    )
+
+    def __init__(self, call: Call, run: RunContext, on_end: Callable[[Ended | CutOff], None]) -> None:
         self._call = call
         self._run = run
-        self._wakeups = of_loops[asyncio.get_running_loop()]
-        self._deadline = None if call.timeout is None else self._wakeups.loop.time() + call.timeout
-        self._task: asyncio.Task[Done] | None = None
+        self._on_end = on_end
+        self._task: asyncio.Task[None] | None = None
         self._thread: ThreadWork | None = None
-        self._is_unstoppable = False
-        self._cleanups: Sequence[Cleanup] = ()
+        self._wrapped: Wrapped | None = None
         self._late: Ended | None = None
+        self._has_begun = self._is_cut = self._is_ending = False
 
-    def end(self) -> Coroutine[Any, Any, Ended]:
-        """Return what runs the call to its end."""
+    def start(self) -> None:
+        """Start it. What keeps it from starting is how it ends."""
         call, target = self._call, self._call.target
-        if isinstance(target, Script) or call.process:
-            return self._in_child_inside()
-        if isinstance(call.middlewares, Middlewares):
-            self._cleanups = call.middlewares.cleanups
-        if call.middlewares:
-            return self._inside(target)
-        how = self._on_loop if target.is_async else self._in_thread
-        return how(target.call, call.args, call.kwargs)
-
-    def lingering(self) -> Lingering | None:
-        """Return what has been started and has not ended."""
-        works: list[Work] = []
-        if self._task is not None and not self._task.done():
-            works.append(TaskWork(self._task))
-        if self._thread is not None and not self._thread.is_done:
-            works.append(self._thread)
-        return Lingering(works) if works else None
-
-    def late(self) -> Ended | None:
-        """Return the end of what is past its timeout, and was still given time to end."""
-        return self._late._replace(lingering=self.lingering()) if self._late else None
-
-    async def _inside(self, target: Function) -> Ended:
-        middlewares = self._call.middlewares
-        work: Callable[[], Any] = functools.partial(target.call, *self._call.args, **self._call.kwargs)
-        if target.is_async:
-            return await self._on_loop(inside_async(middlewares, work))
-        outer = [middleware for middleware in middlewares if middleware.is_async]
-        work = inside([middleware for middleware in middlewares if not middleware.is_async], work)
-        if not outer:
-            return await self._in_thread(work)
-        return await self._on_loop(inside_async(outer, functools.partial(self._thread_to_its_end, work)))
-
-    async def _thread_to_its_end(self, work: Callable[[], Any]) -> Any:
-        """What the thread returns or raises; a cancellation waits for it, as what is about it must outlast it."""
-        thread = self._start(copy_context(), work)
-        self._is_unstoppable = True
-        cancelled: asyncio.CancelledError | None = None
-        while not thread.is_done:
-            try:
-                await thread.wait()
-            except asyncio.CancelledError as error:
-                thread.is_given_up = True
-                cancelled = error
-        done = thread.done
-        if raised := cancelled or done.error:
-            raise raised
-        return await done.value if inspect.isawaitable(done.value) else done.value
-
-    async def _in_child_inside(self) -> Ended:
-        middlewares = [middleware for middleware in self._call.middlewares if middleware.children]
-        if not middlewares:
-            return await self._in_child()
-        done = await self._awaited(None, inside_async(middlewares, self._in_child_or_raise))
-        match done.error:
-            case None:
-                return cast("Ended", done.value)
-            case _ChildError(ended=ended):
-                return ended
-            case Exception():
-                raise done.error
-            case _:
-                return await _failed(done.error)
-
-    async def _in_child_or_raise(self) -> Ended:
-        """The same, but what is about it is to see a failure as it sees one of a function."""
-        ended = await self._in_child()
-        if ended.outcome is not State.SUCCEEDED:
-            raise _ChildError(ended)
-        return ended
-
-    async def _in_child(self) -> Ended:
-        call = self._call
-        what = functools.partial(command, call.target, call.args, call.kwargs)
-        child = Child(command=what, environ=self._run._environ(), timeout=call.timeout)
-        thread = self._start(Context(), child.run)
         try:
-            await thread.waiter
-        except asyncio.CancelledError:
-            child.hang_up()
-            await thread.wait(_CANCEL_GRACE)
-            self._note_late(thread)
-            raise
-        done = thread.done
-        if done.error:
-            raise done.error
-        return cast("Ended", done.value)
+            if call.middlewares or call.process or isinstance(target, Script):
+                self._start_task(self._wrap())
+                return
+            if target.is_async:
+                self._start_task(self._await(target.call))
+            else:
+                self._start_thread(target)
+        except Exception as error:  # noqa: BLE001 - such as no further thread to be had: this run's own failure
+            self._finish(impossible(error))
+            return
+        if call.timeout is not None and not self._is_ending:
+            wakeups = of_loops[asyncio.get_running_loop()]
+            wakeups.add(self, wakeups.loop.time() + call.timeout)
 
-    def _note_late(self, thread: ThreadWork) -> None:
-        ended = thread.done.value if thread.is_done else None
-        if isinstance(ended, Ended) and ended.outcome is State.TIMED_OUT:
-            self._late = ended
+    def _start_task(self, code: Coroutine[Any, Any, None]) -> None:
+        self._task = asyncio.get_running_loop().create_task(code)
 
-    async def _in_thread(
-        self, function: Callable[..., Any], args: Sequence[Any] = (), kwargs: Mapping[str, Any] = _NOTHING
-    ) -> Ended:
-        context = copy_context()
+    def _start_thread(self, target: Function) -> None:
+        context, call = copy_context(), self._call
         context.run(running.set, self._run)
-        thread = self._start(context, function, args, kwargs)
-        if self._deadline is not None:
-            self._wakeups.add_deadline(thread.waiter, self._deadline)
-        try:
-            await thread.waiter
-        finally:
-            if not thread.is_done:
-                thread.is_given_up = True
-                thread.when_done(lambda: _close_unawaited(thread))
-        if not thread.is_done:
-            return self._timed_out()
-        done = thread.done
-        if done.error is not None:
-            return await _failed(done.error)
-        if done.value is None or not inspect.isawaitable(done.value):
-            return _SUCCEEDED
-        return await self._on_loop(lambda: done.value, context=context)
-
-    async def _on_loop(
-        self,
-        function: Callable[..., Awaitable[Any]],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] = _NOTHING,
-        context: Context | None = None,
-    ) -> Ended:
-        done = await self._awaited(self._deadline, function, args, kwargs, context)
-        if done is _LATE:
-            return self._timed_out()
-        return _SUCCEEDED if done.error is None else await _failed(done.error)
-
-    async def _awaited(
-        self,
-        until: float | None,
-        function: Callable[..., Awaitable[Any]],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] = _NOTHING,
-        context: Context | None = None,
-    ) -> Done:
-        """Await it in a task of its own; `_LATE` if that takes longer."""
-        loop, code = self._wakeups.loop, tasks.done(self._run, function, args, kwargs)
-        # Created inside of a context, a task copies it; not every task factory can be given one.
-        task = loop.create_task(code) if context is None else context.run(loop.create_task, code)
-        self._task = task
-        if not task.done():
-            waiter = loop.create_future()
-            task.add_done_callback(functools.partial(tasks.wake, waiter))
-            if until is not None:
-                self._wakeups.add_deadline(waiter, until)
-            try:
-                await waiter
-            except asyncio.CancelledError:
-                await self._cancel(task, _CANCEL_GRACE)
-                raise
-        if task.done():
-            return Done(error=asyncio.CancelledError()) if task.cancelled() else task.result()
-        self._late = self._timeout()
-        await self._cancel(task, _TIMEOUT_GRACE)
-        return _LATE
-
-    async def _cancel(self, task: asyncio.Task[Done], grace: float) -> None:
-        # A thread does not end the sooner for being waited for, nor does what is about it.
-        in_vain = self._is_unstoppable and self._thread is not None and not self._thread.is_done
-        await tasks.cancel(task, 0 if in_vain else grace)
-
-    def _start(
-        self,
-        context: Context,
-        function: Callable[..., Any],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] = _NOTHING,
-    ) -> ThreadWork:
+        wakeups = of_loops[asyncio.get_running_loop()]
+        cleanups = getattr(call.middlewares, "cleanups", ())
         name = f"pseudocron {self._run.name}"
-        thread = ThreadWork(name, context, (function, args, kwargs), self._wakeups, self._cleanups)
+        thread = ThreadWork(name, context, (target.call, call.args, call.kwargs), wakeups, cleanups)
+        thread.when_done(self._thread_is_done)
         shared_threads().start(thread)
         self._thread = thread
-        return thread
 
-    def _timed_out(self) -> Ended:
-        return self._timeout()._replace(lingering=self.lingering())
+    # The end
 
-    def _timeout(self) -> Ended:
-        return Ended(outcome=State.TIMED_OUT, error=timed_out(self._call.timeout))
+    async def _await(self, function: Callable[..., Awaitable[Any]]) -> None:
+        """Await what a function returns; whatever it raises is the failure of the run."""
+        running.set(self._run)
+        if self._begin():
+            # A task that ends with SystemExit or KeyboardInterrupt would stop the event loop, and with it the server.
+            error: BaseException | None = None
+            try:
+                await function(*self._call.args, **self._call.kwargs)
+            except BaseException as raised:  # noqa: BLE001 - as above
+                error = raised
+            end = self._end(error)
+            del error  # it has this frame, and would be held by what it holds
+            await end
+
+    async def _await_value(self, value: Awaitable[Any]) -> None:
+        """Await what a plain function has returned."""
+        if not self._begin():
+            _close(value)
+            return
+        error: BaseException | None = None
+        try:
+            await value
+        except BaseException as raised:  # noqa: BLE001 - as in `_await`
+            error = raised
+        end = self._end(error)
+        del error, value
+        await end
+
+    def _begin(self) -> bool:
+        """Note that the task runs, and can be cancelled; return False if it was cut off, or is late, before."""
+        self._has_begun = True
+        if self._is_cut or self._late:
+            self._finish_late()
+        return not self._is_ending
+
+    async def _end(self, error: BaseException | None) -> None:
+        """Finish, unless the code has outlasted its grace."""
+        if self._is_ending:
+            return
+        if self._is_cut or self._late:
+            self._finish_late()
+        elif error is None:
+            self._finish(SUCCEEDED)
+        else:
+            self._is_ending = True
+            self._finish(await failed(error))
+
+    def _thread_is_done(self) -> None:
+        thread = self._thread
+        if thread is None:  # it was given up before it began
+            return
+        value, error = thread.done
+        if self._is_ending:
+            _close(value)
+        elif error is not None:
+            self._start_task(self._end(error))
+        elif value is None or not inspect.isawaitable(value):
+            self._finish(SUCCEEDED)
+        else:
+            code = self._await_value(value)
+            self._task = thread.context.run(asyncio.get_running_loop().create_task, code)
+
+    async def _wrap(self) -> None:
+        """Execute what needs more than a task or a thread."""
+        from pseudocron.executors.wrapped import Wrapped  # noqa: PLC0415 - most runs do without
+
+        if not self._begin():
+            return
+        self._wrapped = wrapped = Wrapped(self._call, self._run)
+        ended: Ended | CutOff
+        try:
+            ended = await wrapped.end()
+        except asyncio.CancelledError:
+            ended = CutOff(wrapped.lingering(), wrapped.late())
+        except TargetError as error:
+            ended = Ended(State.FAILED, str(error))
+        except Exception as error:  # noqa: BLE001 - this run's own failure
+            ended = impossible(error)
+        self._finish(ended)
+
+    def _finish(self, ended: Ended | CutOff) -> None:
+        self._is_ending = True
+        on_end = self._on_end
+        if ended.lingering is None:
+            # Its deadline may be kept for long, and must hold nothing of the run.
+            self._task = self._thread = self._wrapped = None
+            del self._call, self._run, self._on_end
+        on_end(ended)
+
+    def _finish_late(self, lingering: Lingering | None = None) -> None:
+        late = self._late._replace(lingering=lingering) if self._late else None
+        if self._is_cut or late is None:
+            self._finish(CutOff(lingering, late))
+        else:
+            self._finish(late)
+
+    # Its timeout, and its cancellation
+
+    def done(self) -> bool:
+        """Return whether it needs its deadline no more."""
+        return self._is_ending
+
+    def expire(self) -> None:
+        """Note that its timeout is over: cancel a coroutine, and leave a thread alone."""
+        self._late = past_timeout(self._call)
+        self._stop(graces.TIMEOUT)
+
+    def cut_off(self) -> None:
+        """Cancel it, as by a drain."""
+        if not self._is_ending:
+            self._is_cut = True
+            self._stop(graces.CANCEL)
+
+    def _stop(self, grace: float) -> None:
+        if self._task is None:
+            self._give_up()
+        elif self._has_begun:  # or else it stops when it begins
+            self._task.cancel()
+            if self._wrapped is None:
+                self._task.get_loop().call_later(grace, self._give_up)
+
+    def _give_up(self) -> None:
+        """Let code that resists, or a thread, outlast its run."""
+        if self._is_ending:
+            return
+        if self._task is not None:
+            keep(self._task)
+            self._finish_late(Lingering([TaskWork(self._task)]))
+        elif self._thread is not None:
+            self._thread.is_given_up = True
+            self._finish_late(Lingering([self._thread]))
 
 
-async def _failed(error: BaseException) -> Ended:
-    return Ended(outcome=State.FAILED, error=await _traced(error), raised=error)
-
-
-async def _traced(error: BaseException) -> str:
-    # Off the loop, as a traceback reads source files; but no run is held up by a thread that is not to be had.
-    try:
-        async with asyncio.timeout(_TRACE_WITHIN):
-            return await hop(trace, error)
-    except Exception:  # noqa: BLE001 - whatever went wrong, there is a way without threads and files
-        return brief(error)
-
-
-def _close_unawaited(thread: ThreadWork) -> None:
-    value = thread.done.value
+def _close(value: object) -> None:
     if inspect.iscoroutine(value):
         value.close()

@@ -11,7 +11,7 @@ from pseudocron.executors.ended import Done
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from pseudocron.context import CurrentRun
+    from pseudocron.context import RunContext
 
 held: set[asyncio.Future[Any]] = set()
 """Tasks for which no run waits any more: an event loop holds its tasks only weakly."""
@@ -24,7 +24,7 @@ class TaskWork:
         task: The task.
     """
 
-    def __init__(self, task: asyncio.Task[Done]) -> None:
+    def __init__(self, task: asyncio.Task[Any]) -> None:
         self._task = task
 
     def is_over(self) -> bool:
@@ -37,7 +37,7 @@ class TaskWork:
 
 
 async def done(
-    run: CurrentRun, function: Callable[..., Awaitable[Any]], args: Sequence[Any], kwargs: Mapping[str, Any]
+    run: RunContext, function: Callable[..., Awaitable[Any]], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> Done:
     """Await what a function returns, as the code of a run; whatever it raises is the failure of the run."""
     running.set(run)
@@ -54,9 +54,14 @@ def wake(waiter: asyncio.Future[None], _: object) -> None:
         waiter.set_result(None)
 
 
+def keep(task: asyncio.Task[Any]) -> None:
+    """Keep a task until it has ended, though nothing waits for it."""
+    held.add(task)
+    task.add_done_callback(held.discard)
+
+
 async def cancel(task: asyncio.Task[Any], grace: float) -> None:
     """Cancel a task and wait for its end, at most `grace` seconds."""
-    held.add(task)  # it may resist, and then nothing waits for it any more
-    task.add_done_callback(held.discard)
+    keep(task)  # it may resist, and then nothing waits for it any more
     task.cancel()
     await asyncio.wait({task}, timeout=grace)

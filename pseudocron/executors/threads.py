@@ -44,13 +44,12 @@ class ThreadWork:
     Attributes:
         done: What it returned or raised, `PENDING` before it has ended; for any thread.
         is_done: Whether it has ended, as the event loop knows.
-        waiter: A future that is set to None on the event loop when it has ended, unless it is done.
         is_given_up: Whether it has outlasted its run, so that its thread ends behind it.
     """
 
     __slots__ = (
         *("name", "context", "call", "wakeups", "cleanups"),
-        *("done", "is_done", "is_given_up", "waiter", "_callbacks"),
+        *("done", "is_done", "is_given_up", "_callbacks", "_waiter"),
     )
 
     def __init__(
@@ -68,7 +67,7 @@ class ThreadWork:
         self.cleanups = cleanups
         self.done = PENDING
         self.is_done = self.is_given_up = False
-        self.waiter: asyncio.Future[None] = wakeups.loop.create_future()
+        self._waiter: asyncio.Future[None] | None = None
         self._callbacks: list[Callable[[], object]] = []
 
     def is_over(self) -> bool:
@@ -76,12 +75,12 @@ class ThreadWork:
         return self.done is not PENDING
 
     async def wait(self, seconds: float | None = None) -> None:
-        """Wait once more, after a wait that was cancelled; at most some seconds, if any are given."""
+        """Wait until it has ended, at most some seconds, if any are given."""
         if not self.is_done:
-            self.waiter = self.wakeups.loop.create_future()
+            self._waiter = waiter = self.wakeups.loop.create_future()
             if seconds is not None:
-                self.wakeups.add_deadline(self.waiter, self.wakeups.loop.time() + seconds)
-            await self.waiter
+                self.wakeups.add_deadline(waiter, self.wakeups.loop.time() + max(0.0, seconds))
+            await waiter
 
     def when_done(self, callback: Callable[[], object]) -> None:
         """Call a function on the event loop when the call has ended; asked for before that."""
@@ -90,9 +89,10 @@ class ThreadWork:
     def deliver(self) -> None:
         """Notify all that wait on the event loop."""
         self.is_done = True
-        if not self.waiter.done():
-            self.waiter.set_result(None)
-        for callback in self._callbacks:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        callbacks, self._callbacks = self._callbacks, []  # they refer to it
+        for callback in callbacks:
             callback()
 
 

@@ -21,6 +21,29 @@ class Posted(Protocol):
         """Called on the event loop."""
 
 
+class Expiring(Protocol):
+    """Something with a deadline."""
+
+    def done(self) -> bool:
+        """Return whether it needs its deadline no more."""
+
+    def expire(self) -> None:
+        """Called on the event loop at its deadline, unless it is done."""
+
+
+class _Waiter:
+    """A future that is set to None at its deadline."""
+
+    __slots__ = ("_future", "done")
+
+    def __init__(self, future: asyncio.Future[None]) -> None:
+        self._future = future
+        self.done = future.done
+
+    def expire(self) -> None:
+        self._future.set_result(None)
+
+
 class Wakeups:
     """The deadlines of the runs of one event loop, and what threads hand to it.
 
@@ -36,7 +59,7 @@ class Wakeups:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self._context = Context()  # a callback would keep the variables of the run that happened to schedule it
-        self._deadlines: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._deadlines: list[tuple[float, int, Expiring]] = []
         self._order = count()
         self._forget_above = _FEW
         self._timer: asyncio.TimerHandle | None = None
@@ -45,13 +68,17 @@ class Wakeups:
         self._is_woken = False
 
     def add_deadline(self, waiter: asyncio.Future[None], at: float) -> None:
-        """Set a future to None at an instant, unless it is done by then.
+        """Set a future to None at an instant, by the clock of the event loop, unless it is done by then."""
+        self.add(_Waiter(waiter), at)
+
+    def add(self, expiring: Expiring, at: float) -> None:
+        """Let something expire at an instant, unless it is done by then.
 
         Args:
-            waiter: The future.
+            expiring: What expires.
             at: The instant, by the clock of the event loop.
         """
-        heappush(self._deadlines, (at, next(self._order), waiter))
+        heappush(self._deadlines, (at, next(self._order), expiring))
         if self._timer is None or at < self._timer_at:
             self._start_timer(at)
         if len(self._deadlines) > self._forget_above:
@@ -68,9 +95,9 @@ class Wakeups:
         self._timer = None
         deadlines = self._deadlines
         while deadlines and (deadlines[0][0] <= now or deadlines[0][2].done()):
-            _, _, waiter = heappop(deadlines)
-            if not waiter.done():
-                waiter.set_result(None)
+            _, _, expiring = heappop(deadlines)
+            if not expiring.done():
+                expiring.expire()
         if deadlines:
             self._start_timer(deadlines[0][0])
 

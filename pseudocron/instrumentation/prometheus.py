@@ -104,6 +104,10 @@ def _make(registry: CollectorRegistry) -> _Metrics:
     )
 
 
+def _outcome(event: Event) -> str:
+    return str(event.kind if event.kind is EventKind.SKIPPED else event.outcome)
+
+
 class _Recorder:
     """Writes events into the metrics."""
 
@@ -115,7 +119,7 @@ class _Recorder:
         kind = "job" if event.is_job else "cron"
         ended_here = event.duration is not None
         if ended_here or event.kind in {EventKind.SKIPPED, EventKind.LOST}:
-            self._metrics.runs.labels(kind, event.name, str(event.outcome)).inc(event.slots)
+            self._metrics.runs.labels(kind, event.name, _outcome(event)).inc(event.slots)
         if event.duration is not None:
             self._metrics.duration.labels(kind, event.name).observe(event.duration)
         if ended_here and event.lateness is not None:

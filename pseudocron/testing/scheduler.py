@@ -32,6 +32,9 @@ START = datetime(2024, 1, 1, tzinfo=UTC)
 MOMENT = timedelta(seconds=1)
 """Minimum time between two polls of a fake scheduler."""
 
+EVER = timedelta(days=36_500).total_seconds()
+"""`CRON_MAX_TIME` of a fake scheduler: without other processes there is nothing to poll for until a run is due."""
+
 
 @dataclass(frozen=True, slots=True)
 class FinishedRun:
@@ -97,7 +100,7 @@ class FakeScheduler:
         self.now: datetime = checked(aware, start, "FakeScheduler: start")
         host = Host(now=lambda: self.now, monotonic=self._seconds, sleep=self._pass_by, random=lambda: 1.0)
         settings = self._before = crons.settings
-        crons._pin(backend="memory:", app=settings.app)
+        crons._pin(backend="memory:", app=settings.app, cron_max_time=EVER)
         self._crons = crons
         self._backend = crons._connect(host)
         _completed(self._backend.open())
@@ -116,7 +119,8 @@ class FakeScheduler:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._crons._pin(backend=self._before.backend, app=self._before.app)
+        before = self._before
+        self._crons._pin(backend=before.backend, app=before.app, cron_max_time=before.cron_max_time)
         self._crons._connect(Host())
 
     def jobs(

@@ -72,7 +72,9 @@ def _unfit(claim: Claim, error: str | None, now: datetime) -> End:
 
 
 def _is_retried(target: Cron | Task[..., object], claim: Claim, ended: Ended) -> bool:
-    if claim.kind is Kind.MANUAL or claim.failures >= target.retries:
+    # That another program has stopped a child process is no failure, but must not be retried without end.
+    used = claim.attempt - 1 if ended.outcome is State.INTERRUPTED else claim.failures
+    if claim.kind is Kind.MANUAL or used >= target.retries:
         return False
     if claim.kind is Kind.SLOT:
         return True

@@ -135,7 +135,8 @@ class Pool:
 
         task.add_done_callback(over)
         if len(self._outlasting) == OUTLASTING * self._size:
-            logger.error("%d threads outlast their runs: no further thread is started until some end", self._size)
+            line = "%d threads outlast their runs: no further thread is started until some end"
+            logger.error(line, len(self._outlasting))
 
     async def drain(self, seconds: float) -> None:
         """Wait for the runs, and start no more; executions that outlast the seconds are cut off, and recorded so."""

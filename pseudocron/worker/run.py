@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pseudocron.backends.model import Kind, State
 from pseudocron.context import CurrentRun, Flag
 from pseudocron.errors import ArgumentError, PseudoCronError
-from pseudocron.executors import Call, CutOff, Ended, execute
+from pseudocron.executors import Call, CutOff, Ended, Execution
+from pseudocron.executors.call import impossible
 from pseudocron.hooks.events import Event, EventKind, of_claim
+from pseudocron.host import spawn
 from pseudocron.jobs.propagation import detach
 from pseudocron.log import logger
 from pseudocron.worker.outcome import UnfitError, end_of
@@ -80,9 +82,12 @@ class Run:
 
     __slots__ = (
         "_began",
-        "_is_executing",
+        "_context",
+        "_current_run",
+        "_decoding",
+        "_execution",
+        "_is_cut_off",
         "_over",
-        "_task",
         "claim",
         "duration",
         "end",
@@ -104,18 +109,62 @@ class Run:
         self.end: End | None = None
         self.state: State | None = None
         self.duration = 0.0
-        self.has_capacity = self._is_executing = self.is_over = False
+        self.has_capacity = self.is_over = self._is_cut_off = False
         self._over: asyncio.Future[State | None] | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._context = NO_CONTEXT
+        self._current_run: CurrentRun | None = None
+        self._execution: Execution | None = None
+        self._decoding: asyncio.Task[None] | None = None
 
     def start(self, failure: Exception | None = None) -> None:
         """Start it; or let it fail at once, as its lease can't be renewed."""
-        self.worker.pool.enter(self)
-        self._began = self.worker.host.monotonic()
-        if failure is None:
-            self._task = asyncio.create_task(self._run())
+        worker = self.worker
+        worker.pool.enter(self)
+        self._began = worker.host.monotonic()
+        if failure is not None:
+            self._finish(impossible(failure))
+        elif worker.pool.is_cut_off:
+            self._finish(CutOff(None))
         else:
-            self._finish(_failed(failure))
+            try:
+                self._start()
+            except Exception as error:  # noqa: BLE001 - a bug of ours, or of what is told of the run
+                self._finish(impossible(error))
+
+    def _start(self) -> None:
+        self._notify(EventKind.STARTED)
+        target: Any = self.target
+        if not self.is_job:
+            self._execute(target.args, target.kwargs)
+            return
+        stored, self._context = detach(self.claim.arguments or "{}")
+        if target._is_checked and len(stored) <= UNPACKED_AT_ONCE:
+            self._decoded(target._unpack, stored)
+        else:
+            self._decoding = spawn(self._decode_aside(stored))
+
+    async def _decode_aside(self, stored: str) -> None:
+        target: Any = self.target
+        bound = await self.worker.host.hop(_outcome_of, target._unpack, stored)
+        if self._is_cut_off:
+            self._finish(CutOff(None))
+        else:
+            self._decoded(bound)
+
+    def _decoded(self, decode: Callable[..., BoundArguments], *stored: str) -> None:
+        """Execute a job with the arguments that `decode` returns."""
+        try:
+            arguments = decode(*stored)
+        except ArgumentError as error:
+            self._finish(Ended(State.FAILED, str(error), raised=UnfitError()))
+        else:
+            self._execute(arguments.args, arguments.kwargs)
+
+    def _execute(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        target = self.target
+        call = Call(target.target, args, kwargs, target.process, target.timeout, target._hooks.middlewares)
+        self._execution = Execution(call, self, self._finish)
+        self._execution.start()
 
     def over(self) -> asyncio.Future[State | None]:
         """Return a future of the state after its result is recorded, None if that was too late."""
@@ -127,84 +176,45 @@ class Run:
 
     def cut_off(self) -> None:
         """Cancel the execution, if it goes on."""
-        if self._is_executing and self._task is not None:
-            self._task.cancel()
+        self._is_cut_off = True
+        if self._execution is not None:
+            self._execution.cut_off()
 
     def abandon(self) -> None:
         """Wait for it no longer; its lease ends by itself."""
-        if self._task is not None:
-            self._task.cancel()
         self._close(None)
 
-    async def _run(self) -> None:
-        ended: Ended | CutOff = CutOff(None)
-        if not self.worker.pool.is_cut_off:
-            self._is_executing = True
-            try:
-                self._notify(EventKind.STARTED)
-                ended = await self._execute()
-            except CutOff as cut:
-                _uncancel()
-                ended = cut.ended or cut
-            except asyncio.CancelledError:
-                _uncancel()
-            except Exception as error:  # noqa: BLE001 - a bug of ours, or of what is told of the run
-                ended = _failed(error)
-            finally:
-                self._is_executing = False
-        self._finish(ended)
+    @property
+    def name(self) -> str:
+        """The name of the cron or task."""
+        return self.claim.name
 
-    async def _execute(self) -> Ended:
-        if self.is_job:
-            return await self._execute_job()
-        cron: Any = self.target
-        return await self._call(cron.args, cron.kwargs, NO_CONTEXT)
-
-    async def _execute_job(self) -> Ended:
-        stored, context = detach(self.claim.arguments or "{}")
-        try:
-            arguments = await self._decode(stored)
-        except ArgumentError as error:
-            return Ended(State.FAILED, str(error), raised=UnfitError())
-        return await self._call(arguments.args, arguments.kwargs, context)
-
-    async def _decode(self, arguments: str) -> BoundArguments:
-        task: Any = self.target
-        if task._is_checked and len(arguments) <= UNPACKED_AT_ONCE:
-            bound: BoundArguments = task._unpack(arguments)
-            return bound
-        decoded: BoundArguments = await self.worker.host.hop(task._unpack, arguments)
-        return decoded
-
-    async def _call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], context: Mapping[str, str]) -> Ended:
-        target, claim, worker = self.target, self.claim, self.worker
-        call = Call(
-            target=target.target,
-            args=args,
-            kwargs=kwargs,
-            process=target.process,
-            timeout=target.timeout,
-            middlewares=target._hooks.middlewares,
-        )
-        run = CurrentRun(
-            name=claim.name,
-            slot=claim.slot or claim.due,
-            fence=claim.fence,
-            attempt=claim.attempt,
-            run_id=claim.run_id,
-            deadline=worker.host.now() + timedelta(seconds=target.timeout) if target.timeout else None,
-            is_job=self.is_job,
-            state=self.lifetime.state,
-            context=context,
-            cancelled=Flag(self._is_lost),
-        )
-        return await execute(call, run)
+    def _current(self) -> CurrentRun:
+        """Return what `current_run()` is in its code."""
+        if self._current_run is None:
+            claim, timeout, host = self.claim, self.target.timeout, self.worker.host
+            left = None if timeout is None else timeout - (host.monotonic() - self._began)
+            self._current_run = CurrentRun(
+                name=claim.name,
+                slot=claim.slot or claim.due,
+                fence=claim.fence,
+                attempt=claim.attempt,
+                run_id=claim.run_id,
+                deadline=None if left is None else host.now() + timedelta(seconds=left),
+                is_job=self.is_job,
+                state=self.lifetime.state,
+                context=self._context,
+                cancelled=Flag(self._is_lost),
+            )
+        return self._current_run
 
     def _is_lost(self) -> bool:
         return not self.worker.leases.holds(self.claim)
 
     def _finish(self, ended: Ended | CutOff) -> None:
         worker = self.worker
+        if isinstance(ended, CutOff):
+            ended = ended.ended or ended
         self.duration = worker.host.monotonic() - self._began
         self.end = end_of(self.target, self.claim, ended, now=worker.host.now(), random=worker.host.random)
         if ended.lingering is not None:
@@ -258,15 +268,18 @@ class Run:
 _KINDS = {State.SUCCEEDED: EventKind.SUCCEEDED, State.PENDING: EventKind.RETRYING}
 
 
-def _failed(error: Exception) -> Ended:
-    return Ended(State.FAILED, f"can't be run: {error!r}")
+def _outcome_of(decode: Callable[..., BoundArguments], stored: str) -> Callable[[], BoundArguments]:
+    """Decode in a thread; return what returns the result, or raises as decoding did."""
+    try:
+        bound = decode(stored)
+    except Exception as error:  # noqa: BLE001 - raised where the result is asked for
+        raised = error
 
+        def again() -> BoundArguments:
+            raise raised
 
-def _uncancel() -> None:
-    """Note that only the execution is over, and not the task."""
-    task = asyncio.current_task()
-    assert task is not None  # noqa: S101 - this is a coroutine
-    task.uncancel()
+        return again
+    return lambda: bound
 
 
 def _log(run: Run, state: State | None) -> None:

@@ -74,9 +74,16 @@ def redis(_folder: Path) -> SharedStore:
     )
 
 
+def example(folder: Path) -> SharedStore:
+    from json_store import JsonFile
+
+    return SharedStore(lambda host: JsonFile(folder / "crons.json", host=host))
+
+
 STORES: dict[str, Callable[[Path], SharedStore]] = {
     "oracle": oracle,
     "memory": memory,
     "file": file,
     "redis": redis,
+    "example": example,
 }

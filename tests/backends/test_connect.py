@@ -4,33 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from datetime import UTC, datetime
+from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pseudocron.backends import connect
-from pseudocron.backends.file import File
+from pseudocron import backends
+from pseudocron.backends import Options, connect
+from pseudocron.backends.contract import Backend
+from pseudocron.backends.file.backend import File, Memory
 from pseudocron.crons import Crons
 from pseudocron.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pseudocron.backends.base import Backend
-
 
 async def paused(backend: Backend, name: str) -> bool:
     await backend.open()
     try:
-        return (await backend.states({name: datetime.now(UTC)}))[name].paused
+        return (await backend.states([name])).crons[name].paused
     finally:
         await backend.close()
 
 
 async def pause(backend: Backend, name: str) -> None:
     await backend.open()
-    await backend.pause(name)
+    await backend.pause(name, True)
     await backend.close()
 
 
@@ -71,9 +71,9 @@ def test_a_commit_waits_for_the_disk_unless_outliving_a_process_is_enough(
 
     async def main() -> int:
         await backend.open()
-        found = await asyncio.to_thread(backend._store.transact, asked)
+        found = await backend._read(lambda txn: asked(txn.db))
         await backend.close()
-        return found
+        return int(found)
 
     assert asyncio.run(main()) == synchronous
 
@@ -102,6 +102,75 @@ def test_memory_is_new_with_every_call(tmp_path: Path) -> None:
 )
 def test_a_url_that_names_no_backend_is_refused(tmp_path: Path, url: str, message: str) -> None:
     with pytest.raises(ConfigError, match=f"^{message}$"):
+        connect(url, folder=tmp_path)
+
+
+# Stores of other packages
+
+
+class Ours(Memory):
+    """A store that an application has made."""
+
+    made_of: tuple[str, Options] | None = None
+
+
+def test_an_object_is_used_as_it_is(tmp_path: Path) -> None:
+    ours = Ours()
+    assert connect(ours, folder=tmp_path, app="..") is ours
+    crons = Crons(backend=ours)
+    assert crons._connect() is ours
+    assert crons.settings.backend is ours
+    assert backends.named(ours) == "Ours"
+
+
+def test_a_class_in_place_of_an_object_is_told_in_one_line(tmp_path: Path) -> None:
+    message = r"is a class, must be an object of it: Ours\(\.\.\.\)$"
+    with pytest.raises(ConfigError, match=message) as caught:
+        connect(Ours, folder=tmp_path)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ConfigError, match=message):
+        Crons(backend=Ours)
+
+
+def open_ours(url: str, options: Options) -> object:
+    """What a package provides."""
+    if url == "ours:broken":
+        raise ValueError("no such store")
+    ours = Ours(keep=options.keep)
+    ours.made_of = url, options
+    return object() if url == "ours:other" else ours
+
+
+@pytest.fixture
+def plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package that adds a scheme."""
+    ours = EntryPoint(name="ours", group=backends.PLUGINS, value=f"{__name__}:open_ours")
+    monkeypatch.setattr(backends, "_plugins", lambda: [ours])
+
+
+@pytest.mark.usefixtures("plugin")
+def test_another_package_may_add_a_scheme(tmp_path: Path) -> None:
+    backend = connect("ours:there", app="shop", folder=tmp_path, keep=7, durability="process", cron_max_time=9)
+    assert isinstance(backend, Ours)
+    assert backend.made_of
+    url, options = backend.made_of
+    assert url == "ours:there"
+    assert (options.app, options.folder, options.keep) == ("shop", tmp_path, 7)
+    assert (options.durability, options.cron_max_time) == ("process", 9)
+    assert Crons(backend="ours:there").settings.backend == "ours:there"
+
+
+@pytest.mark.usefixtures("plugin")
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("our:x", "is unknown, must begin with 'file:', 'memory:', 'ours:' or 'redis://', did you mean 'ours'"),
+        ("ours:broken", ":open_ours: .*no such store"),
+        ("ours:other", ":open_ours: returned .*, must be a Backend"),
+    ],
+)
+def test_what_a_package_can_not_open_is_told_with_its_name(tmp_path: Path, url: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         connect(url, folder=tmp_path)
 
 

@@ -5,36 +5,54 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from backends.worlds import NOON
-from pseudocron.backends.records import Reason, Skip, Waited
+import pytest
+
+from backends.stores import STORES
+from pseudocron.backends.model import Reason, Refusal, Skip, Waited
 from pseudocron.config.source import open_source
 from pseudocron.crons import Crons
+from pseudocron.testing.conformance.cluster import Cluster
+from pseudocron.testing.conformance.times import MINUTE, NOON, SECOND
 from pseudocron.why import Fate, Waiting
 from pseudocron.why.inquiry import inquire
 
 if TYPE_CHECKING:
-    from backends.worlds import World
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pseudocron.testing.conformance.process import Process
     from pseudocron.why import Inquiry
 
-MINUTE = timedelta(minutes=1)
+
+@pytest.fixture(params=STORES)
+def process(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Process]:
+    cluster = Cluster(STORES[request.param](tmp_path))
+    cluster.forward(0)
+    process = cluster.process()
+    process.crons = {"mail": 1, "bill": 1}
+    yield process
+    cluster.close()
 
 
-def asked(world: World, *, concurrency: int = 10) -> Inquiry:
+def asked(process: Process, *, concurrency: int = 10) -> Inquiry:
     crons = Crons(concurrency=concurrency)
     crons.add("mail", int, 60)
     open_source(crons).load()  # off the event loop
-    return world.do(inquire(crons, world.backend, "mail", now=lambda: world.now))
+    cluster = process.cluster
+    return cluster.run(inquire(crons, process.backend, "mail", now=lambda: cluster.now))
 
 
-def test_it_tells_of_runs_overlaps_and_times_without_traffic(world: World) -> None:
-    missed = Skip(name="mail", slot=NOON - MINUTE, reason=Reason.NO_TRAFFIC, slots=9, first=NOON - 9 * MINUTE)
-    world.do(world.backend.skip([missed]))
-    world.forward(3)
-    claim = world.claim(NOON, waited=Waited(request=2.5))
-    world.forward(60)
-    world.ask(NOON + MINUTE)
-    overlap, running, nobody = asked(world).last(3)
-    since = (NOON + timedelta(seconds=3)).isoformat()
+def test_it_tells_of_runs_overlaps_and_times_without_traffic(process: Process) -> None:
+    cluster = process.cluster
+    missed = Skip("mail", NOON - MINUTE, Reason.NO_TRAFFIC, slots=9, first=NOON - 9 * MINUTE)
+    cluster.forward(3)
+    claim = process.slot(NOON, name="mail", skips=[missed], waited=[Waited(request=2.5)])
+    cluster.forward(60)
+    slot = NOON + MINUTE
+    polled = process.poll(process.plan(slot, name="mail"), holding=[claim])
+    assert [refused.why for refused in polled.refused] == [Refusal.OVERLAP]
+    overlap, running, nobody = asked(process).last(3)
+    since = (NOON + 3 * SECOND).isoformat()
     assert overlap.sentence == (
         f"skipped: overlap with run {claim.run_id} on host:1, running since {since}, max_instances is 1"
     )
@@ -42,15 +60,16 @@ def test_it_tells_of_runs_overlaps_and_times_without_traffic(world: World) -> No
     assert (nobody.reason, nobody.slots, nobody.first) == (Reason.NO_TRAFFIC, 9, NOON - 9 * MINUTE)
 
 
-def test_it_tells_what_a_slot_waits_for(world: World) -> None:
-    world.state()
-    world.forward(61)
-    assert asked(world).last(1)[0].reason is Waiting.NOBODY
-    world.do(world.backend.enter(60))
-    (gate,) = asked(world).last(1)
+def test_it_tells_what_a_slot_waits_for(process: Process) -> None:
+    cluster = process.cluster
+    process.poll(process.plan(name="mail", since=NOON, next=NOON + timedelta(days=1)))
+    cluster.forward(61)
+    assert asked(process).last(1)[0].reason is Waiting.NOBODY
+    process.poll()
+    (gate,) = asked(process).last(1)
     assert gate.reason is Waiting.GATE
-    assert (NOON + timedelta(seconds=121)).isoformat() in gate.sentence
-    world.forward(60)
-    world.claim(name="bill")
-    (full, _) = asked(world, concurrency=1).last(2)
+    assert (NOON + 121 * SECOND).isoformat() in gate.sentence
+    cluster.forward(60)
+    process.start("bill")
+    (full, _) = asked(process, concurrency=1).last(2)
     assert (full.reason, full.sentence.count("host:1")) == (Waiting.FULL, 1)

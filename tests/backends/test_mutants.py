@@ -17,7 +17,7 @@ from verification.machine import run
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-FOUND_BY_THE_MACHINE = ["IgnoresKeys", "IgnoresFences", "KeyIsNeverTaken", "ForgetsCrons"]
+FOUND_BY_THE_MACHINE = ["IgnoresKeys", "KeyIsNeverTaken", "ForgetsCrons", "ForgetsLeases", "NeverForward"]
 
 
 def cases() -> Iterator[tuple[str, dict[str, object]]]:

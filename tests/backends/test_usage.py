@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pseudocron.backends.memory import Memory
+from pseudocron.backends.file.backend import Memory
 from pseudocron.backends.usage import usage
 from pseudocron.errors import BackendError
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from support import Clock
 
-from pseudocron.backends.file.backend import File, machines, mounts
+from pseudocron.backends.file import machines, mounts
+from pseudocron.backends.file.backend import File
 from pseudocron.errors import BackendError
 
 if TYPE_CHECKING:

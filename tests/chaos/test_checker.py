@@ -23,6 +23,7 @@ def whole() -> list[Event]:
         {"what": "store", "at": 0.0, "lease": LEASE, "kind": "redis"},
         {"what": "cron", "at": 0.0, "name": "beat", "every": SECOND, "at_least_once": False, "max_instances": 1},
         {"what": "cron", "at": 0.0, "name": "again", "every": SECOND, "at_least_once": True, "max_instances": 1},
+        {"what": "cron", "at": 0.0, "name": "shaky", "every": SECOND, "at_least_once": False, "max_instances": 1},
         {"what": "task", "at": 0.0, "name": "send", "retries": 1, "max_instances": 2},
         {"what": "task", "at": 0.0, "name": "quick", "retries": 1, "max_instances": None},
         *run("beat", 10, at=10.0, fence=1),
@@ -30,7 +31,9 @@ def whole() -> list[Event]:
         {"what": "skip", "at": 12.5, "asked": 12.4, "cron": "beat", "reason": "overlap"} | slots(12, 12),
         *run("beat", 13, at=13.0, fence=3),
         *run("again", 10, at=10.0, fence=1, ends=False),
-        *run("again", 10, at=13.0, fence=2, recovers="again-1", attempt=2),
+        *loss("again", 10, at=12.8, fence=1),
+        *run("again", 10, at=13.0, fence=2, run="again-1", attempt=2),
+        *retried("shaky", 10, at=10.0),
         *job("a", at=10.0, key="k"),
         *job("b", at=12.0, key="k"),
         *job("c", at=14.0),
@@ -45,14 +48,32 @@ def slots(first: int, last: int) -> Event:
 def run(cron: str, slot: int, *, at: float, fence: int, ends: bool = True, **more: Any) -> list[Event]:
     """A slot from its claim to its record, and its line in the store's history."""
     whose = {"cron": cron, "run": f"{cron}-{fence}", "fence": fence, "slot": slot * SECOND}
-    whose |= {"attempt": 1, "recovers": None, **more}
+    whose |= {"attempt": 1, **more}
     line = whose | slots(slot, slot) | {"epoch": 0, "reason": None, "outcome": "succeeded" if ends else "lost"}
+    line |= {"lost": 0, "attempt": fence}
     return [
         {"what": "claim", "at": at + 0.1, "asked": at, "clock": slot * SECOND, **whose},
         {"what": "start", "at": at + 0.2, **whose},
         *([{"what": "end", "at": at + 0.3, **whose}, *finish(whose["run"], fence, at + 0.4)] if ends else []),
         {"what": "line", "at": 40.0, "asked": 40.0, **line},
     ]
+
+
+def retried(cron: str, slot: int, *, at: float, after: float = 1, dropped: float = 0) -> list[Event]:
+    """A slot that fails, and succeeds when it is retried, or is dropped before that."""
+    first = [event for event in run(cron, slot, at=at, fence=1) if event["what"] not in {"end", "line"}]
+    first = [event | ({"again": [True], "states": ["pending"]} if "runs" in event else {}) for event in first]
+    if dropped:
+        line = run(cron, slot, at=at, fence=1)[-1] | {"outcome": "replaced"}
+        drop = {"what": "drop", "at": dropped, "asked": dropped, "cron": cron, "run": f"{cron}-1", "state": "replaced"}
+        return [*first, drop, line]
+    return [*first, *run(cron, slot, at=at + after, fence=2, run=f"{cron}-1", attempt=2)]
+
+
+def loss(cron: str, slot: int, *, at: float, fence: int) -> list[Event]:
+    """The lease of a slot that is to be recovered is over."""
+    whose = {"cron": cron, "run": f"{cron}-{fence}", "fence": fence, "slot": slot * SECOND}
+    return [{"what": "lost", "at": at + 0.1, "asked": at, "state": "pending", "losses": 1, **whose}]
 
 
 def granted(cron: str, slot: int, *, at: float, fence: int, **more: Any) -> list[Event]:
@@ -63,15 +84,15 @@ def granted(cron: str, slot: int, *, at: float, fence: int, **more: Any) -> list
 def finish(identity: object, fence: int, at: float) -> list[Event]:
     runs = [[identity, fence]]
     return [
-        {"what": "finishing", "at": at, "runs": runs},
-        {"what": "finish", "at": at + 0.1, "asked": at, "runs": runs, "own": [True]},
+        {"what": "finishing", "at": at, "runs": runs, "again": [False]},
+        {"what": "finish", "at": at + 0.1, "asked": at, "runs": runs, "own": [True], "states": ["succeeded"]},
     ]
 
 
 def job(name: str, *, at: float, key: str | None = None) -> list[Event]:
     """A job from its acknowledgement to its end in the store."""
     told = {"run": name, "fence": 1, "attempt": 1}
-    state = {"state": "succeeded", "attempts": 1, "lost": 0, "reason": None, "epoch": 0}
+    state = {"state": "succeeded", "attempts": 1, "failures": 0, "lost": 0, "reason": None, "epoch": 0}
     return [
         {"what": "defer", "at": at + 0.1, "asked": at, "job": name, "task": "send", "key": key, "delay": 0.0},
         claim_of_job(name, at=at + 0.2, key=key),
@@ -87,6 +108,12 @@ def claim_of_job(name: str, *, at: float, fence: int = 1, key: str | None = None
     return {"what": "claim", "at": at + 0.1, "asked": at, "clock": 0, **whose}
 
 
+def is_of(identity: str, fence: int, event: Event) -> bool:
+    """Whether an event is of an attempt, other than what the store holds of it in the end."""
+    of = event.get("runs", [[event.get("run"), event.get("fence")]])
+    return [identity, fence] in of and event["what"] != "line"
+
+
 def changed(what: str, change: Event, **whose: Any) -> list[Event]:
     """The whole one, but that the events that are meant are otherwise."""
     meant = {"what": what, **whose}
@@ -97,10 +124,14 @@ def without(**whose: Any) -> list[Event]:
     return [event for event in whole() if not whose.items() <= event.items()]
 
 
+def without_retries() -> list[Event]:
+    return [event for event in whole() if event["what"] == "cron" or "shaky" not in str(event)]
+
+
 def quick(*claims: Event) -> list[Event]:
     """A job of the task without a limit that is acknowledged in second 15.1, and so claimed."""
     defer = {"what": "defer", "at": 15.1, "asked": 15.0, "job": "q", "task": "quick", "key": None, "delay": 0.5}
-    state = {"state": "pending", "attempts": 1, "lost": 0, "reason": None, "epoch": 0}
+    state = {"state": "pending", "attempts": 1, "failures": 0, "lost": 0, "reason": None, "epoch": 0}
     return [defer, *claims, {"what": "job", "at": 40.0, "asked": 40.0, "job": "q", "task": "quick", **state}]
 
 
@@ -117,13 +148,28 @@ BROKEN: dict[str, list[list[Event]]] = {
     "no slot is claimed twice": [
         [*whole(), *granted("beat", 11, at=21.0, fence=9)],
         [*whole(), *granted("again", 10, at=21.0, fence=9)],
+        [*whole(), *granted("beat", 11, at=21.0, fence=9, run="beat-2")],
         [*whole(), WIPE, *granted("beat", 11, at=15.0, fence=9)],
     ],
     "no slot comes before its time": [changed("claim", {"clock": 11 * SECOND - 1}, run="beat-2")],
     "a slot runs at most once": [
         [*whole(), {"what": "start", "at": 21.0, "cron": "beat", "run": "beat-2", "fence": 2, "slot": 11 * SECOND}]
     ],
-    "a lost run is recovered": [without(run="again-2")],
+    "a stored retry is executed once": [
+        [
+            event
+            | ({"fence": 1, "outcome": "pending"} if (event["what"], event.get("run")) == ("line", "shaky-1") else {})
+            for event in whole()
+            if not is_of("shaky-1", 2, event)
+        ],
+        [*whole(), {"what": "start", "at": 12.0, "cron": "shaky", "run": "shaky-1", "fence": 2, "slot": 0}],
+    ],
+    "a lost run is recovered": [[event for event in whole() if not is_of("again-1", 2, event)]],
+    "what is lost is pending again or over": [
+        changed("lost", {"state": "lost"}),
+        changed("lost", {"losses": 3}),
+        changed("lost", {"cron": "beat"}),
+    ],
     "each slot ran or is recorded": [without(what="skip"), [*without(run="beat-2"), WIPE]],
     "fences grow": [
         [*whole(), *run("beat", 14, at=14.0, fence=3, run="beat-x")],
@@ -154,6 +200,8 @@ BROKEN: dict[str, list[list[Event]]] = {
         [*whole(), *quick(claim_quick(15.7), *finish("q", 1, 16.0), claim_quick(18.4, 2))],
         [*whole(), *quick(claim_quick(15.7), claim_quick(19.9, 2))],
         [*whole(), fault("worker killed", 15.7, pids=[7]), *quick(claim_quick(20.8))],
+        [*without_retries(), *retried("shaky", 10, at=10.0, after=3.6)],
+        [*without_retries(), *retried("shaky", 10, at=10.0, dropped=13.7)],
     ],
     "all comes to its end": [changed("settled", {"left": 1})],
 }
@@ -232,7 +280,7 @@ def test_in_a_folder_the_lease_of_a_dead_process_is_in_nobodys_way() -> None:
 
 def test_a_forgotten_lease_is_in_nobodys_way_nor_is_one_of_a_stepped_clock() -> None:
     beside = run("again", 11, at=13.3, fence=3)
-    late = without(runs=[["again-2", 2]])
+    late = without(runs=[["again-1", 2]])
     assert "no more leases than max instances" in broken(*late, *beside)
     for what in ("wipe", "clock"):
         assert "no more leases than max instances" not in broken(*late, WIPE | {"what": what, "asked": 13.2}, *beside)
@@ -244,11 +292,11 @@ def test_a_forgotten_lease_is_in_nobodys_way_nor_is_one_of_a_stepped_clock() -> 
         [claim_quick(17.5)],
         [claim_quick(17.7), fault("worker killed", 15.7, pids=[7])],
         [
-            claim_quick(22.5),
-            fault("worker killed", 15.7, pids=[7]),
+            claim_quick(19.5),
+            fault("host told to stop", 15.7, pids=[7]),
             {"what": "enter", "asked": 15.4, "at": 15.5, "pid": 7},
         ],
-        [claim_quick(26.0), fault("worker stopped", 17.4, pids=[7])],
+        [claim_quick(25.0), fault("worker stopped", 17.4, pids=[7])],
         [claim_quick(21.6), fault("worker killed", 15.7, pids=[7]), fault("Redis killed", 17.6)],
     ],
 )

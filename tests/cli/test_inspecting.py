@@ -90,6 +90,23 @@ def test_history_shows_skipped_slots_with_their_reason_and_number(folder: Path) 
     assert line.split()[2:] == ["skipped", "-", "-", "no_traffic,", str(skip["slots"]), "slots"]
 
 
+def test_a_run_that_is_retried_is_shown_with_when_and_its_attempts(folder: Path) -> None:
+    crons = {"broken": {"run": "jobs:fail", "schedule": 3600, "retries": 2}}
+    (folder / "crons.py").write_text(f"{crons = }")
+    assert pseudocron(folder, "tick").returncode == 1, "the attempt has failed, though another one follows"
+    (run,) = asked(folder, "history")
+    assert (run["outcome"], run["attempt"]) == ("pending", 1)
+    assert run["due"] > run["ended"]
+    assert [attempt["outcome"] for attempt in run["earlier"]] == ["failed"]
+    (line,) = pseudocron(folder, "history").stdout.splitlines()[1:]
+    assert "  retries at " in line
+    assert line.endswith(": ZeroDivisionError: division by zero")
+    assert "  retries at " in pseudocron(folder, "list").stdout
+    (why, *_) = asked(folder, "why", "broken")
+    assert (why["kind"], why["run"]["run_id"]) == ("retrying", run["run_id"])
+    assert why["sentence"].startswith("failed, and runs again at ")
+
+
 def test_history_of_a_cron_that_has_left_the_configuration_can_be_seen(folder: Path) -> None:
     pseudocron(folder, "tick")
     (folder / "crons.py").write_text(TWO.replace("hourly", "other"))

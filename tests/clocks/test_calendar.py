@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import pytest
-
 from pseudocron.backends.records import State
-from pseudocron.crons import Cron
 from pseudocron.runner.due import due
+
+from pseudocron.crons import Cron
 from pseudocron.schedule import parse
 from pseudocron.targets import Function
 

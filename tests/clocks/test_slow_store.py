@@ -7,11 +7,11 @@ import logging
 from typing import TYPE_CHECKING
 
 import pytest
+from pseudocron.backends.memory import Memory, Store
+from pseudocron.backends.records import Claim, Proposal
 from support import Clock
 
 from clocks.test_steps import Process
-from pseudocron.backends.memory import Memory, Store
-from pseudocron.backends.records import Claim, Proposal
 from pseudocron.crons import Crons
 
 if TYPE_CHECKING:

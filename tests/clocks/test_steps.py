@@ -8,16 +8,16 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pseudocron.backends.memory import Memory, Store
+from pseudocron.backends.records import Claim, Outcome, Proposal, Reason
+from pseudocron.runner import Runner
+from pseudocron.scheduler import Scheduler
 from support import START, Clock, took
 
 from pseudocron import polling
 from pseudocron.backends.file import File
-from pseudocron.backends.memory import Memory, Store
-from pseudocron.backends.records import Claim, Outcome, Proposal, Reason
 from pseudocron.config.source import open_source
 from pseudocron.crons import Crons
-from pseudocron.runner import Runner
-from pseudocron.scheduler import Scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

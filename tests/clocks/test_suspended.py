@@ -12,11 +12,11 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from pseudocron.backends.records import Outcome
 from servers.serving import Server
 from support import environ_with, wait_until
 
 from pseudocron.backends import connect
-from pseudocron.backends.records import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -12,11 +13,14 @@ from support import wait_until
 from dashboard.house import House
 from pseudocron.backends.model import State
 from pseudocron.crons import Crons
+from pseudocron.dashboard import NoAuth, dashboard
 from pseudocron.report import history_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from starlette.types import Message
 
     from pseudocron.backends.model import CronState
     from pseudocron.report import HistoryLine
@@ -242,3 +246,22 @@ def test_a_flood_of_headers_cookies_and_parameters_is_a_page_like_any_other(hous
 def test_no_other_method_is_known(house: House, method: str) -> None:
     assert house.client.request(method, "/crons/cron").status_code == 405
     assert house.client.post("/crons/").status_code == 405
+
+
+def test_a_page_is_served_where_the_server_does_not_name_the_scheme(house: House) -> None:
+    sent: list[Message] = []
+    scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def visit() -> None:
+        await dashboard(house.crons, auth=NoAuth())(scope, receive, send)
+
+    asyncio.run(visit())
+    cookies = [value for name, value in sent[0]["headers"] if name == b"set-cookie"]
+    assert sent[0]["status"] == 200
+    assert not any(b"secure" in cookie.lower() for cookie in cookies)

@@ -19,11 +19,12 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
-from support import START, Clock, http, until, visit
+from support import START, Clock, http, visit
 
-from pseudocron.backends import MakeClient, connect
-from pseudocron.backends.model import State
+from pseudocron.backends import Store, connect
 from pseudocron.backends.file.backend import Memory
+from pseudocron.backends.model import Capacity, Poll, State, Take, Where
+from pseudocron.backends.usage import ShortUse
 from pseudocron.context import current_run
 from pseudocron.crons import Crons
 from pseudocron.errors import ArgumentError, BackendError, EventLoopError, JobConflictError, NoRunError
@@ -59,17 +60,17 @@ def restoring(crons: Crons) -> Task[[str], None]:
     return restore
 
 
-async def jobs_of(url: str | MakeClient, folder: Path) -> list[Job]:
+async def jobs_of(store: Store, folder: Path) -> list[Run]:
     """What another connection finds."""
-    backend = connect(url, folder=folder)
+    backend = connect(store, folder=folder)
     await backend.open()
     try:
-        return list(await backend.jobs(limit=1000))
+        return list(await backend.runs(Where(), 1000))
     finally:
         await backend.close()
 
 
-def all_jobs(crons: Crons) -> list[Job]:
+def all_jobs(crons: Crons) -> list[Run]:
     return asyncio.run(jobs_of(crons.settings.backend, crons.settings.folder))
 
 
@@ -86,7 +87,7 @@ def test_a_job_whose_defer_returned_is_in_the_store_of_another_connection(filed:
     async def main() -> None:
         handle = await restore.options(delay=60, key="teacher:7").defer("B-204")
         (job,) = await jobs_of(filed.settings.backend, filed.settings.folder)
-        assert (job.job_id, job.task, job.arguments) == (handle.id, "restore", '{"classroom":"B-204"}')
+        assert (job.run_id, job.name, job.arguments) == (handle.id, "restore", '{"classroom":"B-204"}')
         assert (handle.task, handle.key, job.key) == ("restore", "teacher:7", "teacher:7")
         assert await filed.job(handle.id) == job
         await filed._connect().close()
@@ -153,7 +154,7 @@ def test_two_processes_defer_into_one_store_and_end_without_a_warning(filed: Cro
     ]
     said = [child.communicate(timeout=60)[0] for child in children]
     printed = {line for text in said for line in text.splitlines()}
-    assert printed == {job.job_id for job in all_jobs(filed)}
+    assert printed == {job.run_id for job in all_jobs(filed)}
     assert len(printed) == 40
 
 
@@ -174,7 +175,7 @@ def test_on_a_running_event_loop_what_blocks_is_refused_and_says_what_to_write(c
                 call()
             assert str(caught.value) == f"an event loop is running in this thread: write `{mend}` instead"
             assert isinstance(caught.value, RuntimeError)
-        assert len(await crons._connect().jobs()) == 1
+        assert len(await crons._connect().runs(Where())) == 1
 
     asyncio.run(main())
 
@@ -191,7 +192,7 @@ def test_what_can_not_be_stored_is_said_at_defer_and_leaves_nothing(crons: Crons
             ArgumentError, match=r"^restore\(\): arguments \('B',\): must be a mapping of names to values$"
         ):
             await restore.defer_many([("B",)])  # type: ignore[list-item]
-        assert not await crons._connect().jobs()
+        assert not await crons._connect().runs(Where())
 
     asyncio.run(main())
 
@@ -203,7 +204,7 @@ def test_many_calls_are_stored_at_once_in_their_order(filed: Crons, count: int) 
 
     async def main() -> None:
         handles = await restore.options(delay=60).defer_many(calls)
-        jobs = {job.job_id: job.arguments for job in await filed._connect().jobs(limit=1000)} if count else {}
+        jobs = {job.run_id: job.arguments for job in await filed._connect().runs(Where(), 1000)} if count else {}
         assert [jobs[one.id] for one in handles] == [f'{{"classroom":"B-{number}"}}' for number in range(count)]
         if count:
             await filed._connect().close()
@@ -267,8 +268,8 @@ def test_with_raise_a_taken_key_is_an_error_and_stores_nothing(crons: Crons) -> 
     assert len(asyncio.run(_all(crons))) == 1
 
 
-async def _all(crons: Crons) -> list[Job]:
-    return list(await crons._connect().jobs())
+async def _all(crons: Crons) -> list[Run]:
+    return list(await crons._connect().runs(Where()))
 
 
 def test_a_pending_job_is_cancelled_once_by_its_key_its_id_or_its_handle(crons: Crons) -> None:
@@ -319,19 +320,19 @@ def test_of_a_job_that_is_forgotten_nothing_is_known() -> None:
 # One store for all of a process
 
 
-def test_the_watch_of_the_crons_and_those_who_defer_have_the_same_store(crons: Crons) -> None:
+def test_the_process_of_the_crons_and_those_who_defer_have_the_same_store(crons: Crons) -> None:
     restore = restoring(crons)
 
     async def main() -> None:
         handle = await restore.options(delay=60).defer("A")
         async with Process(crons).store() as (_, backend):
             assert backend is crons._connect()
-            assert await backend.job(handle.id) is not None
+            assert await backend.run(handle.id) is not None
 
     asyncio.run(main())
 
 
-def test_a_store_is_open_as_long_as_one_watch_needs_it_and_opened_again_to_defer(filed: Crons) -> None:
+def test_a_store_is_open_as_long_as_one_process_needs_it_and_opened_again_to_defer(filed: Crons) -> None:
     restore = restoring(filed)
 
     async def main() -> None:
@@ -339,11 +340,11 @@ def test_a_store_is_open_as_long_as_one_watch_needs_it_and_opened_again_to_defer
         async with server.store() as (_, backend):
             async with page.store() as (_, same):
                 assert same is backend
-            await backend.next_due({})  # the page has not closed it
+            await backend.waiting()  # the page has not closed it
         with pytest.raises(BackendError, match="is closed"):
-            await backend.next_due({})
+            await backend.waiting()
         await restore.defer("A")
-        assert len(await backend.jobs()) == 1
+        assert len(await backend.runs(Where())) == 1
         await backend.close()
 
     asyncio.run(main())
@@ -356,7 +357,7 @@ def test_of_many_who_look_into_a_store_at_once_none_closes_it_under_another(file
         async def look(number: int) -> None:
             for _ in range(20):
                 async with seen.store() as (_, backend):
-                    await backend.next_due({str(number): None})
+                    await backend.states([str(number)])
 
         await asyncio.gather(*map(look, range(6)))
 
@@ -407,8 +408,8 @@ def test_who_listens_is_told_after_the_job_is_stored_and_when_the_first_is_due()
     happened: list[object] = []
 
     class Telling(Memory):
-        async def defer(self, jobs: Sequence[NewJob], *, max_age: float) -> Sequence[str]:
-            ids = await super().defer(jobs, max_age=max_age)
+        def defer_blocking(self, jobs: Sequence[NewJob]) -> Sequence[str]:
+            ids = super().defer_blocking(jobs)
             happened.append("stored")
             return ids
 
@@ -447,54 +448,57 @@ def test_a_listener_that_raises_harms_neither_the_job_nor_the_next_listener(
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_the_gate_is_lowered_to_when_the_job_is_due() -> None:
+def test_the_gate_is_brought_forward_to_when_the_job_is_due() -> None:
     crons, clock = Crons(backend="memory:", cron_max_time=60), Clock()
     backend = crons._connect(clock.host)
     restore = restoring(crons)
 
     async def main() -> None:
-        assert await backend.enter(60)
-        await restore.options(delay=20).defer("A")
-        assert await backend.fresh_for(60) == 20
-        await restore.defer("A")
-        assert await backend.fresh_for(60) == 0
+        async with ShortUse(backend):
+            await backend.poll(Poll(Take({"restore": None}, {}, Capacity(0, 0, 0), worker="me", lease=30)))
+            assert await backend.stale_in() == 60
+            await restore.options(delay=20).defer("A")
+            assert await backend.stale_in() == 20
+            await restore.defer("A")
+            assert await backend.stale_in() == 0
 
     asyncio.run(main())
 
 
 def test_a_gate_that_can_not_be_lowered_is_logged_and_the_job_stands(
-    filed: Crons, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    filed: Crons, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    restore = restoring(filed)
-    restore.defer_sync("A")
-    lock = tmp_path / "store" / "cron.lock"
-    lock.unlink(missing_ok=True)
-    lock.mkdir()
+    restore, backend = restoring(filed), filed._connect()
+
+    def fail(*_: object) -> None:
+        raise BackendError("it can't be dated")
+
+    async def poll() -> None:
+        async with ShortUse(backend):
+            await backend.poll(Poll(Take({"restore": None}, {}, Capacity(0, 0, 0), worker="me", lease=30)))
+
+    asyncio.run(poll())
+    monkeypatch.setattr("pseudocron.backends.file.gate.FileGate.date", fail)
     with caplog.at_level(logging.WARNING):
-        restore.defer_sync("B")
-    assert len(all_jobs_left(filed, lock)) == 2
+        restore.defer_sync("A")
+    close(filed)
+    assert len(all_jobs(filed)) == 1
     assert "not brought forward, so that due runs may start late" in caplog.text
 
 
-def all_jobs_left(crons: Crons, lock: Path) -> list[Job]:
-    lock.rmdir()
-    close(crons)
-    return all_jobs(crons)
-
-
-def test_who_is_cancelled_while_a_job_is_stored_leaves_a_job_that_the_gate_knows_of(crons: Crons) -> None:
+def test_a_caller_that_is_cancelled_when_its_job_is_stored_has_its_listeners_called(crons: Crons) -> None:
     told: list[datetime] = []
     crons.on_deferred(told.append)
-    go = threading.Event()
 
     async def main() -> None:
         stored = asyncio.Event()
 
         class Slow(Memory):
-            async def defer(self, jobs: Sequence[NewJob], *, max_age: float) -> Sequence[str]:
+            async def defer(self, jobs: Sequence[NewJob]) -> Sequence[str]:
+                ids = await super().defer(jobs)
                 stored.set()
-                await asyncio.to_thread(go.wait)
-                return await super().defer(jobs, max_age=max_age)
+                await asyncio.Event().wait()  # the answer is on its way
+                return ids
 
         crons._manager._backend = Slow()
         caller = asyncio.ensure_future(restoring(crons).defer("A"))
@@ -502,9 +506,9 @@ def test_who_is_cancelled_while_a_job_is_stored_leaves_a_job_that_the_gate_knows
         caller.cancel()
         with pytest.raises(asyncio.CancelledError):
             await caller
-        go.set()
-        await until(lambda: told)
-        assert len(await crons._connect().jobs()) == 1
+        assert told
+        async with ShortUse(crons._connect()) as backend:
+            assert len(await backend.runs(Where())) == 1
 
     asyncio.run(main())
 
@@ -535,10 +539,11 @@ def test_immediate_calls_are_made_with_what_comes_out_of_json_and_are_not_stored
                 State.SUCCEEDED,
                 False,
             ]
-        assert not await crons._connect().jobs()
+        async with ShortUse(crons._connect()) as backend:
+            assert not await backend.runs(Where())
         assert seen[1:] == [("A", "B"), (), ()]
         await sync.defer("C")
-        assert len(await crons._connect().jobs()) == 1
+        assert len(await crons._connect().runs(Where())) == 1
         with pytest.raises(NoRunError):
             current_run()
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pseudocron.backends.model import Run, State
+from pseudocron.backends.model import Kind, Run, State
 from pseudocron.cli.jobs import _plain
 from pseudocron.context import current_run
 from pseudocron.crons import Crons
@@ -64,9 +64,10 @@ def test_a_run_knows_what_its_job_carries_and_that_it_is_one() -> None:
 
 
 def test_a_command_shows_the_arguments_without_it() -> None:
-    job = Job(
-        job_id="a",
-        task="work",
+    job = Run(
+        "a",
+        Kind.JOB,
+        "work",
         arguments=attach('{"a":3}', {"tenant": "blue"}),
         state=State.PENDING,
         due=utcnow(),

@@ -48,10 +48,10 @@ def generate() -> Iterator[int]:
     yield 1
 
 
-def stored(task: Task[..., Any], *args: Any, **terms: Any) -> Job:
+def stored(task: Task[..., Any], *args: Any, **terms: Any) -> Run:
     """A job that was deferred on some terms, as the store has it."""
 
-    async def main() -> Job:
+    async def main() -> Run:
         handle = await task.options(**terms).defer(*args or ("Ada",))
         job = await task._manager.job(handle.id)
         assert job is not None
@@ -202,7 +202,7 @@ def test_a_task_in_a_child_process_gets_what_its_annotations_say(
     monkeypatch.syspath_prepend(tmp_path)
     task = open_source("noting:crons").load().tasks["note"]
     job = stored(task, START, START.replace(year=2025))
-    plain = task._unpack(job.arguments)
+    plain = task._unpack(job.arguments or "")
     assert plain.args == ("2024-05-01T12:00:00+00:00", "2025-05-01T12:00:00+00:00")
     spec = json.dumps([task.target.ref, plain.args, plain.kwargs])
     assert call_in_child(spec) == 0
@@ -321,7 +321,7 @@ def test_ids_are_uuids_that_grow_with_time() -> None:
     task = crons_of(clock).task(greet)
     ids = []
     for _ in range(20):
-        ids.append(stored(task).job_id)
+        ids.append(stored(task).run_id)
         clock.forward(0.001)
     assert ids == sorted(set(ids))
     assert all(UUID(one).version == 7 and UUID(one).variant == "specified in RFC 4122" for one in ids)

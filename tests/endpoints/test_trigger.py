@@ -18,7 +18,7 @@ from support import Lifespan, until
 from endpoints.calling import BEARER, TOKEN, Answer, ask, request
 from pseudocron import ConfigError, Crons, PseudoCronMiddleware, cron_status, trigger
 from pseudocron.endpoints.limiter import Limiter
-from pseudocron.watch import watch
+from pseudocron.process import process_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,8 +61,8 @@ def test_it_tells_what_was_skipped_and_why() -> None:
     async def main() -> None:
         crons.add("rests", print, 60)
         await cron_status(crons)
-        async with watch(crons).store() as (_, backend):
-            await backend.pause("rests")
+        async with process_of(crons).store() as (_, backend):
+            await backend.pause("rests", True)
             answer = (await ask(trigger(crons, token=TOKEN), headers=BEARER)).json
         (skip,) = answer["skipped"]
         assert skip.keys() == SKIPPED
@@ -84,7 +84,7 @@ def test_a_slot_that_it_asks_for_in_vain_is_skipped_with_the_reason() -> None:
                 skipped = (await ask(app, path="/?wait=0.05", headers=BEARER)).json["skipped"]
         assert [(skip["name"], skip["slots"], skip["reason"]) for skip in skipped][-1] == ("slow", 1, "overlap")
         go_on.set()
-        await watch(crons).runtime().settle(5)
+        await process_of(crons).runtime().settle(5)
 
     asyncio.run(main())
 
@@ -131,7 +131,7 @@ def test_what_takes_longer_than_it_waits_goes_on_and_is_told_without_an_outcome(
         answer = await ask(trigger(crons, token=TOKEN), path="/?wait=0.1", headers=BEARER)
         assert (answer.status, answer.json["ran"][0]["outcome"]) == (202, None)
         go_on.set()
-        await watch(crons).runtime().settle(5)
+        await process_of(crons).runtime().settle(5)
         assert (await cron_status(crons))[0].failures == 0
 
     asyncio.run(main())
@@ -143,11 +143,11 @@ def test_a_caller_who_goes_away_takes_no_run_with_it() -> None:
 
     async def main() -> None:
         caller = asyncio.create_task(ask(trigger(crons, token=TOKEN), headers=BEARER))
-        await until(lambda: watch(crons).runtime().runs)
+        await until(lambda: process_of(crons).runtime().runs)
         caller.cancel()
         await asyncio.wait([caller])
         go_on.set()
-        await watch(crons).runtime().settle(5)
+        await process_of(crons).runtime().settle(5)
         status = (await cron_status(crons))[0]
         assert (status.runs, status.failures) == (1, 0)
 
@@ -194,7 +194,7 @@ def test_who_may_not_call_gets_byte_by_byte_what_a_url_that_is_not_there_gets(
         refused = await ask(app, method, path, headers=headers)
         assert refused.status == 404
         assert refused == await ask(app, method, path.replace("/cron", "/nowhere"), headers=headers)
-        assert watch(crons).runtime()._polls.task is None
+        assert process_of(crons).runtime()._polls.task is None
 
     asyncio.run(main())
     assert not ran
@@ -363,7 +363,7 @@ def test_served_by_itself_it_drains_at_the_shutdown() -> None:
         app = trigger(crons, token=TOKEN)
         async with Lifespan(app) as server:
             caller = asyncio.create_task(ask(app, headers=BEARER))
-            await until(lambda: watch(crons).runtime().runs)
+            await until(lambda: process_of(crons).runtime().runs)
         assert server.events == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
         answer = await caller
         assert answer.json["ran"][0]["outcome"] == "interrupted"

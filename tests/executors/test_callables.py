@@ -13,15 +13,14 @@ from typing import Any
 import pytest
 
 from executors.executing import RUN, call, cancelled_when, ended, until, wait_until
-from pseudocron import executors
-from pseudocron.backends.records import Outcome, Result
+from pseudocron.backends.model import State
 from pseudocron.context import current_run, running
-from pseudocron.executors import execute
+from pseudocron.executors import Ended, execute, graces
 from pseudocron.executors.tasks import held
 
 colour: ContextVar[str] = ContextVar("colour", default="none")
 LIMIT = 64 * 1024
-SUCCEEDED = Result(outcome=Outcome.SUCCEEDED)
+SUCCEEDED = Ended(State.SUCCEEDED)
 
 
 class AsyncObject:
@@ -43,22 +42,22 @@ def plain(function: Any = coroutine) -> Any:
     ids=["function", "partial", "object", "partial object", "method"],
 )
 def test_whatever_is_asynchronous_runs_on_the_event_loop(function: Any) -> None:
-    assert ended(function).result == SUCCEEDED
+    assert ended(function) == SUCCEEDED
 
 
 def test_another_callable_runs_in_a_daemon_thread() -> None:
     threads: list[threading.Thread] = []
-    assert ended(lambda: threads.append(threading.current_thread())).result == SUCCEEDED
+    assert ended(lambda: threads.append(threading.current_thread())) == SUCCEEDED
     assert threads[0].daemon
     assert threads[0] is not threading.main_thread()
 
 
 def test_an_awaitable_that_a_plain_function_returns_is_awaited_on_the_event_loop() -> None:
-    assert ended(plain).result == SUCCEEDED
+    assert ended(plain) == SUCCEEDED
 
 
 def test_an_awaitable_that_a_plain_function_returns_has_what_is_left_of_the_timeout() -> None:
-    assert ended(lambda: asyncio.sleep(60), timeout=0.05).result.error == "timed out after 0.05 s"
+    assert ended(lambda: asyncio.sleep(60), timeout=0.05).error == "timed out after 0.05 s"
 
 
 def test_arguments_are_handed_on() -> None:
@@ -108,13 +107,13 @@ def test_whatever_a_run_raises_is_its_own_failure_and_never_stops_the_server(
     async def fail_async() -> None:
         raise error("the reason")
 
-    async def main() -> Result:
-        result = (await execute(call(fail_async if asynchronous else fail), RUN)).result
+    async def main() -> Ended:
+        result = await execute(call(fail_async if asynchronous else fail), RUN)
         await asyncio.sleep(0)
         return result
 
     result = asyncio.run(main(), debug=True)
-    assert result.outcome is Outcome.FAILED
+    assert result.outcome is State.FAILED
     assert result.error
     assert "the reason" in result.error
 
@@ -127,7 +126,7 @@ def test_a_traceback_begins_with_the_users_code(*, asynchronous: bool) -> None:
     async def fail_async() -> None:
         fail()
 
-    error = ended(fail_async if asynchronous else fail).result.error
+    error = ended(fail_async if asynchronous else fail).error
     assert error
     assert error.splitlines()[0] == "Traceback (most recent call last):"
     assert f'File "{__file__}"' in error.splitlines()[1]
@@ -142,8 +141,8 @@ def test_a_traceback_is_made_off_the_event_loop(monkeypatch: pytest.MonkeyPatch)
         threads.append(threading.current_thread())
         return "traced"
 
-    monkeypatch.setattr(executors, "trace", record)
-    assert ended(coroutine, "wrong").result.error == "traced"
+    monkeypatch.setattr("pseudocron.executors.call.trace", record)
+    assert ended(coroutine, "wrong").error == "traced"
     assert threads[0] is not threading.main_thread()
 
 
@@ -151,24 +150,24 @@ def test_of_an_error_the_last_64_kib_are_kept() -> None:
     def fail() -> None:
         raise ValueError("ü" * LIMIT + "the end")
 
-    error = ended(fail).result.error
+    error = ended(fail).error
     assert error
     assert LIMIT - 4 <= len(error.encode()) <= LIMIT
     assert error.endswith("üthe end\n")
 
 
 def test_a_wrong_call_is_a_failure_that_says_so() -> None:
-    assert "takes 0 positional arguments" in str(ended(coroutine, 1).result.error)
+    assert "takes 0 positional arguments" in str(ended(coroutine, 1).error)
 
 
 def test_a_thread_that_cannot_be_started_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    async def main() -> Result:
+    async def main() -> Ended:
         with monkeypatch.context() as patch:
             patch.setattr(threading.Thread, "start", refuse)
-            return (await execute(call(print), RUN)).result
+            return await execute(call(print), RUN)
 
     assert asyncio.run(main()).error == "can't be run: RuntimeError(\"can't start new thread\")"
 
@@ -184,13 +183,13 @@ def test_a_coroutine_is_cancelled_at_its_timeout() -> None:
             raise
 
     end = ended(endless, timeout=0.05)
-    assert end.result == Result(outcome=Outcome.TIMED_OUT, error="timed out after 0.05 s")
+    assert (end.outcome, end.error) == (State.TIMED_OUT, "timed out after 0.05 s")
     assert end.lingering is None
     assert cancelled == [True]
 
 
 def test_a_coroutine_that_resists_its_timeout_lingers_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executors, "_TIMEOUT_GRACE", 0.05)
+    monkeypatch.setattr(graces, "TIMEOUT", 0.05)
 
     async def main() -> None:
         let_go = asyncio.Event()
@@ -203,7 +202,7 @@ def test_a_coroutine_that_resists_its_timeout_lingers_until_it_ends(monkeypatch:
                     gc.collect()
 
         end = await execute(call(resist, timeout=0.05), RUN)
-        assert end.result.outcome is Outcome.TIMED_OUT
+        assert end.outcome is State.TIMED_OUT
         assert end.lingering
         assert not end.lingering.future.done()
         gc.collect()
@@ -217,7 +216,7 @@ def test_a_thread_is_timed_out_at_once_and_lingers_until_it_returns() -> None:
     async def main() -> None:
         let_go = threading.Event()
         end = await execute(call(let_go.wait, timeout=0.05), RUN)
-        assert end.result == Result(outcome=Outcome.TIMED_OUT, error="timed out after 0.05 s")
+        assert (end.outcome, end.error) == (State.TIMED_OUT, "timed out after 0.05 s")
         assert end.lingering
         assert not end.lingering.future.done()
         let_go.set()
@@ -227,7 +226,7 @@ def test_a_thread_is_timed_out_at_once_and_lingers_until_it_returns() -> None:
 
 
 def test_what_lingers_is_not_collected_while_nobody_else_holds_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executors, "_TIMEOUT_GRACE", 0.05)
+    monkeypatch.setattr(graces, "TIMEOUT", 0.05)
     seen: list[Any] = []
 
     async def resist() -> None:
@@ -286,7 +285,7 @@ def test_a_coroutine_that_comes_too_late_from_a_thread_is_closed() -> None:
 
 def test_a_thread_that_outlives_its_event_loop_ends_in_silence() -> None:
     let_go = threading.Event()
-    assert ended(let_go.wait, timeout=0.05).result.outcome is Outcome.TIMED_OUT
+    assert ended(let_go.wait, timeout=0.05).outcome is State.TIMED_OUT
     let_go.set()
     wait_until(lambda: not named_threads())
 
@@ -294,7 +293,7 @@ def test_a_thread_that_outlives_its_event_loop_ends_in_silence() -> None:
 def test_without_a_timeout_a_run_may_take_its_time() -> None:
     async def main() -> None:
         end = execute(call(asyncio.sleep, 0.05), RUN)
-        assert (await end).result == SUCCEEDED
+        assert (await end) == SUCCEEDED
 
     asyncio.run(main(), debug=True)
 
@@ -319,7 +318,7 @@ def test_a_cancelled_coroutine_may_clean_up_before_execute_ends() -> None:
 
 
 def test_a_cancelled_coroutine_that_resists_is_left_behind_after_a_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executors, "_CANCEL_GRACE", 0.05)
+    monkeypatch.setattr(graces, "CANCEL", 0.05)
     seen: list[str] = []
 
     async def main() -> None:

@@ -15,8 +15,7 @@ import pytest
 
 from executors.executing import RUN, call, is_gone, kill, until, wait_until
 from executors.test_processes import outlives, pids
-from pseudocron import executors
-from pseudocron.executors import CutOff, Lingering, child_process, execute
+from pseudocron.executors import CutOff, Lingering, child_process, execute, graces
 from pseudocron.executors.tasks import held
 from pseudocron.hooks import RunMiddleware
 
@@ -82,7 +81,7 @@ def test_a_cancelled_thread_lingers_until_it_returns(middlewares: list[RunMiddle
         let_go.wait(10)
 
     async def main() -> None:
-        lingering = await cut_off(started.is_set, replace(call(work), middlewares=middlewares), within=1)
+        lingering = await cut_off(started.is_set, call(work)._replace(middlewares=middlewares), within=1)
         assert lingering
         assert not asked_elsewhere(lingering)
         assert not lingering.future.done()
@@ -117,7 +116,7 @@ def test_a_timed_out_thread_is_known_to_be_over_without_its_loop() -> None:
 
 
 def test_a_coroutine_that_resists_its_cancellation_lingers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executors, "_CANCEL_GRACE", 0.1)
+    monkeypatch.setattr(graces, "CANCEL", 0.1)
     seen: list[str] = []
 
     async def main() -> None:
@@ -143,7 +142,7 @@ def test_a_coroutine_that_resists_its_cancellation_lingers(monkeypatch: pytest.M
 
 
 def test_a_coroutine_is_over_when_its_loop_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executors, "_TIMEOUT_GRACE", 0.05)
+    monkeypatch.setattr(graces, "TIMEOUT", 0.05)
     loop = asyncio.new_event_loop()
 
     async def resist() -> None:
@@ -191,7 +190,7 @@ def test_a_child_whose_supervisor_is_stopped_lingers(
         return told.exists()
 
     async def main() -> None:
-        what = replace(call(outlives(write), told), middlewares=middlewares)
+        what = call(outlives(write), told)._replace(middlewares=middlewares)
         before = time.monotonic()
         lingering = await cut_off(is_stopped, what, within=4)
         assert time.monotonic() - before >= 2
@@ -211,7 +210,7 @@ def test_a_supervisor_that_reads_nothing_never_blocks_the_loop(
     deaf = "import os, pathlib, time; pathlib.Path({!r}).write_text(str(os.getpid())); time.sleep(60)"
     told = tmp_path / "told"
     monkeypatch.setattr(child_process, "_SUPERVISOR", str(write(deaf.format(str(told)))))
-    monkeypatch.setattr(executors, "_CANCEL_GRACE", 0.2)
+    monkeypatch.setattr(graces, "CANCEL", 0.2)
 
     def ready() -> bool:
         return told.exists() and bool(told.read_text())

@@ -7,16 +7,14 @@ import sys
 import threading
 import time
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from executors.executing import RUN, call, until
-from pseudocron import executors
-from pseudocron.backends.records import Outcome
+from pseudocron.backends.model import State
 from pseudocron.context import current_run
-from pseudocron.executors import CutOff, execute
+from pseudocron.executors import CutOff, execute, graces
 from pseudocron.hooks import RunMiddleware
 
 if TYPE_CHECKING:
@@ -71,14 +69,14 @@ INSIDE = [RunMiddleware(session, "session", is_async=True)]
 @pytest.mark.parametrize("middlewares", [[], INSIDE], ids=["bare", "inside"])
 @pytest.mark.parametrize("target", [at_once, later, plain, returns_an_awaitable])
 def test_a_run_succeeds_in_an_eager_task(target: Any, middlewares: list[RunMiddleware]) -> None:
-    end = ended(replace(call(target), middlewares=middlewares))
-    assert (end.result.error, end.result.outcome, end.lingering) == (None, Outcome.SUCCEEDED, None)
+    end = ended(call(target)._replace(middlewares=middlewares))
+    assert (end.error, end.outcome, end.lingering) == (None, State.SUCCEEDED, None)
 
 
 @pytest.mark.parametrize("middlewares", [[], INSIDE], ids=["bare", "inside"])
 def test_a_run_that_exits_at_once_in_an_eager_task_fails(middlewares: list[RunMiddleware]) -> None:
-    end = ended(replace(call(fails), middlewares=middlewares))
-    assert end.result.outcome is Outcome.FAILED
+    end = ended(call(fails)._replace(middlewares=middlewares))
+    assert end.outcome is State.FAILED
     assert isinstance(end.raised, SystemExit)
 
 
@@ -87,17 +85,17 @@ def test_a_run_that_exits_at_once_in_an_eager_task_fails(middlewares: list[RunMi
 def test_an_eager_task_is_timed_out(target: Any, middlewares: list[RunMiddleware]) -> None:
     async def main() -> tuple[Ended, float]:
         before = time.monotonic()
-        end = await execute(replace(call(target, 1, timeout=0.3), middlewares=middlewares), RUN)
+        end = await execute(call(target._replace(1, timeout=0.3), middlewares=middlewares), RUN)
         return end, time.monotonic() - before
 
     end, took = eager(main())
     assert 0.3 <= took < 0.9
-    assert end.result.outcome is Outcome.TIMED_OUT
+    assert end.outcome is State.TIMED_OUT
     assert (end.lingering is None) == (target is asyncio.sleep)
 
 
 def test_a_cancelled_eager_task_that_resists_lingers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executors, "_CANCEL_GRACE", 0.1)
+    monkeypatch.setattr(graces, "CANCEL", 0.1)
     started = threading.Event()
 
     async def main() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from executors.executing import ended
 from pseudocron import host
-from pseudocron.backends.records import Outcome
+from pseudocron.backends.model import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 PROGRAM = """
 import asyncio, json, resource, sys, threading
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import replace
 sys.path.insert(0, {folder!r})
 from executors.executing import RUN, call
 from pseudocron.executors import execute
@@ -48,7 +47,7 @@ async def main():
     )
     what = {what}
     ended = await asyncio.wait_for(execute(what, RUN), 1)
-    print(json.dumps([ended.result.outcome, ended.result.error, repr(ended.raised), ended.lingering]))
+    print(json.dumps([ended.outcome, ended.error, repr(ended.raised), ended.lingering]))
 
 asyncio.run(main())
 """
@@ -68,23 +67,23 @@ def without_threads(what: str) -> list[Any]:
     "what",
     [
         "call(print)",
-        "replace(call(print), middlewares=middleware[1:])",
-        "replace(call(print), middlewares=middleware)",
+        "call(print)._replace(middlewares=middleware[1:])",
+        "call(print)._replace(middlewares=middleware)",
         "call('shop:paint', process=True)",
-        "replace(call('shop:paint', process=True), middlewares=middleware)",
+        "call('shop:paint', process=True)._replace(middlewares=middleware)",
     ],
     ids=["thread", "inside plain", "inside both", "process", "process inside both"],
 )
 def test_a_run_whose_thread_does_not_start_has_failed(what: str) -> None:
     outcome, error, _, lingering = without_threads(what)
-    assert (outcome, lingering) == (Outcome.FAILED, None)
+    assert (outcome, lingering) == (State.FAILED, None)
     assert "can't start new thread" in error
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits a process so")
 def test_a_failure_is_told_when_no_thread_formats_it() -> None:
     outcome, error, raised, _ = without_threads("call(fails)")
-    assert (outcome, raised) == (Outcome.FAILED, "ValueError('no such book')")
+    assert (outcome, raised) == (State.FAILED, "ValueError('no such book')")
     assert error.splitlines() == ['  File "<string>", line 19, in fails', "ValueError: no such book"]
 
 
@@ -110,8 +109,8 @@ def test_a_failure_waits_two_seconds_for_a_thread_that_formats_it() -> None:
     before = time.monotonic()
     end = ended(fails)
     assert 2 <= time.monotonic() - before < 4
-    assert (end.result.outcome, repr(end.raised)) == (Outcome.FAILED, "ValueError('no such book')")
-    assert (end.result.error or "").endswith("in fails\nValueError: no such book\n")
+    assert (end.outcome, repr(end.raised)) == (State.FAILED, "ValueError('no such book')")
+    assert (end.error or "").endswith("in fails\nValueError: no such book\n")
 
 
 class Unawaitable:
@@ -121,8 +120,8 @@ class Unawaitable:
 
 def test_a_target_that_returns_a_broken_awaitable_has_failed() -> None:
     end = ended(Unawaitable)
-    assert end.result.outcome is Outcome.FAILED
-    assert (end.result.error or "").endswith("ValueError: no such book\n")
+    assert end.outcome is State.FAILED
+    assert (end.error or "").endswith("ValueError: no such book\n")
 
 
 class BrokenTarget:
@@ -133,4 +132,4 @@ class BrokenTarget:
 @pytest.mark.parametrize("target", [BrokenTarget(), 5], ids=["exits", "number"])
 def test_a_target_that_raises_when_it_is_called_has_failed(target: Any) -> None:
     end = ended(target)
-    assert end.result.outcome is Outcome.FAILED
+    assert end.outcome is State.FAILED

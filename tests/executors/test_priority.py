@@ -37,7 +37,7 @@ def test_a_script_has_the_lowest_priority_among_all_sessions(write: Write) -> No
             time.sleep(0.01)
         print(json.dumps([own.read_text(), supervisors.read_text()]))
     """)
-    own, supervisors = json.loads(ended(script).result.output or "")
+    own, supervisors = json.loads(ended(script).output or "")
     assert own.endswith(" nice 19\n")
     assert supervisors.endswith(" nice 0\n"), "it must kill the script in time"
     assert own.split()[0] != supervisors.split()[0] != Path("/proc/self/autogroup").read_text().split()[0]
@@ -57,7 +57,7 @@ def test_a_script_that_is_told_to_end_has_the_priority_to_do_so(write: Write) ->
         signal.signal(signal.SIGTERM, clean_up)
         time.sleep(1000)
     """)
-    assert (ended(script, timeout=0.5).result.output or "").endswith(" nice 0\n\n")
+    assert (ended(script, timeout=0.5).output or "").endswith(" nice 0\n\n")
 
 
 def test_a_priority_is_written_to_the_autogroup_of_the_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

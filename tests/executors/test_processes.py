@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from executors.executing import RUN, call, cancelled_when, ended, is_gone, kill, wait_until
-from pseudocron.backends.records import Outcome
+from pseudocron.backends.model import State
 from pseudocron.executors import child_process, execute
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ def pids(told: Path) -> list[int]:
 
 def test_a_script_gets_its_arguments_and_its_output_is_kept(write: Write) -> None:
     script = write("import sys; print(sys.argv[1:]); print('ü', file=sys.stderr)")
-    result = ended(script, 1, "two words", dry_run=True).result
-    assert result.outcome is Outcome.SUCCEEDED
+    result = ended(script, 1, "two words", dry_run=True)
+    assert result.outcome is State.SUCCEEDED
     assert result.output == "['1', 'two words', '--dry_run=True']\nü\n"
     assert result.error is None
 
@@ -68,7 +68,7 @@ def test_a_script_knows_its_run_and_runs_where_the_server_does_at_the_lowest_pri
         leads = os.getpgid(0) == os.getpid()
         print(json.dumps([os.getcwd(), os.nice(0), leads, run.fence, run.slot.isoformat(), seen]))
     """)
-    cwd, nice, leads, fence, slot, environ = json.loads(ended(script).result.output or "")
+    cwd, nice, leads, fence, slot, environ = json.loads(ended(script).output or "")
     assert Path(cwd) == Path.cwd()
     assert nice == 19
     assert leads
@@ -85,7 +85,7 @@ def test_a_script_can_import_what_the_application_can(
     write("colour = 'red'", name="shop/paint.py")
     write("import paint, sys; print(paint.colour)", name="cron.py")
     monkeypatch.syspath_prepend("shop")
-    assert ended(Path("cron.py")).result.output == "red\n"
+    assert ended(Path("cron.py")).output == "red\n"
 
 
 def test_a_program_of_another_interpreter_is_left_its_own_import_path(
@@ -93,7 +93,7 @@ def test_a_program_of_another_interpreter_is_left_its_own_import_path(
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", "/its/own")
     script = write('#!/bin/sh\necho "$PYTHONPATH $1"\n', name="report", mode=0o755)
-    assert ended(script, "now").result.output == "/its/own now\n"
+    assert ended(script, "now").output == "/its/own now\n"
 
 
 @pytest.mark.parametrize(
@@ -106,30 +106,30 @@ def test_a_program_of_another_interpreter_is_left_its_own_import_path(
 )
 def test_a_file_that_cannot_be_started_is_a_failure_with_the_mend(write: Write, text: str, mode: int, why: str) -> None:
     script = write(text, name="report", mode=mode)
-    result = ended(script).result
+    result = ended(script)
     mend = "it must be a .py, or executable and name its interpreter with #!"
-    assert result.outcome is Outcome.FAILED
+    assert result.outcome is State.FAILED
     assert result.error == f"can't start {str(script)!r}: {why} ({mend})"
 
 
 def test_no_further_process_is_a_failure(monkeypatch: pytest.MonkeyPatch, write: Write) -> None:
     monkeypatch.setattr(sys, "executable", "/no/such/python")
-    assert "can't be run: FileNotFoundError" in str(ended(write("")).result.error)
+    assert "can't be run: FileNotFoundError" in str(ended(write("")).error)
 
 
 # What is kept of them
 
 
 def test_an_exit_code_is_a_failure_with_the_last_lines_of_output(write: Write) -> None:
-    result = ended(write("import sys; print('half of it'); sys.exit('no such book')")).result
-    assert result.outcome is Outcome.FAILED
+    result = ended(write("import sys; print('half of it'); sys.exit('no such book')"))
+    assert result.outcome is State.FAILED
     assert result.error == "exit code 1\nhalf of it\nno such book"
     assert result.output == "half of it\nno such book\n"
 
 
 def test_a_signal_is_a_failure_that_names_it(write: Write) -> None:
-    assert ended(write("import os; os.kill(os.getpid(), 9)")).result.error == "killed by SIGKILL"
-    assert ended(write("import os, signal; os.kill(os.getpid(), signal.SIGRTMIN + 1)")).result.error == (
+    assert ended(write("import os; os.kill(os.getpid(), 9)")).error == "killed by SIGKILL"
+    assert ended(write("import os, signal; os.kill(os.getpid(), signal.SIGRTMIN + 1)")).error == (
         f"killed by signal {signal.SIGRTMIN + 1}"
     )
 
@@ -146,7 +146,7 @@ def test_of_a_long_output_the_last_64_kib_are_kept_and_no_memory_is_used_for_the
         sys.stdout.flush()
         print(supervisor_kib() - before)
     """)
-    output = ended(script).result.output or ""
+    output = ended(script).output or ""
     assert LIMIT - 4 <= len(output.encode()) <= LIMIT
     assert output[0] in "ü\N{REPLACEMENT CHARACTER}"
     assert int(output.strip("ü\N{REPLACEMENT CHARACTER}\n")) < 1024
@@ -154,14 +154,14 @@ def test_of_a_long_output_the_last_64_kib_are_kept_and_no_memory_is_used_for_the
 
 def test_bytes_that_are_no_text_are_replaced(write: Write) -> None:
     script = write("import os; os.write(1, b'\\xff' * 100_000)")
-    output = ended(script).result.output or ""
+    output = ended(script).output or ""
     assert set(output) == {"\N{REPLACEMENT CHARACTER}"}
     assert LIMIT - 4 <= len(output.encode()) <= LIMIT
 
 
 def test_a_script_may_close_its_output(write: Write) -> None:
     script = write("import os; print('said', flush=True); os.close(1); os.close(2); os._exit(4)")
-    assert ended(script).result.error == "exit code 4\nsaid"
+    assert ended(script).error == "exit code 4\nsaid"
 
 
 @linux
@@ -178,7 +178,7 @@ def test_what_was_written_last_is_read_although_the_script_has_ended(
         os.write(1, b"x" * 500_000 + b"the end")
         os._exit(0)
     """)
-    output = ended(script).result.output or ""
+    output = ended(script).output or ""
     assert output.endswith("the end")
     assert len(output) == LIMIT
 
@@ -202,11 +202,11 @@ def test_a_function_is_called_in_a_process_of_its_own(
         name="shop_of_processes.py",
     )
     for ref in ("shop_of_processes:paint", "shop_of_processes:Shop.paint"):
-        result = ended(ref, 1, process=True, colour="red").result
+        result = ended(ref, 1, process=True, colour="red")
         pid, seen = (result.output or "").split(" ", 1)
         assert int(pid) != os.getpid()
         assert seen == "19 digest (1,) {'colour': 'red'}\n"
-        assert result.outcome is Outcome.SUCCEEDED
+        assert result.outcome is State.SUCCEEDED
 
 
 def test_a_function_that_raises_in_its_process_is_a_failure_with_the_users_traceback(
@@ -221,21 +221,21 @@ def test_a_function_that_raises_in_its_process_is_a_failure_with_the_users_trace
         name="broken_shop.py",
     )
     for ref in ("broken_shop:paint", "broken_shop:paint_async"):
-        error = (ended(ref, process=True).result.error or "").splitlines()
+        error = (ended(ref, process=True).error or "").splitlines()
         assert error[:2] == ["exit code 1", "Traceback (most recent call last):"]
         assert f'File "{module}"' in error[2]
         assert error[-1] == "ValueError: no such colour"
-    assert "No module named 'unknown_shop'" in str(ended("unknown_shop:paint", process=True).result.error)
+    assert "No module named 'unknown_shop'" in str(ended("unknown_shop:paint", process=True).error)
 
 
 @pytest.mark.parametrize("ref", ["__main__:paint", "shop:make.<locals>.paint", "shop:<lambda>", "shop"])
 def test_a_function_that_no_process_can_import_is_a_failure_with_the_mend(ref: str) -> None:
-    error = ended(ref, process=True).result.error
+    error = ended(ref, process=True).error
     assert error == f"{ref!r} can't be imported by a child process: define it on the top level of a module"
 
 
 def test_arguments_that_no_process_can_be_given_are_a_failure() -> None:
-    error = ended("shop:paint", {1, 2}, process=True).result.error
+    error = ended("shop:paint", {1, 2}, process=True).error
     why = "Object of type set is not JSON serializable"
     assert error == f"'shop:paint': what a child process is called with must be JSON: {why}"
 
@@ -255,13 +255,13 @@ def test_what_a_function_is_called_with_stands_on_no_command_line_and_may_be_lon
         """,
         name="shop_of_secrets.py",
     )
-    result = ended("shop_of_secrets:measure", "secret" * 50_000, process=True).result
+    result = ended("shop_of_secrets:measure", "secret" * 50_000, process=True)
     assert result.output == "300000\n"
 
 
 def test_what_a_script_starts_does_not_find_the_standard_library_of_another_python(write: Write) -> None:
     script = write("import os; print(os.environ['PYTHONPATH'])")
-    output = ended(script).result.output or ""
+    output = ended(script).output or ""
     assert not [entry for entry in output.strip().split(os.pathsep) if entry in sysconfig.get_paths().values()]
 
 
@@ -270,7 +270,7 @@ def test_what_a_script_starts_does_not_find_the_standard_library_of_another_pyth
 
 def test_what_a_script_leaves_behind_in_its_group_is_killed(write: Write, tmp_path: Path) -> None:
     told = tmp_path / "told"
-    assert ended(outlives(write, work="pass"), told).result.outcome is Outcome.SUCCEEDED
+    assert ended(outlives(write, work="pass"), told).outcome is State.SUCCEEDED
     assert all(map(is_gone, pids(told)))
 
 
@@ -283,17 +283,17 @@ def test_a_script_ends_although_a_descendant_outside_of_its_group_holds_its_outp
         print("done")
     """)
     before = time.monotonic()
-    result = ended(script).result
+    result = ended(script)
     kill(int((result.output or "").split()[0]))
-    assert result.outcome is Outcome.SUCCEEDED
+    assert result.outcome is State.SUCCEEDED
     assert (result.output or "").endswith("done\n")
     assert time.monotonic() - before < 5
 
 
 def test_a_timeout_ends_the_whole_group(write: Write, tmp_path: Path) -> None:
     told = tmp_path / "told"
-    result = ended(outlives(write), told, timeout=0.5).result
-    assert result.outcome is Outcome.TIMED_OUT
+    result = ended(outlives(write), told, timeout=0.5)
+    assert result.outcome is State.TIMED_OUT
     assert result.error == "timed out after 0.5 s"
     assert all(map(is_gone, pids(told)))
 
@@ -316,8 +316,8 @@ def test_at_its_timeout_a_script_has_a_grace_to_clean_up(write: Write) -> None:
         signal.signal(signal.SIGTERM, clean_up)
         time.sleep(1000)
     """)
-    result = ended(script, timeout=0.5).result
-    assert (result.outcome, result.output) == (Outcome.TIMED_OUT, "cleaned up\n")
+    result = ended(script, timeout=0.5)
+    assert (result.outcome, result.output) == (State.TIMED_OUT, "cleaned up\n")
 
 
 def test_a_shells_child_has_its_grace_after_the_shell_has_gone(write: Write) -> None:
@@ -330,8 +330,8 @@ def test_a_shells_child_has_its_grace_after_the_shell_has_gone(write: Write) -> 
         name="report",
         mode=0o755,
     )
-    result = ended(script, timeout=0.5).result
-    assert result.outcome is Outcome.TIMED_OUT
+    result = ended(script, timeout=0.5)
+    assert result.outcome is State.TIMED_OUT
     assert (result.output or "").endswith("cleaned up\n")
 
 
@@ -341,9 +341,9 @@ def test_a_script_that_ignores_sigterm_is_killed_after_the_grace(
     monkeypatch.setattr(child_process, "_TIMEOUT_GRACE", 0.3)
     told = tmp_path / "told"
     before = time.monotonic()
-    result = ended(outlives(write, on_term="signal.SIG_IGN"), told, timeout=0.5).result
+    result = ended(outlives(write, on_term="signal.SIG_IGN"), told, timeout=0.5)
     assert 0.8 <= time.monotonic() - before < 1.8
-    assert result.outcome is Outcome.TIMED_OUT
+    assert result.outcome is State.TIMED_OUT
     assert all(map(is_gone, pids(told)))
 
 
@@ -377,7 +377,7 @@ def test_a_run_that_is_cancelled_at_once_starts_nothing(write: Write, tmp_path: 
 
 def test_a_supervisor_that_is_told_to_end_interrupts_its_script(write: Write, tmp_path: Path) -> None:
     result, told = with_supervisor_signalled(write, tmp_path, signal.SIGTERM)
-    assert result.outcome is Outcome.INTERRUPTED
+    assert result.outcome is State.INTERRUPTED
     assert result.error == "its supervisor was told to end it"
     assert all(map(is_gone, told))
 
@@ -386,7 +386,7 @@ def test_a_supervisor_that_is_told_to_end_interrupts_its_script(write: Write, tm
 def test_a_supervisor_that_is_killed_takes_its_script_along(write: Write, tmp_path: Path) -> None:
     result, told = with_supervisor_signalled(write, tmp_path, signal.SIGKILL)
     kill(told[1])
-    assert result.outcome is Outcome.FAILED
+    assert result.outcome is State.FAILED
     assert result.error == "the supervisor of the process ended with killed by SIGKILL"
     wait_until(lambda: is_gone(told[0]), within=1)
 
@@ -398,11 +398,11 @@ def with_supervisor_signalled(write: Write, tmp_path: Path, signum: int) -> tupl
         task = asyncio.create_task(execute(call(outlives(write), told), RUN))
         await asyncio.to_thread(wait_until, told.exists)
         os.kill(pids(told)[2], signum)
-        return (await task).result
+        return await task
 
     return asyncio.run(main(), debug=True), pids(told)
 
 
 def test_an_interrupt_of_the_supervisor_is_not_for_it(write: Write) -> None:
     script = write("import os, signal; os.kill(os.getppid(), signal.SIGINT); print('still here')")
-    assert ended(script).result.output == "still here\n"
+    assert ended(script).output == "still here\n"

@@ -12,14 +12,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from runner.world import World
+from worker.world import World
 
 from executors.executing import ended, kill
 from pseudocron.backends.model import State
-from pseudocron.backends.records import Outcome
 from pseudocron.crons import Crons
 from pseudocron.errors import ArgumentError
-from pseudocron.executors import child_process
+from pseudocron.executors.child_process import Command
 from pseudocron.executors.raised import RaisedInChild, decoded, encoded, name_of
 from pseudocron.jobs.retries import is_retryable, requested
 from pseudocron.jobs.tasks import Retry
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from pseudocron.backends.jobs import Job
+    from pseudocron.backends.model import Run
 
     Write = Callable[..., Path]
 
@@ -237,14 +236,14 @@ def leaves_a_descendant():
 """
 
 
-def job_after(crons: Crons, task: str, **arguments: Any) -> tuple[Job, World]:
+def job_after(crons: Crons, task: str, **arguments: Any) -> tuple[Run, World]:
     """What became of a job after its first attempt."""
     world = World(crons)
 
-    async def main() -> Job:
-        job_id = await world.defer(task, **arguments)
-        await world.look()
-        return await world.job(job_id)
+    async def main() -> Run:
+        run_id = await world.defer(task, **arguments)
+        await world.poll_all()
+        return await world.run(run_id)
 
     return asyncio.run(main()), world
 
@@ -317,26 +316,26 @@ def test_a_child_reports_the_classes_of_what_it_raises(shop: Any) -> None:
 def test_only_a_failure_has_what_was_raised(shop: Any) -> None:
     assert ended("shop_of_retries:exits_well", process=True).raised is None
     end = ended("shop_of_retries:leaves_at_its_timeout", process=True, timeout=1.5)
-    assert (end.result.outcome, end.raised) == (Outcome.TIMED_OUT, None)
+    assert (end.outcome, end.raised) == (State.TIMED_OUT, None)
 
 
 def test_a_script_reports_nothing(write: Write) -> None:
     end = ended(write("import sys; assert len(sys.argv) == 1; raise KeyError"))
-    assert end.result.outcome is Outcome.FAILED
-    assert "KeyError" in (end.result.error or "")
+    assert end.outcome is State.FAILED
+    assert "KeyError" in (end.error or "")
     assert end.raised is None
 
 
 def test_a_function_that_closes_all_descriptors_fails_as_any(shop: Any) -> None:
     end = ended("shop_of_retries:closes_everything", process=True)
-    assert (end.result.error or "").endswith("Spoilt")
+    assert (end.error or "").endswith("Spoilt")
     assert end.raised is None
 
 
 def test_a_report_is_not_written_into_a_file_of_the_function(shop: Any, tmp_path: Path) -> None:
     file = tmp_path / "file"
     end = ended("shop_of_retries:uses_the_number", str(file), process=True)
-    assert end.result.outcome is Outcome.FAILED
+    assert end.outcome is State.FAILED
     assert not file.read_text()
 
 
@@ -344,7 +343,7 @@ def test_a_descendant_with_the_pipe_delays_no_end(shop: Any) -> None:
     before = time.monotonic()
     end = ended("shop_of_retries:leaves_a_descendant", process=True)
     took = time.monotonic() - before
-    kill(int((end.result.output or "").split()[0]))
+    kill(int((end.output or "").split()[0]))
     assert isinstance(end.raised, RaisedInChild)
     assert took < 3
 
@@ -362,7 +361,7 @@ def test_what_a_child_starts_does_not_have_the_pipe(write: Write, tmp_path: Path
         name="shop_that_looks.py",
     )
     path = tmp_path / "seen"
-    assert ended("shop_that_looks:look", str(path), process=True).result.outcome is Outcome.SUCCEEDED
+    assert ended("shop_that_looks:look", str(path), process=True).outcome is State.SUCCEEDED
     assert not [file for file in json.loads(path.read_text()) if "pipe:" in file]
 
 
@@ -374,8 +373,8 @@ def test_a_flood_in_the_pipe_is_ignored(write: Write, monkeypatch: pytest.Monkey
         sys.exit(1)
     """)
     argv = [sys.executable, str(script)]
-    monkeypatch.setattr("pseudocron.executors.command", lambda *_: child_process.Command(argv=argv, reports=True))
+    monkeypatch.setattr("pseudocron.executors.wrapped.command", lambda *_: Command(argv=argv, reports=True))
     before = time.monotonic()
     end = ended(script)
-    assert (end.result.error, end.raised) == ("exit code 1", None)
+    assert (end.error, end.raised) == ("exit code 1", None)
     assert time.monotonic() - before < 3

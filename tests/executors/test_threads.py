@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 
 from executors.executing import RUN, call, cancelled_when, ended, until, wait_until
-from pseudocron.backends.records import Outcome
+from pseudocron.backends.model import State
 from pseudocron.executors import execute
 from pseudocron.executors.threads import Threads, ThreadWork, shared_threads
 
@@ -43,7 +43,7 @@ class Seen:
 
 async def succeed(*args: Any, times: int = 1, run: Any = RUN, **options: Any) -> None:
     for _ in range(times):
-        assert (await execute(call(*args, **options), run)).result.outcome is Outcome.SUCCEEDED
+        assert (await execute(call(*args, **options), run)).outcome is State.SUCCEEDED
 
 
 def use(monkeypatch: pytest.MonkeyPatch, mine: Threads) -> Threads:
@@ -237,13 +237,13 @@ def test_a_thread_that_outlives_its_timeout_is_never_reused() -> None:
 
     async def main() -> None:
         end = await execute(call(slow, timeout=0.05), RUN)
-        assert end.result.outcome is Outcome.TIMED_OUT
+        assert end.outcome is State.TIMED_OUT
         successor = asyncio.create_task(execute(call(seen, lambda: over.wait(5)), RUN))
         await until(lambda: len(seen.threads) == 2)
         let_go.set()
         assert end.lingering
         await asyncio.wait_for(end.lingering.future, 1)
-        assert (await successor).result.outcome is Outcome.SUCCEEDED
+        assert (await successor).outcome is State.SUCCEEDED
         await succeed(seen, times=3)
 
     asyncio.run(main(), debug=True)
@@ -270,7 +270,7 @@ def test_a_late_answer_reaches_no_successor_of_the_same_name() -> None:
         assert first.lingering
         await asyncio.wait_for(first.lingering.future, 1)
         assert not any(end.done() for end in ends)
-        assert [(await end).result.outcome for end in ends] == [Outcome.SUCCEEDED] * 5
+        assert [(await end).outcome for end in ends] == [State.SUCCEEDED] * 5
 
     asyncio.run(main(), debug=True)
 
@@ -298,7 +298,7 @@ from executors.executing import RUN, call
 from pseudocron.executors import execute
 
 async def run(function, **options):
-    return (await asyncio.wait_for(execute(call(function, **options), RUN), 5)).result.outcome
+    return (await asyncio.wait_for(execute(call(function, **options), RUN), 5)).outcome
 
 """
 
@@ -365,6 +365,6 @@ def test_whatever_a_function_raises_leaves_its_thread_for_the_next_run() -> None
         seen()
         raise SystemExit
 
-    assert ended(fail).result.outcome is Outcome.FAILED
-    assert ended(seen).result.outcome is Outcome.SUCCEEDED
+    assert ended(fail).outcome is State.FAILED
+    assert ended(seen).outcome is State.SUCCEEDED
     assert len(set(seen.threads)) == 1

@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ import pytest
 
 from executors.executing import RUN, call, wait_until
 from executors.test_processes import outlives, pids
-from pseudocron.backends.records import Outcome
+from pseudocron.backends.model import State
 from pseudocron.executors import CutOff, Ended, child_process, execute
 from pseudocron.executors.child_process import Child, Command
 from pseudocron.hooks import RunMiddleware
@@ -68,7 +67,7 @@ def test_a_coroutine_is_timed_out_when_its_time_is_over(*, awaited: bool) -> Non
     target = (lambda: asyncio.sleep(8)) if awaited else asyncio.sleep
     end, took = timed(call(target, *([] if awaited else [8]), timeout=0.3))
     assert 0.3 <= took < 0.6
-    assert end.result.outcome is Outcome.TIMED_OUT
+    assert end.outcome is State.TIMED_OUT
 
 
 @pytest.mark.alone
@@ -77,28 +76,28 @@ def test_a_thread_is_timed_out_when_its_time_is_over(let_go: threading.Event, *,
     async def main() -> tuple[Ended, float]:
         middlewares = [RunMiddleware(session, "session", is_async=True)] if inside else []
         before = time.monotonic()
-        end = await execute(replace(call(let_go.wait, timeout=0.3), middlewares=middlewares), RUN)
+        end = await execute(call(let_go.wait, timeout=0.3)._replace(middlewares=middlewares), RUN)
         took = time.monotonic() - before
         let_go.set()
         return end, took
 
     end, took = asyncio.run(main())
     assert 0.3 <= took < 0.6
-    assert end.result.outcome is Outcome.TIMED_OUT
+    assert end.outcome is State.TIMED_OUT
 
 
 @pytest.mark.alone
 def test_a_script_is_timed_out_when_its_time_is_over(write: Write) -> None:
     end, took = timed(call(write("import time; time.sleep(8)"), timeout=0.5))
     assert 0.5 <= took < 1.4
-    assert end.result.outcome is Outcome.TIMED_OUT
+    assert end.outcome is State.TIMED_OUT
 
 
 @pytest.mark.alone
 def test_a_function_in_a_process_is_timed_out_when_its_time_is_over() -> None:
     end, took = timed(call("time:sleep", 8, process=True, timeout=0.5))
     assert 0.5 <= took < 1.4
-    assert end.result.outcome is Outcome.TIMED_OUT
+    assert end.outcome is State.TIMED_OUT
 
 
 # What a run has then to end
@@ -146,7 +145,7 @@ def test_a_coroutine_that_resists_its_timeout_has_five_seconds() -> None:
         took = loop.time() - before
         let_go.set()
         assert 105 <= took < 106
-        assert end.result.outcome is Outcome.TIMED_OUT
+        assert end.outcome is State.TIMED_OUT
 
     skipping(main())
 
@@ -174,7 +173,7 @@ def test_a_script_that_ignores_its_timeout_has_its_grace(
     monkeypatch.setattr(child_process, "_TIMEOUT_GRACE", 1.0)
     end, took = timed(call(outlives(write, on_term="signal.SIG_IGN"), tmp_path / "told", timeout=0.5))
     assert 1.5 <= took < 2.5
-    assert end.result.outcome is Outcome.TIMED_OUT
+    assert end.outcome is State.TIMED_OUT
 
 
 def spec() -> Mapping[str, Any]:
@@ -199,7 +198,7 @@ from pseudocron.executors import execute
 
 for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     signal.signal(signum, lambda *_: None)
-print(asyncio.run(execute(call(*map(Path, sys.argv[1:])), RUN)).result.outcome)
+print(asyncio.run(execute(call(*map(Path, sys.argv[1:])), RUN)).outcome)
 """
 
 

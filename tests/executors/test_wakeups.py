@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from executors.executing import RUN, call, until
-from pseudocron.backends.records import Outcome
+from pseudocron.backends.model import State
 from pseudocron.executors import execute
 from pseudocron.executors.wakeups import Wakeups, of_loops
 
@@ -57,7 +57,7 @@ def test_many_deadlines_are_kept_each_in_time() -> None:
     async def main(loop: Counting) -> None:
         async def one(seconds: float) -> None:
             before = loop.time()
-            assert (await execute(call(asyncio.sleep, 60, timeout=seconds), RUN)).result.outcome is Outcome.TIMED_OUT
+            assert (await execute(call(asyncio.sleep, 60, timeout=seconds), RUN)).outcome is State.TIMED_OUT
             late.append(loop.time() - before - seconds)
 
         await asyncio.gather(*(one(seconds) for seconds in (0.5, 0.1, 1000e-3, 0.3, 0.2, 0.1, 0)))
@@ -100,7 +100,7 @@ def test_threads_that_end_together_wake_the_event_loop_once() -> None:
         barrier.wait()
         time.sleep(0.3)  # noqa: ASYNC251 - the loop is busy while they end
         ends = await asyncio.gather(*runs)
-        assert {end.result.outcome for end in ends} == {Outcome.SUCCEEDED}
+        assert {end.outcome for end in ends} == {State.SUCCEEDED}
         assert loop.wakeups - before == 1
 
     counting(main)
@@ -141,7 +141,7 @@ class Unwanted:
 
 def test_closed_event_loops_are_forgotten() -> None:
     async def main() -> None:
-        await execute(call(quick), RUN)
+        await execute(call(quick, timeout=5), RUN)
         assert sum(loop.is_closed() for loop in of_loops) == 0
 
     for _ in range(5):

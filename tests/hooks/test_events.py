@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 from support import until
 
-from pseudocron.backends.model import State
-from pseudocron.backends.records import Outcome, Proposal, Reason, Refusal
+from pseudocron.backends.model import LOST_AT_MOST, Kind, Reason, Refusal, State
 from pseudocron.crons import Crons
 from pseudocron.errors import ConfigError
 from pseudocron.hooks import Event, EventKind
 from pseudocron.jobs.tasks import Retry
+from pseudocron.report import history_of
 
 if TYPE_CHECKING:
     from worker.world import World
@@ -47,8 +47,8 @@ def test_a_run_that_succeeds_is_told_when_it_starts_and_when_it_has_ended(play: 
 
     async def story(world: World) -> None:
         world.clock.forward(7)
-        await world.look()
-        (line,) = await world.backend.history()
+        await world.poll_all()
+        (line,) = await history_of(world.backend, limit=99)
         started, succeeded = events
         assert (started.kind, succeeded.kind) == ("started", "succeeded")
         same = ("name", "slot", "run_id", "fence", "attempt", "worker", "started")
@@ -72,11 +72,14 @@ def test_a_run_that_fails_is_told_with_each_further_try_and_its_traceback(play: 
     events = told_of(crons)
 
     async def story(world: World) -> None:
-        await world.look()
-        assert kinds(events) == ["started", "retrying", "failed"]
-        assert [event.attempt for event in events] == [1, 1, 1]
-        assert all((event.error or "").endswith("ValueError: oh no\n") for event in events[1:])
-        assert events[-1].duration == 0.5, "both tries and the pause between them"
+        await world.poll_all()
+        world.clock.forward(0.5)
+        await world.poll_all()
+        assert kinds(events) == ["started", "retrying", "started", "failed"]
+        assert [event.attempt for event in events] == [1, 1, 2, 2]
+        assert all((event.error or "").endswith("ValueError: oh no\n") for event in events[1::2])
+        assert len({(event.run_id, event.slot) for event in events}) == 1
+        assert [event.lateness for event in events] == [0, 0, 0, 0], "from when each attempt was due"
 
     play(crons, story)
 
@@ -92,9 +95,9 @@ def test_a_job_is_told_from_try_to_try_and_when_it_is_given_up(play: Play) -> No
 
     async def story(world: World) -> None:
         job_id = await world.defer("broken", who="me")
-        await world.look()
+        await world.poll_all()
         world.clock.forward(5)
-        await world.look()
+        await world.poll_all()
         assert kinds(events) == ["started", "retrying", "started", "failed"]
         assert {(event.run_id, event.name, event.is_job) for event in events} == {(job_id, "broken", True)}
         assert [event.attempt for event in events] == [1, 1, 2, 2]
@@ -110,11 +113,11 @@ def test_a_job_that_is_cancelled_while_it_runs_and_fails_is_told_as_failed_and_c
     async def story(world: World) -> None:
         @crons.task
         async def broken() -> None:
-            await world.backend.cancel(job_id=job_id)
+            await world.backend.cancel(run_id=job_id)
             raise ValueError
 
         job_id = await world.defer("broken")
-        await world.look()
+        await world.poll_all()
         assert [(event.kind, event.outcome) for event in events if event.is_job][1:] == [("failed", State.CANCELLED)]
 
     @crons.every(86400, enabled=False)
@@ -134,18 +137,16 @@ def test_slots_that_are_skipped_are_told_with_their_number_and_reason(play: Play
     events = told_of(crons)
 
     async def story(world: World) -> None:
-        await world.look()
+        await world.poll_all()
         events.clear()
         world.clock.forward(300)
-        await world.look()
+        await world.poll_all()
         skipped = [event for event in events if event.kind is EventKind.SKIPPED]
-        assert [(event.reason, event.slots, event.outcome) for event in skipped] == [
-            (Reason.NO_TRAFFIC, 4, State.SKIPPED)
-        ]
+        assert [(event.reason, event.slots, event.outcome) for event in skipped] == [(Reason.NO_TRAFFIC, 4, None)]
         assert (skipped[0].run_id, skipped[0].lateness, skipped[0].slot) == (None, None, world.clock.now - _MINUTE)
-        await world.backend.pause("fine")
+        await world.backend.pause("fine", True)
         world.clock.forward(60)
-        await world.look()
+        await world.poll_all()
         assert (events[-1].kind, events[-1].reason) == ("skipped", Reason.PAUSED)
 
     play(crons, story)
@@ -164,11 +165,10 @@ def test_a_slot_that_overlaps_is_told_and_a_refusal_by_hand_is_not(play: Play) -
     events = told_of(crons)
 
     async def story(world: World) -> None:
-        now = world.clock.now
-        await world.backend.claim(Proposal(name="fine", slot=now, worker="other:1", lease=1000))
-        assert await world.runner.run_once(crons["fine"]) is Refusal.OVERLAP
+        await world.claimed_elsewhere("other:1", lease=1000)
+        assert await world.runs.start_by_hand(crons, "fine") is Refusal.OVERLAP
         world.clock.forward(60)
-        await world.look()
+        await world.poll_all()
         assert [(event.kind, event.reason) for event in events] == [("skipped", Reason.OVERLAP)]
 
     play(crons, story)
@@ -188,12 +188,12 @@ def test_a_lost_run_and_a_lost_job_are_told_by_who_finds_them(play: Play) -> Non
     events = told_of(crons)
 
     async def story(world: World) -> None:
-        await world.backend.claim(Proposal(name="fine", slot=world.clock.now, worker="gone:1", lease=30))
+        await world.claimed_elsewhere("gone:1")
         for _ in range(3):
             await world.defer("work")
-            await world.backend.claim_jobs({"work": None}, limit=1, worker="gone:2", lease=30)
+            await world.claimed_elsewhere("gone:2")
             world.clock.forward(31)
-            await world.look()
+            await world.poll_all()
             events_of_jobs = [event for event in events if event.is_job and event.kind is EventKind.LOST]
             assert events_of_jobs[-1].worker == "gone:2"
         lost = next(event for event in events if not event.is_job)
@@ -213,14 +213,11 @@ def test_a_job_that_was_lost_too_often_is_told_as_lost_and_as_failed(play: Play)
 
     async def story(world: World) -> None:
         await world.defer("deadly")
-        for number in range(world.backend.lost_at_most):
-            claimed = await world.backend.claim_jobs({"deadly": None}, limit=1, worker="gone:2", lease=30)
-            assert len(claimed) == 1
+        for _ in range(LOST_AT_MOST):
+            (claim,) = await world.claimed_elsewhere("gone:2")
+            assert claim.kind is Kind.JOB
             world.clock.forward(31)
-            if number == world.backend.lost_at_most - 1:
-                await world.look()
-            else:
-                await world.backend.reap_jobs()
+        await world.poll_all()
         assert [(event.kind, event.reason) for event in events] == [
             ("lost", "lost 3 times"),
             ("failed", "lost 3 times"),
@@ -243,9 +240,9 @@ def test_a_drain_is_told_as_a_failure_of_a_run_and_as_a_further_try_of_a_job(pla
 
     async def story(world: World) -> None:
         await world.defer("job")
-        await world.runner.look(crons)
+        await world.poll()
         await until(lambda: len(begun) == 2)
-        await world.runner.drain(0)
+        await world.runs.drain(0)
         ends = {event.name: (event.kind, event.outcome) for event in events}
         assert ends == {"run": ("failed", State.INTERRUPTED), "job": ("retrying", State.INTERRUPTED)}
 

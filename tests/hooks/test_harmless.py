@@ -8,8 +8,8 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from worker.world import World
 from support import until
+from worker.world import World
 
 from hooks.fine import fine_every_minute
 from pseudocron.backends.model import State
@@ -17,6 +17,7 @@ from pseudocron.cli.running import _run
 from pseudocron.context import current_run
 from pseudocron.crons import Crons
 from pseudocron.hooks import dispatcher
+from pseudocron.report import history_of
 
 if TYPE_CHECKING:
     from pseudocron.hooks import Event
@@ -34,7 +35,7 @@ def test_a_plain_hook_runs_in_a_thread_and_an_async_one_on_the_loop_both_with_th
         await asyncio.sleep(0)
         told.append((threading.current_thread() is threading.main_thread(), current_run().run_id == event.run_id))
 
-    asyncio.run(World(crons).look())
+    asyncio.run(World(crons).poll_all())
     assert sorted(told) == [(False, True), (True, True)]
 
 
@@ -57,12 +58,12 @@ def test_what_a_hook_raises_is_logged_with_its_name_and_the_others_are_told(
         crons._hooks.on("started", clumsy, inline=True)
     crons.on("started")(told.append)
     world = World(crons)
-    asyncio.run(world.look())
+    asyncio.run(world.poll_all())
     assert len(told) == 1
     assert "nervous: started of fine" in caplog.text
     assert "clumsy: started of fine" in caplog.text
     assert type(error).__name__ in caplog.text
-    (line,) = asyncio.run(world.backend.history())
+    (line,) = asyncio.run(history_of(world.backend, limit=99))
     assert line.outcome is State.SUCCEEDED
 
 
@@ -79,7 +80,7 @@ def test_an_async_hook_that_hangs_is_cancelled_when_its_time_is_over(
         finally:
             ended.append(1)
 
-    asyncio.run(World(crons).look())
+    asyncio.run(World(crons).poll_all())
     assert ended
     assert "endless: started of fine" in caplog.text
 
@@ -99,13 +100,13 @@ def test_behind_a_thread_that_hangs_nothing_gathers_and_it_is_told_again_when_it
 
     async def main() -> None:
         for _ in range(3):
-            await world.look()
+            await world.poll_all()
             world.clock.forward(60)
         assert len(told) == 1
         go_on.set()
-        (line,) = world.runner._post._queues.values()
+        (line,) = world.runs.dispatcher._queues.values()
         await until(lambda: not line._is_stuck())
-        await world.look()
+        await world.poll_all()
         assert len(told) == 2
 
     asyncio.run(main())
@@ -129,10 +130,10 @@ def test_only_so_many_events_wait_for_a_slow_hook(monkeypatch: pytest.MonkeyPatc
 
     async def main() -> None:
         await world.defer_many("work", 9)
-        await world.runner.look(crons)
-        await until(lambda: not world.runner.runs)
+        await world.poll()
+        await until(lambda: not world.runs.pool.runs)
         go_on.set()
-        await world.settle()
+        await world.runs.idle()
 
     asyncio.run(main())
     assert 2 <= len(told) <= 3
@@ -146,10 +147,10 @@ def test_a_hook_gets_its_events_in_order_though_it_has_several_names() -> None:
     @crons.on("started")
     async def slow_at_first(event: Event) -> None:
         if event.kind == "started":
-            await until(lambda: not world.runner.runs)
+            await until(lambda: not world.runs.pool.runs)
         told.append(str(event.kind))
 
-    asyncio.run(world.look())
+    asyncio.run(world.poll_all())
     assert told == ["started", "succeeded"]
 
 
@@ -162,7 +163,7 @@ def test_a_hook_that_nobody_else_holds_is_told_all_the_same() -> None:
 
     crons.on("started")(Observer().tell)
     gc.collect()
-    asyncio.run(World(crons).look())
+    asyncio.run(World(crons).poll_all())
     assert told
 
 
@@ -182,8 +183,8 @@ def test_a_shutdown_waits_for_hooks_but_not_for_ever(monkeypatch: pytest.MonkeyP
     world = World(crons)
 
     async def main() -> None:
-        await world.runner.look(crons)
-        await world.runner.drain(5)
+        await world.poll()
+        await world.runs.drain(5)
 
     asyncio.run(main())
     assert told
@@ -207,7 +208,7 @@ def test_without_hooks_no_event_is_made(monkeypatch: pytest.MonkeyPatch) -> None
     def never(*_: object, **__: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr("pseudocron.hooks.factory.Event", never)
+    monkeypatch.setattr("pseudocron.hooks.events.Event", never)
     world = World(fine_every_minute())
-    asyncio.run(world.look())
-    assert not world.runner.busy
+    asyncio.run(world.poll_all())
+    assert not world.runs.dispatcher.delivering

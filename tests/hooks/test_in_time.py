@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from leaping import leap
-from worker.world import World
 from support import took, until
+from worker.world import World
 
 from hooks.fine import fine_every_minute
 from pseudocron.backends.model import State
@@ -34,7 +34,7 @@ def test_an_async_hook_that_hangs_is_cancelled_after_ten_seconds(caplog: pytest.
 
     async def main() -> None:
         with took(10, 10.5):
-            await world.look()
+            await world.poll_all()
 
     leap(main())
     assert cancelled
@@ -49,7 +49,7 @@ def test_an_async_hook_that_takes_nine_seconds_is_not_cancelled(caplog: pytest.L
         await asyncio.sleep(9)
         told.append(event)
 
-    leap(World(crons).look())
+    leap(World(crons).poll_all())
     assert told
     assert not caplog.text
 
@@ -65,7 +65,7 @@ def test_a_plain_hook_that_hangs_is_left_alone_after_ten_seconds(caplog: pytest.
 
     async def main() -> None:
         with took(10, 10.5):
-            await world.look()
+            await world.poll_all()
 
     try:
         leap(main())
@@ -85,10 +85,10 @@ def test_a_shutdown_waits_two_seconds_for_hooks(seconds: float, least: float, mo
     world = World(crons)
 
     async def main() -> None:
-        await world.runner.look(crons)
-        await until(lambda: not world.runner.runs, 1)
+        await world.poll()
+        await until(lambda: not world.runs.pool.runs, 1)
         with took(least - 0.1, most):
-            await world.runner.drain(5)
+            await world.runs.drain(5)
 
     leap(main())
 
@@ -109,11 +109,11 @@ def test_a_thousand_events_wait_for_a_slow_hook_and_no_more() -> None:
 
     async def main() -> None:
         await world.defer_many("work", 1010)
-        await world.runner.look(crons)
-        await until(lambda: not world.runner.runs, 60)
+        await world.poll()
+        await until(lambda: not world.runs.pool.runs, 60)
         assert (await world.states())[State.SUCCEEDED] == 1010
         go_on.set()
-        await world.settle()
+        await world.runs.idle()
 
     leap(main())
     assert 1000 <= len(told) <= 1001, "it may have been at one already"

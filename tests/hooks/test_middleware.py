@@ -9,14 +9,14 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from worker.world import World
 from support import until
+from worker.world import World
 
 from pseudocron.backends.model import State
-from pseudocron.backends.records import Outcome, Run
 from pseudocron.context import current_run
 from pseudocron.crons import Crons
 from pseudocron.errors import ConfigError
+from pseudocron.report import HistoryLine, history_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -58,8 +58,8 @@ class Scenes:
             self.note("leave")
 
 
-def last(world: World) -> Run:
-    (line,) = asyncio.run(world.backend.history())
+def last(world: World) -> HistoryLine:
+    (line,) = asyncio.run(history_of(world.backend, limit=99))
     return line
 
 
@@ -84,9 +84,9 @@ def test_it_is_entered_where_the_run_runs(kind: str, *, decorated: bool, is_asyn
     world = World(crons)
 
     async def main() -> None:
-        await world.look()
+        await world.poll_all()
         await world.defer("job")
-        await world.look()
+        await world.poll_all()
 
     asyncio.run(main())
     inside = "loop" if is_async else "thread"
@@ -113,8 +113,8 @@ def test_it_is_left_by_what_a_run_raises_on_each_store(play: Play, *, is_async: 
     where = "loop" if is_async else "thread"
 
     async def story(world: World) -> None:
-        await world.look()
-        (line,) = await world.backend.history()
+        await world.poll_all()
+        (line,) = await history_of(world.backend, limit=99)
         assert line.outcome is State.FAILED
         assert scenes.seen == [f"{what} on {where}" for what in ("enter", "roll back", "leave")]
 
@@ -138,7 +138,7 @@ def test_what_it_swallows_is_a_failure_all_the_same(*, is_async: bool) -> None:
 
     crons.add("cron", async_broken if is_async else broken, 60)
     world = World(crons)
-    asyncio.run(world.look())
+    asyncio.run(world.poll_all())
     assert "oh no" in (last(world).error or "")
 
 
@@ -160,7 +160,7 @@ def test_several_are_entered_in_order_and_left_in_reverse() -> None:
             seen.append("inner out")
 
     crons.add("cron", lambda: seen.append("run"), 60)
-    asyncio.run(World(crons).look())
+    asyncio.run(World(crons).poll_all())
     assert seen == ["outer", "inner", "run", "inner out", "outer out"]
 
 
@@ -169,7 +169,7 @@ def test_one_that_can_not_be_entered_is_the_failure_of_the_run() -> None:
     crons.middleware(dict)
     crons.add("cron", lambda: ran.append(1), 60)
     world = World(crons)
-    asyncio.run(world.look())
+    asyncio.run(world.poll_all())
     assert not ran
     assert "dict: made a dict, must make a context manager" in (last(world).error or "")
 
@@ -182,7 +182,14 @@ def test_each_try_has_its_own() -> None:
     async def broken() -> None:
         raise ValueError
 
-    asyncio.run(World(crons).look())
+    world = World(crons)
+
+    async def main() -> None:
+        for _ in range(3):
+            await world.poll_all()
+            world.clock.forward(5)
+
+    asyncio.run(main())
     assert scenes.seen.count("enter on loop") == scenes.seen.count("leave on loop") == 3
 
 
@@ -199,14 +206,14 @@ def test_an_async_one_outlasts_the_thread_that_it_is_about(monkeypatch: pytest.M
 
     async def main() -> None:
         job_id = await world.defer("stuck")
-        await world.runner.look(crons)
+        await world.poll()
         await until(lambda: bool(scenes.seen))
-        await asyncio.wait(world.runner.runs, timeout=0.2)
+        await asyncio.wait([run.over() for run in world.runs.pool.runs], timeout=0.2)
         assert scenes.seen == ["enter on loop"]
         go_on.set()
-        await asyncio.wait(world.runner.lingering, timeout=1)
+        await asyncio.wait(world.runs.pool.lingering, timeout=1)
         assert scenes.seen == ["enter on loop", "leave on loop"]
-        assert (await world.job(job_id)).state is State.FAILED
+        assert (await world.run(job_id)).state is State.TIMED_OUT
 
     asyncio.run(main())
 

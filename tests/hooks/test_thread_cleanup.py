@@ -8,8 +8,8 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from worker.world import World
 from support import until, wait_until
+from worker.world import World
 
 from pseudocron.backends.model import State
 from pseudocron.context import current_run
@@ -54,7 +54,7 @@ def runs(crons: Crons, times: int) -> None:
     async def main() -> None:
         for _ in range(times):
             await world.defer("job")
-            await world.look()
+            await world.poll_all()
 
     asyncio.run(main())
 
@@ -68,10 +68,10 @@ def test_it_is_called_in_the_thread_after_each_run_of_a_cron_and_a_job(ping: str
     world = World(crons)
 
     async def main() -> None:
-        await world.look()
+        await world.poll_all()
         assert seen.seen == ["run", "clean"]
         await world.defer("job")
-        await world.look()
+        await world.poll_all()
         assert seen.seen == ["run", "clean"] * 2
 
     asyncio.run(main())
@@ -124,12 +124,12 @@ def test_it_is_called_in_a_thread_that_has_outlived_its_timeout() -> None:
 
     async def main() -> None:
         job_id = await world.defer("stuck")
-        await world.look()
-        assert (await world.job(job_id)).state is State.FAILED
+        await world.poll_all()
+        assert (await world.run(job_id)).state is State.TIMED_OUT
         assert not seen.seen
         let_go.set()
         await until(lambda: seen.seen == ["run", "clean", "end"])
-        await until(lambda: not world.runner.lingering)
+        await until(lambda: not world.runs.pool.lingering)
 
     asyncio.run(main())
     assert len(set(seen.threads)) == 1
@@ -147,7 +147,7 @@ def test_it_is_not_called_in_the_thread_that_waits_for_a_child_process() -> None
     crons, seen = Crons(), Seen()
     crons.thread_cleanup(seen.clean)
     crons.add("cron", "builtins:int", 60, executor="process")
-    asyncio.run(World(crons).look())
+    asyncio.run(World(crons).poll_all())
     assert not seen.seen
 
 
@@ -167,8 +167,8 @@ def test_what_it_raises_is_logged_and_changes_no_outcome(
 
     async def main() -> None:
         job_id = await world.defer("job")
-        await world.look()
-        assert (await world.job(job_id)).state is State.SUCCEEDED
+        await world.poll_all()
+        assert (await world.run(job_id)).state is State.SUCCEEDED
 
     with caplog.at_level(logging.ERROR, "pseudocron"):
         asyncio.run(main())

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
+from pseudocron.backends.records import Reason
+from pseudocron.runner import Runner
+from pseudocron.scheduler import Scheduler
 from redis_server import shared
 
 from pseudocron import polling
-from pseudocron.backends.records import Outcome, Reason
 from pseudocron.config.source import open_source
 from pseudocron.crons import Crons
 from pseudocron.host import Host, utcnow
-from pseudocron.runner import Runner
-from pseudocron.scheduler import Scheduler
 
 if TYPE_CHECKING:
     from pseudocron.backends.contract import Backend

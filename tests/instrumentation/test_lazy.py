@@ -13,7 +13,7 @@ from pseudocron import instrumentation
 IMPORTS = """
 import sys
 from pseudocron import Crons, PseudoCronMiddleware
-from pseudocron import instrumentation, runtime, watch
+from pseudocron import instrumentation, process, runtime
 
 crons = Crons(backend="memory:")
 crons.add("fine", print, 60)

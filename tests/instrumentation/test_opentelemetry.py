@@ -88,7 +88,7 @@ def test_a_run_that_fails_is_a_span_with_its_error_in_a_thread_or_on_the_loop() 
 
     world = World(traced.crons)
     with traced.tracer.start_as_current_span("visitor"):
-        asyncio.run(world.look())
+        asyncio.run(world.poll_all())
     spans = traced.spans()
     assert spans.pop("visitor").status.status_code is StatusCode.UNSET
     for span in spans.values():
@@ -104,7 +104,7 @@ def test_a_child_process_is_a_span_of_its_parent(tmp_path: Path) -> None:
     for name, code in (("fine", "pass"), ("broken", "raise SystemExit('oh no')")):
         (tmp_path / f"{name}.py").write_text(code)
         traced.crons.add(name, tmp_path / f"{name}.py", 60)
-    asyncio.run(World(traced.crons).look())
+    asyncio.run(World(traced.crons).poll_all())
     spans = traced.spans()
     assert spans["fine"].status.status_code is StatusCode.UNSET
     assert spans["broken"].status.status_code is StatusCode.ERROR
@@ -122,6 +122,6 @@ def test_what_was_deferred_outside_of_a_trace_carries_nothing() -> None:
         job = await work.defer()
         stored = await traced.crons.job(job.id)
         assert stored is not None
-        return stored.arguments
+        return stored.arguments or ""
 
     assert asyncio.run(main()) == "{}"

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
-from backends.worlds import STORES
-from worker.world import World
+from hooks.conftest import STORES
 from support import START
+from worker.world import World
 
-from pseudocron.backends.records import Outcome, Proposal
+from pseudocron.backends.model import State
 from pseudocron.crons import Crons
 from pseudocron.errors import ConfigError
 from pseudocron.hooks import Event, EventKind
 from pseudocron.instrumentation import ping
+from pseudocron.report import history_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,13 +75,12 @@ def test_a_run_pings_when_it_starts_and_when_it_ends_and_no_other_cron_does(
     crons = Crons()
     crons.add("fine", lambda: None, 60, ping=health.url)
     crons.add("unwatched", lambda: None, 60)
-    make: Any = STORES[store](tmp_path)
-    world = World(crons, store=make)
+    world = World(crons, store=STORES[store](tmp_path))
 
     async def main() -> str:
         await world.backend.open()
-        await world.look()
-        lines = await world.backend.history("fine")
+        await world.poll_all()
+        lines = await history_of(world.backend, "fine", limit=99)
         await world.backend.close()
         return lines[0].run_id
 
@@ -96,7 +96,7 @@ def test_a_failure_is_pinged_with_the_end_of_its_traceback(health: Health) -> No
     def broken() -> None:
         raise ValueError("oh no" * 5000)
 
-    asyncio.run(World(crons).look())
+    asyncio.run(World(crons).poll_all())
     path, query, body = health.told[-1]
     assert path == "/secret-uuid/fail"
     assert query.startswith("create=1&rid=")
@@ -110,9 +110,9 @@ def test_a_lost_run_is_pinged_by_who_finds_it(health: Health) -> None:
     world = World(crons)
 
     async def main() -> None:
-        await world.backend.claim(Proposal(name="fine", slot=world.clock.now, worker="gone:1", lease=30))
+        await world.claimed_elsewhere()
         world.clock.forward(31)
-        await world.look()
+        await world.poll_all()
 
     asyncio.run(main())
     assert health.paths == ["/fail"]
@@ -131,8 +131,8 @@ def test_a_ping_that_fails_is_logged_without_its_url_and_the_run_is_none_the_wor
     crons = Crons()
     crons.add("fine", lambda: None, 60, ping=url)
     world = World(crons)
-    asyncio.run(world.look())
-    (line,) = asyncio.run(world.backend.history())
+    asyncio.run(world.poll_all())
+    (line,) = asyncio.run(history_of(world.backend, limit=99))
     assert line.outcome is State.SUCCEEDED
     assert "fine: the ping of started did not arrive" in caplog.text
     assert "secret-uuid" not in caplog.text
@@ -151,7 +151,7 @@ def test_a_ping_to_a_silent_server_is_given_up_after_five_seconds(
 
 def test_a_config_file_may_say_where_a_cron_pings(health: Health) -> None:
     crons = Crons.read({"fine": {"run": "time:time", "schedule": 60, "ping": health.url}}, where="crons.py")
-    asyncio.run(World(crons).look())
+    asyncio.run(World(crons).poll_all())
     assert health.paths == ["/start", ""]
 
 

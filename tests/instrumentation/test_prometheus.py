@@ -14,7 +14,6 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from redis_server import shared
 from worker.world import World
 
-from pseudocron.backends.records import Proposal
 from pseudocron.crons import Crons
 from pseudocron.instrumentation import prometheus
 from pseudocron.polling import PollReason
@@ -48,11 +47,11 @@ def test_runs_attempts_skips_and_losses_are_counted_by_their_outcome() -> None:
     world = World(crons)
 
     async def main() -> None:
-        await world.backend.claim(Proposal(name="fine", slot=world.clock.now, worker="gone:1", lease=1))
+        await world.claimed_elsewhere(lease=1)
         await world.defer("broken")
         for _ in range(3):
             world.clock.forward(300)
-            await world.look()
+            await world.poll_all()
 
     asyncio.run(main())
     runs = {
@@ -77,9 +76,9 @@ def test_durations_and_latenesses_are_in_their_buckets() -> None:
     world = World(crons_with_a_slow_one(crons, []))
 
     async def main() -> None:
-        await world.look()
+        await world.poll_all()
         world.clock.forward(60 + 7)
-        await world.look()
+        await world.poll_all()
 
     asyncio.run(main())
     of_slow = {"kind": "cron", "name": "slow"}
@@ -145,7 +144,7 @@ def test_several_crons_share_a_registry() -> None:
         prometheus.instrument(crons, registry=registry)
         worlds.append(World(crons))
     for world in worlds:
-        asyncio.run(world.look())
+        asyncio.run(world.poll_all())
     assert count(registry, "runs_total", kind="cron", name="slow", outcome="succeeded") == 2
 
 

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import sentry_sdk
-from worker.world import World
 from sentry_sdk.transport import Transport
+from worker.world import World
 
-from pseudocron.backends.records import Proposal
 from pseudocron.crons import Crons
 from pseudocron.instrumentation import sentry
 
@@ -52,9 +51,8 @@ def test_a_run_checks_in_when_it_starts_and_when_it_has_ended(sent: Captured) ->
 
     async def main() -> None:
         for name in ("Nightly report", "broken"):
-            started = await world.runner.run_once(crons[name])
-            await started.task  # type: ignore[union-attr]
-            await world.settle()
+            await world.runs.start_by_hand(crons, name)
+            await world.runs.idle()
 
     asyncio.run(main())
     fine, fine_end, broken, broken_end = sent.check_ins
@@ -74,10 +72,10 @@ def test_a_lost_run_checks_in_as_failed_under_the_id_that_its_process_gave(sent:
     world = World(crons)
 
     async def main() -> str:
-        claim = await world.backend.claim(Proposal(name="fine", slot=world.clock.now, worker="gone:1", lease=1))
+        (claim,) = await world.claimed_elsewhere(lease=1)
         world.clock.forward(2)
-        await world.look()
-        return claim.run_id  # type: ignore[union-attr]
+        await world.poll_all()
+        return claim.run_id
 
     run_id = asyncio.run(main())
     (check_in,) = sent.check_ins
@@ -97,7 +95,7 @@ def test_jobs_do_not_check_in(sent: Captured) -> None:
 
     async def main() -> None:
         await world.defer("work")
-        await world.look()
+        await world.poll_all()
 
     asyncio.run(main())
     assert not sent.check_ins

@@ -263,7 +263,8 @@ def test_wait_holds_the_call_open_no_longer_than_it_says() -> None:
             raise
 
     async def main() -> None:
-        await visit(PseudoCronMiddleware(hello, crons=crons, wait=0.05))
+        await process_of(crons).runtime().open()  # the first one imports the store
+        await visit(PseudoCronMiddleware(hello, crons=crons, wait=0.5))
         assert not cancelled
         assert process_of(crons).runtime()._poller.runs.pool.runs  # type: ignore[union-attr]
 

@@ -1,4 +1,4 @@
-"""A lease outlives a blocked event loop, and whoever can't renew his is told, and refused."""
+"""A lease outlives a blocked event loop; a run whose lease can't be renewed is notified, and its result refused."""
 
 from __future__ import annotations
 
@@ -9,25 +9,36 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from backends.using import jobs, opened, poll, runs_of
 from redis_server import Server, shared
 from support import until, wait_until
 
-from on_redis.using import opened
 from pseudocron import current_run
-from pseudocron.backends.model import State
-from pseudocron.backends.records import Outcome
+from pseudocron.backends.model import Kind, State
+from pseudocron.config.source import open_source
 from pseudocron.crons import Crons
 from pseudocron.host import Host
-from pseudocron.runner import Runner
+from pseudocron.worker.poll import Poller
+from pseudocron.worker.runs import Runs
 
 if TYPE_CHECKING:
-    from pseudocron.backends.base import Backend
+    from collections.abc import Sequence
+
+    from pseudocron.backends.contract import Backend
+    from pseudocron.worker.run import Run
 
 LEASE = 0.6
 
 
-def a_runner(backend: Backend) -> Runner:
-    return Runner(backend, host=Host(), worker="me", concurrency=9, lease=LEASE)
+def a_poller(backend: Backend, crons: Crons, host: Host = Host()) -> Poller:  # noqa: B008  frozen
+    runs = Runs(backend, host=host, worker="me", concurrency=9, lease=LEASE)
+    return Poller(open_source(crons), backend, host, runs)
+
+
+async def started(poller: Poller, crons: Crons) -> Sequence[Run]:
+    report = await poller.poll_now(crons, force=True)
+    assert report
+    return report.started
 
 
 @pytest.mark.alone
@@ -42,11 +53,12 @@ def test_an_event_loop_that_is_blocked_for_longer_than_the_lease_loses_none(app:
 
     async def main() -> None:
         async with opened(shared().url, app) as backend, opened(shared().url, app) as other:
-            (started,) = (await a_runner(backend).look(crons)).started
-            assert (await started.task).outcome is Outcome.SUCCEEDED
-            assert not (await other.reap()).lost
-            assert [run.outcome for run in await other.history()] == [Outcome.SUCCEEDED]
+            (run,) = await started(a_poller(backend, crons), crons)
+            assert await run.over() is State.SUCCEEDED
+            assert not (await poll(other)).lost
+            assert [run.state for run in await runs_of(other, "long")] == [State.SUCCEEDED]
 
+    assert list(crons)
     asyncio.run(main())
 
 
@@ -70,29 +82,30 @@ def test_a_run_and_a_job_that_can_not_renew_their_leases_are_told_and_their_resu
     async def main() -> None:
         async with opened(server.url, app) as backend:
             await crons.tasks["job"].defer()
-            runner = a_runner(backend)
-            looked = await runner.look(crons)
+            poller = a_poller(backend, crons)
+            runs = await started(poller, crons)
+            assert {run.claim.kind for run in runs} == {Kind.SLOT, Kind.JOB}
             await asyncio.to_thread(begun.wait, 10)
             killed = time.monotonic()
             await asyncio.to_thread(server.kill)
             await until(lambda: len(told) == 2)
             assert all(at - killed <= LEASE for at in told.values())
-            await asyncio.to_thread(server.start)
-            assert (await looked.started[0].task).outcome is Outcome.SUCCEEDED
-            assert await looked.jobs[0].task is None
-            assert not await backend.history()
-            assert not await backend.jobs(states=list(State))
-            await runner.drain(0)
+            await asyncio.to_thread(server.start)  # it has lost everything
+            for run in runs:
+                assert await asyncio.wait_for(run.over(), 10) is None
+            assert not await runs_of(backend, "cron")
+            assert not await jobs(backend)
+            await poller.runs.drain(0)
             await crons._connect().close()
 
+    assert list(crons)
     caplog.set_level(logging.INFO)
     asyncio.run(main())
-    assert caplog.text.count("could not be renewed in time: it is told to stop") == 2
-    assert "the result of slot" in caplog.text
-    assert "its result came after its lease" in caplog.text
+    assert caplog.text.count("lease not renewed in time: the run is notified to stop") == 2
+    assert caplog.text.count("its result came after its lease") == 2
 
 
-def test_a_coroutine_may_ask_too_and_is_not_tried_again(server: Server, app: str) -> None:
+def test_a_coroutine_may_ask_too_and_is_not_tried_again_by_who_has_lost_it(server: Server, app: str) -> None:
     crons = Crons()
     tries: list[Any] = []
 
@@ -104,14 +117,15 @@ def test_a_coroutine_may_ask_too_and_is_not_tried_again(server: Server, app: str
 
     async def main() -> None:
         async with opened(server.url, app) as backend:
-            runner = a_runner(backend)
-            (started,) = (await runner.look(crons)).started
+            poller = a_poller(backend, crons)
+            (run,) = await started(poller, crons)
             await until(lambda: tries)
             await asyncio.to_thread(server.kill)
             await until(tries[0].is_set)
             await asyncio.to_thread(server.start)
-            assert (await started.task).outcome is Outcome.FAILED
+            assert await asyncio.wait_for(run.over(), 10) is None
             assert len(tries) == 1
-            await runner.drain(0)
+            await poller.runs.drain(0)
 
+    assert list(crons)
     asyncio.run(main())

@@ -7,11 +7,11 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from backends.using import opened
 from servers.serving import Server as Application
 from support import wait_until
 
-from on_redis.using import opened
-from pseudocron.backends.records import Outcome, Reason
+from pseudocron.backends.model import Reason, Run, Skip, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,19 +19,21 @@ if TYPE_CHECKING:
 
     from redis_server import Server
 
-    from pseudocron.backends.records import Run
-
 CRONS = """{"often": ("jobs:in_a_thread", 0.2), "long": ("jobs:until_told", 3600)}
 BACKEND = %r
 """
 
 
-def history(url: str) -> Sequence[Run]:
-    async def read() -> Sequence[Run]:
-        async with opened(url, "pseudocron") as backend:
-            return await backend.history(limit=1000)
+def history(url: str, name: str) -> Sequence[Run | Skip]:
+    async def read() -> Sequence[Run | Skip]:
+        async with opened(url) as backend:
+            return (await backend.timelines([name], 1000)).get(name, ())
 
     return asyncio.run(read())
+
+
+def states(url: str, name: str) -> list[State]:
+    return [line.state for line in history(url, name) if isinstance(line, Run)]
 
 
 def slowest_visit(application: Application, visits: int) -> float:
@@ -62,11 +64,10 @@ def test_visitors_are_served_at_full_speed_and_what_ran_is_recorded_when_it_is_b
         assert application.log.count("poll failed: ") == 1
         server.start()
         wait_until(lambda: application.visit() and len(application.notes("often")) > before + 2)
-        wait_until(lambda: [run for run in history(server.url) if run.outcome and run.name == "long"])
+        wait_until(lambda: states(server.url, "long") == [State.SUCCEEDED])
         application.stop()
-    runs = history(server.url)
-    assert [run.outcome for run in runs if run.name == "long"] == [Outcome.SUCCEEDED]
-    assert sum(run.slots for run in runs if run.reason is Reason.BACKEND_DOWN) >= 2
+    skips = [line for line in history(server.url, "often") if isinstance(line, Skip)]
+    assert sum(skip.slots for skip in skips if skip.reason is Reason.BACKEND_DOWN) >= 2
     slots = application.notes("often")
     assert len(slots) == len(set(slots))
     assert not [path for path in tmp_path.rglob("*") if path.suffix in {".lock", ".db"}]

@@ -147,7 +147,7 @@ def test_a_poll_that_failed_once_is_made_good_though_nobody_comes(where: Where) 
                 poller.poll_now = poll  # type: ignore[method-assign]
                 raise ZeroDivisionError
 
-            poller.poll_now = fail_once  # type: ignore[method-assign, assignment]
+            poller.poll_now = fail_once  # type: ignore[method-assign]
             poller.runs.refill_until = 0.0  # a poll is due as soon as the first job ends
             began = time.monotonic()
             go_on.set()

@@ -11,11 +11,11 @@ from textwrap import dedent
 from typing import TYPE_CHECKING
 
 import pytest
+from pseudocron.backends.records import Reason
 from support import wait_until
 
 from harness.process_tree import descendants, running
 from pseudocron.backends import connect
-from pseudocron.backends.records import Outcome, Reason
 from servers.serving import Server, Visitors
 
 if TYPE_CHECKING:

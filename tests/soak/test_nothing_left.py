@@ -17,8 +17,8 @@ from support import Lifespan, hello, until, visit
 
 import pseudocron
 from pseudocron import Crons, PseudoCronMiddleware
-from pseudocron.testing import FakeScheduler
 from pseudocron.process import process_of
+from pseudocron.testing import FakeScheduler
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -142,7 +142,7 @@ def test_a_thousand_jobs_leave_nothing_behind_when_they_are_forgotten() -> None:
             assert len(await scheduler.advance(seconds=1)) == TRACED
             await scheduler.advance(days=8)
             await scheduler.advance(seconds=0)
-            assert not any((await crons._connect().count_jobs()).values())
+            assert not any((await crons._connect().counts()).values())
 
     asyncio.run(leaves_nothing(run))
 
@@ -155,6 +155,7 @@ def test_child_processes_leave_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "child.py").touch()
     crons = Crons(history=1)
     crons.add("child", tmp_path / "child.py", 1)
+    assert len(list(crons)) == 1  # read here, as that blocks
     scheduler = FakeScheduler(crons)
 
     async def run(runs: int) -> None:
@@ -164,7 +165,7 @@ def test_child_processes_leave_nothing_behind(tmp_path: Path) -> None:
 
 
 def test_visits_with_their_looks_leave_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pseudocron.runner.waits.KEPT", 1)  # or it would take long to fill
+    monkeypatch.setattr("pseudocron.worker.delays.KEPT", 1)  # or it would take long to fill
     crons = Crons(backend=f"file:{tmp_path}/store", durability="process", history=1, concurrency=20, lease=1)
     app = PseudoCronMiddleware(hello, crons=crons)
     ran = 0

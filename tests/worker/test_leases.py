@@ -48,7 +48,7 @@ def test_a_renewal_between_the_record_of_a_run_and_its_end_finds_no_lease_lost(
             return finished
 
     world = World(crons, store=Renewing)
-    asyncio.run(world.poll_all())  # type: ignore[arg-type]
+    asyncio.run(world.poll_all())
     assert renewed == [1]
     assert "lost" not in caplog.text
     assert not world.runs.leases._held

@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from datetime import timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -178,7 +179,7 @@ def test_a_retry_of_a_cron_is_stored_and_holds_no_capacity() -> None:
     run = asyncio.run(main())
     assert (run.state, run.attempts, run.failures) == (State.SUCCEEDED, 4, 3)
     assert [attempt.outcome for attempt in run.earlier] == [State.FAILED] * 3
-    gaps = [after - before for before, after in zip(tries, tries[1:], strict=False)]
+    gaps = [after - before for before, after in pairwise(tries)]
     assert gaps == [0.5, 1.0, 2.0], "half of 1, 2 and 4 seconds, as chance is owned here"
 
 

@@ -6,15 +6,18 @@ import asyncio
 import subprocess
 import sys
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pseudocron import ConfigError, Crons
 from pseudocron.testing import START, DeferredJob, FakeScheduler, FinishedRun
+from pseudocron.worker.poll import Poller
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pseudocron.worker.poll import Report
 
 
 def test_what_falls_due_is_run_in_order_each_at_its_time() -> None:
@@ -125,6 +128,26 @@ def test_jobs_are_those_that_wait_unless_a_state_is_given() -> None:
 def test_a_state_that_does_not_exist_is_refused() -> None:
     with pytest.raises(ValueError, match="'done' is not a valid State"):
         FakeScheduler(Crons()).jobs(state="done")
+
+
+def test_time_in_which_nothing_is_due_costs_no_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    polls, poll_now = 0, Poller.poll_now
+
+    async def counted(*args: Any, **options: Any) -> Report | None:
+        nonlocal polls
+        polls += 1
+        return await poll_now(*args, **options)
+
+    monkeypatch.setattr(Poller, "poll_now", counted)
+    crons = Crons(cron_max_time=30)
+
+    @crons.cron("0 0 1 * *")
+    async def monthly() -> None: ...
+
+    with FakeScheduler(crons) as scheduler:
+        assert len(asyncio.run(scheduler.advance(days=366))) == 12
+    assert polls <= 2 * 12 + 2
+    assert crons.settings.cron_max_time == 30
 
 
 def test_afterwards_the_crons_have_their_own_store_and_clock_again(tmp_path: Path) -> None:

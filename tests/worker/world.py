@@ -13,9 +13,10 @@ from uuid import uuid4
 from support import Clock, until
 
 from pseudocron.backends.file.backend import Memory
-from pseudocron.backends.model import Kind, NewJob, Poll, Take, Where
+from pseudocron.backends.model import Capacity, Kind, NewJob, Poll, Take, Where
 from pseudocron.config.source import Source
 from pseudocron.polling import PollReason, PollResult
+from pseudocron.worker.due import plan
 from pseudocron.worker.poll import Poller, Report
 from pseudocron.worker.runs import Runs
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pseudocron.backends.contract import Backend
-    from pseudocron.backends.model import Finished, Polled, Run, Skip, State
+    from pseudocron.backends.model import Claim, Finished, Polled, Run, Skip, State
     from pseudocron.crons import Crons
 
 
@@ -114,6 +115,17 @@ class World(Process):
 
     async def defer_many(self, task: str, number: int) -> list[str]:
         return [await self.defer(task) for _ in range(number)]
+
+    async def claimed_elsewhere(self, worker: str = "gone:1", *, lease: float = 30) -> Sequence[Claim]:
+        """Let another process claim all that is due, which never ends it."""
+        now, names = self.clock.now, [cron.name for cron in self.crons]
+        states = (await self.backend.states(names)).crons
+        plans = [plan(cron, states[cron.name], now, since=cron._first_mark(now)) for cron in self.crons]
+        tasks = {name: task.max_instances for name, task in self.crons.tasks.items()}
+        take = Take(tasks, {cron.name: cron.max_instances for cron in self.crons}, Capacity(9, 9, 9), worker, lease)
+        polled = await self.backend.poll(Poll(take, plans, force=True))
+        assert polled is not None
+        return polled.claims
 
     async def states(self) -> Counter[State]:
         """How many jobs are in which state."""

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from pseudocron import Crons, PseudoCronMiddleware, Retry, current_run
 from pseudocron.backends import connect
 from pseudocron.host import Host, utcnow
-from pseudocron.jobs import desk
-from pseudocron.watch import Watch, _watches
+from pseudocron.jobs import manager
+from pseudocron.process import Process, _processes
 from verification.chaos.history import Notes
 from verification.chaos.store_recorder import micros, recorded
 
@@ -27,7 +27,7 @@ FOLDER = Path(os.environ["CHAOS_FOLDER"])
 NOTES = Notes(FOLDER / "notes")
 BEATS, JOBS = "crons.py", "verification.chaos.application:crons"
 
-vars(desk)["connect"] = lambda *args, **options: recorded(connect(*args, **options), NOTES)
+vars(manager)["connect"] = lambda *args, **options: recorded(connect(*args, **options), NOTES)
 
 with (FOLDER / os.environ["CHAOS_CLOCK"]).open("rb") as _file:
     _clock = mmap.mmap(_file.fileno(), 8, access=mmap.ACCESS_READ)
@@ -49,6 +49,14 @@ def note(what: str) -> None:
 
 async def beat() -> None:
     note("start")
+    note("end")
+
+
+async def shaky() -> None:
+    """What succeeds when it is retried."""
+    note("start")
+    if current_run().attempt == 1:
+        raise OSError("at the first attempt")
     note("end")
 
 
@@ -115,7 +123,7 @@ async def serve(scope: Scope, _receive: Receive, send: Send) -> None:
 
 
 host = Host(now=lambda: utcnow() + ahead())
-# Whoever names one of the two takes the one watch that there is over it.
-watches = [_watches.setdefault(name, Watch(name, host)) for name in (BEATS, JOBS)]
+# The middleware and the commands find these by the name of the configuration.
+processes = [_processes.setdefault(name, Process(name, host)) for name in (BEATS, JOBS)]
 ticker = bool(os.environ.get("CHAOS_TICKER"))
 app = PseudoCronMiddleware(PseudoCronMiddleware(serve, crons=JOBS, ticker=ticker), crons=BEATS, ticker=ticker)

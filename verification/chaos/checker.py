@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,12 +13,12 @@ from verification.chaos.lateness import late
 from verification.chaos.leases import too_many
 
 LOST_AT_MOST = 3
-"""A job that was lost so often is failed."""
+"""A run that was lost so often is failed."""
 
 RECOVERED_WITHIN = 6.0
 """Seconds in which a run that was lost or interrupted is taken over, and has ended, when all is well."""
 
-FINAL = frozenset({"succeeded", "failed", "cancelled", "replaced", "expired"})
+FINAL = frozenset({"succeeded", "failed", "timed_out", "cancelled", "replaced", "expired"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +41,19 @@ def check(history: History) -> list[Violation]:
 
 
 def no_slot_is_claimed_twice(history: History) -> Iterator[str]:
-    """But to recover a run that was lost, or after the store has forgotten everything, with a higher fence."""
+    """But by the same run, to retry or to recover it, or after the store has forgotten everything."""
     for name, grants in history.grants.items():
         for slot, claims in _grouped(grants, "slot").items():
             for one, other in pairwise(claims):
-                recovered = history.crons[name]["at_least_once"] and other["attempt"] == one["attempt"] + 1
-                if not recovered and not history.forgot_between(one, other):
+                if not _may_follow(history, one, other) and not history.forgot_between(one, other):
                     yield f"{name} {slot}: by fence {one['fence']} and by {other['fence']}"
+
+
+def _may_follow(history: History, one: Event, other: Event) -> bool:
+    """Whether a run of a slot may have another attempt: it is retried, or becomes pending when it is lost."""
+    if one["run"] != other["run"]:
+        return False
+    return bool(history.crons[one["cron"]]["at_least_once"]) or (one["run"], one["fence"]) in history.retried
 
 
 def no_slot_comes_before_its_time(history: History) -> Iterator[str]:
@@ -58,33 +64,58 @@ def no_slot_comes_before_its_time(history: History) -> Iterator[str]:
 
 
 def a_slot_runs_at_most_once(history: History) -> Iterator[str]:
-    """Unless its cron recovers lost runs."""
+    """But to retry it, and unless its cron recovers lost runs."""
     starts = [start for start in history.of("start") if "cron" in start]
-    granted = {claim["run"]: claim for grants in history.grants.values() for claim in grants}
+    granted = {(claim["run"], claim["fence"]): claim for grants in history.grants.values() for claim in grants}
     for (name, slot), runs in _grouped(starts, "cron", "slot").items():
         if history.crons[name]["at_least_once"]:
             continue
         for one, other in pairwise(sorted(runs, key=lambda start: int(start["fence"]))):
-            claims = granted.get(one["run"]), granted.get(other["run"])
-            if not (claims[0] and claims[1] and history.forgot_between(claims[0], claims[1])):
+            claims = granted.get((one["run"], one["fence"])), granted.get((other["run"], other["fence"]))
+            forgotten = claims[0] and claims[1] and history.forgot_between(claims[0], claims[1])
+            if one["fence"] == other["fence"] or not (_may_follow(history, one, other) or forgotten):
                 yield f"{name} {slot}: {one['run']} and {other['run']}"
+
+
+def a_stored_retry_is_executed_once(history: History) -> Iterator[str]:
+    """Of a cron: the attempt comes, unless a later slot has replaced it, and it comes once."""
+    starts = Counter((event["run"], event["fence"]) for event in history.of("start") if "cron" in event)
+    late, ended = _living_late(history), {line["run"]: line for line in history.of("line") if line["reason"] is None}
+    followers: dict[tuple[str, int], int] = {}
+    for grants in history.grants.values():
+        for claims in _grouped(grants, "run").values():
+            followers |= {(one["run"], one["fence"]): other["fence"] for one, other in pairwise(claims)}
+    for run, fence in history.stored_again:
+        line = ended.get(run)
+        if line is None or line["epoch"] < history.epoch or run in late:
+            continue
+        if (run, fence) not in followers and line["outcome"] != "replaced":
+            yield f"{run} with fence {fence} was to be retried, and is {line['outcome']}"
+        if starts[run, followers.get((run, fence), fence)] > 1:
+            yield f"{run} was retried twice, with fence {followers[run, fence]}"
 
 
 def a_lost_run_is_recovered(history: History) -> Iterator[str]:
     """Of a cron that says so: each slot runs to its end at least once, as far as there was time for that."""
     ended = {event["run"] for event in history.of("end") if "cron" in event}
     ended |= _living_late(history)
-    last = {line["run"]: line for line in history.of("line")}
+    last = {line["run"]: line for line in history.of("line") if line["reason"] is None}
     for name, grants in history.grants.items():
         for slot, claims in _grouped(grants, "slot").items():
             newest = last.get(claims[-1]["run"])
-            forgotten = newest is None or newest["epoch"] < history.epoch
-            if (
-                history.crons[name]["at_least_once"]
-                and not forgotten
-                and ended.isdisjoint(one["run"] for one in claims)
-            ):
-                yield f"{name} {slot}: {newest and newest['outcome']}"
+            if newest is None or newest["epoch"] < history.epoch or newest["lost"] >= LOST_AT_MOST:
+                continue
+            if history.crons[name]["at_least_once"] and ended.isdisjoint(one["run"] for one in claims):
+                yield f"{name} {slot}: {newest['outcome']}"
+
+
+def what_is_lost_is_pending_again_or_over(history: History) -> Iterator[str]:
+    """A job, and a slot of a cron that says so, is executed again until it was lost three times; others are over."""
+    for lost in history.of("lost"):
+        again = history.crons[lost["cron"]]["at_least_once"] if "cron" in lost else True
+        expected = {"failed"} if lost["losses"] >= LOST_AT_MOST else {"pending"} if again else {"lost"}
+        if lost["state"] not in expected | ({"cancelled", "replaced"} if "task" in lost else set()):
+            yield f"{lost['run']} with fence {lost['fence']}, lost {lost['losses']} times: {lost['state']}"
 
 
 def _living_late(history: History) -> set[str]:
@@ -139,7 +170,7 @@ def no_late_holder_writes(history: History) -> Iterator[str]:
     """What was recovered, claimed again or recorded already is not recorded any more."""
     again: dict[Any, list[Event]] = defaultdict(list)
     for claim in history.of("claim"):
-        again[claim.get("job", claim.get("recovers"))].append(claim)
+        again[claim.get("job") or claim["run"]].append(claim)
     written: set[tuple[str, int]] = set()
     for finish in history.of("finish"):
         for (identity, fence), own in zip(finish["runs"], finish["own"], strict=True):
@@ -193,9 +224,9 @@ def jobs_end_for_a_reason(history: History) -> Iterator[str]:
     for job in history.stored.values():
         if job["state"] == "succeeded" and job["job"] not in ended:
             yield f"{job['job']} succeeded without an end"
-        tried = job["attempts"] > history.tasks[job["task"]]["retries"] or job["lost"] >= LOST_AT_MOST
-        if job["state"] == "failed" and not tried:
-            yield f"{job['job']} failed after {job['attempts']} attempts, {job['lost']} losses"
+        tried = job["failures"] > history.tasks[job["task"]]["retries"] or job["lost"] >= LOST_AT_MOST
+        if job["state"] in {"failed", "timed_out"} and not tried:
+            yield f"{job['job']} {job['state']} after {job['failures']} failures, {job['lost']} losses"
 
 
 def what_is_cancelled_or_replaced_is_not_claimed(history: History) -> Iterator[str]:
@@ -243,7 +274,9 @@ _ALL = (
     no_slot_is_claimed_twice,
     no_slot_comes_before_its_time,
     a_slot_runs_at_most_once,
+    a_stored_retry_is_executed_once,
     a_lost_run_is_recovered,
+    what_is_lost_is_pending_again_or_over,
     each_slot_ran_or_is_recorded,
     fences_grow,
     no_late_holder_writes,

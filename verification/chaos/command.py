@@ -6,5 +6,5 @@ from pseudocron.cli import main
 from verification.chaos import application
 
 if __name__ == "__main__":
-    assert application.watches
+    assert application.processes
     main()

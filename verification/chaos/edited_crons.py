@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from typing import Any
 
 SECOND = 1_000_000
 """Microseconds."""
@@ -13,13 +14,14 @@ BROKEN = (
     "raise OSError('broken')\n",
 )
 
-_PLAIN = {"every": 1.0, "at_least_once": False, "max_instances": 1}
+_PLAIN: dict[str, Any] = {"every": 1.0, "at_least_once": False, "max_instances": 1}
 CRONS = {
     "beat": _PLAIN,
     "each": _PLAIN | {"every": 0.5, "coalesce": False, "max_instances": 3},
     "long": _PLAIN | {"lasts": 1.6, "max_instances": 2},
     "again": _PLAIN | {"lasts": 0.6, "at_least_once": True},
     "rare": _PLAIN | {"every": 2.0, "lasts": 3.0, "at_least_once": True},
+    "shaky": _PLAIN | {"every": 5.0, "run": "shaky", "retries": 1},
     "guest": _PLAIN,
 }
 SCRIPT = """
@@ -40,13 +42,13 @@ def crons_file(edition: int = 0) -> str:
     """A good one: each edition has another timeout, and every other one has a guest."""
     entries = [_entry(name, edition) for name in CRONS if name != "guest" or edition % 2 == 0]
     script = '    "script": ("script.py", 5),\n'
-    return f'APP = "beats"\nCRON_MAX_TIME = 5\ncrons = {{\n{"".join(entries)}{script}}}\n'
+    return f'APP = "beats"\ncrons = {{\n{"".join(entries)}{script}}}\n'
 
 
 def _entry(name: str, edition: int) -> str:
     cron = dict(CRONS[name])
     lasts, every = cron.pop("lasts", None), cron.pop("every")
-    run = "verification.chaos.application:last" if lasts else "verification.chaos.application:beat"
+    run = f"verification.chaos.application:{cron.pop('run', 'last' if lasts else 'beat')}"
     entry = {"run": run, "schedule": every, "timeout": 60 + edition, **cron, **({"args": [lasts]} if lasts else {})}
     return f"    {name!r}: {entry!r},\n"
 

@@ -28,6 +28,8 @@ ROWS = {
     "other": "other faults",
     "jobs": "jobs acknowledged",
     "slots": "slots claimed",
+    "retries": "attempts of slots that were retried",
+    "recovered": "losses of slots that were run again",
     "lost": "acknowledged jobs lost",
     "duplicates": "slots claimed twice",
     "broken": "promises broken in any other way",
@@ -44,7 +46,8 @@ def figures(history: History, violations: Sequence[Violation]) -> Figures:
     faults = history.of("fault")
     ended = Counter(job["state"] in {"pending", "running"} and job["epoch"] < history.epoch for job in _acked(history))
     starts = Counter((start["run"], "cron" in start) for start in history.of("start"))
-    granted = [(name, grant["slot"], grant["attempt"]) for name, those in history.grants.items() for grant in those]
+    granted = {(name, grant["slot"], grant["run"]) for name, those in history.grants.items() for grant in those}
+    slots = {(name, slot) for name, slot, _ in granted}
     return {
         "kind": history.of("store")[0]["kind"],
         "minutes": round((history.of("settled")[0]["at"] - history.of("store")[0]["at"]) / 60, 1),
@@ -54,14 +57,18 @@ def figures(history: History, violations: Sequence[Violation]) -> Figures:
         "restarts": sum(fault["kind"] in RESTARTED for fault in faults),
         "other": sum(fault["kind"] not in {*KILLED, *STOPPED, *TOLD, *RESTARTED} for fault in faults),
         "jobs": len(history.of("defer")),
-        "slots": len({(name, slot) for name, slot, _ in granted}),
+        "slots": len(slots),
+        "retries": sum(
+            (claim["run"], claim["fence"]) in history.retried for claim in history.of("claim") if "cron" in claim
+        ),
+        "recovered": sum("cron" in lost and lost["state"] == "pending" for lost in history.of("lost")),
         "lost": lost,
         "duplicates": duplicates,
         "broken": rules.total(),
         "repeated": sum(times > 1 and not is_cron for (_, is_cron), times in starts.items())
         - sum(_retried(history).values()),
         "forgotten": ended[True],
-        "again": len(granted) - len(set(granted)),
+        "again": len(granted) - len(slots),
         "violations": [str(violation) for violation in violations[:100]],
         "recovery": recovery(history),
     }
@@ -106,11 +113,10 @@ def recovery(history: History) -> dict[str, dict[str, list[float]]]:
 
 
 def _claimed_later(history: History) -> dict[str, list[float]]:
-    """When each job was claimed, and each run recovered."""
+    """When each run was claimed."""
     later = defaultdict(list)
     for claim in history.of("claim"):
-        if whose := claim.get("job") or claim["recovers"]:
-            later[whose].append(claim["at"])
+        later[claim.get("job") or claim["run"]].append(claim["at"])
     return defaultdict(list, {whose: sorted(those) for whose, those in later.items()})
 
 

@@ -5,7 +5,9 @@ Every event has a `what`, and `at`: the true time in seconds, which no nemesis c
 
     cron, task                      what there is to run, with its options; `store` has the length of the leases
     claim                           of a `cron`'s slot or of a `job`: run, fence, attempt, and the store's `clock`
-    renew, finishing, finish        of `runs`, by [identity, fence]; `finishing` before it is asked
+    renew, finishing, finish        of `runs`, by [identity, fence]; `finishing` before it is asked, with whether each
+                                    is to be attempted `again`; `finish` with the `states` that the store has answered
+    lost, drop                      of a run, in its new state, when its lease was over or it was not wanted any more
     skip                            slots that were recorded as missed
     start, end                      the application's own function, by identity and fence
     defer, cancel                   what a client was answered; the `delay` of a job in seconds
@@ -35,6 +37,11 @@ Event: TypeAlias = dict[str, Any]
 def asked(event: Event) -> float:
     """When it was asked for, or else when it happened."""
     return float(event["asked"] if "asked" in event else event["at"])
+
+
+def _ends(event: Event, what: str) -> Iterator[tuple[tuple[str, int], Any]]:
+    """The attempts that end, each with what is told of it."""
+    return zip(event["runs"], event[what], strict=True)
 
 
 class Notes:
@@ -91,14 +98,31 @@ class History:
     @cached_property
     def grants(self) -> dict[str, list[Event]]:
         """The granted slots of each cron, those too of which only the store's own history tells, by their fences."""
-        known = {event["run"]: event for event in self.of("claim") if "cron" in event}
+        known = {(event["run"], event["fence"]): event for event in self.of("claim") if "cron" in event}
         for line in self.of("line"):
-            if line["reason"] is None and line["run"] not in known:
-                known[line["run"]] = line | self._bounds(line["epoch"])
+            if line["reason"] is None and (line["run"], line["fence"]) not in known:
+                known[line["run"], line["fence"]] = line | self._bounds(line["epoch"])
         grants = defaultdict(list)
         for grant in sorted(known.values(), key=lambda one: int(one["fence"])):
             grants[grant["cron"]].append(grant)
         return grants
+
+    @cached_property
+    def retried(self) -> set[tuple[str, int]]:
+        """The attempts of slots after which their process wanted another one, by run and fence."""
+        told = self.of("finishing")
+        return self._slots & {(run, fence) for event in told for (run, fence), again in _ends(event, "again") if again}
+
+    @cached_property
+    def stored_again(self) -> set[tuple[str, int]]:
+        """Those of them of which the store has said that the run is pending again."""
+        told = self.of("finish")
+        states = {(run, fence): state for event in told for (run, fence), state in _ends(event, "states")}
+        return self._slots & {attempt for attempt, state in states.items() if state == "pending"}
+
+    @cached_property
+    def _slots(self) -> set[tuple[str, int]]:
+        return {(grant["run"], grant["fence"]) for grants in self.grants.values() for grant in grants}
 
     @cached_property
     def last_signs(self) -> dict[int, float]:

@@ -14,11 +14,14 @@ if TYPE_CHECKING:
 WITHIN = 2.0
 """Seconds: 1, and half of one each for the gap to the next visit and for the poll; 0.3 is the most that was seen."""
 
-PAUSE = 0.2
-"""Seconds before a retry, as the application has them; a job that is handed back is due at once."""
+PAUSE, CRON_PAUSE = 0.2, 1.0
+"""Seconds before a retry of a job, as the application has them, and of a cron at most; a job handed back is due now."""
 
-CRON_MAX_TIME = 5.0
-"""Seconds for which the gate stays fresh where a process is gone in the middle of a poll."""
+ENTERED = 2.0
+"""Seconds for which the gate stays fresh where a process is gone in the middle of a poll, whatever `CRON_MAX_TIME`."""
+
+STEP = 8.0
+"""Seconds by which the clock of a folder is set back at most: what was due by it waits for it."""
 
 POLL = 1.0
 """Seconds that a poll takes at most."""
@@ -27,9 +30,9 @@ TAKES: Mapping[str, float] = {
     "crons edited": 0.0,
     "crons broken": 0.0,
     "host told to stop": 1.0,  # its drain
-    "worker stopped": 4.0 + CRON_MAX_TIME,  # it may hold the lock of the store until it goes on
-    "tick killed": CRON_MAX_TIME,
-    "clock stepped": CRON_MAX_TIME,
+    "worker stopped": 4.0 + ENTERED,  # it may hold the lock of the store until it goes on
+    "tick killed": ENTERED,
+    "clock stepped": STEP,
 }
 """Seconds from the end of a fault until all is well; others take a lease, as the answer to a claim may be lost."""
 
@@ -37,9 +40,12 @@ Span = tuple[float, float]
 
 
 def late(history: History) -> Iterator[str]:
-    """Jobs of tasks without a limit, and without a key, that were claimed later than they had to be."""
+    """Jobs of tasks without a limit, and without a key, and retries of slots, that were claimed too late.
+
+    A retry that was dropped for the next slot had to be claimed too, if there was time for that.
+    """
     faults = _faults(history)
-    for job, (due, claim) in _claimed(history):
+    for job, (due, claim) in (*_claimed(history), *_retried(history)):
         since = due
         for begin, end in faults:
             if begin <= since + WITHIN and end > since:
@@ -58,7 +64,7 @@ def _faults(history: History) -> Sequence[Span]:
     for fault in history.of("fault"):
         polls = [at for pid in fault.get("pids", ()) for at in entered[pid] if fault["asked"] - POLL < at < fault["at"]]
         takes = TAKES.get(fault["kind"], store["lease"] + 1.0)
-        spans.append((fault["asked"], fault["at"] + (max(takes, CRON_MAX_TIME) if polls else takes)))
+        spans.append((fault["asked"], fault["at"] + (max(takes, ENTERED) if polls else takes)))
     return sorted(spans)
 
 
@@ -78,6 +84,19 @@ def _claimed(history: History) -> Iterator[tuple[str, tuple[float, Event]]]:
         for one, other in pairwise(those):
             held = job, one["fence"]
             yield job, (again[held] + PAUSE if held in again else signs[held] + store["lease"], other)
+
+
+def _retried(history: History) -> Iterator[tuple[str, tuple[float, Event]]]:
+    """Each claim of a stored retry of a slot, or else when it was dropped, and when it was due."""
+    results = _results(history)
+    claims: dict[str, list[Event]] = defaultdict(list)
+    for claim in history.of("claim", "drop"):
+        if "cron" in claim:
+            claims[claim["run"]].append(claim)
+    for run, fence in history.stored_again:
+        after = [one for one in claims[run] if one.get("fence", fence + 1) > fence]
+        if after and not history.crons[after[0]["cron"]]["at_least_once"]:
+            yield run, (results[run, fence] + CRON_PAUSE, min(after, key=lambda one: float(one["asked"])))
 
 
 def _results(history: History) -> dict[tuple[str, int], float]:

@@ -40,12 +40,14 @@ class Member(Host):
         name: By which the plan and the notes know it.
         clock: The file in the folder with the seconds by which its clock is fast.
         lease: Seconds.
+        cron_max_time: Its `CRON_MAX_TIME`; that of the processes of one store may differ.
         command: `work` or `tick` and its configuration, instead of serving.
     """
 
     name: str = ""
     clock: str = "clock"
     lease: float = 2.0
+    cron_max_time: int = 60
     command: tuple[str, ...] = ()
     port: int = field(default_factory=quiet_port)
 
@@ -66,7 +68,7 @@ class Member(Host):
             "CHAOS_FOLDER": self.folder,
             "CHAOS_PATH": path(),
             "CHAOS_TICKER": "1" if "ticks" in self.roles else "",
-            "CRON_MAX_TIME": 5,
+            "CRON_MAX_TIME": self.cron_max_time,
             "PSEUDOCRON_BACKEND": self.store,
             "PSEUDOCRON_DRAIN": self.lease / 2,
             "PSEUDOCRON_HISTORY": 1_000_000,
@@ -105,8 +107,9 @@ def members(folder: Path, store: str, *, lease: float, own_clocks: bool, few: bo
         set_clock(folder / clock, 0)
         return Member(folder, store, name=name, clock=clock, lease=lease, **more)  # type: ignore[arg-type]
 
-    some = [member("many", workers=2, roles="ticks"), member("jobs", command=("work", JOBS))]
-    return some if few else [*some, member("one", workers=1, roles=""), member("beats", command=("work", BEATS))]
+    some = [member("many", workers=2, roles="ticks"), member("jobs", command=("work", JOBS), cron_max_time=5)]
+    beats = member("beats", command=("work", BEATS), cron_max_time=5)
+    return some if few else [*some, member("one", workers=1, roles=""), beats]
 
 
 def set_clock(file: Path, ahead: float) -> None:

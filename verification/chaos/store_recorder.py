@@ -6,14 +6,13 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from pseudocron.backends.records import Claim, Reason, Refusal
+from pseudocron.backends.model import Kind, Reason, Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Sequence
+    from collections.abc import Collection, Sequence
 
-    from pseudocron.backends.base import Backend
-    from pseudocron.backends.jobs import JobClaim, JobEnd, JobState
-    from pseudocron.backends.records import Proposal, Result, Skip
+    from pseudocron.backends.contract import Backend
+    from pseudocron.backends.model import Claim, End, Finished, Poll, Polled, Run, Take
     from verification.chaos.history import Notes
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -26,7 +25,7 @@ def micros(instant: datetime) -> int:
 def recorded(backend: Backend, notes: Notes) -> Backend:
     """The same backend, which from now on is watched."""
     recorder = StoreRecorder(backend, notes)
-    for verb in ("enter", "claim", "skip", "finish", "renew", "claim_jobs", "finish_jobs", "renew_jobs"):
+    for verb in ("poll", "finish", "renew"):
         setattr(backend, verb, getattr(recorder, verb))
     return backend
 
@@ -41,79 +40,63 @@ class StoreRecorder:
 
     def __init__(self, backend: Backend, notes: Notes) -> None:
         self._notes = notes
-        self._enter = backend.enter
-        self._claim, self._skip, self._finish, self._renew = backend.claim, backend.skip, backend.finish, backend.renew
-        self._claim_jobs, self._finish_jobs, self._renew_jobs = (
-            backend.claim_jobs,
-            backend.finish_jobs,
-            backend.renew_jobs,
-        )
+        self._poll, self._finish, self._renew = backend.poll, backend.finish, backend.renew
 
-    async def enter(self, max_age: float) -> bool:
-        asked, entered = time.time(), await self._enter(max_age)
-        if entered:
+    async def poll(self, poll: Poll) -> Polled | None:
+        asked, polled = time.time(), await self._poll(poll)
+        if polled is not None:
             self._notes.add("enter", asked=asked)
-        return entered
+            self._skipped(poll, polled, asked)
+            self._lost(polled.lost, asked)
+            self._claimed(polled.claims, polled.dropped, asked)
+        return polled
 
-    async def claim(self, proposal: Proposal) -> Claim | Refusal:
-        asked, answer = time.time(), await self._claim(proposal)
-        if isinstance(answer, Claim):
-            told = {"cron": answer.name, "run": answer.run_id, "slot": micros(answer.slot)}
-            self._granted(answer, asked, recovers=proposal.recovers, **told)
-        elif answer in {Refusal.OVERLAP, Refusal.PAUSED} and proposal.recovers is None:
-            self._skipped(proposal.name, proposal.slot, proposal.slot, str(answer), asked)
-        return answer
+    def _skipped(self, poll: Poll, polled: Polled, asked: float) -> None:
+        plans = {plan.name: plan for plan in poll.plans if plan.name not in polled.outdated}
+        skips: list[tuple[str, datetime, datetime, Reason]] = [
+            (skip.name, skip.first or skip.slot, skip.slot, skip.reason)
+            for plan in plans.values()
+            for skip in plan.skips
+            if skip.reason is not Reason.CLOCK_BACK
+        ]
+        skips += [
+            (refused.name, refused.slot, refused.slot, Reason(str(refused.why)))
+            for refused in polled.refused
+            if refused.why is Refusal.PAUSED or (refused.why is Refusal.OVERLAP and plans[refused.name].coalesce)
+        ]
+        for name, first, slot, reason in skips:
+            self._notes.add("skip", cron=name, first=micros(first), slot=micros(slot), reason=reason, asked=asked)
 
-    def _granted(self, claim: Claim | JobClaim, asked: float, **told: Any) -> None:
-        told |= {"fence": claim.fence, "attempt": claim.attempt, "clock": micros(claim.started)}
-        self._notes.add("claim", asked=asked, **told)
+    def _lost(self, runs: Sequence[Run], asked: float) -> None:
+        for run in runs:
+            told = {"run": run.run_id, "fence": run.fence, "state": run.state, "losses": run.lost, **_whose(run)}
+            self._notes.add("lost", asked=asked, **told)
 
-    def _skipped(self, name: str, first: datetime, slot: datetime, reason: str, asked: float) -> None:
-        self._notes.add("skip", cron=name, first=micros(first), slot=micros(slot), reason=reason, asked=asked)
+    def _claimed(self, claims: Sequence[Claim], dropped: Sequence[Run], asked: float) -> None:
+        for run in dropped:
+            self._notes.add("drop", asked=asked, run=run.run_id, state=run.state, **_whose(run))
+        for claim in claims:
+            told = {"fence": claim.fence, "attempt": claim.attempt, "clock": micros(claim.started), **_whose(claim)}
+            told |= {"job": claim.run_id, "key": claim.key} if claim.kind is Kind.JOB else {"run": claim.run_id}
+            self._notes.add("claim", asked=asked, **told)
 
-    async def skip(self, skips: Sequence[Skip]) -> None:
-        asked = time.time()
-        await self._skip(skips)
-        for skip in skips:
-            if skip.reason is not Reason.CLOCK_BACK:
-                self._skipped(skip.name, skip.first or skip.slot, skip.slot, str(skip.reason), asked)
-
-    async def finish(self, claim: Claim, result: Result, *, keep_lease: bool = False) -> bool:
-        async def ask() -> list[bool]:
-            return [await self._finish(claim, result, keep_lease=keep_lease)]
-
-        (own,) = await self._finished([(claim.run_id, claim.fence)], ask)
-        return bool(own)
-
-    async def finish_jobs(self, ends: Sequence[tuple[JobClaim, JobEnd]]) -> Sequence[JobState | None]:
-        runs = [(claim.job_id, claim.fence) for claim, _ in ends]
-        return await self._finished(runs, lambda: self._finish_jobs(ends))
-
-    async def _finished(
-        self, runs: list[tuple[str, int]], ask: Callable[[], Awaitable[Sequence[Any]]]
-    ) -> Sequence[Any]:
-        asked = time.time()
-        self._notes.add("finishing", runs=runs)
-        answer = await ask()
-        self._notes.add("finish", runs=runs, own=[bool(one) for one in answer], asked=asked)
-        return answer
+    async def finish(self, ends: Sequence[End], take: Take | None = None) -> Finished:
+        asked, runs = time.time(), [(end.claim.run_id, end.claim.fence) for end in ends]
+        self._notes.add("finishing", runs=runs, again=[end.due is not None for end in ends])
+        finished = await self._finish(ends, take)
+        own = [state is not None for state in finished.states]
+        self._notes.add("finish", runs=runs, own=own, states=finished.states, asked=asked)
+        self._claimed(finished.claims, finished.dropped, asked)
+        return finished
 
     def renew(self, claims: Sequence[Claim], lease: float) -> Collection[str]:
         asked, living = time.time(), self._renew(claims, lease)
-        self._renewed([(claim.run_id, claim.fence) for claim in claims if claim.run_id in living], asked)
-        return living
-
-    def renew_jobs(self, claims: Sequence[JobClaim], lease: float) -> Collection[str]:
-        asked, living = time.time(), self._renew_jobs(claims, lease)
-        self._renewed([(claim.job_id, claim.fence) for claim in claims if claim.job_id in living], asked)
-        return living
-
-    def _renewed(self, runs: list[tuple[str, int]], asked: float) -> None:
+        runs = [(claim.run_id, claim.fence) for claim in claims if claim.run_id in living]
         if runs:
             self._notes.add("renew", runs=runs, asked=asked)
+        return living
 
-    async def claim_jobs(self, *args: Any, **options: Any) -> Sequence[JobClaim]:
-        asked, claims = time.time(), await self._claim_jobs(*args, **options)
-        for claim in claims:
-            self._granted(claim, asked, job=claim.job_id, task=claim.task, key=claim.key)
-        return claims
+
+def _whose(run: Run | Claim) -> dict[str, Any]:
+    """Of which task it is, or of which slot of which cron."""
+    return {"task": run.name} if run.slot is None else {"cron": run.name, "slot": micros(run.slot)}

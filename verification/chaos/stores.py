@@ -14,19 +14,21 @@ from typing import TYPE_CHECKING, Any, Self
 from harness.redis_proxy import Proxy
 from harness.redis_server import FORGETFUL, Server
 from pseudocron.backends import connect
+from pseudocron.backends.model import Kind, Run, Where
 from verification.chaos.processes import quiet_port
 from verification.chaos.store_recorder import micros
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
-    from pseudocron.backends.base import Backend
+    from pseudocron.backends.contract import Backend
+    from pseudocron.backends.model import Skip
     from verification.chaos.history import Notes
 
 DISK = 512 << 20
 """Bytes: room for the jobs of an hour."""
 
-VERBS = ("claim", "claim_jobs", "defer", "finish", "finish_jobs", "enter", "cancel")
+VERBS = ("poll", "finish", "defer", "stale_in", "states", "renew", "cancel")
 
 
 class Store:
@@ -64,17 +66,16 @@ class Store:
                 left += told["state"] in {"pending", "running"}
                 self.notes.add("job", epoch=epoch, asked=asked, **told)
         async for backend in self._opened("beats", url):
-            for run in await backend.history(limit=1_000_000):
-                first, last = micros(run.first or run.slot), micros(run.slot)
-                told = {"cron": run.name, "run": run.run_id, "slot": last, "first": first, "slots": run.slots}
-                told |= {"fence": run.fence, "attempt": run.attempt, "reason": run.reason, "outcome": run.outcome}
-                self.notes.add("line", epoch=epoch, asked=asked, **told)
+            for entries in (await backend.timelines(limit=1_000_000)).values():
+                for entry in entries:
+                    told = _run(entry) if isinstance(entry, Run) else _skip(entry)
+                    self.notes.add("line", epoch=epoch, asked=asked, **told)
         return left
 
     async def left(self) -> int:
         """How many jobs are not over."""
         async for backend in self._opened("jobs", None):
-            counts = await backend.count_jobs()
+            counts = await backend.counts()
             return sum(counts[state] for state in counts if state in {"pending", "running"})
         raise AssertionError
 
@@ -89,11 +90,22 @@ class Store:
 
 async def _jobs(backend: Backend) -> AsyncIterator[dict[str, Any]]:
     before = None
-    while page := await backend.jobs(limit=1000, before=before):
+    while page := await backend.runs(Where(kinds={Kind.JOB}), limit=1000, before=before):
         for job in page:
-            told = {"job": job.job_id, "task": job.task, "state": job.state}
-            yield told | {"attempts": job.attempts, "lost": job.lost, "reason": job.reason}
-        before = page[-1].job_id
+            told = {"job": job.run_id, "task": job.name, "state": job.state, "reason": job.reason}
+            yield told | {"attempts": job.attempts, "failures": job.failures, "lost": job.lost}
+        before = page[-1].run_id
+
+
+def _run(run: Run) -> dict[str, Any]:
+    slot = micros(run.slot or run.due)
+    told = {"cron": run.name, "run": run.run_id, "slot": slot, "first": slot, "fence": run.fence, "reason": None}
+    return told | {"attempt": run.attempts, "lost": run.lost, "outcome": run.state}
+
+
+def _skip(skip: Skip) -> dict[str, Any]:
+    first = micros(skip.first or skip.slot)
+    return {"cron": skip.name, "run": None, "slot": micros(skip.slot), "first": first, "reason": skip.reason}
 
 
 class OnDisk(Store):

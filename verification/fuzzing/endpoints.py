@@ -8,12 +8,6 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-<<<<<<<< HEAD:verification/fuzzing/endpoints.py
-========
-from endpoints.calling import TOKEN
-
-from hostile.bytes_to import Bytes
->>>>>>>> names:tests/hostile/endpoints.py
 from pseudocron import Crons, health, trigger
 from pseudocron.dashboard import BasicAuth, NoAuth, dashboard
 from verification.fuzzing.inputs import Bytes

@@ -2,200 +2,166 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pseudocron.backends.file import File
-from pseudocron.backends.jobs import JobEnd, JobState
-from pseudocron.backends.records import Claim, Outcome, Proposal, Reason, Result, Skip
-from pseudocron.backends.redis.records import JOB, RUN, job_of, run_of, state_of
-from pseudocron.cron import Cron
+from pseudocron.backends.file.backend import File
+from pseudocron.backends.redis.codec import CLAIM, CRON, RUN, SKIP, claim_of, run_of, skip_of, state_of
 from pseudocron.errors import BackendError
 from pseudocron.host import Host
-from pseudocron.report import status_of
-from pseudocron.runner.due import due, overdue
-from pseudocron.schedule import parse
-from pseudocron.targets import Function
 from verification.fuzzing.inputs import Bytes
-from verification.fuzzing.parsers import assert_is_a_line, crons
+from verification.fuzzing.parsers import assert_is_a_line
+from verification.fuzzing.verbs import ALL, examine, fill, plans_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Mapping, Sequence
 
-    from pseudocron.backends.base import Backend
-    from pseudocron.backends.records import State
+    from pseudocron.backends.contract import Backend
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 WORDS = (
-    *("a", "b", "mail", "paint", "os:system", "../a", "pending", "running", "succeeded", "failed", "lost", "skipped"),
-    *("overlap", "no_traffic", "replaced", "{}", "[]", '{"to": 1}', '[{"run_id": 1}]', '{"request": "x"}', "null", "["),
-)
-TABLES = {
-    "crons": ("name", "mark", "back", "paused", "claims", "failures", "missed"),
-    "runs": (
-        *("run_id", "name", "slot", "fence", "attempt", "worker", "started", "ended", "outcome", "reason", "slots"),
-        *("first", "since", "blockers", "waited", "error", "output", "lease", "recover", "waits", "process"),
-    ),
-    "jobs": (
-        *("job_id", "task", "key", "state", "priority", "due", "created", "expires", "attempts", "lost", "fence"),
-        *("worker", "started", "ended", "reason", "error", "arguments", "unfit_since"),
-    ),
-    "waiting": ("task", "ready", "rank", "due", "id", "priority", "key", "expires"),
-    "running": ("job_id", "id", "task", "key", "fence", "worker", "started", "lease", "mark", "process", "over"),
-    "tasks": ("name", "seen"),
-    "machines": ("machine", "host", "wrote"),
-}
-GOOD = (
-    "INSERT INTO crons (name, mark) VALUES ('a', 1777000000000000), ('b', 1)",
-    """INSERT INTO runs (run_id, name, slot, fence, attempt, worker, started, slots, lease, waits, outcome)
-        VALUES ('r', 'a', 1, 1, 1, 'w', 1, 1, NULL, 0, 'failed'), ('s', 'a', 2, 2, 1, 'w', 2, 1, 5, 0, NULL),
-            ('t', 'b', 2, 2, 1, 'w', 2, 1, NULL, 1, 'lost')""",
-    """INSERT INTO jobs (id, job_id, task, key, state, priority, due, created, arguments)
-        VALUES (1, 'i', 'mail', 'k', 'pending', 0, 1, 1, '{}'), (2, 'j', 'mail', NULL, 'pending', 0, 1, 1, '{}'),
-            (3, 'k', 'mail', NULL, 'failed', 0, 1, 1, '{}')""",
-    "INSERT INTO waiting (task, ready, rank, due, id, priority, key) VALUES ('mail', 0, 0, 1, 1, 0, 'k')",
-    """INSERT INTO running
-        VALUES ('j', 2, 'mail', NULL, 1, 'w', 1, 5, NULL, NULL, 0),
-            ('k', 3, 'mail', NULL, 1, 'w', 1, 5, 'x', NULL, 1)""",
-    "INSERT INTO tasks VALUES ('mail', 5), ('fax', 5)",
+    *("a", "b", "mail", "paint", "os:system", "../a", "pending", "running", "succeeded", "failed", "lost", "slot"),
+    *("job", "manual", "overlap", "no_traffic", "replaced", "{}", "[]", '{"to": 1}', '[["r", "w"]]', "null", "["),
+    *("[1, 2, 3, 4]", '[["w", 1, 2, "failed", null]]', '{"request": "x"}'),
 )
 
 
-async def at_once(work: Any, /, *args: object) -> Any:
-    return work(*args)
+TABLES = ("meta", "machines", "paces", "names", "crons", "runs", "pending", "living", "skips")
 
 
-HOST = Host(now=lambda: NOW, hop=at_once, random=lambda: 0.5)
-HOURLY = Cron(
-    name="a", target=Function(len, "builtins:len"), schedule=parse("5 * * * *"), jitter=9.0, at_least_once=True
-)
-MINUTELY = Cron(name="b", target=Function(len, "builtins:len"), schedule=parse(60), coalesce=False)
-CLAIM = Claim(name="a", slot=NOW, run_id="s", fence=2, attempt=1, started=NOW)
+class Hostile(NamedTuple):
+    """A store, and the connection of an adversary.
+
+    Args:
+        backend: The store, open.
+        db: The connection.
+        rows: What is in each table of a store in order.
+        columns: The columns of each table.
+        runner: Where the verbs run.
+    """
+
+    backend: File
+    db: sqlite3.Connection
+    rows: Mapping[str, Sequence[tuple[object, ...]]]
+    columns: Mapping[str, Sequence[str]]
+    runner: asyncio.Runner
+
+    def restore(self) -> None:
+        """Put the store in order, as part of a transaction."""
+        for table, rows in self.rows.items():
+            self.db.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
+            marks = ", ".join("?" * len(self.columns[table]))
+            self.db.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)  # noqa: S608
+
+    def harm(self, table: str, column: str, value: object, *, every: int = 1) -> None:
+        """Write a value into a column of every row, or every other one, if SQLite allows it."""
+        key = self.columns[table][0]
+        names = [row[0] for row in self.rows[table]][::every]
+        for name in names:
+            with suppress(sqlite3.IntegrityError):
+                self.db.execute(f"UPDATE {table} SET {column} = ? WHERE {key} = ?", (value, name))  # noqa: S608
+
+    def use(self) -> list[BackendError]:
+        """Call each verb, one after another; return the errors."""
+        return self.runner.run(used(self.backend, NOW))
 
 
 @cache
-def store() -> tuple[File, sqlite3.Connection]:
-    """A store, and the connection of an adversary."""
+def store() -> Hostile:
+    """Make a store that has something in each of its tables."""
     folder = Path(mkdtemp(prefix="hostile"))
-    backend = File(folder, durability="process", host=HOST)
-    done(backend.open())
-    return backend, sqlite3.connect(folder / "crons.db", isolation_level=None)
+    host = Host(now=lambda: NOW, random=lambda: 0.5)
+    backend, runner = File(folder, durability="process", host=host), asyncio.Runner()
+    runner.run(backend.open())
+    runner.run(fill(backend, NOW))
+    db = sqlite3.connect(folder / "crons.db", isolation_level=None, timeout=20)
+    tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    rows = {table: db.execute(f"SELECT * FROM {table}").fetchall() for table in tables}  # noqa: S608 - our own names
+    columns = {table: [row[1] for row in db.execute(f"PRAGMA table_info({table})")] for table in tables}
+    assert set(tables) == set(TABLES)
+    assert all(rows.values()), [table for table in tables if not rows[table]]
+    return Hostile(backend, db, rows, columns, runner)
 
 
-def done(verb: Coroutine[Any, Any, Any]) -> Any:
-    """What a verb says that never has to wait."""
-    try:
-        verb.send(None)
-    except StopIteration as end:
-        return end.value
-    raise AssertionError("it waits")
+async def used(backend: Backend, now: datetime) -> list[BackendError]:
+    errors = []
+    for verb in ALL:
+        try:
+            async with asyncio.timeout(20):
+                examine(await verb(backend, now))
+        except BackendError as error:
+            assert_is_a_line(error)
+            errors.append(error)
+    return errors
 
 
 def rows(data: bytes) -> None:
     """Whatever stands in some columns, each verb answers, or raises a `BackendError`."""
-    bytes_ = Bytes(data)
-    backend, db = store()
-    db.execute("BEGIN")
-    for table in TABLES:
-        db.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
-    for line in GOOD:
-        db.execute(line)
+    bytes_, hostile = Bytes(data), store()
+    hostile.db.execute("BEGIN IMMEDIATE")
+    hostile.restore()
     for _ in range(1 + bytes_.one() % 3):
-        table = bytes_.pick(
-            ("crons", "runs", "runs", "jobs", "jobs", "waiting", "running", "running", "machines", "tasks")
-        )
-        column, value = bytes_.pick(TABLES[table]), bytes_.column(WORDS)
-        which = "rowid % 2" if table in {"crons", "runs", "jobs"} else "TRUE"
-        with suppress(sqlite3.IntegrityError):
-            db.execute(f"UPDATE {table} SET {column} = ? WHERE {which}", (value,))  # noqa: S608 - our own names
-    db.execute("COMMIT")
-    for verb in (look, work, manage):
-        try:
-            done(verb(backend))
-        except BackendError as error:
-            assert_is_a_line(error)
-
-
-async def look(backend: Backend) -> None:
-    for run in (await backend.reap()).lost:
-        assert run.worker is not None
-    states = await backend.states({"a": NOW, "b": NOW - timedelta(hours=1), "c": NOW})
-    plan(states["a"], states["b"])
-    for cron in (HOURLY, MINUTELY):
-        await backend.claim(Proposal(name=cron.name, slot=NOW, worker="me", lease=30))
-        await backend.claim(Proposal(name=cron.name, slot=NOW, worker="me", lease=30, recovers="t", recover=True))
-    await backend.skip([Skip(name="a", slot=NOW, reason=Reason.NO_TRAFFIC)])
-    backend.renew([CLAIM], 30)
-    await backend.finish(CLAIM, Result(outcome=Outcome.SUCCEEDED))
-
-
-def plan(hourly: State, minutely: State) -> None:
-    for cron, state in ((HOURLY, hourly), (MINUTELY, minutely)):
-        due(cron, state, NOW)
-        overdue(cron, state, NOW, max_age=60)
-        status_of(cron, state, NOW)
-
-
-async def work(backend: Backend) -> None:
-    await backend.reap_jobs()
-    claims = await backend.claim_jobs({"mail": 9}, limit=5, worker="me", lease=30)
-    assert {claim.task for claim in claims} <= {"mail"}
-    for claim in claims:
-        with suppress(Exception):
-            crons.tasks["paint"]._unpack(claim.arguments)
-        assert isinstance(claim.arguments, str)
-    await backend.next_due({"mail": None})
-    await backend.release_jobs(claims)
-    await backend.lingering()
-    backend.renew_jobs(claims, 30)
-    await backend.finish_jobs([(claim, JobEnd(state=JobState.PENDING, due=NOW, error="x")) for claim in claims])
-    await backend.cancel(task="mail", key="k")
-
-
-async def manage(backend: Backend) -> None:
-    await backend.history()
-    await backend.history("a")
-    await backend.timelines(["a", "b"])
-    await backend.pause("a")
-    await backend.resume("a")
-    await backend.waiting_tasks()
-    await backend.count_jobs()
-    for job in await backend.jobs():
-        assert isinstance(job.arguments, str)
-        await backend.job(job.job_id)
-        await backend.retry(job.job_id)
-        await backend.cancel(job_id=job.job_id)
-    await backend.jobs(task="mail", before="j", states=[JobState.FAILED, JobState.RUNNING])
-    await backend.purge({JobState.SUCCEEDED: timedelta(1), JobState.FAILED: timedelta(1)})
-    await backend.advice()
-    await backend.reset("a", NOW)
+        table = bytes_.pick((*hostile.columns, "runs", "runs", "crons", "pending", "living"))
+        column, value = bytes_.pick(hostile.columns[table]), bytes_.column(WORDS)
+        hostile.harm(table, column, value, every=1 + bytes_.one() % 2)
+    hostile.db.execute("COMMIT")
+    hostile.use()
 
 
 def hashes(data: bytes) -> None:
     """What a Redis server answers is read, or a `BackendError`."""
     bytes_ = Bytes(data)
-    run = {name: bytes_.text(WORDS, 2) if bytes_.one() % 4 else GOOD_RUN.get(name) for name in RUN}
-    job = {name: bytes_.value(WORDS, 1) if bytes_.one() % 4 else GOOD_JOB.get(name) for name in JOB}
-    state: dict[str, Any] = {"mark": "1", "running": bytes_.value(WORDS, 1), "last": bytes_.pick((run, "x", 5, []))}
-    state |= {name: bytes_.value(WORDS, 1) for name in ("mark", "back", "paused", "claims") if bytes_.one() % 2}
-    readings: list[tuple[Callable[[Any], object], Any]] = [(run_of, run), (job_of, job)]
-    readings += [(read, bytes_.value(WORDS)) for read in (run_of, job_of)]
-    for read, kept in readings:
-        try:
-            read(kept)
-        except BackendError as error:
-            assert_is_a_line(error)
+    named: dict[Callable[[Any], object], Mapping[str, Any]] = {run_of: RUN, claim_of: CLAIM}
+    for read, kinds in named.items():
+        tried(read, answer(bytes_, kinds))
+        tried(read, bytes_.value(WORDS))
+    tried(lambda stored: skip_of("a", stored), answer(bytes_, SKIP))
+    state = answer(bytes_, CRON)
+    tried(lambda stored: plans_of({"a": state_of("a", stored)}, NOW), state)
+
+
+def answer(bytes_: Bytes, kinds: Mapping[str, object]) -> dict[str, Any]:
+    """Return fields, of which most are right."""
+    wrong = {name: bytes_.value(WORDS, 1) for name in kinds if bytes_.one() % 3 == 0}
+    return {name: value for name, value in GOOD.items() if name in kinds and bytes_.one() % 8} | wrong
+
+
+def tried(read: Callable[[Any], object], stored: object) -> None:
     try:
-        found = state_of("a", state)
-        plan(found, found)
+        examine(read(stored))
     except BackendError as error:
         assert_is_a_line(error)
 
 
-GOOD_RUN = {"run_id": "r", "name": "a", "slot": "1", "fence": "1", "attempt": "1", "worker": "w", "started": "1"}
-GOOD_JOB = {"job_id": "i", "task": "mail", "arguments": "{}", "state": "pending", "due": "1", "created": "1"}
+GOOD = {
+    "run_id": "r",
+    "kind": "slot",
+    "name": "a",
+    "state": "failed",
+    "due": "1",
+    "created": "1",
+    "slot": "1",
+    "fence": "1",
+    "attempt": "1",
+    "attempts": "1",
+    "failures": "1",
+    "worker": "w",
+    "started": "1",
+    "ended": "2",
+    "waited": '{"request": 1}',
+    "earlier": '[["w", "1", "2", "failed"]]',
+    "reason": "overlap",
+    "slots": "2",
+    "recorded": "1",
+    "updated": "1",
+    "blockers": [["r", "w"]],
+    "mark": "1",
+    "next": "1",
+    "running": "0",
+}

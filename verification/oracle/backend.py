@@ -284,10 +284,11 @@ class Oracle(Backend):
             jobs = [run for run in self.store.runs.values() if run.kind is Kind.JOB]
             return {state: min(at_most, sum(run.state is state for run in jobs)) for state in State}
 
-    async def waiting(self) -> Collection[str]:
-        """Return the names of the tasks that have pending jobs."""
+    async def waiting(self) -> Mapping[str, datetime]:
+        """Return the names of the tasks that have pending jobs, each with when the first of them was due."""
         with self.store.lock:
-            return {run.name for run in self.store.pending() if run.kind is Kind.JOB}
+            jobs = sorted((run for run in self.store.pending() if run.kind is Kind.JOB), key=lambda run: run.due)
+            return {run.name: run.due for run in reversed(jobs)}
 
 
 def _is_in(where: Where, run: Run) -> bool:

@@ -10,7 +10,7 @@ from unittest.mock import patch
 from pseudocron.backends import rules
 from pseudocron.backends.file import earliest, gate, pending, polls, runs
 from pseudocron.backends.file.backend import Memory
-from pseudocron.backends.file.slots import Cron
+from pseudocron.backends.file.plans import Cron
 from pseudocron.backends.file.transaction import after
 from pseudocron.backends.model import State
 from pseudocron.polling import Polls

@@ -78,7 +78,10 @@ def sample(server: Uvicorn, store: Path) -> dict[str, Any]:
 
 def judge(samples: list[dict[str, Any]], out: Path) -> int:
     """Print and keep the table and the plot; 1 if something is not flat."""
-    rows = figures.compare(samples)
+    try:
+        rows = figures.compare(samples)
+    except ValueError as error:
+        sys.exit(f"{summary(samples)}\nnot judged: {error}")
     table = "\n".join([summary(samples), "", figures.HEAD, *map(str, rows)])
     print(table)
     (out / "table.md").write_text(f"{table}\n", encoding="utf-8")

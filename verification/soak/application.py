@@ -127,7 +127,7 @@ async def vitals(_: Request) -> JSONResponse:
             "ran": dict(ended),
             "missed": sum(cron.missed for cron in status),
             "failed": sum(cron.failures for cron in status),
-            "jobs": await crons._connect().count_jobs(at_most=1_000_000),
+            "jobs": await crons._connect().counts(at_most=1_000_000),
         }
     )
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
 import threading
 import time
 from collections import deque
 from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pseudocron.backends.file.connection import PATIENCE, Connection, is_busy, named_error
 from pseudocron.backends.file.folder import named
-from pseudocron.errors import BackendError, JobConflictError
+from pseudocron.backends.file.forks import parkable
+from pseudocron.backends.file.operation import Operation, deliver
+from pseudocron.errors import BackendError
 from pseudocron.log import logger
 
 if TYPE_CHECKING:
@@ -31,78 +32,6 @@ JOBS_AT_MOST, BYTES_AT_MOST = 1000, 1_000_000
 """How much is stored by one transaction, so that nobody waits for long."""
 IDLE = 10.0
 """Seconds after which a writer thread ends that has had nothing to do."""
-
-
-class Operation(Generic[T]):
-    """What one caller asks for, until it is committed or has failed.
-
-    Args:
-        work: What it does in a transaction.
-        jobs: How many jobs it stores.
-        size: About how many bytes.
-        may_conflict: Whether it may raise `JobConflictError`, which then is its own trouble alone.
-        is_alone: Whether it begins and ends its transactions itself, and is given the `Store`.
-        otherwise: What it does, in another transaction, if `work` has failed.
-        new: The jobs that it defers, if it does nothing else and they have no keys: those of many are stored at once.
-    """
-
-    __slots__ = (
-        *("error", "future", "is_alone", "is_done", "jobs", "may_conflict", "new", "otherwise", "since", "size"),
-        *("value", "work"),
-    )
-
-    def __init__(
-        self,
-        work: Callable[[Any], T],
-        *,
-        jobs: int = 1,
-        size: int = 0,
-        may_conflict: bool = False,
-        is_alone: bool = False,
-        otherwise: Callable[[Any], T] | None = None,
-        new: Sequence[NewJob] | None = None,
-    ) -> None:
-        self.work = work
-        self.otherwise = otherwise
-        self.new = new
-        self.jobs = jobs
-        self.size = size
-        self.may_conflict = may_conflict
-        self.is_alone = is_alone
-        self.since = time.monotonic()
-        self.future: asyncio.Future[T] | None = None
-        self.value: T | None = None
-        self.error: Exception | None = None
-        self.is_done = False
-
-    @property
-    def is_cancelled(self) -> bool:
-        """Whether nobody waits for it any more."""
-        return self.future is not None and self.future.cancelled()
-
-    @property
-    def deadline(self) -> float:
-        """Until when a busy store is tried."""
-        return self.since + PATIENCE
-
-    def do(self, txn: Transaction) -> None:
-        """Do it in a transaction; a conflict undoes it alone."""
-        if not self.may_conflict:
-            self.value = self.work(txn)
-            return
-        txn.db.execute("SAVEPOINT one")
-        try:
-            self.value = self.work(txn)
-        except JobConflictError as error:
-            txn.db.execute("ROLLBACK TO one")
-            self.error = error
-        txn.db.execute("RELEASE one")
-
-    def result(self) -> T:
-        """Return what it has come to."""
-        if self.error is not None:
-            raise self.error
-        return self.value  # type: ignore[return-value]  # it is done
 
 
 class Store:
@@ -130,6 +59,7 @@ class Store:
         committing: Callable[[Transaction], None],
         together: Callable[[Transaction, Sequence[NewJob]], object],
     ) -> None:
+        self.is_open = False
         self._path = path
         self._together = together
         self._begun = begun
@@ -138,6 +68,7 @@ class Store:
         self._writer = Connection(path, durability=durability, random=random)
         self._reader = Connection(path, durability=durability, random=random)
         self._start_over()
+        parkable.add(self)
 
     def _start_over(self) -> None:
         self._waiting: deque[Operation[Any]] = deque()
@@ -150,14 +81,9 @@ class Store:
         """What to call it in messages; blocks."""
         return named(self._path)
 
-    @property
-    def is_open(self) -> bool:
-        """Whether it was opened and not closed since; does not block."""
-        return self in _open
-
     def open(self) -> None:
         """Connect, making what is missing."""
-        _open.add(self)
+        self.is_open = True
         try:
             with self._turn, self._naming(), self._writer.transaction("BEGIN IMMEDIATE", time.monotonic() + PATIENCE):
                 pass
@@ -167,7 +93,7 @@ class Store:
 
     def close(self) -> None:
         """Disconnect."""
-        _open.discard(self)
+        self.is_open = False
         with self._turn, self._read_turn, self._naming():
             self.disconnect()
 
@@ -204,14 +130,11 @@ class Store:
             self._rouse()
         except RuntimeError as error:
             future.cancel()  # so that it is not committed
-            # Not by its `name`, which reads a link: this is an event loop.
-            raise BackendError(
-                f"store '{self._path}' can't be written: {error}: let this process have a thread more"
-            ) from error
+            raise BackendError(f"{self.name} can't be written: {error}: let this process have a thread more") from error
         return await future
 
     def _demand_open(self) -> None:
-        if self not in _open:
+        if not self.is_open:
             raise BackendError(f"store '{self._path}' is closed: open the backend first")
 
     # The writer thread
@@ -257,7 +180,7 @@ class Store:
                 self._rouse()
                 raise
             finally:
-                _deliver([one for one in group if one.is_done])
+                deliver([one for one in group if one.is_done])
 
     def _next_group(self) -> list[Operation[Any]]:
         group: list[Operation[Any]] = []
@@ -344,7 +267,8 @@ class Store:
                 raise
             raise other from error
 
-    # Of forks
+    # Of forks. SQLite in a child would believe that it holds the parent's file locks, and take none of its own. When
+    # the parent then closes, as the last one for all it can see, it deletes the WAL into which the child writes.
 
     def park(self) -> None:
         """Before a fork: wait for the transactions of this process to end, and disconnect."""
@@ -359,53 +283,3 @@ class Store:
             self._start_over()
         self._read_turn.release()
         self._turn.release()
-
-
-def _deliver(done: list[Operation[Any]]) -> None:
-    """Hand results to the event loops that wait for them, all of a loop at once."""
-    loops: dict[asyncio.AbstractEventLoop, list[Operation[Any]]] = {}
-    for one in done:
-        if one.future is not None:
-            loops.setdefault(one.future.get_loop(), []).append(one)
-    for loop, operations in loops.items():
-        with suppress(RuntimeError):  # the loop is closed, nobody waits any more
-            loop.call_soon_threadsafe(_settle, operations)
-
-
-def _settle(operations: list[Operation[Any]]) -> None:
-    for one in operations:
-        if one.future is None or one.future.done():
-            continue
-        if one.error is None:
-            one.future.set_result(one.value)
-        else:
-            one.future.set_exception(one.error)
-
-
-# A connection must not be open across a fork, not even untouched: SQLite in the child would believe that it
-# holds the parent's file locks, and take none of its own. When the parent then closes, as the last one for
-# all it can see, it deletes the WAL into which the child goes on writing, and what the child stores is lost.
-
-_open: set[Store] = set()
-_parked: list[Store] = []
-_forking = threading.Lock()
-
-
-def _park_all() -> None:
-    _forking.acquire()
-    _parked.extend(_open)
-    for store in _parked:
-        store.park()
-
-
-def _unpark_all(*, is_child: bool) -> None:
-    while _parked:
-        _parked.pop().unpark(is_child=is_child)
-    _forking.release()
-
-
-os.register_at_fork(
-    before=_park_all,
-    after_in_parent=lambda: _unpark_all(is_child=False),
-    after_in_child=lambda: _unpark_all(is_child=True),
-)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from pseudocron.backends.file.folder import complaint, named, prepare
 from pseudocron.backends.file.schema import create, grow_log, is_ready, make_file
-from pseudocron.errors import BackendError
+from pseudocron.backends.legible import ILLEGIBLE
+from pseudocron.errors import BackendError, PseudoCronError, cause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -126,7 +127,9 @@ def connect(path: Path, durability: Durability) -> sqlite3.Connection:
 
 def _set_up(db: sqlite3.Connection, path: Path, synchronous: str) -> None:
     db.execute("PRAGMA trusted_schema = OFF")  # its views and triggers may call no function that does more than compute
+    db.execute("BEGIN")  # it is read as of one moment: another process may make the tables just now
     ready = is_ready(db, named(path))
+    db.execute("COMMIT")
     db.execute(f"PRAGMA synchronous = {synchronous}")  # by default a power cut must not reopen a slot
     if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
         raise BackendError(f"{named(path)} is on a file system without shared memory: name a local folder")
@@ -147,12 +150,15 @@ def _code(error: sqlite3.Error) -> int:
 
 def named_error(error: Exception, path: Path) -> Exception:
     """Return an error that names the store, and the fix; one that is not of the store's making as it is."""
-    if isinstance(error, BackendError):
+    if isinstance(error, PseudoCronError):
         return error
     if isinstance(error, sqlite3.Error):
         return _from(error, f"{named(path)} {_complaint(error)}")
     if isinstance(error, OSError):
         return _from(error, f"{named(path)} {complaint(error, path)}")
+    if isinstance(error, ILLEGIBLE):  # a column may hold anything, whatever its type is
+        fix = "remove it, or name another store"
+        return _from(error, f"{named(path)} holds what can't be read ({cause(error)}): {fix}")
     return error
 
 

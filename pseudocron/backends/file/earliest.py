@@ -75,6 +75,7 @@ def earliest(txn: Transaction) -> int:
 def count(txn: Transaction, names: Iterable[tuple[int, str]]) -> None:
     """Bring the gate forward to when something of these tasks (1) and crons (0) is due, after an obstacle has gone."""
     if txn.is_stale:
+        txn.bring_forward(0)  # stale it stays, also if the clock is set back
         return
     seconds = shortest(txn)
     if seconds is None:  # no process has polled of late, and nothing is in use

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
-from weakref import WeakSet
 
 from pseudocron.backends.file.connection import STATEMENTS
+from pseudocron.backends.file.forks import parkable
 from pseudocron.backends.file.schema import create
 from pseudocron.errors import BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pseudocron.backends.file.commits import Operation
+    from pseudocron.backends.file.operation import Operation
     from pseudocron.backends.file.transaction import Transaction
 
 T = TypeVar("T")
@@ -28,7 +27,7 @@ class Database:
     def __init__(self) -> None:
         self.turn = threading.RLock()
         self._db: sqlite3.Connection | None = None
-        _databases.add(self)
+        parkable.add(self)
 
     def connected(self) -> sqlite3.Connection:
         """Return the connection, with the tables made."""
@@ -39,6 +38,14 @@ class Database:
             create(db, EmbeddedStore.name)
             self._db = db
         return self._db
+
+    def park(self) -> None:
+        """Before a fork: wait for the transactions of other threads to end."""
+        self.turn.acquire()
+
+    def unpark(self, *, is_child: bool) -> None:  # noqa: ARG002 - each side has a database of its own
+        """After a fork, on both sides."""
+        self.turn.release()
 
     def __del__(self) -> None:
         if self._db is not None:
@@ -122,22 +129,3 @@ class EmbeddedStore:
         if not self.is_open:
             raise BackendError(f"{self.name} is closed: open the backend first")
         return self.database.connected()
-
-
-_databases: WeakSet[Database] = WeakSet()
-_parked: list[Database] = []
-
-
-def _park_all() -> None:
-    """Before a fork: wait for the transactions of other threads to end."""
-    _parked.extend(_databases)
-    for database in _parked:
-        database.turn.acquire()
-
-
-def _unpark_all() -> None:
-    while _parked:
-        _parked.pop().turn.release()
-
-
-os.register_at_fork(before=_park_all, after_in_parent=_unpark_all, after_in_child=_unpark_all)

@@ -97,12 +97,11 @@ class MemoryGate:
                 self._turn.release()
 
 
-def stale_in(gate: Gate, now: int, cron_max_time: float) -> float:
-    """Return the seconds until a gate turns stale; 0 if it is.
+def stale_in(dated: int | None, now: int, cron_max_time: float) -> float:
+    """Return the seconds until a gate with this date turns stale; 0 if it is.
 
     One that is dated later than `CRON_MAX_TIME` from now was dated before a step of the clock, and is stale.
     """
-    dated = gate.dated()
     seconds = 0.0 if dated is None else (dated - now) / SECOND
     return 0.0 if seconds > cron_max_time else max(0.0, seconds)
 
@@ -111,7 +110,7 @@ def enter(gate: Gate, now: int, cron_max_time: float) -> None:
     """Let a gate turn stale again soon, in case the poll that begins does not come to its end."""
     soon, dated = after(now, rules.ENTERED_FOR), gate.dated()
     # A poll that is forced may find it fresh for less.
-    gate.date(min(soon, dated) if dated is not None and stale_in(gate, now, cron_max_time) else soon)
+    gate.date(min(soon, dated) if dated is not None and stale_in(dated, now, cron_max_time) else soon)
 
 
 def bring_forward(gate: Gate, txn: Transaction) -> None:
@@ -120,7 +119,7 @@ def bring_forward(gate: Gate, txn: Transaction) -> None:
     if due is None:
         return
     try:
-        dated = gate.dated()
+        dated = txn.dated
         if dated is not None and due < dated:
             # Of one dated before a step of the clock nobody knows what else was due: it is stale, and stays so.
             is_after_step = dated > after(txn.now, txn.terms.cron_max_time) and dated > after(txn.now, longest(txn))

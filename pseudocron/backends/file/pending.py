@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pseudocron.backends.file.stored import by_place, drop
 from pseudocron.backends.file.transaction import after
-from pseudocron.backends.legible import instant, legible, text, whole
+from pseudocron.backends.legible import EPOCH, MICROSECOND, instant, legible, text, text_or_none, whole
 from pseudocron.backends.model import Claim, Kind, Run, State
 
 if TYPE_CHECKING:
@@ -45,10 +45,11 @@ _PENDING_RETRIES = """
     SELECT name, 0, 0 FROM names LEFT JOIN crons USING (name)
     WHERE is_job = 0 AND EXISTS (SELECT 1 FROM pending WHERE is_job = 0 AND pending.name = names.name)
         AND NOT ifnull(paused, 0)"""
+_SCHEDULED = "is_job = 1 AND name = :name AND ready = 0 AND rank = 0"
+# All of the primary key, in so many words: else SQLite looks at every job that waits.
 _MAKE_READY = f"""
-    UPDATE pending SET ready = 1, rank = -priority WHERE (is_job, name, ready, rank, due, id) IN (
-        SELECT is_job, name, ready, rank, due, id FROM pending
-        WHERE is_job = 1 AND name = ? AND ready = 0 AND rank = 0 AND due <= ? ORDER BY due, id LIMIT {READY_AT_MOST}
+    UPDATE pending SET ready = 1, rank = -priority WHERE {_SCHEDULED} AND (due, id) IN (
+        SELECT due, id FROM pending WHERE {_SCHEDULED} AND due <= :now ORDER BY due, id LIMIT {READY_AT_MOST}
     )"""  # noqa: S608 - our own
 FREE = """pending.id NOT IN (SELECT id FROM living WHERE over) AND (
         pending.key IS NULL OR NOT EXISTS (
@@ -151,7 +152,7 @@ class _Claiming:
             return Taken([], [], left=False)
         for name in self._room:
             if names[name][0]:
-                self._txn.db.execute(_MAKE_READY, (name, self._txn.now))
+                self._txn.db.execute(_MAKE_READY, {"name": name, "now": self._txn.now})
         left = self._walk()
         dropped = [drop(self._txn, by_place(self._txn, place), State.EXPIRED) for place in self._expired]
         claims = self._start()
@@ -211,7 +212,8 @@ class _Claiming:
         txn.db.executemany(_LEAVE, [(is_job, c.name, is_job, c.rank, c.due, c.place) for c in self._claimed])
         start(txn, take.worker, take.lease, is_job, zip(self._claimed, fences, strict=True))
         self._capacity.use(is_job, len(self._claimed))
-        return [claim_of(one, fence, txn.now) for one, fence in zip(self._claimed, fences, strict=True)]
+        now = instant(txn.now)
+        return [claim_of(one, fence, now) for one, fence in zip(self._claimed, fences, strict=True)]
 
     def _expire(self, names: Iterable[str], so_far: int) -> list[Run]:
         """Record further runs as expired, also those for which there would be no capacity."""
@@ -241,22 +243,21 @@ def next_fence(txn: Transaction, cron: str) -> int:
     return int(txn.db.execute(CLAIMS, (cron,)).fetchone()[0])
 
 
-@legible("a run")
-def claim_of(one: Candidate, fence: int, now: int) -> Claim:
+def claim_of(one: Candidate, fence: int, started: datetime) -> Claim:
     """Return the claim of a run that is started now."""
     return Claim(
-        one.run_id,
+        text(one.run_id),
         KINDS[one.kind],
-        text(one.name),
-        instant(one.due),
-        fence,
+        one.name,
+        EPOCH + one.due * MICROSECOND,
+        whole(fence),
         whole(one.attempts) + 1,
         whole(one.failures),
-        instant(now),
-        None if one.slot is None else instant(one.slot),
-        one.arguments,
-        one.key,
-        None if one.unfit_since is None else instant(one.unfit_since),
+        started,
+        None if one.slot is None else EPOCH + one.slot * MICROSECOND,
+        text_or_none(one.arguments),
+        text_or_none(one.key),
+        None if one.unfit_since is None else EPOCH + one.unfit_since * MICROSECOND,
     )
 
 

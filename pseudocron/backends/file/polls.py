@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from pseudocron.backends import rules
 from pseudocron.backends.file.earliest import COUNTING, earliest, shortest
 from pseudocron.backends.file.pending import Capacity, claim
+from pseudocron.backends.file.plans import Slots
 from pseudocron.backends.file.runs import end_leases, renew
-from pseudocron.backends.file.slots import Slots, state
+from pseudocron.backends.file.slots import state
 from pseudocron.backends.file.transaction import SECOND
 from pseudocron.backends.model import Kind, Polled
 

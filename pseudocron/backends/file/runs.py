@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from pseudocron.backends.file.transaction import Transaction
     from pseudocron.backends.model import Claim, End, Run
 
-_OF_CLAIM = "SELECT {0} FROM living WHERE run_id = :run_id AND fence = :fence AND NOT over"
+_OF_CLAIM = "SELECT {0} FROM living WHERE run_id = ? AND fence = ? AND NOT over"
 _SUCCEED = f"""
-    UPDATE runs SET state = 'succeeded', ended = :now, attempts = attempts + :counts, reason = :reason,
-        error = ifnull(:error, error), output = :output, unfit_since = NULL,
+    UPDATE runs SET state = 'succeeded', ended = ?, attempts = attempts + ?, reason = ?, error = ifnull(?, error),
+        output = ?, unfit_since = NULL,
         (fence, worker, started) = ({_OF_CLAIM.format("fence, worker, started")})
     WHERE id = ({_OF_CLAIM.format("id")})"""  # noqa: S608 - our own
 _RENEW = "UPDATE living SET lease = ? WHERE run_id = ? AND fence = ?"
@@ -69,7 +69,7 @@ def _succeed(txn: Transaction, ends: Sequence[End], plain: Collection[int]) -> I
     if txn.db.executemany(_SUCCEED, rows.values()).rowcount == len(rows):
         held = list(rows)
     else:  # which of them no longer do
-        held = [place for place, row in rows.items() if txn.db.execute(_IS_RUNNING, row).fetchone()]
+        held = [place for place, row in rows.items() if txn.db.execute(_IS_RUNNING, row[-2:]).fetchone()]
     claims = [ends[place].claim for place in held]
     txn.db.executemany(END_LEASE, [(claim.run_id,) for claim in claims])
     for name in {claim.name for claim in claims if claim.kind is not Kind.JOB}:
@@ -80,16 +80,10 @@ def _succeed(txn: Transaction, ends: Sequence[End], plain: Collection[int]) -> I
 _IS_RUNNING = _OF_CLAIM.format("1")
 
 
-def _success(txn: Transaction, end: End) -> dict[str, object]:
-    return {
-        "run_id": end.claim.run_id,
-        "fence": end.claim.fence,
-        "now": txn.now,
-        "counts": end.counts,
-        "reason": end.reason,
-        "error": kept(end.error),
-        "output": kept(end.output),
-    }
+def _success(txn: Transaction, end: End) -> tuple[object, ...]:
+    claim = end.claim
+    whose = claim.run_id, claim.fence
+    return txn.now, end.counts, end.reason, kept(end.error), kept(end.output), *whose, *whose
 
 
 def _running(txn: Transaction, claim: Claim) -> Stored | None:

@@ -28,8 +28,9 @@ FULL_LOG = 1000 * 4096
 # that it is due, and then has its `rank`, its priority negated. Rows that are not ready have the rank 0, and are in
 # the order in which they come due. Retries of crons have no priority, and never become ready. `is_job` is in the
 # keys, as a cron and a task may have the same name. A row of `pending` `counts` if it counts for `max_instances`.
-# `names` are the tasks and crons in use, with their limits as the last poll has named them; `paces` are the
-# `CRON_MAX_TIME` in use. A cron is `held` if `max_instances` has held back slots above its mark when it was planned.
+# `names` has the tasks and crons with pending runs, and those in use, with their limits as the last poll has named
+# them; `paces` has the `CRON_MAX_TIME` in use. A cron is `held` if `max_instances` has held back slots above its mark
+# when it was planned.
 # The long texts are the last columns, so that a search does not read them. A skip comes after the run `place`.
 TABLES = (
     "CREATE TABLE meta (id INTEGER PRIMARY KEY CHECK (id = 0), version INTEGER NOT NULL, polled INTEGER)",
@@ -197,17 +198,21 @@ def grow_log(db: sqlite3.Connection, path: Path) -> None:
 
     A transaction larger than SQLite's cache is written to the WAL before its end, and is then rolled back.
     """
-    log = path.with_name(f"{path.name}-wal")
+    log, cache = path.with_name(f"{path.name}-wal"), 0
     try:
         if log.stat().st_size >= FULL_LOG:
             return
+        (cache,) = db.execute("PRAGMA cache_size").fetchone()
+        db.execute("PRAGMA cache_size = 20")
         db.execute("BEGIN IMMEDIATE")
-        db.execute("INSERT INTO machines VALUES ('', zeroblob(?), 0)", (FULL_LOG,))
+        db.execute("INSERT INTO machines VALUES ('', zeroblob(?), 0)", (FULL_LOG + 50 * 4096,))
     except (OSError, sqlite3.Error):
         pass  # the disk is full, or the store busy: the WAL grows with the commits
     finally:
         if db.in_transaction:
             db.execute("ROLLBACK")
+        if cache:
+            db.execute(f"PRAGMA cache_size = {cache}")
 
 
 def _pragma(db: sqlite3.Connection, name: str) -> int:

@@ -1,4 +1,4 @@
-"""The crons: their states, their plans, what is skipped and what is claimed of their slots."""
+"""The crons: their states, what people ask of them, and how a run of theirs begins."""
 
 from __future__ import annotations
 
@@ -6,49 +6,28 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
-from pseudocron.backends import rules
 from pseudocron.backends.file.earliest import COUNTING, count
 from pseudocron.backends.file.pending import Candidate, claim_of, next_fence, start
-from pseudocron.backends.file.stored import all_of, blockers_of, blockers_text, drop
-from pseudocron.backends.file.transaction import Transaction, micros, micros_or_none
-from pseudocron.backends.legible import instant, legible, text, whole
-from pseudocron.backends.model import Blocker, Claim, CronState, Kind, Reason, Refusal, Refused, Skip, State
+from pseudocron.backends.file.stored import blockers_of
+from pseudocron.backends.file.transaction import Transaction, micros
+from pseudocron.backends.legible import instant, legible, text, text_or_none, whole
+from pseudocron.backends.model import Claim, CronState, Kind, Reason, Refusal, Skip
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from pseudocron.backends.file.pending import Capacity
-    from pseudocron.backends.model import Manual, Plan, Run, Take, Waited
+    from pseudocron.backends.model import Manual, Waited
 
 _STATE = f"""
     SELECT mark, since, back, next, paused, {COUNTING.format(":name")}, claims, failures, missed, schedule
     FROM crons WHERE name = :name"""  # noqa: S608 - our own
 _RUNNING = f"SELECT {COUNTING.format(':name')}"
-_MARK = "SELECT mark FROM crons WHERE name = ?"
-_KNOW = "INSERT INTO crons (name, held) VALUES (?, 0) ON CONFLICT (name) DO NOTHING"
-_CRON = "SELECT mark, since, back, next, held, missed, schedule, paused FROM crons WHERE name = ?"
-_CHANGE = "UPDATE crons SET mark = ?, since = ?, back = ?, next = ?, held = ?, missed = ?, schedule = ? WHERE name = ?"
+KNOW = "INSERT INTO crons (name, held) VALUES (?, 0) ON CONFLICT (name) DO NOTHING"
 _PAUSE = "UPDATE crons SET paused = ? WHERE name = ? AND paused <> ?"
 _RESET = "UPDATE crons SET mark = ?, since = ?, back = ?, next = ?, held = 0 WHERE name = ?"
-_BLOCKERS = """
-    SELECT runs.run_id, ifnull(living.worker, runs.worker)
-    FROM runs LEFT JOIN living ON living.run_id = runs.run_id
-    WHERE runs.id IN (
-        SELECT id FROM living WHERE is_job = 0 AND name = ?
-        UNION SELECT id FROM pending WHERE is_job = 0 AND name = ? AND counts
-    ) ORDER BY runs.id"""
-_REPLACEABLE = """
-    runs.id IN (SELECT id FROM pending WHERE is_job = 0 AND name = ?) AND NOT at_least_once ORDER BY runs.id"""
 _INSERT = """
     INSERT INTO runs (run_id, kind, name, due, created, slot, at_least_once, coalesce, waited)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-_PLACE = "SELECT ifnull(max(id), 0) FROM runs"
-_NEWEST_SKIP = f"SELECT id, {', '.join(Skip._fields)} FROM skips WHERE name = ? ORDER BY id DESC LIMIT 1"  # noqa: S608
-_MERGE = "UPDATE skips SET slot = ?, first = ?, slots = ?, updated = ? WHERE id = ?"
-_RECORD = f"INSERT INTO skips (place, {', '.join(Skip._fields)}) VALUES (?{', ?' * len(Skip._fields)})"  # noqa: S608
-_TRIM = """
-    DELETE FROM skips WHERE id IN (SELECT id FROM skips WHERE name = ? ORDER BY id DESC LIMIT -1 OFFSET ?)"""
 
 
 @legible("a cron")
@@ -60,26 +39,27 @@ def state(txn: Transaction, name: str) -> CronState:
     mark, since, back, due, paused, running, claims, failures, missed, schedule = row
     return CronState(
         name,
-        mark=_instant(mark),
-        since=_instant(since),
-        back=_instant(back),
-        next=_instant(due),
+        mark=instant_or_none(mark),
+        since=instant_or_none(since),
+        back=instant_or_none(back),
+        next=instant_or_none(due),
         paused=bool(paused),
         running=whole(running),
         claims=whole(claims),
         failures=whole(failures),
         missed=whole(missed),
-        schedule=schedule,
+        schedule=text_or_none(schedule),
     )
 
 
-def _instant(moment: int | None) -> datetime | None:
+def instant_or_none(moment: int | None) -> datetime | None:
+    """Return an instant that there may not be."""
     return None if moment is None else instant(moment)
 
 
 def pause(txn: Transaction, name: str, *, paused: bool) -> None:
     """See `Backend.pause`."""
-    txn.db.execute(_KNOW, (name,))
+    txn.db.execute(KNOW, (name,))
     if txn.db.execute(_PAUSE, (paused, name, paused)).rowcount and not paused:
         count(txn, [(0, name)])
 
@@ -87,7 +67,7 @@ def pause(txn: Transaction, name: str, *, paused: bool) -> None:
 def reset(txn: Transaction, name: str, mark: datetime) -> None:
     """See `Backend.reset`."""
     moment = micros(mark)
-    txn.db.execute(_KNOW, (name,))
+    txn.db.execute(KNOW, (name,))
     txn.db.execute(_RESET, (moment, moment, moment, txn.now, name))
     count(txn, [(0, name)])
 
@@ -96,9 +76,9 @@ def start_manual(txn: Transaction, manual: Manual) -> Claim | Refusal:
     """See `Backend.start`."""
     if txn.db.execute(_RUNNING, {"name": manual.name}).fetchone()[0] >= manual.max_instances:
         return Refusal.OVERLAP
-    txn.db.execute(_KNOW, (manual.name,))
+    txn.db.execute(KNOW, (manual.name,))
     new = New(Kind.MANUAL, manual.name, txn.now)
-    return _begin(txn, new, worker=manual.worker, lease=manual.lease)
+    return begin(txn, new, worker=manual.worker, lease=manual.lease)
 
 
 class New(NamedTuple):
@@ -112,14 +92,15 @@ class New(NamedTuple):
     waited: Waited | None = None
 
 
-def _begin(txn: Transaction, new: New, *, worker: str, lease: float) -> Claim:
+def begin(txn: Transaction, new: New, *, worker: str, lease: float) -> Claim:
+    """Store a run, and claim it."""
     run_id, waited = uuid4().hex, None if new.waited is None else json.dumps(new.waited)
     values = (new.kind.value, new.name, new.slot, txn.now, new.slot, new.at_least_once, new.coalesce, waited)
     place = txn.db.execute(_INSERT, (run_id, *values)).lastrowid or 0
     one = Candidate(0, new.slot, place, new.name, None, run_id, new.kind.value, new.slot, None, None, 0, 0, 0, None)
     fence = next_fence(txn, new.name)
     start(txn, worker, lease, 0, [(one, fence)])
-    return claim_of(one, fence, txn.now)
+    return claim_of(one, fence, instant(txn.now))
 
 
 @legible("a skip")
@@ -131,188 +112,10 @@ def skip_of(row: tuple[Any, ...]) -> Skip:
         instant(slot),
         Reason(reason),
         whole(slots),
-        _instant(first),
-        _instant(since),
+        instant_or_none(first),
+        instant_or_none(since),
         () if blockers is None else blockers_of(blockers),
         instant(recorded),
         instant(updated),
         text(worker),
     )
-
-
-class Cron:
-    """A cron whose plan is carried out; `store` writes what has changed of its row.
-
-    Args:
-        txn: The transaction.
-        plan: The plan.
-        worker: Which process plans.
-    """
-
-    def __init__(self, txn: Transaction, plan: Plan, worker: str) -> None:
-        self._txn = txn
-        self._worker = worker
-        self.plan = plan
-        self._row = txn.db.execute(_CRON, (plan.name,)).fetchone()
-        row = self._row or (None, None, None, None, 0, 0, None, 0)
-        self.mark: int | None = row[0]
-        self._since: int | None = row[1]
-        self._back: int | None = row[2]
-        self._missed: int = row[5]
-        self.paused = bool(row[7])
-        self.remaining: list[int] = []
-        self.is_held = False
-
-    def is_current(self) -> bool:
-        """Return whether the mark is the one from which the plan was computed."""
-        return bool(self.mark == micros_or_none(self.plan.mark))
-
-    def record_skips(self) -> None:
-        """Record what the plan skips."""
-        for skip in self.plan.skips:
-            slot = micros(skip.slot)
-            if skip.reason is not Reason.CLOCK_BACK:
-                self.skip(skip)
-                self.raise_mark(slot)
-            elif self._back is None or slot > self._back:
-                self.skip(skip)
-                self._back = slot
-
-    def skip(self, skip: Skip) -> None:
-        """Record a skip, or add it to the newest one."""
-        txn, now = self._txn, instant(self._txn.now)
-        row = txn.db.execute(_NEWEST_SKIP, (skip.name,)).fetchone()
-        newest = None if row is None else skip_of(row[1:])
-        if newest is not None and newest.reason == skip.reason:
-            one = rules.merged(newest, skip, now=now)
-            values = (micros(one.slot), micros_or_none(one.first), one.slots, txn.now, row[0])
-            txn.db.execute(_MERGE, values)
-        else:
-            place = txn.db.execute(_PLACE).fetchone()[0]
-            txn.db.execute(_RECORD, (place, *_columns(skip, txn.now, self._worker)))
-            txn.db.execute(_TRIM, (skip.name, txn.terms.keep))
-        self._missed += skip.slots
-
-    def raise_mark(self, slot: int) -> None:
-        """Let the mark grow."""
-        self.mark = slot if self.mark is None else max(self.mark, slot)
-
-    def claim(self, slot: datetime, number: int, take: Take) -> Claim:
-        """Claim a slot; the runs that it replaces are dropped before."""
-        plan = self.plan
-        new = New(
-            Kind.SLOT,
-            plan.name,
-            micros(slot),
-            plan.at_least_once,
-            plan.coalesce,
-            plan.waited[number] if plan.waited else None,
-        )
-        self._txn.db.execute(_KNOW, (plan.name,))
-        return _begin(self._txn, new, worker=take.worker, lease=take.lease)
-
-    def replace(self) -> list[Run]:
-        """Let pending retries give way to a later slot."""
-        if not self.plan.coalesce:
-            return []
-        return [drop(self._txn, one, State.REPLACED) for one in list(all_of(self._txn, _REPLACEABLE, self.plan.name))]
-
-    def blockers(self) -> tuple[Blocker, ...]:
-        """Return the runs that count for `max_instances`."""
-        rows = self._txn.db.execute(_BLOCKERS, (self.plan.name, self.plan.name))
-        return tuple(Blocker(run_id, worker or "") for run_id, worker in rows)
-
-    def store(self) -> None:
-        """Write what has changed."""
-        plan, since = self.plan, self._since
-        due = min((*self.remaining, *([] if plan.next is None else [micros(plan.next)])), default=None)
-        since = micros(plan.since) if since is None else since
-        values = (self.mark, since, self._back, due, int(self.is_held), self._missed, plan.schedule)
-        if self._row is None or values != self._row[:7]:
-            self._txn.db.execute(_KNOW, (plan.name,))
-            self._txn.db.execute(_CHANGE, (*values, plan.name))
-
-
-def _columns(skip: Skip, now: int, worker: str) -> tuple[object, ...]:
-    return (
-        skip.name,
-        micros(skip.slot),
-        skip.reason.value,
-        skip.slots,
-        micros_or_none(skip.first),
-        micros_or_none(skip.since),
-        blockers_text(skip.blockers),
-        now,
-        now,
-        worker,
-    )
-
-
-class Slots:
-    """The claims of slots in one poll.
-
-    Args:
-        txn: The transaction.
-        take: What the process may claim.
-        capacity: How many runs it may start.
-    """
-
-    def __init__(self, txn: Transaction, take: Take, capacity: Capacity) -> None:
-        self._txn = txn
-        self._take = take
-        self._capacity = capacity
-        self._now = instant(txn.now)
-        self.claims: list[Claim] = []
-        self.refused: list[Refused] = []
-        self.dropped: list[Run] = []
-        self.left = False
-
-    def carry_out(self, plans: Iterable[Plan]) -> set[str]:
-        """Carry out the plans that are current; return the names of their crons."""
-        crons = [Cron(self._txn, plan, self._take.worker) for plan in plans]
-        crons = [cron for cron in crons if cron.is_current()]
-        for cron in crons:
-            cron.record_skips()
-        slots = [(slot, cron, number) for cron in crons for number, slot in enumerate(cron.plan.slots)]
-        for slot, cron, number in sorted(slots, key=lambda one: one[0]):
-            moment = micros(slot)
-            if cron.mark is None or moment > cron.mark:
-                if self._is_dealt_with(cron, slot, number):
-                    cron.raise_mark(moment)
-                else:
-                    cron.remaining.append(moment)
-        for cron in crons:
-            cron.store()
-        return {cron.plan.name for cron in crons}
-
-    def _is_dealt_with(self, cron: Cron, slot: datetime, number: int) -> bool:
-        """Claim, refuse or skip a slot; return False if it stays above the mark."""
-        name = cron.plan.name
-        if slot > self._now:
-            return self._refuse(cron, slot, Refusal.EARLY)
-        if (Kind.SLOT, name) in self._take.resting or not self._capacity.left(0):
-            self.left = True
-            return False
-        if cron.paused:
-            cron.skip(Skip(name, slot, Reason.PAUSED))
-            self._refuse(cron, slot, Refusal.PAUSED)
-            return True
-        blockers = cron.blockers()
-        if len(blockers) >= self._take.crons.get(name, 1):
-            return self._overlap(cron, slot, blockers)
-        self.dropped += cron.replace()
-        self.claims.append(cron.claim(slot, number, self._take))
-        self._capacity.use(0)
-        return True
-
-    def _overlap(self, cron: Cron, slot: datetime, blockers: tuple[Blocker, ...]) -> bool:
-        self._refuse(cron, slot, Refusal.OVERLAP, blockers)
-        if not cron.plan.coalesce:
-            cron.is_held = True
-            return False
-        cron.skip(Skip(cron.plan.name, slot, Reason.OVERLAP, blockers=blockers))
-        return True
-
-    def _refuse(self, cron: Cron, slot: datetime, why: Refusal, blockers: Sequence[Blocker] = ()) -> bool:
-        self.refused.append(Refused(cron.plan.name, slot, why, tuple(blockers)))
-        return False

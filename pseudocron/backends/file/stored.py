@@ -48,13 +48,14 @@ _UPDATE = """
     WHERE id = ?"""
 _STOP_WAITING = """
     DELETE FROM pending
-    WHERE is_job = ? AND name = ? AND (ready, rank) IN (VALUES (0, 0), (1, ?)) AND due = ? AND id = ?"""
+    WHERE is_job = ? AND name = ? AND ready IN (0, 1) AND rank IN (0, ?) AND due = ? AND id = ?"""
 WAIT = """
     INSERT INTO pending (is_job, name, ready, rank, due, id, priority, key, expires, counts)
     SELECT kind = 'job', name, kind = 'job' AND due <= :now, -priority * (kind = 'job' AND due <= :now), due, id,
         priority, key, expires, kind = 'slot' AND (at_least_once OR NOT coalesce)
     FROM runs WHERE """
 _WAIT_AGAIN = f"{WAIT} id = :id"
+_NAME = "INSERT INTO names (is_job, name, seen) VALUES (?, ?, 0) ON CONFLICT (is_job, name) DO NOTHING"
 _KEEP_LEASE = "UPDATE living SET over = 1 WHERE run_id = ?"
 END_LEASE = "DELETE FROM living WHERE run_id = ?"
 _COUNT_FAILURE = "UPDATE crons SET failures = failures + 1 WHERE name = ?"
@@ -164,6 +165,7 @@ def change(txn: Transaction, was: Stored, run: Run, *, goes_on: bool = False) ->
     txn.db.execute(_UPDATE, (*_changing(run), was.place))
     if run.state is State.PENDING:
         txn.db.execute(_WAIT_AGAIN, {"now": txn.now, "id": was.place})
+        txn.db.execute(_NAME, (was.is_job, run.name))
     elif not was.is_job and was.run.state not in rules.FINAL:
         _end_of_cron(txn, run)
     return run

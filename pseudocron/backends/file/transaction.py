@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from pseudocron.backends.legible import EPOCH, MICROSECOND
+from pseudocron.errors import BackendError
 
 if TYPE_CHECKING:
     import sqlite3
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
 
 SECOND = 1_000_000
 """Microseconds."""
+
+
+_UNKNOWN = -1
 
 
 class Terms(NamedTuple):
@@ -48,7 +52,7 @@ class Transaction:
         due: The instant to which the gate is to be brought forward before the commit, if at all.
     """
 
-    __slots__ = ("_gate", "db", "due", "now", "terms")
+    __slots__ = ("_dated", "_gate", "db", "due", "now", "terms")
 
     def __init__(self, db: sqlite3.Connection, *, now: int, terms: Terms, gate: Dated) -> None:
         self.db = db
@@ -56,13 +60,24 @@ class Transaction:
         self.terms = terms
         self.due: int | None = None
         self._gate = gate
+        self._dated: int | None = _UNKNOWN
+
+    @property
+    def dated(self) -> int | None:
+        """When the gate turns stale, as first asked; a poll that dates it later meanwhile has yet to read."""
+        if self._dated == _UNKNOWN:
+            self._dated = self._gate.dated()
+        return self._dated
 
     @property
     def is_stale(self) -> bool:
         """Whether the gate is stale already, or will be, so that it need not be brought forward."""
         if self.due is not None and self.due <= self.now:
             return True
-        dated = self._gate.dated()
+        try:
+            dated = self.dated
+        except BackendError:  # that is logged where it is brought forward, and fails no verb
+            return False
         return dated is None or dated <= self.now
 
     def bring_forward(self, due: int | None) -> None:

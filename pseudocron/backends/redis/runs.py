@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pseudocron.backends.model import Kind, State
 from pseudocron.backends.redis.codec import instant, run_of, skip_of
 from pseudocron.backends.redis.schema import AT_MOST
-from pseudocron.backends.redis.verbs import NO_TARGETS, Verbs
+from pseudocron.backends.redis.verbs import NO_TARGETS, Verbs, reading
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -26,11 +26,13 @@ CRONS_AT_ONCE = 50
 class Runs(Verbs):
     """The verbs that read runs for people."""
 
+    @reading
     async def run(self, run_id: str) -> Run | None:
         """See `Backend.run`."""
         answer = await self._call("run", run_id=run_id)
         return run_of(answer) if answer else None
 
+    @reading
     async def runs(self, where: Where, limit: int = 50, before: str | None = None) -> Sequence[Run]:
         """See `Backend.runs`; many are read some at a time, and may change between the calls."""
         below: str | None = "0"
@@ -51,6 +53,7 @@ class Runs(Verbs):
             below = answer.get("below")
         return found
 
+    @reading
     async def timelines(
         self, names: Collection[str] | None = None, limit: int = 20
     ) -> Mapping[str, Sequence[Run | Skip]]:
@@ -63,11 +66,13 @@ class Runs(Verbs):
             found |= {name: _timeline(name, read, limit) for name, read in zip(some, answer, strict=True)}
         return found
 
+    @reading
     async def counts(self, at_most: int = 10_000) -> Mapping[State, int]:
         """See `Backend.counts`."""
         counts = await self._call("counts", states=list(State))
         return {state: min(count, at_most) for state, count in zip(State, counts, strict=True)}
 
+    @reading
     async def waiting(self) -> Mapping[str, datetime]:
         """See `Backend.waiting`."""
         return {name: instant(due) for name, due in await self._call("waiting")}

@@ -19,7 +19,7 @@ from pseudocron.backends.redis.codec import (
     waited_text,
 )
 from pseudocron.backends.redis.connection import Targets
-from pseudocron.backends.redis.verbs import Verbs
+from pseudocron.backends.redis.verbs import Verbs, reading
 from pseudocron.truncation import kept
 
 if TYPE_CHECKING:
@@ -34,10 +34,12 @@ class Slots(Verbs):
 
     _named: tuple[dict[str, int | None], dict[str, int], float, Targets] | None = None
 
+    @reading
     async def stale_in(self) -> float:
         """See `Backend.stale_in`."""
         return seconds_of(await self._call("stale_in"))
 
+    @reading
     async def states(self, names: Collection[str]) -> States:
         """See `Backend.states`."""
         asked = list(names)
@@ -46,18 +48,20 @@ class Slots(Verbs):
         polled = answer.get("polled")
         return States(self._server_time(), states, None if polled is None else instant(polled))
 
+    @reading
     async def poll(self, poll: Poll) -> Polled | None:
         """See `Backend.poll`."""
         answer = await self._call(
             "poll",
             self._targets(poll.take),
             **_take(poll.take),
-            plans=list(map(_plan, poll.plans)),
-            holding=list(map(held, poll.holding)),
+            plans=list(map(_plan, poll.plans)) or None,
+            holding=list(map(held, poll.holding)) or None,
             force=poll.force or None,
         )
         return _polled(answer) if answer else None
 
+    @reading
     async def start(self, manual: Manual) -> Claim | Refusal:
         """See `Backend.start`."""
         answer = await self._call(
@@ -69,6 +73,7 @@ class Slots(Verbs):
         )
         return Refusal(answer) if isinstance(answer, str) else claim_of(answer)
 
+    @reading
     async def finish(self, ends: Sequence[End], take: Take | None = None) -> Finished:
         """See `Backend.finish`."""
         asked = list(map(_end, ends))

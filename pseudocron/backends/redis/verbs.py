@@ -2,17 +2,43 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
+from pseudocron.backends.legible import ILLEGIBLE
 from pseudocron.backends.redis.codec import micros_of
 from pseudocron.backends.redis.connection import Targets
+from pseudocron.errors import BackendError, PseudoCronError, cause
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
     from datetime import datetime
 
     from pseudocron.backends.redis.connection import Connection
 
+P = ParamSpec("P")
+T = TypeVar("T")
+V = TypeVar("V", bound="Verbs")
+
 NO_TARGETS = Targets()
+
+
+def reading(
+    verb: Callable[Concatenate[V, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[V, P], Coroutine[Any, Any, T]]:
+    """Decorate a verb that reads what the server answers: what can't be read of it is a `BackendError`."""
+
+    @wraps(verb)
+    async def read(self: V, *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await verb(self, *args, **kwargs)
+        except PseudoCronError:
+            raise
+        except ILLEGIBLE as error:
+            fix = "remove it, or give the application another name with app="
+            raise BackendError(f"{self.name} holds what can't be read ({cause(error)}): {fix}") from error
+
+    return read  # type: ignore[return-value]
 
 
 class Verbs:
@@ -30,6 +56,11 @@ class Verbs:
         self._connection = connection
         self._keep = keep
         self.cron_max_time = cron_max_time
+
+    @property
+    def name(self) -> str:
+        """What to call the server in errors; without a password."""
+        return self._connection.name
 
     async def _call(self, verb: str, targets: Targets = NO_TARGETS, **arguments: object) -> Any:
         return await self._connection.call(verb, targets, **self._settings(), **arguments)

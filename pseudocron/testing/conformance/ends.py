@@ -167,6 +167,11 @@ class EndTests(Base):
         finished = one.finish(take=one.take(1))
         assert ([claim.run_id for claim in finished.claims], finished.left) == (ids[:1], True)
 
+    def test_finish_claims_runs_of_names_that_no_poll_has_named(self, one: Process) -> None:
+        claim, run_id = one.start(), one.defer()
+        one.end(claim, State.FAILED, due=NOON)
+        assert [claim.run_id for claim in one.finish(take=one.take()).claims] == [claim.run_id, run_id]
+
     # Arguments that do not fit
 
     def test_since_when_arguments_do_not_fit_is_kept(self, one: Process) -> None:

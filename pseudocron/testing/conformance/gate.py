@@ -93,7 +93,9 @@ class GateTests(Base):
 
     def test_the_store_tells_the_time(self, one: Process) -> None:
         one.cluster.forward(90)
-        assert abs(one.cluster.run(one.backend.states([])).now - one.cluster.now) < SECOND / 100
+        now = one.cluster.run(one.backend.states([])).now
+        assert abs(now - one.cluster.now) < SECOND / 100
+        assert abs(now - one.cluster.now - one.backend.ahead) < SECOND
 
     # By what a poll dates it
 

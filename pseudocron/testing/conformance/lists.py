@@ -143,7 +143,9 @@ class ListTests(Base):
 
     def test_tasks_with_pending_jobs_are_known(self, one: Process) -> None:
         def waiting() -> set[str]:
-            return set(one.cluster.run(one.backend.waiting()))
+            dues = one.cluster.run(one.backend.waiting())
+            assert all(due.tzinfo is not None for due in dues.values())
+            return set(dues)
 
         assert waiting() == set()
         one.defer(due=9)

@@ -1,8 +1,9 @@
-"""Many processes on one gate and one slot, with every core busy; each appends what it is granted to a history file.
+"""Many processes at one gate and one cron, with every core busy; each appends what it is granted to a history file.
 
     python rush.py FOLDER PROCESSES SLOTS
 
-A line is `gate` or `slot` and the microseconds since the epoch at which the gate was dated, or of the slot.
+A line is `enter` when a poll has the gate, `leave` when that is over, or `slot` with the microseconds since the epoch
+and the fence.
 """
 
 from __future__ import annotations
@@ -12,18 +13,25 @@ import multiprocessing
 import os
 import sys
 import time
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pseudocron.backends.file import File, store
-from pseudocron.backends.file.verbs import micros
+from backends import using
+from pseudocron.backends.file import commits, connection
+from pseudocron.backends.file.backend import File
+from pseudocron.backends.file.folder import GATE
+from pseudocron.backends.file.gate import FileGate
+from pseudocron.backends.file.transaction import micros
 from pseudocron.backends.legible import instant
-from pseudocron.backends.records import Claim, Outcome, Proposal, Result
+from pseudocron.backends.model import End, Plan, Poll, State
 from pseudocron.host import Host
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from pseudocron.backends.model import CronState
 
 STEP = 10_000
 """Microseconds from slot to slot."""
@@ -31,36 +39,57 @@ PATIENCE = 80
 """Seconds after which a rush that does not get there is given up."""
 
 # The rush is about who gets in; how many seconds a busy disk may take for one flush is another matter.
-store.PATIENCE = 30.0
+for module in (commits, connection):
+    module.PATIENCE = 30.0  # type: ignore[attr-defined]
 
 
-async def inline(fn: Callable[..., object], /, *args: object) -> object:
+async def inline(fn: Callable[..., Any], /, *args: object) -> Any:
     """No thread: the processes are the crowd."""
     return fn(*args)
 
 
+def planned(state: CronState) -> Plan:
+    """The slot that has come last."""
+    slot = micros(datetime.now(UTC)) // STEP * STEP
+    return Plan("rush", state.mark, using.now(), [instant(slot)], next=instant(slot + STEP))
+
+
+class Watched(FileGate):
+    """A gate that writes down who has it."""
+
+    def __init__(self, path: Path, history: int) -> None:
+        super().__init__(path)
+        self._history = history
+
+    @contextmanager
+    def entering(self) -> Iterator[bool]:
+        with super().entering() as entered:
+            if entered:
+                os.write(self._history, b"enter\n")
+            yield entered
+            if entered:
+                os.write(self._history, b"leave\n")
+
+
 async def visit(folder: Path, slots: int) -> None:
-    read: list[datetime] = []
-
-    def now() -> datetime:
-        read[:] = [datetime.now(UTC)]
-        return read[0]
-
     history = os.open(folder / "history", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     deadline = time.monotonic() + PATIENCE
-    backend = File(folder / "store", cron_max_time=STEP / 1e6, host=Host(now=now, hop=inline))  # type: ignore[arg-type]
+    backend = File(folder / "store", host=Host(hop=inline))
+    backend._gate = Watched(folder / "store" / GATE, history)
+    taking = using.take(crons={"rush": 1}, worker=str(os.getpid()))
     await backend.open()
-    granted = 0
-    while granted < slots and time.monotonic() < deadline:
-        if await backend.enter(STEP / 1e6):
-            os.write(history, f"gate {micros(read[0])}\n".encode())
-        slot = instant(micros(datetime.now(UTC)) // STEP * STEP)
-        claim = await backend.claim(Proposal(name="rush", slot=slot, worker=str(os.getpid()), lease=30))
-        if isinstance(claim, Claim):
-            os.write(history, f"slot {micros(slot)}\n".encode())
-            await backend.finish(claim, Result(outcome=Outcome.SUCCEEDED))
-            granted = claim.fence
-        granted = max(granted, (await backend.states({"rush": slot}))["rush"].runs)
+    claims = 0
+    while claims < slots and time.monotonic() < deadline:
+        if await backend.stale_in() > 0:
+            await asyncio.sleep(0.001)
+            continue
+        state = (await backend.states(["rush"])).crons["rush"]
+        claims = state.claims
+        polled = await backend.poll(Poll(taking, [planned(state)]))
+        for claim in polled.claims if polled else ():
+            assert claim.slot
+            os.write(history, f"slot {micros(claim.slot)} {claim.fence}\n".encode())
+            await backend.finish([End(claim, State.SUCCEEDED)])
     await backend.close()
     os.close(history)
 

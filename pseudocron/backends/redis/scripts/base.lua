@@ -34,7 +34,12 @@ local function digits(number)
   return string.format('%.0f', number)
 end
 
+local written_now = digits(now)
+
 local function text(value)
+  if value == now then
+    return written_now
+  end
   return type(value) == 'number' and digits(value) or tostring(value)
 end
 
@@ -159,6 +164,20 @@ local function write_all()
   if gate_changes then
     set(gate, gate_changes)
   end
+end
+
+-- What the parts of a verb have done, for its answer.
+local done = {claims = {}, refused = {}, dropped = {}, left = false, has_skipped = false}
+
+-- A table of functions that `open` adds when the first of them is called: a verb pays only for those that it needs.
+local function lazily(open)
+  return setmetatable({}, {
+    __index = function(module, name)
+      setmetatable(module, nil)
+      open(module)
+      return rawget(module, name)
+    end
+  })
 end
 
 local is_to_be_repeated = false

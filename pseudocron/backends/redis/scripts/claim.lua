@@ -1,10 +1,8 @@
 -- Claiming: what is new or pending becomes running, with a lease.
 
-local claims, left = {}, false
-
 local CLAIM = {'kind', 'name', 'due', 'fence', 'started', 'slot', 'arguments', 'key', 'unfit_since', 'failures'}
 
-local function claim_of(run)
+function Claims.claim_of(run)
   local claim = {run_id = run.run_id, attempt = text(run.attempts)}
   for _, field in ipairs(CLAIM) do
     claim[field] = run[field] and text(run[field])
@@ -12,7 +10,7 @@ local function claim_of(run)
   return claim
 end
 
-local function fence_for(run)
+function Claims.fence_for(run)
   if run.kind == 'job' then
     return next_fence(run.fence)
   end
@@ -24,29 +22,30 @@ local function fence_for(run)
 end
 
 -- Let a process have a pending run.
-local function claim(run)
-  delist(run)
-  change(run, {
-    state = 'running', attempts = run.attempts + 1, fence = fence_for(run), worker = given.worker, started = now, ended = false
+function Claims.claim(run)
+  Runs.delist(run)
+  Runs.change(run, {
+    state = 'running', attempts = run.attempts + 1, fence = Claims.fence_for(run), worker = given.worker, started = now,
+    ended = false
   })
-  enlist(run)
-  begin_lease(run, given.lease)
-  claims[#claims + 1] = claim_of(run)
+  Runs.enlist(run)
+  Runs.begin_lease(run, given.lease)
+  done.claims[#done.claims + 1] = Claims.claim_of(run)
 end
 
 -- Let a process have a run of a cron that begins now.
-local function start(run)
+function Claims.start(run)
   run.state, run.created, run.started, run.worker, run.attempts, run.failures = 'running', now, now, given.worker, 1, 0
-  run.run_id = token:sub(1, 26) .. string.format('%06x', #claims)
-  run.fence, run.place = fence_for(run), new_place()
+  run.run_id = token:sub(1, 26) .. string.format('%06x', #done.claims)
+  run.fence, run.place = Claims.fence_for(run), Runs.new_place()
   local stored = texts(run)
   stored.run_id = nil
   set(key('run', run.run_id), stored)
   call('ZADD', key('lines', run.name), digits(run.place), run.run_id)
-  enlist(run)
-  begin_lease(run, given.lease)
-  claims[#claims + 1] = claim_of(run)
-  return claims[#claims]
+  Runs.enlist(run)
+  Runs.begin_lease(run, given.lease)
+  done.claims[#done.claims + 1] = Claims.claim_of(run)
+  return done.claims[#done.claims]
 end
 
 -- Pending runs
@@ -54,7 +53,7 @@ end
 local moved, expired = 0, 0
 
 -- Let scheduled runs that are due be ready, as many as one call may move.
-local function make_ready(target)
+function Claims.make_ready(target)
   local scheduled, ready = key('scheduled', target), key('ready', target)
   local due = call(
     'ZRANGEBYSCORE', scheduled, '-inf', digits(now), 'WITHSCORES', 'LIMIT', 0, AT_MOST - moved
@@ -62,13 +61,13 @@ local function make_ready(target)
   for i = 1, #due, 2 do
     local priority, place, id = due[i]:match('^([^:]*):([^:]*):(.*)$')
     call('ZREM', scheduled, due[i])
-    call('ZADD', ready, member_of_ready(tonumber(priority), tonumber(due[i + 1]), tonumber(place), id))
+    call('ZADD', ready, Runs.member_of_ready(tonumber(priority), tonumber(due[i + 1]), tonumber(place), id))
   end
   moved = moved + #due / 2
 end
 
 -- The ready runs of a target in their order, read some at a time.
-local function open_line(target, room)
+function Claims.open_line(target, room)
   local line = {target = target, room = room, read = 0, members = {}, at = 1}
   function line.first()
     if line.at > #line.members then
@@ -81,7 +80,7 @@ local function open_line(target, room)
   return line
 end
 
-local function next_of(lines)
+function Claims.next_of(lines)
   local best, of
   for _, line in ipairs(lines) do
     local first = line.room > 0 and line.first() or nil
@@ -93,69 +92,72 @@ local function next_of(lines)
 end
 
 -- The clock was set back: what is ready is not due any more.
-local function is_early(run)
+function Claims.is_early(run)
   if run.due <= now then
     return false
   end
-  delist(run)
-  enlist(run)
+  Runs.delist(run)
+  Runs.enlist(run)
   return true
 end
 
 -- Record that a run has expired, if one call may record so many.
-local function expire(run)
+function Claims.expire(run)
   if expired >= AT_MOST then
-    left = true
+    done.left = true
     return false
   end
   expired = expired + 1
-  drop_pending(run, 'expired')
+  Endings.drop_pending(run, 'expired')
   return true
 end
 
 -- Claim the first ready runs of these lines. While all that are picked are still in the indexes, the lines can be read.
-local function pick(lines, capacity)
+function Claims.pick(lines, capacity)
   local due, over, passed = {}, {}, 0
   while passed < AT_MOST do
-    local first, line = next_of(lines)
+    local first, line = Claims.next_of(lines)
     if not first then
       break
     end
-    local run = find(first.run_id)
-    local is_over = run and is_expired(run)
-    if run and not waits_for_lease(line.target, run.key, run.is_kept) then
+    local run = Runs.find(first.run_id)
+    local is_over = run and Endings.is_expired(run)
+    if not run then  -- the server has evicted it, or somebody has deleted it
+      write_later(key('ready', line.target), first.member, false)
+      Targets.touch(line.target)
+    elseif not Targets.waits_for_lease(line.target, run.key, run.is_kept) then
       if is_over or run.due > now then
         over[#over + 1], passed = run, passed + 1
       elseif #due >= capacity then
-        left = true
+        done.left = true
         break
       else
-        due[#due + 1] = run
+        due[#due + 1], run.is_ready = run, true
         line.room = line.room - 1
       end
     end
     line.at = line.at + 2
   end
   for _, run in ipairs(over) do
-    if not is_early(run) then
-      expire(run)
+    if not Claims.is_early(run) then
+      Claims.expire(run)
     end
   end
   for _, run in ipairs(due) do
-    claim(run)
+    Claims.claim(run)
   end
 end
 
 -- Record those that have expired behind what was picked, so that they are not due for ever.
-local function sweep(lines)
+function Claims.sweep(lines)
   for _, line in ipairs(lines) do
     local over = line.room > 0
       and call('ZRANGEBYSCORE', key('expires', line.target), '-inf', digits(now), 'LIMIT', 0, AT_MOST - expired) or {}
-    left = left or expired >= AT_MOST and line.room > 0
+    done.left = done.left or expired >= AT_MOST and line.room > 0
     for _, id in ipairs(over) do
-      local run = find(id)
-      if run and not waits_for_lease(line.target, run.key, run.is_kept) then
-        expire(run)
+      local run = Runs.find(id)
+      if run and not Targets.waits_for_lease(line.target, run.key, run.is_kept) then
+        Claims.expire(run)
       end
     end
   end
@@ -163,10 +165,10 @@ end
 
 -- The targets of a kind with pending runs that the process may start. If the last poll has named just what this process
 -- may claim, the index of what is due is that of this process.
-local function candidates()
+function Claims.candidates()
   local all = {}
   if of_gate('named') == ARGV[6] then
-    all = head('due') <= now and call('ZRANGEBYSCORE', key('due'), '-inf', digits(now)) or {}
+    all = Targets.head('due') <= now and call('ZRANGEBYSCORE', key('due'), '-inf', digits(now)) or {}
   else
     all = call('SMEMBERS', key('pending'))
   end
@@ -175,12 +177,13 @@ local function candidates()
     resting[target] = true
   end
   for _, target in ipairs(all) do
-    local limit = limit_of(target)
-    if limit ~= nil and not resting[target] and not (is_cron(target) and number(key('cron', target:sub(3)), 'paused')) then
+    local limit = Targets.limit_of(target)
+    local is_paused = Targets.is_cron(target) and number(key('cron', target:sub(3)), 'paused')
+    if limit ~= nil and not resting[target] and not is_paused then
       local room = (limit or math.huge) - call('SCARD', key('living', target))
       if room > 0 then
-        make_ready(target)
-        table.insert(found[target:sub(1, 1)], open_line(target, room))
+        Claims.make_ready(target)
+        table.insert(found[target:sub(1, 1)], Claims.open_line(target, room))
       end
     end
   end
@@ -188,11 +191,11 @@ local function candidates()
 end
 
 -- Claim pending runs while there is capacity for their kind: those of slots first.
-local function claim_pending()
-  local lines, capacity = candidates(), given.capacity
-  pick(lines.c, math.min(capacity.total - #claims, capacity.slots - #claims))
-  sweep(lines.c)
-  local slots = #claims
-  pick(lines.t, math.min(capacity.total - slots, capacity.jobs))
-  sweep(lines.t)
+function Claims.claim_pending()
+  local lines, capacity = Claims.candidates(), given.capacity
+  Claims.pick(lines.c, math.min(capacity.total - #done.claims, capacity.slots - #done.claims))
+  Claims.sweep(lines.c)
+  local slots = #done.claims
+  Claims.pick(lines.t, math.min(capacity.total - slots, capacity.jobs))
+  Claims.sweep(lines.t)
 end

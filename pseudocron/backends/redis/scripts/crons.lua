@@ -3,21 +3,21 @@
 function reads.states()
   local states = {}
   for i, name in ipairs(given.names) do
-    states[i] = state_of(name)
+    states[i] = Targets.state_of(name)
   end
   return {states = states, polled = call('HGET', gate, 'polled') or nil}
 end
 
 function verbs.pause()
   set(key('cron', given.name), {paused = given.paused and 1 or false})
-  note_cron(given.name)
-  touch('c:' .. given.name)
-  bring_forward_touched()
+  Targets.note_cron(given.name)
+  Targets.touch('c:' .. given.name)
+  Targets.bring_forward_touched()
 end
 
 function verbs.reset()
   set(key('cron', given.name), {mark = given.mark, since = given.mark, back = given.mark, next = now, held = false})
-  note_cron(given.name)
-  touch('c:' .. given.name)
-  bring_forward_touched()
+  Targets.note_cron(given.name)
+  Targets.touch('c:' .. given.name)
+  Targets.bring_forward_touched()
 end

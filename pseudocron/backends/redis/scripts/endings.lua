@@ -1,45 +1,43 @@
 -- What becomes of runs. The rules are those of `backends/rules.py`.
 
-local dropped = {}
-
-local function drop(run, state, fields)
+function Endings.drop(run, state, fields)
   fields = fields or {}
   fields.state, fields.ended, fields.reason = state, now, REASONS[state]
-  delist(run)
-  change(run, fields)
-  enlist(run)
+  Runs.delist(run)
+  Runs.change(run, fields)
+  Runs.enlist(run)
 end
 
 -- The same of a pending run, which is reported.
-local function drop_pending(run, state)
-  keep_long_texts(run)
-  drop(run, state)
-  dropped[#dropped + 1] = brief(run)
+function Endings.drop_pending(run, state)
+  Runs.read_long_texts(run)
+  Endings.drop(run, state)
+  done.dropped[#done.dropped + 1] = Runs.brief(run)
 end
 
-local function is_expired(run)
+function Endings.is_expired(run)
   return run.expires and run.expires < now
 end
 
 -- The pending job with a key.
-local function pending_with(target, of_task)
-  return of_task and find(call('HGET', key('keys'), key_of(target, of_task)) or nil)
+function Endings.pending_with(target, of_task)
+  return of_task and Runs.find(call('HGET', key('keys'), Targets.key_of(target, of_task)) or nil)
 end
 
 -- The same, without one that has expired: that is recorded, and leaves the key.
-local function holder(target, of_task)
-  local run = pending_with(target, of_task)
-  if run and is_expired(run) then
-    drop_pending(run, 'expired')
+function Endings.holder(target, of_task)
+  local run = Endings.pending_with(target, of_task)
+  if run and Endings.is_expired(run) then
+    Endings.drop_pending(run, 'expired')
     return nil
   end
   return run
 end
 
 -- Let a run that was running be pending again, unless its key is taken.
-local function let_again(run, fields, outcome, due)
-  if run.key and holder(target_of(run), run.key) then
-    drop(run, 'replaced', fields)
+function Endings.let_again(run, fields, outcome, due)
+  if run.key and Endings.holder(Runs.target_of(run), run.key) then
+    Endings.drop(run, 'replaced', fields)
     return
   end
   local earlier = run.earlier and cjson.decode(run.earlier) or {}
@@ -48,50 +46,52 @@ local function let_again(run, fields, outcome, due)
     table.remove(earlier, 1)
   end
   fields.state, fields.due, fields.earlier = 'pending', due, cjson.encode(earlier)
-  delist(run)
-  change(run, fields)
-  enlist(run)
+  Runs.delist(run)
+  Runs.change(run, fields)
+  Runs.enlist(run)
 end
 
 -- Record how an attempt ended.
-local function finish(run, ending)
+function Endings.finish(run, ending)
   local failed = ending.counts and (ending.outcome == 'failed' or ending.outcome == 'timed_out')
   local fields = {
     state = ending.outcome, ended = now, attempts = run.attempts - (ending.counts and 0 or 1),
-    failures = run.failures + (failed and 1 or 0), error = ending.error, line = ending.line,
-    output = ending.output or false, wrote = ending.output and 1 or false, reason = ending.reason or false,
+    failures = run.failures + (failed and 1 or 0), line = ending.line,
+    has_texts = (ending.error or ending.output) and 1 or nil, reason = ending.reason or false,
     is_kept = ending.goes_on and 1 or false,
     unfit_since = ending.unfit and (run.unfit_since or now) or false, stop = false
   }
-  run.output = run.wrote  -- which is not read
+  if run.has_texts or fields.has_texts then
+    set(key('texts', run.run_id), {error = ending.error, output = ending.output or false})
+  end
   if not ending.goes_on then
-    end_lease(run)
+    Runs.end_lease(run)
   end
   if ending.outcome ~= 'succeeded' and run.stop then
-    drop(run, 'cancelled', fields)
+    Endings.drop(run, 'cancelled', fields)
   elseif ending.outcome ~= 'succeeded' and ending.due then
-    let_again(run, fields, ending.outcome, math.max(ending.due, now))
+    Endings.let_again(run, fields, ending.outcome, math.max(ending.due, now))
   else
-    delist(run)
-    change(run, fields)
-    enlist(run)
+    Runs.delist(run)
+    Runs.change(run, fields)
+    Runs.enlist(run)
   end
   return run.state
 end
 
 -- Record that the lease of a running run is over.
-local function lose(run)
+function Endings.lose(run)
   local fields = {ended = now, lost = run.lost + 1, unfit_since = false, stop = false}
-  end_lease(run)
+  Runs.end_lease(run)
   if run.stop then
-    drop(run, 'cancelled', fields)
+    Endings.drop(run, 'cancelled', fields)
   elseif fields.lost < LOST_AT_MOST and (run.kind == 'job' or run.at_least_once) then
-    let_again(run, fields, 'lost', now)
+    Endings.let_again(run, fields, 'lost', now)
   else
     local often = fields.lost >= LOST_AT_MOST
     fields.state, fields.reason = often and 'failed' or 'lost', often and 'lost ' .. fields.lost .. ' times' or nil
-    delist(run)
-    change(run, fields)
-    enlist(run)
+    Runs.delist(run)
+    Runs.change(run, fields)
+    Runs.enlist(run)
   end
 end

@@ -5,49 +5,51 @@ function verbs.finish()
   write_although_full()
   is_to_be_repeated = true
   for i, ending in ipairs(given.ends) do
-    local run = held_by(ending)
-    states[i] = run and run.state == 'running' and finish(run, ending) or false
+    local run = Runs.held_by(ending)
+    states[i] = run and run.state == 'running' and Endings.finish(run, ending) or false
   end
   if given.capacity then
-    refresh_touched()
-    claim_pending()
-    bring_forward(claims[1] and now + given.lease)
+    Targets.refresh_touched()
+    Claims.claim_pending()
+    Gate.bring_forward(done.claims[1] and now + given.lease)
   end
-  bring_forward_touched()
-  return {states = states, claims = claims, dropped = dropped, left = left, fresh_for = digits(fresh_for())}
+  Targets.bring_forward_touched()
+  return {
+    states = states, claims = done.claims, dropped = done.dropped, left = done.left, fresh_for = digits(Gate.fresh_for())
+  }
 end
 
 function completed.finish(finished)
-  complete(finished.dropped)
+  Runs.complete(finished.dropped)
 end
 
 function verbs.renew()
   write_although_full()
-  local living = renew(given.claims, given.lease)
-  bring_forward(living[1] and now + given.lease)
+  local living = Runs.renew(given.claims, given.lease)
+  Gate.bring_forward(living[1] and now + given.lease)
   return living
 end
 
 function verbs.release()
   for _, one in ipairs(given.claims) do
-    local run = held_by(one)
+    local run = Runs.held_by(one)
     if run and run.is_kept then
-      free(run)
+      Runs.free(run)
     end
   end
-  bring_forward_touched()
+  Targets.bring_forward_touched()
 end
 
 -- A manual run, whose slot is now.
 function verbs.start()
-  if count_of(given.name) >= given.max_instances then
+  if Targets.count_of(given.name) >= given.max_instances then
     return 'overlap'
   end
   is_to_be_repeated = true
-  note_cron(given.name)
-  local claimed = start({kind = 'manual', name = given.name, due = now, slot = now})
-  bring_forward_touched()
-  bring_forward(now + given.lease)
+  Targets.note_cron(given.name)
+  local claimed = Claims.start({kind = 'manual', name = given.name, due = now, slot = now})
+  Targets.bring_forward_touched()
+  Gate.bring_forward(now + given.lease)
   return claimed
 end
 

@@ -2,7 +2,7 @@
 -- each of them is in use, and each CRON_MAX_TIME with the last poll by it.
 
 -- For how long the gate is fresh.
-local function fresh_for()
+function Gate.fresh_for()
   local stale = tonumber(of_gate('stale'))
   if not stale or stale > now + given.cron_max_time then
     return 0
@@ -12,7 +12,7 @@ end
 
 -- Let the gate turn stale at an instant, if that is sooner. A gate that is dated too late, as after a step of the clock,
 -- is stale already, and stays so.
-local function bring_forward(at)
+function Gate.bring_forward(at)
   local stale = at and tonumber(of_gate('stale'))
   if not stale then
     return
@@ -23,17 +23,4 @@ local function bring_forward(at)
   if at < stale then
     change_gate('stale', at)
   end
-end
-
--- The version of what is stored, which is that of the first process that came.
-function reads.version()
-  local version = call('GET', key('version'))
-  if not version then
-    call('SET', key('version'), given.version)
-  end
-  return version or text(given.version)
-end
-
-function reads.stale_in()
-  return digits(fresh_for())
 end

@@ -9,9 +9,9 @@ local function conflict()
   local newer = {}
   for i, job in ipairs(given.jobs) do
     if job.key and not is_stored(job) then
-      local of = key_of('t:' .. job.task, job.key)
-      local other = not newer[of] and pending_with('t:' .. job.task, job.key)
-      newer[of] = newer[of] or other and not is_expired(other) and other.run_id or job.run_id
+      local of = Targets.key_of('t:' .. job.task, job.key)
+      local other = not newer[of] and Endings.pending_with('t:' .. job.task, job.key)
+      newer[of] = newer[of] or other and not Endings.is_expired(other) and other.run_id or job.run_id
       if job.on_conflict == 'raise' and newer[of] ~= job.run_id then
         return {refused = i, by = newer[of]}
       end
@@ -25,21 +25,21 @@ local indexed = {}
 -- A job that is due later than another of its task changes nothing in the indexes.
 local function is_first(target, due)
   indexed[target] = indexed[target] or tonumber(call('ZSCORE', key('due'), target) or math.huge)
-  return touched[target] or due < indexed[target]
+  return Targets.is_touched(target) or due < indexed[target]
 end
 
 local function store(job)
   local target = 't:' .. job.task
   local run = {
     kind = 'job', name = job.task, state = 'pending', due = math.max(job.due, now), created = now, key = job.key,
-    arguments = job.arguments, priority = job.priority, expires = job.expires, place = new_place()
+    arguments = job.arguments, priority = job.priority, expires = job.expires, place = Runs.new_place()
   }
   set(key('run', job.run_id), run)
   run.run_id, run.priority = job.run_id, run.priority or 0
-  write_later(listing(run), run.run_id, digits(run.place))
-  wait(run)
+  write_later(Runs.listing(run), run.run_id, digits(run.place))
+  Runs.wait(run)
   if is_first(target, run.due) then
-    touch(target)
+    Targets.touch(target)
   end
 end
 
@@ -47,11 +47,11 @@ local function defer(job)
   if is_stored(job) then
     return job.run_id
   end
-  local other = holder('t:' .. job.task, job.key)
+  local other = job.key and Endings.holder('t:' .. job.task, job.key)
   if other and job.on_conflict == 'keep' then
     return other.run_id
   elseif other then
-    drop(other, 'replaced')
+    Endings.drop(other, 'replaced')
   end
   store(job)
   return job.run_id
@@ -68,15 +68,15 @@ function verbs.defer()
     tasks['t:' .. job.task] = true
   end
   for target in pairs(tasks) do
-    use(target)
+    Targets.use(target)
   end
-  bring_forward_touched()
+  Targets.bring_forward_touched()
   return ids
 end
 
 local function cancel(run)
   if run.state == 'pending' then
-    drop(run, 'cancelled')
+    Endings.drop(run, 'cancelled')
     return true
   elseif run.state == 'running' then
     call('HSET', key('run', run.run_id), 'stop', 1)
@@ -87,36 +87,36 @@ end
 function verbs.cancel()
   local ids, was_pending = {given.run_id}, false
   if given.task and given.key then
-    local of = key_of('t:' .. given.task, given.key)
+    local of = Targets.key_of('t:' .. given.task, given.key)
     for _, index in ipairs({'keys', 'busy'}) do
       ids[#ids + 1] = call('HGET', key(index), of) or nil
     end
   end
   is_to_be_repeated = true
   for _, id in ipairs(ids) do
-    local run = find(id)
+    local run = Runs.find(id)
     was_pending = run and cancel(run) or was_pending
   end
-  bring_forward_touched()
+  Targets.bring_forward_touched()
   return was_pending
 end
 
 function verbs.retry()
-  local run = find(given.run_id)
+  local run = Runs.find(given.run_id)
   if not run or run.kind ~= 'job' or run.state ~= 'failed' and run.state ~= 'timed_out' then
     return false
   end
   is_to_be_repeated = true
-  local is_free = not holder(target_of(run), run.key)
+  local is_free = not Endings.holder(Runs.target_of(run), run.key)
   if is_free then
-    delist(run)
-    change(run, {
+    Runs.delist(run)
+    Runs.change(run, {
       state = 'pending', due = now, expires = false, attempts = 0, failures = 0, lost = 0, reason = false,
       unfit_since = false
     })
-    enlist(run)
+    Runs.enlist(run)
   end
-  bring_forward_touched()
+  Targets.bring_forward_touched()
   return is_free
 end
 
@@ -130,9 +130,9 @@ function verbs.purge()
     -- Those that have a lease are passed over, so that as many more are read.
     local most = given.limit - deleted + call('ZCARD', key('leases'))
     for _, id in ipairs(call('ZRANGEBYSCORE', key('ended', one.state), '-inf', before, 'LIMIT', 0, most)) do
-      local run = deleted < given.limit and find(id)
+      local run = deleted < given.limit and Runs.find(id)
       if run and not run.is_kept then
-        forget(run)
+        Runs.forget(run)
         deleted = deleted + 1
       end
     end

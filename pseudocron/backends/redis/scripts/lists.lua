@@ -1,7 +1,7 @@
 -- Lists of runs, for people; they change nothing.
 
 function reads.run()
-  return whole(given.run_id)
+  return Runs.whole(given.run_id)
 end
 
 function reads.counts()
@@ -15,7 +15,7 @@ end
 function reads.waiting()
   local waiting = {}
   for _, target in ipairs(call('SMEMBERS', key('pending'))) do
-    if not is_cron(target) then
+    if not Targets.is_cron(target) then
       local ready = call('ZRANGE', key('ready', target), 0, 0)[1]
       local scheduled = call('ZRANGE', key('scheduled', target), 0, 0, 'WITHSCORES')[2]
       local dues = {ready and tonumber(ready:sub(1, 16)), tonumber(scheduled)}
@@ -79,7 +79,7 @@ function reads.runs()
       break
     end
     if is_wanted(found[i].id) then
-      runs[#runs + 1] = whole(found[i].id)
+      runs[#runs + 1] = Runs.whole(found[i].id)
     end
   end
   local is_over = last == #found and not is_cut
@@ -92,7 +92,7 @@ function reads.timelines()
   for i, name in ipairs(given.names) do
     local runs = {}
     for _, id in ipairs(call('ZREVRANGE', key('lines', name), 0, given.limit - 1)) do
-      runs[#runs + 1] = (given.is_brief and find or whole)(id)
+      runs[#runs + 1] = (given.is_brief and Runs.find or Runs.whole)(id)
     end
     for _, run in ipairs(runs) do
       for field, value in pairs(run) do

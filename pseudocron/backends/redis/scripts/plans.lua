@@ -1,9 +1,7 @@
 -- The plans of a poll: what it wants for crons.
 
-local refused = {}
-
 -- The plans that were computed from the mark that is stored, with what `claim_slots` notes of them.
-local function current_plans()
+function Plans.current_plans()
   local current, names = {}, {}
   for _, plan in ipairs(given.plans or {}) do
     if number(key('cron', plan.name), 'mark') == plan.mark then
@@ -15,10 +13,10 @@ local function current_plans()
 end
 
 -- The runs that count for max_instances, in the order in which they were stored.
-local function blockers_of(name)
+function Plans.blockers_of(name)
   local runs, blockers = {}, {}
   for _, id in ipairs(call('SUNION', key('living', 'c:' .. name), key('counting', name))) do
-    runs[#runs + 1] = find(id)
+    runs[#runs + 1] = Runs.find(id)
   end
   table.sort(runs, function(one, other) return one.place < other.place end)
   for i, run in ipairs(runs) do
@@ -27,62 +25,62 @@ local function blockers_of(name)
   return blockers
 end
 
-local function refuse(plan, slot, why, blockers)
-  refused[#refused + 1] = {name = plan.name, slot = digits(slot), why = why, blockers = blockers}
+function Plans.refuse(plan, slot, why, blockers)
+  done.refused[#done.refused + 1] = {name = plan.name, slot = digits(slot), why = why, blockers = blockers}
 end
 
 -- The pending runs of a coalescing cron give way to a later slot.
-local function replace_pending(name)
+function Plans.replace_pending(name)
   for _, kind in ipairs({'ready', 'scheduled'}) do
     for _, member in ipairs(call('ZRANGE', key(kind, 'c:' .. name), 0, -1)) do
-      local run = find(id_of(kind, member))
-      if not run.at_least_once then
-        drop_pending(run, 'replaced')
+      local run = Runs.find(Targets.id_of(kind, member))
+      if run and not run.at_least_once then
+        Endings.drop_pending(run, 'replaced')
       end
     end
   end
 end
 
-local function start_slot(plan, slot, number_of)
+function Plans.start_slot(plan, slot, number_of)
   if plan.coalesce then
-    replace_pending(plan.name)
+    Plans.replace_pending(plan.name)
   end
-  start({
+  Claims.start({
     kind = 'slot', name = plan.name, due = slot, slot = slot, at_least_once = plan.at_least_once and 1 or nil,
     counts = (plan.at_least_once or not plan.coalesce) and 1 or nil, waited = plan.waited and plan.waited[number_of]
   })
 end
 
 -- Deal with a slot; return whether it does not stay above the mark.
-local function claim_slot(plan, slot, number_of)
+function Plans.claim_slot(plan, slot, number_of)
   if slot > now then
-    refuse(plan, slot, 'early')
+    Plans.refuse(plan, slot, 'early')
     return false
-  elseif plan.rests or #claims >= math.min(given.capacity.total, given.capacity.slots) then
-    left = true
+  elseif plan.rests or #done.claims >= math.min(given.capacity.total, given.capacity.slots) then
+    done.left = true
     return false
   end
-  local limit = limit_of('c:' .. plan.name) or 1
+  local limit = Targets.limit_of('c:' .. plan.name) or 1
   if number(key('cron', plan.name), 'paused') then
-    refuse(plan, slot, 'paused')
-    skip({name = plan.name, slot = slot, slots = 1, reason = 'paused'})
-  elseif count_of(plan.name) >= limit then
-    local blockers = blockers_of(plan.name)
-    refuse(plan, slot, 'overlap', blockers)
+    Plans.refuse(plan, slot, 'paused')
+    Skips.skip({name = plan.name, slot = slot, slots = 1, reason = 'paused'})
+  elseif Targets.count_of(plan.name) >= limit then
+    local blockers = Plans.blockers_of(plan.name)
+    Plans.refuse(plan, slot, 'overlap', blockers)
     if not plan.coalesce then
       plan.held = true
       return false
     end
-    skip({name = plan.name, slot = slot, slots = 1, reason = 'overlap', blockers = blockers})
+    Skips.skip({name = plan.name, slot = slot, slots = 1, reason = 'overlap', blockers = blockers})
   else
-    start_slot(plan, slot, number_of)
+    Plans.start_slot(plan, slot, number_of)
   end
-  raise(plan.name, 'mark', slot)
+  Skips.raise(plan.name, 'mark', slot)
   return true
 end
 
 -- Claim the slots of plans, the oldest first.
-local function claim_slots(plans)
+function Plans.claim_slots(plans)
   local slots = {}
   for _, plan in ipairs(plans) do
     for i, slot in ipairs(plan.slots or {}) do
@@ -94,13 +92,13 @@ local function claim_slots(plans)
   end)
   for _, one in ipairs(slots) do
     local mark = number(key('cron', one.plan.name), 'mark')
-    if (not mark or one.slot > mark) and not claim_slot(one.plan, one.slot, one.number) then
+    if (not mark or one.slot > mark) and not Plans.claim_slot(one.plan, one.slot, one.number) then
       one.plan.next = math.min(one.plan.next or one.slot, one.slot)
     end
   end
 end
 
-local function mark_resting(plans)
+function Plans.mark_resting(plans)
   local resting = {}
   for _, target in ipairs(given.resting or {}) do
     resting[target] = true
@@ -111,33 +109,33 @@ local function mark_resting(plans)
 end
 
 -- Do what the plans want; return the names of the crons.
-local function carry_out_plans()
-  local plans, names = current_plans()
-  mark_resting(plans)
+function Plans.carry_out_plans()
+  local plans, names = Plans.current_plans()
+  Plans.mark_resting(plans)
   for _, plan in ipairs(plans) do
-    record_skips(plan)
+    Skips.record_skips(plan)
   end
-  claim_slots(plans)
+  Plans.claim_slots(plans)
   for _, plan in ipairs(plans) do
     set(key('cron', plan.name), {next = plan.next or false, held = plan.held and 1 or false})
-    touch('c:' .. plan.name)
+    Targets.touch('c:' .. plan.name)
   end
   return names
 end
 
 -- The crons of the process that are due, and were not planned from their present state.
-local function find_outdated(planned)
+function Plans.find_outdated(planned)
   local names, outdated = {}, {}
   for _, plan in ipairs(given.plans or {}) do
     names[plan.name] = true
   end
-  local due = head('next') <= now and call('ZRANGEBYSCORE', key('next'), '-inf', digits(now)) or {}
+  local due = Targets.head('next') <= now and call('ZRANGEBYSCORE', key('next'), '-inf', digits(now)) or {}
   for _, name in ipairs(due) do
-    names[name] = names[name] or limit_of('c:' .. name) ~= nil
+    names[name] = names[name] or Targets.limit_of('c:' .. name) ~= nil
   end
   for name, is_mine in pairs(names) do
     if is_mine and not planned[name] then
-      outdated[#outdated + 1] = {name = name, state = state_of(name)}
+      outdated[#outdated + 1] = {name = name, state = Targets.state_of(name)}
     end
   end
   return outdated

@@ -3,26 +3,26 @@
 local function write_leases()
   if later[key('leases')] then
     write_now(key('leases'))
-    heads.leases = nil
+    Targets.head_of.leases = nil
   end
 end
 
 -- End the leases that are over, as many as one call may end; return the runs that are lost.
 local function end_leases()
   local lost = {}
-  if head('leases') > now then
+  if Targets.head('leases') > now then
     return lost
   end
   for _, id in ipairs(call('ZRANGEBYSCORE', key('leases'), '-inf', digits(now), 'LIMIT', 0, AT_MOST)) do
-    local run = find(id)
+    local run = Runs.find(id)
     if not run then
       write_later(key('leases'), id, false)
     elseif run.is_kept then
-      free(run)
+      Runs.free(run)
     else
-      keep_long_texts(run)
-      lose(run)
-      lost[#lost + 1] = brief(run)
+      Runs.read_long_texts(run)
+      Endings.lose(run)
+      lost[#lost + 1] = Runs.brief(run)
     end
   end
   return lost
@@ -31,38 +31,43 @@ end
 -- Date the gate by *earliest*.
 local function date_gate(shortest, has_outdated)
   write_leases()
-  local earliest = math.min(head('due'), head('next'), head('leases'), now + shortest)
+  local earliest = math.min(Targets.head('due'), Targets.head('next'), Targets.head('leases'), now + shortest)
   change_gate('stale', has_outdated and now or earliest)
   change_gate('polled', now)
 end
 
+-- What needs no module is not done by one: an idle poll opens few.
 function verbs.poll()
-  if not given.force and fresh_for() > 0 then
+  if not given.force and Gate.fresh_for() > 0 then
     return false
   end
   write_although_full()
-  renew(given.holding or {}, given.lease)
-  write_leases()
+  if given.holding then
+    Runs.renew(given.holding, given.lease)
+    write_leases()
+  end
   local lost = end_leases()
-  local shortest, longest = name_time()
-  forget_targets(longest)
-  name_targets()
-  local planned = carry_out_plans()
-  refresh_touched()
-  claim_pending()
-  refresh_touched()
-  local outdated = find_outdated(planned)
+  local shortest, longest = Targets.name_time()
+  Targets.forget_targets(longest)
+  Targets.name_targets()
+  local planned = given.plans and Plans.carry_out_plans() or {}
+  Targets.refresh_touched()
+  if Targets.head('due') <= now then
+    Claims.claim_pending()
+    Targets.refresh_touched()
+  end
+  local outdated = (given.plans or Targets.head('next') <= now) and Plans.find_outdated(planned) or {}
   date_gate(shortest, #outdated > 0)
-  is_to_be_repeated = has_skipped or #claims + #refused + #lost + #dropped > 0
+  is_to_be_repeated = done.has_skipped or #done.claims + #done.refused + #lost + #done.dropped > 0
   return {
-    fresh_for = digits(fresh_for()), claims = claims, refused = refused, outdated = outdated, lost = lost,
-    dropped = dropped, left = left
+    fresh_for = digits(Gate.fresh_for()), claims = done.claims, refused = done.refused, outdated = outdated, lost = lost,
+    dropped = done.dropped, left = done.left
   }
 end
 
 function completed.poll(polled)
   if polled then
-    complete(polled.lost)
-    complete(polled.dropped)
+    Runs.complete(polled.lost)
+    Runs.complete(polled.dropped)
   end
 end

@@ -2,7 +2,8 @@
 --
 -- run:ID            a run, as `Run` has it, and: place, in the order in which all was stored; stop, if it was cancelled
 --                   while it ran; counts, if it counts for max_instances while it is pending; line, the last one of
---                   error; wrote, if it has an output
+--                   its error; has_texts, if there are such
+-- texts:ID          its error and output, which are long and seldom read
 -- jobs:STATE, crons:STATE   the jobs, and the runs of crons, in a state, by place
 -- ended:STATE       the jobs in a final state, by their end
 -- lines:CRON        all runs of a cron, by place; final:CRON those in a final state
@@ -14,28 +15,20 @@
 -- leases            the living runs, by the ends of their leases
 -- living:TARGET     the living runs of a target
 
-local FIELDS = {
-  'kind', 'name', 'state', 'due', 'created', 'slot', 'key', 'arguments', 'priority', 'expires', 'at_least_once', 'attempts',
-  'failures', 'lost', 'fence', 'worker', 'started', 'ended', 'reason', 'waited', 'unfit_since', 'is_kept', 'earlier', 'place',
-  'stop', 'counts', 'line', 'wrote'
-}
 local AS_NUMBERS = {'due', 'place', 'expires'}
 local AS_COUNTS = {'priority', 'attempts', 'failures', 'lost', 'fence'}
 
-local function new_place()
+function Runs.new_place()
   return call('INCR', key('places'))
 end
 
 -- A run without its long texts.
-local function find(id)
-  local values = id and call('HMGET', key('run', id), unpack(FIELDS)) or {}
-  if not values[1] then
+function Runs.find(id)
+  local run = id and record(key('run', id))
+  if not run then
     return nil
   end
-  local run = {run_id = id}
-  for i, field in ipairs(FIELDS) do
-    run[field] = values[i] or nil
-  end
+  run.run_id = id
   for _, field in ipairs(AS_NUMBERS) do
     run[field] = tonumber(run[field])
   end
@@ -45,49 +38,48 @@ local function find(id)
   return run
 end
 
+local long_texts = {}
+
+-- Read the long texts of a run that is to be reported, as it may be deleted by what becomes of it.
+function Runs.read_long_texts(run)
+  long_texts[run.run_id] = run.has_texts and record(key('texts', run.run_id)) or {}
+  return long_texts[run.run_id]
+end
+
+-- A run as it is now, without its long texts.
+function Runs.brief(run)
+  return texts(run)
+end
+
+-- Add their long texts to runs.
+function Runs.complete(runs)
+  for _, run in ipairs(runs) do
+    local read = long_texts[run.run_id] or Runs.read_long_texts(run)
+    run.error, run.output = read.error, read.output
+  end
+end
+
 -- The whole of a run, as it is told.
-local function whole(id)
+function Runs.whole(id)
   local run = record(key('run', id))
   if run then
     run.run_id = id
+    Runs.complete({run})
   end
   return run
 end
 
-local long_texts = {}
-
--- Keep the long texts of a run that is to be reported, as it may be deleted by what becomes of it.
-local function keep_long_texts(run)
-  long_texts[run.run_id] = call('HMGET', key('run', run.run_id), 'error', 'output')
+function Runs.target_of(run)
+  run.target = run.target or (run.kind == 'job' and 't:' or 'c:') .. run.name
+  return run.target
 end
 
--- A run as it is now, without its long texts.
-local function brief(run)
-  local told = {run_id = run.run_id}
-  for _, field in ipairs(FIELDS) do
-    told[field] = run[field] and text(run[field])
-  end
-  return told
-end
-
--- Add their long texts to runs.
-local function complete(runs)
-  for _, run in ipairs(runs) do
-    local error, output = unpack(long_texts[run.run_id] or call('HMGET', key('run', run.run_id), 'error', 'output'))
-    run.error, run.output = error or nil, output or nil
-  end
-end
-
-local function target_of(run)
-  return (run.kind == 'job' and 't:' or 'c:') .. run.name
-end
-
-local function is_final(state)
+function Runs.is_final(state)
   return state ~= 'pending' and state ~= 'running'
 end
 
 -- Fields of a run; what is `false` is deleted.
-local function change(run, fields)
+function Runs.change(run, fields)
   local written = {}
   for field, value in pairs(fields) do
     if value ~= false or run[field] then
@@ -100,47 +92,49 @@ end
 
 -- Where it is listed
 
-local function listing(run)
+function Runs.listing(run)
   return key(run.kind == 'job' and 'jobs' or 'crons', run.state)
 end
 
-local function member_of_ready(priority, due, place, id)
+function Runs.member_of_ready(priority, due, place, id)
   return digits(-priority), string.format('%016.0f:%016.0f:%s', due, place, id)
 end
 
-local function member_of_scheduled(run)
+function Runs.member_of_scheduled(run)
   return string.format('%.0f:%016.0f:%s', run.priority, run.place, run.run_id)
 end
 
-local function wait(run)
-  local target = target_of(run)
+function Runs.wait(run)
+  local target = Runs.target_of(run)
   if run.due <= now then
-    call('ZADD', key('ready', target), member_of_ready(run.priority, run.due, run.place, run.run_id))
+    call('ZADD', key('ready', target), Runs.member_of_ready(run.priority, run.due, run.place, run.run_id))
   else
-    call('ZADD', key('scheduled', target), digits(run.due), member_of_scheduled(run))
+    call('ZADD', key('scheduled', target), digits(run.due), Runs.member_of_scheduled(run))
   end
   if run.expires then
     call('ZADD', key('expires', target), digits(math.max(run.due, run.expires + 1)), run.run_id)
   end
   if run.key then
-    call('HSET', key('keys'), key_of(target, run.key), run.run_id)
+    call('HSET', key('keys'), Targets.key_of(target, run.key), run.run_id)
   end
   if run.counts and not run.is_kept then
     call('SADD', key('counting', run.name), run.run_id)
   end
 end
 
-local function wait_no_longer(run)
-  local target = target_of(run)
-  local _, member = member_of_ready(run.priority, run.due, run.place, run.run_id)
-  if call('ZREM', key('ready', target), member) == 0 then
-    call('ZREM', key('scheduled', target), member_of_scheduled(run))
+function Runs.wait_no_longer(run)
+  local target = Runs.target_of(run)
+  local _, member = Runs.member_of_ready(run.priority, run.due, run.place, run.run_id)
+  if run.is_ready then
+    write_later(key('ready', target), member, false)
+  elseif call('ZREM', key('ready', target), member) == 0 then
+    call('ZREM', key('scheduled', target), Runs.member_of_scheduled(run))
   end
   if run.expires then
     call('ZREM', key('expires', target), run.run_id)
   end
   if run.key then
-    call('HDEL', key('keys'), key_of(target, run.key))
+    call('HDEL', key('keys'), Targets.key_of(target, run.key))
   end
   if run.counts then
     call('SREM', key('counting', run.name), run.run_id)
@@ -148,92 +142,92 @@ local function wait_no_longer(run)
 end
 
 -- Delete a run that has ended.
-local function forget(run)
-  write_later(listing(run), run.run_id, false)
+function Runs.forget(run)
+  write_later(Runs.listing(run), run.run_id, false)
   if run.kind == 'job' then
     write_later(key('ended', run.state), run.run_id, false)
   else
     call('ZREM', key('lines', run.name), run.run_id)
     call('ZREM', key('final', run.name), run.run_id)
   end
-  call('DEL', key('run', run.run_id))
+  call('DEL', key('run', run.run_id), key('texts', run.run_id))
 end
 
 -- Keep the newest ended runs of a cron, and those that have a lease.
-local function trim(cron)
+function Runs.trim(cron)
   for _, id in ipairs(call('ZRANGE', key('final', cron), 0, -given.keep - 1)) do
-    local run = find(id)
+    local run = Runs.find(id)
     if run and not run.is_kept then
-      forget(run)
+      Runs.forget(run)
     end
   end
 end
 
-local function enlist(run)
-  write_later(listing(run), run.run_id, digits(run.place))
+function Runs.enlist(run)
+  write_later(Runs.listing(run), run.run_id, digits(run.place))
   if run.state == 'pending' then
-    wait(run)
-  elseif is_final(run.state) and run.kind == 'job' then
+    Runs.wait(run)
+  elseif Runs.is_final(run.state) and run.kind == 'job' then
     write_later(key('ended', run.state), run.run_id, digits(run.ended))
-  elseif is_final(run.state) then
+  elseif Runs.is_final(run.state) then
     call('ZADD', key('final', run.name), digits(run.place), run.run_id)
     if run.state ~= 'succeeded' then
       call('HINCRBY', key('cron', run.name), 'failures', 1)
     end
-    trim(run.name)
+    Runs.trim(run.name)
   end
-  touch(target_of(run))
+  Targets.touch(Runs.target_of(run))
 end
 
 -- Before its state changes.
-local function delist(run)
-  write_later(listing(run), run.run_id, false)
+function Runs.delist(run)
+  write_later(Runs.listing(run), run.run_id, false)
   if run.state == 'pending' then
-    wait_no_longer(run)
-  elseif is_final(run.state) then
+    Runs.wait_no_longer(run)
+  elseif Runs.is_final(run.state) then
     write_later(key('ended', run.state), run.run_id, false)  -- only jobs live again
   end
-  touch(target_of(run))
+  Targets.touch(Runs.target_of(run))
 end
 
 -- Its lease
 
-local function begin_lease(run, lease)
+function Runs.begin_lease(run, lease)
   write_later(key('leases'), run.run_id, digits(now + lease))
-  call('SADD', key('living', target_of(run)), run.run_id)
+  call('SADD', key('living', Runs.target_of(run)), run.run_id)
   if run.key then
-    call('HSET', key('busy'), key_of(target_of(run), run.key), run.run_id)
+    call('HSET', key('busy'), Targets.key_of(Runs.target_of(run), run.key), run.run_id)
   end
 end
 
-local function end_lease(run)
+function Runs.end_lease(run)
   write_later(key('leases'), run.run_id, false)
-  call('SREM', key('living', target_of(run)), run.run_id)
+  call('SREM', key('living', Runs.target_of(run)), run.run_id)
   if run.key then
-    call('HDEL', key('busy'), key_of(target_of(run), run.key))
+    call('HDEL', key('busy'), Targets.key_of(Runs.target_of(run), run.key))
   end
-  touch(target_of(run))
+  Targets.touch(Runs.target_of(run))
 end
 
 -- End the lease of a run whose result is recorded.
-local function free(run)
-  end_lease(run)
-  change(run, {is_kept = false})
+function Runs.free(run)
+  Runs.end_lease(run)
+  Runs.change(run, {is_kept = false})
   if run.state == 'pending' and run.counts then
     call('SADD', key('counting', run.name), run.run_id)
-  elseif is_final(run.state) and run.kind ~= 'job' then
-    trim(run.name)
+  elseif Runs.is_final(run.state) and run.kind ~= 'job' then
+    Runs.trim(run.name)
   end
 end
 
 -- The run that a claim holds, or whose lease it has kept.
-local function held_by(claim)
-  local run = find(claim.run_id)
+function Runs.held_by(claim)
+  local run = Runs.find(claim.run_id)
   return run and run.fence == claim.fence and (run.state == 'running' or run.is_kept) and run or nil
 end
 
 -- Renew the leases of claims that still have one; return their ids.
-local function renew(claims, lease)
+function Runs.renew(claims, lease)
   local living = {}
   for _, claim in ipairs(claims) do
     if call('ZSCORE', key('leases'), claim.run_id) and number(key('run', claim.run_id), 'fence') == claim.fence then

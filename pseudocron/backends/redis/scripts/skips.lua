@@ -2,17 +2,15 @@
 --
 -- skips:NAME  the newest skips of a cron, the newest first, as JSON
 
-local has_skipped = false
-
-local function newest_skip(name)
+function Skips.newest_skip(name)
   local newest = call('LINDEX', key('skips', name), 0)
   return newest and cjson.decode(newest)
 end
 
 -- Record a skip: in the newest one of the cron, if that has the same reason.
-local function skip(one)
-  local skips, newest = key('skips', one.name), newest_skip(one.name)
-  has_skipped = true
+function Skips.skip(one)
+  local skips, newest = key('skips', one.name), Skips.newest_skip(one.name)
+  done.has_skipped = true
   call('HINCRBY', key('cron', one.name), 'missed', one.slots)
   if newest and newest.reason == one.reason then
     local slot, first = tonumber(newest.slot), tonumber(newest.first or newest.slot)
@@ -24,12 +22,12 @@ local function skip(one)
   call('LPUSH', skips, cjson.encode({
     slot = digits(one.slot), first = one.first and digits(one.first), slots = one.slots, reason = one.reason,
     since = one.since and digits(one.since), blockers = one.blockers, recorded = digits(now), updated = digits(now),
-    worker = given.worker, place = new_place()
+    worker = given.worker, place = Runs.new_place()
   }))
-  call('LTRIM', skips, 0, given.keep - 1)
+  call('LTRIM', skips, given.keep > 0 and 0 or 1, given.keep - 1)
 end
 
-local function raise(name, field, slot)
+function Skips.raise(name, field, slot)
   local highest = number(key('cron', name), field)
   if not highest or slot > highest then
     call('HSET', key('cron', name), field, digits(slot))
@@ -38,18 +36,18 @@ local function raise(name, field, slot)
   return false
 end
 
-local function record_skips(plan)
+function Skips.record_skips(plan)
   local cron = key('cron', plan.name)
   call('HSETNX', cron, 'since', digits(plan.since))
   call('HSET', cron, 'schedule', plan.schedule)
-  note_cron(plan.name)
+  Targets.note_cron(plan.name)
   for _, one in ipairs(plan.skips or {}) do
     one.name = plan.name
     if one.reason ~= 'clock_back' then
-      skip(one)
-      raise(plan.name, 'mark', one.slot)
-    elseif raise(plan.name, 'back', one.slot) then
-      skip(one)
+      Skips.skip(one)
+      Skips.raise(plan.name, 'mark', one.slot)
+    elseif Skips.raise(plan.name, 'back', one.slot) then
+      Skips.skip(one)
     end
   end
 end

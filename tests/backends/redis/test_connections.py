@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,10 +14,10 @@ from redis.retry import Retry
 from redis_server import Server
 from support import wait_until
 
-from harness.redis_proxy import Proxy
-from on_redis.using import claim, defer, job, now, opened
-from pseudocron.backends import connect
-from pseudocron.backends.redis.wire import AT_ONCE
+from backends.redis.proxy import Proxy
+from backends.redis.using import claim, defer, job, made, opened, take
+from pseudocron.backends.model import Poll, Where
+from pseudocron.backends.redis.connection import AT_ONCE
 from pseudocron.errors import BackendError
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ def test_scripts_that_the_server_has_forgotten_are_told_it_again(server: Server,
         async with opened(server.url, app) as backend:
             first = await claim(backend)
             await asyncio.to_thread(server.do, "SCRIPT", "FLUSH")
-            assert (await claim(backend, now())).fence > first.fence
+            assert (await claim(backend)).fence > first.fence
             await asyncio.to_thread(server.do, "SCRIPT", "FLUSH")
             assert await defer(backend)
 
@@ -50,7 +49,7 @@ def test_a_connection_that_is_cut_is_made_anew(server: Server, app: str) -> None
         async with opened(server.url, app) as backend:
             await claim(backend)
             assert await asyncio.to_thread(server.do, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-            assert await backend.enter(60)
+            assert await backend.poll(Poll(take()))
 
     asyncio.run(main())
 
@@ -62,7 +61,7 @@ def test_a_server_that_is_silent_for_a_while_is_waited_for(server: Server, app: 
             began = time.monotonic()
             await claim(backend)
             assert time.monotonic() - began > 0.1
-            assert len(await backend.history("mail")) == 1
+            assert len(await backend.runs(Where())) == 1
 
     asyncio.run(main())
 
@@ -70,14 +69,14 @@ def test_a_server_that_is_silent_for_a_while_is_waited_for(server: Server, app: 
 def test_a_server_that_stays_silent_is_given_up_with_a_line_and_used_when_it_is_back(
     server: Server, app: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pseudocron.backends.redis.wire.PATIENCE", 0.5)
+    monkeypatch.setattr("pseudocron.backends.redis.connection.ANSWER_WITHIN", 0.5)
 
     async def main() -> None:
         async with opened(server.url, app) as backend:
             await asyncio.to_thread(server.do, "CLIENT", "PAUSE", 600)
             with pytest.raises(BackendError, match=rf"^Redis at {server.url} does not answer within"):
-                await backend.enter(60)
-            await backend.fresh_for(60)
+                await backend.poll(Poll(take()))
+            await backend.stale_in()
 
     asyncio.run(main())
 
@@ -97,7 +96,7 @@ def test_a_server_that_has_stopped_is_given_up_after_five_seconds(stopped: Serve
             stopped.process.send_signal(signal.SIGSTOP)
             began = time.monotonic()
             with pytest.raises(BackendError, match=r" does not answer within 5 s$"):
-                await backend.enter(60)
+                await backend.poll(Poll(take()))
             assert 5.0 <= time.monotonic() - began < 7.0
             began = time.monotonic()
         assert time.monotonic() - began < 2.0
@@ -114,7 +113,7 @@ def test_a_server_that_reads_its_data_in_is_waited_for(start_server: Callable[..
             before = await claim(backend)
             reading = asyncio.create_task(asyncio.to_thread(server.do, "DEBUG", "RELOAD"))
             await asyncio.to_thread(wait_until, lambda: is_loading(server))
-            assert (await claim(backend, now())).fence > before.fence
+            assert (await claim(backend)).fence > before.fence
             await reading
 
     asyncio.run(main())
@@ -137,9 +136,9 @@ def test_a_replica_is_refused_with_a_line_and_used_once_it_is_promoted(
             before = await claim(backend)
             await asyncio.to_thread(server.do, "REPLICAOF", "127.0.0.1", 1)
             with pytest.raises(BackendError, match="is a replica, which can't be written: name the primary"):
-                await claim(backend, now())
+                await claim(backend)
             await asyncio.to_thread(server.do, "REPLICAOF", "NO", "ONE")
-            assert (await claim(backend, now())).fence > before.fence
+            assert (await claim(backend)).fence > before.fence
 
     asyncio.run(main())
 
@@ -157,9 +156,9 @@ def test_a_primary_that_becomes_a_replica_is_left_for_the_one_that_its_address_l
                 await asyncio.to_thread(replica.do, "REPLICAOF", "NO", "ONE")
                 await asyncio.to_thread(server.do, "REPLICAOF", "127.0.0.1", replica.port)
                 proxy.port = replica.port  # what is connected stays connected to the old one
-                after = await claim(backend, now())
+                after = await claim(backend)
                 assert after.fence > before.fence
-                assert [run.run_id for run in await backend.history("mail")] == [after.run_id, before.run_id]
+                assert [run.run_id for run in await backend.runs(Where())] == [after.run_id, before.run_id]
 
     asyncio.run(main())
 
@@ -168,7 +167,7 @@ def test_calls_at_once_share_the_few_connections_that_a_client_allows(server: Se
     async def main() -> None:
         async with opened(f"{server.url}?max_connections={AT_ONCE}", app) as backend:
             ids = await asyncio.gather(*(defer(backend) for _ in range(20 * AT_ONCE)))
-            assert len({job_id for (job_id,) in ids}) == 20 * AT_ONCE
+            assert len({run_id for (run_id,) in ids}) == 20 * AT_ONCE
 
     asyncio.run(main())
 
@@ -185,7 +184,7 @@ def test_what_is_asked_is_done_though_who_asked_is_cancelled(
             with pytest.raises(asyncio.CancelledError):
                 await asking
             async with asyncio.timeout(5):
-                while await backend.job(one.job_id) is None:
+                while await backend.run(one.run_id) is None:
                     pass
 
     asyncio.run(main())
@@ -195,7 +194,7 @@ def test_what_is_asked_is_done_though_who_asked_is_cancelled(
 def test_an_event_loop_that_is_gone_before_the_answer_leaves_the_others_theirs(
     server: Server, app: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    backend = connect(server.url, app=app, folder=Path())
+    backend = made(server.url, app)
     one = job()
 
     def ask_and_go() -> None:
@@ -208,7 +207,7 @@ def test_an_event_loop_that_is_gone_before_the_answer_leaves_the_others_theirs(
         loop.close()
 
     async def main() -> None:
-        while await backend.job(one.job_id) is None:
+        while await backend.run(one.run_id) is None:
             pass
 
     with asyncio.Runner() as runner:

@@ -12,64 +12,66 @@ from typing import TYPE_CHECKING
 import pytest
 from redis_server import Server, shared
 
-from on_redis.using import claim, defer, opened
-from pseudocron.backends import connect
-from pseudocron.crons import Crons
+from backends.redis.using import claim, defer, job, made, opened
+from pseudocron.backends.model import Where
 from pseudocron.errors import BackendError
 
 if TYPE_CHECKING:
-    from pseudocron.backends.base import Backend
+    from pseudocron.backends.redis.backend import Redis
 
-CRONS = """
+PROGRAM = """
 import asyncio, gc, os, sys, time
-from pseudocron import Crons
+from datetime import UTC, datetime
+from uuid import uuid4
+from pseudocron.backends.model import NewJob
+from pseudocron.backends.redis.backend import Redis
+from pseudocron.backends.redis.client import from_url
 
-crons = Crons(backend={url!r}, app={app!r})
-
-@crons.task
-def send(): pass
+store = Redis(from_url({url!r}), name="Redis", app={app!r})
+asyncio.run(store.open())
 
 def defer():
     for _ in range(3):
-        send.defer_sync()
-    return time.monotonic()
+        store.defer_blocking([NewJob(uuid4().hex, "send", "[]", datetime.now(UTC))])
 """
 FORKS = """
-began = defer()
+defer()
 pids = []
 for _ in range(3):
     pid = os.fork()
     if not pid:
         gc.collect()
+        asyncio.run(store.open())
         defer()
         sys.exit()
     pids.append(pid)
 assert [os.waitpid(pid, 0)[1] for pid in pids] == [0, 0, 0]
 began = time.monotonic()
-assert defer() - began < 1, "the connection is deaf"
+defer()
+assert time.monotonic() - began < 1, "the connection is deaf"
 """
 NEVER_CLOSED = """
 async def main():
-    await send.defer()
+    await store.defer([NewJob(uuid4().hex, "send", "[]", datetime.now(UTC))])
 
 asyncio.run(main())
 asyncio.run(main())
 defer()
 gc.collect()
 """
-GIVEN_UP = "defer()\ndel crons, send, defer\ngc.collect()\n"
+GIVEN_UP = "defer()\ndel store, defer\ngc.collect()\n"
 
 
 def run(app: str, code: str) -> int:
     """How many jobs are there after a program that must say nothing."""
-    program = CRONS.format(url=shared().url, app=app) + code
+    program = PROGRAM.format(url=shared().url, app=app) + code
     words = [sys.executable, "-W", "error", "-c", program]
-    done = subprocess.run(words, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(words, cwd=Path(__file__).parents[3], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
     async def count() -> int:
         async with opened(shared().url, app) as backend:
-            return len(await backend.jobs(limit=100))
+            return len(await backend.runs(Where(), 100))
 
     return asyncio.run(count())
 
@@ -84,40 +86,44 @@ def test_a_process_that_closes_nothing_ends_without_a_warning(app: str, code: st
 
 
 def test_many_event_loops_and_threads_share_a_few_connections(server: Server, app: str) -> None:
-    crons = Crons(backend=server.url, app=app)
-    job = crons.task("send")(print)
-    threads = [threading.Thread(target=job.defer_sync) for _ in range(20)]
+    backend = made(server.url, app)
+
+    def use_a_loop() -> None:
+        asyncio.run(defer(backend))
+
+    async def main() -> int:
+        await asyncio.gather(*(defer(backend) for _ in range(20)))
+        found = len(await backend.runs(Where(), 100))
+        clients = str(await asyncio.to_thread(server.do, "CLIENT", "LIST")).count("cmd=evalsha")
+        assert 0 < clients <= 40
+        await backend.close()
+        return found
+
+    asyncio.run(backend.open())
+    threads = [threading.Thread(target=backend.defer_blocking, args=([job()],)) for _ in range(10)]
+    threads += [threading.Thread(target=use_a_loop) for _ in range(10)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-
-    async def main() -> int:
-        await asyncio.gather(*(job.defer() for _ in range(20)))
-        found = len(await crons._connect().jobs(limit=100))
-        clients = str(await asyncio.to_thread(server.do, "CLIENT", "LIST")).count("cmd=evalsha")
-        assert 0 < clients <= 40
-        await crons._connect().close()
-        return found
-
     assert asyncio.run(main()) == 40
 
 
-async def use(backend: Backend) -> None:
+async def use(backend: Redis) -> None:
     await backend.open()
     await defer(backend)
     await backend.close()
 
 
 def test_what_was_closed_may_be_opened_again_and_says_so_meanwhile(app: str) -> None:
-    backend = connect(shared().url, app=app, folder=Path())
+    backend = made(shared().url, app)
 
     async def main() -> None:
         await backend.open()
         granted = await claim(backend)
         await backend.close()
         with pytest.raises(BackendError, match="is closed: open the backend first"):
-            await backend.fresh_for(60)
+            await backend.stale_in()
         with pytest.raises(BackendError, match="is closed: open the backend first"):
             await asyncio.to_thread(backend.renew, [granted], 30)
 
@@ -126,10 +132,10 @@ def test_what_was_closed_may_be_opened_again_and_says_so_meanwhile(app: str) -> 
     asyncio.run(main())
 
 
-def test_who_asks_while_another_closes_is_answered_or_told(app: str) -> None:
-    async def ask(backend: Backend) -> str:
+def test_a_call_while_another_closes_is_answered_or_refused(app: str) -> None:
+    async def ask(backend: Redis) -> str:
         try:
-            await backend.fresh_for(60)
+            await backend.stale_in()
         except BackendError as error:
             return str(error)
         return "answered"

@@ -1,4 +1,4 @@
-"""What one look costs over 1, 100 and 10,000 crons of which one is due."""
+"""What one poll costs over 1, 100 and 10,000 crons of which one is due."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from time import process_time
 from benchmarks.measuring import Row, show, spread
 from pseudocron import Crons
 from pseudocron.backends import connect
+from pseudocron.config.source import Source
 from pseudocron.host import Host
-from pseudocron.runner import Runner
+from pseudocron.worker.poll import Poller
+from pseudocron.worker.runs import Runs
 
 SIZES = (1, 100, 10_000)
-LOOKS = 20
+POLLS = 20
 EVERY = 0.2
 """Seconds: the interval of the cron that is due."""
 GOAL = 20.0
-"""Milliseconds of CPU that a look over the most crons may take."""
+"""Milliseconds of CPU that a poll over the most crons may take."""
 
 
 async def _due() -> None:
@@ -35,19 +37,23 @@ def _crons(number: int) -> Crons:
     return crons
 
 
-async def _looks(crons: Crons, folder: Path) -> tuple[float, list[float]]:
-    """Milliseconds of CPU that the first look takes, which asks about all, and each of the others."""
+async def _polls(crons: Crons, folder: Path) -> tuple[float, list[float]]:
+    """Milliseconds of CPU that the first poll takes, which asks about all, and each of the others."""
     backend = connect("file:store", folder=folder)
     await backend.open()
-    runner = Runner(backend, host=Host(), worker="bench", concurrency=10, lease=30.0)
+    host = Host()
+    runs = Runs(backend, host=host, worker="bench", concurrency=10, lease=30.0)
+    poller = Poller(Source("crons", lambda: crons), backend, host, runs)
     taken = []
-    for _ in range(LOOKS + 1):
+    for _ in range(POLLS + 1):
         began = process_time()
-        looked = await runner.look(crons)
+        report = await poller.poll_now(crons, force=True)
         taken.append((process_time() - began) * 1e3)
-        assert len(looked.started) == 1
-        await asyncio.wait([started.task for started in looked.started])
+        assert report is not None
+        assert len(report.started) == 1
+        await runs.idle()
         await asyncio.sleep(EVERY * 1.1)
+    await runs.drain(1)
     await backend.close()
     return taken[0], taken[1:]
 
@@ -57,12 +63,12 @@ def measure() -> list[Row]:
     rows = []
     for number in SIZES:
         crons = _crons(number)
-        assert crons.settings.cron_max_time > LOOKS * EVERY * 1.1
+        assert crons.settings.cron_max_time > POLLS * EVERY * 1.1
         with tempfile.TemporaryDirectory() as folder:
-            first, others = asyncio.run(_looks(crons, Path(folder)))
+            first, others = asyncio.run(_polls(crons, Path(folder)))
         rows.append(
             Row(
-                what=f"a look over {number:,} crons of which one is due",
+                what=f"a poll over {number:,} crons of which one is due",
                 goal=f"{GOAL:.0f} ms of CPU",
                 measured=f"{spread(others, ' ms', 1)}; the first one, which asks about all, {first:.0f} ms",
                 met=median(others) <= GOAL,

@@ -1,0 +1,215 @@
+"""The plans of a poll: what is skipped of the slots of crons, what is claimed, and what stays above the mark."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pseudocron.backends import rules
+from pseudocron.backends.file.slots import KNOW, New, begin, skip_of
+from pseudocron.backends.file.stored import all_of, blockers_text, drop
+from pseudocron.backends.file.transaction import Transaction, micros, micros_or_none
+from pseudocron.backends.legible import instant
+from pseudocron.backends.model import Blocker, Claim, Kind, Reason, Refusal, Refused, Skip, State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from pseudocron.backends.file.pending import Capacity
+    from pseudocron.backends.model import Plan, Run, Take
+
+_CRON = "SELECT mark, since, back, next, held, missed, schedule, paused FROM crons WHERE name = ?"
+_CHANGE = "UPDATE crons SET mark = ?, since = ?, back = ?, next = ?, held = ?, missed = ?, schedule = ? WHERE name = ?"
+_BLOCKERS = """
+    SELECT runs.run_id, ifnull(living.worker, runs.worker)
+    FROM runs LEFT JOIN living ON living.run_id = runs.run_id
+    WHERE runs.id IN (
+        SELECT id FROM living WHERE is_job = 0 AND name = ?
+        UNION SELECT id FROM pending WHERE is_job = 0 AND name = ? AND counts
+    ) ORDER BY runs.id"""
+_REPLACEABLE = """
+    runs.id IN (SELECT id FROM pending WHERE is_job = 0 AND name = ?) AND NOT at_least_once ORDER BY runs.id"""
+_PLACE = "SELECT ifnull(max(id), 0) FROM runs"
+_NEWEST_SKIP = f"SELECT id, {', '.join(Skip._fields)} FROM skips WHERE name = ? ORDER BY id DESC LIMIT 1"  # noqa: S608
+_MERGE = "UPDATE skips SET slot = ?, first = ?, slots = ?, updated = ? WHERE id = ?"
+_RECORD = f"INSERT INTO skips (place, {', '.join(Skip._fields)}) VALUES (?{', ?' * len(Skip._fields)})"  # noqa: S608
+_TRIM = """
+    DELETE FROM skips WHERE id IN (SELECT id FROM skips WHERE name = ? ORDER BY id DESC LIMIT -1 OFFSET ?)"""
+
+
+class Cron:
+    """A cron whose plan is carried out; `store` writes what has changed of its row.
+
+    Args:
+        txn: The transaction.
+        plan: The plan.
+        worker: Which process plans.
+    """
+
+    def __init__(self, txn: Transaction, plan: Plan, worker: str) -> None:
+        self._txn = txn
+        self._worker = worker
+        self.plan = plan
+        self._row = txn.db.execute(_CRON, (plan.name,)).fetchone()
+        row = self._row or (None, None, None, None, 0, 0, None, 0)
+        self.mark: int | None = row[0]
+        self._since: int | None = row[1]
+        self._back: int | None = row[2]
+        self._missed: int = row[5]
+        self.paused = bool(row[7])
+        self.remaining: list[int] = []
+        self.is_held = False
+
+    def is_current(self) -> bool:
+        """Return whether the mark is the one from which the plan was computed."""
+        return bool(self.mark == micros_or_none(self.plan.mark))
+
+    def record_skips(self) -> None:
+        """Record what the plan skips."""
+        for skip in self.plan.skips:
+            slot = micros(skip.slot)
+            if skip.reason is not Reason.CLOCK_BACK:
+                self.skip(skip)
+                self.raise_mark(slot)
+            elif self._back is None or slot > self._back:
+                self.skip(skip)
+                self._back = slot
+
+    def skip(self, skip: Skip) -> None:
+        """Record a skip, or add it to the newest one."""
+        txn, now = self._txn, instant(self._txn.now)
+        row = txn.db.execute(_NEWEST_SKIP, (skip.name,)).fetchone()
+        newest = None if row is None else skip_of(row[1:])
+        if newest is not None and newest.reason == skip.reason:
+            one = rules.merged(newest, skip, now=now)
+            values = (micros(one.slot), micros_or_none(one.first), one.slots, txn.now, row[0])
+            txn.db.execute(_MERGE, values)
+        else:
+            place = txn.db.execute(_PLACE).fetchone()[0]
+            txn.db.execute(_RECORD, (place, *_columns(skip, txn.now, self._worker)))
+            txn.db.execute(_TRIM, (skip.name, txn.terms.keep))
+        self._missed += skip.slots
+
+    def raise_mark(self, slot: int) -> None:
+        """Let the mark grow."""
+        self.mark = slot if self.mark is None else max(self.mark, slot)
+
+    def claim(self, slot: datetime, number: int, take: Take) -> Claim:
+        """Claim a slot; the runs that it replaces are dropped before."""
+        plan = self.plan
+        new = New(
+            Kind.SLOT,
+            plan.name,
+            micros(slot),
+            plan.at_least_once,
+            plan.coalesce,
+            plan.waited[number] if plan.waited else None,
+        )
+        self._txn.db.execute(KNOW, (plan.name,))
+        return begin(self._txn, new, worker=take.worker, lease=take.lease)
+
+    def replace(self) -> list[Run]:
+        """Let pending retries give way to a later slot."""
+        if not self.plan.coalesce:
+            return []
+        return [drop(self._txn, one, State.REPLACED) for one in list(all_of(self._txn, _REPLACEABLE, self.plan.name))]
+
+    def blockers(self) -> tuple[Blocker, ...]:
+        """Return the runs that count for `max_instances`."""
+        rows = self._txn.db.execute(_BLOCKERS, (self.plan.name, self.plan.name))
+        return tuple(Blocker(run_id, worker or "") for run_id, worker in rows)
+
+    def store(self) -> None:
+        """Write what has changed."""
+        plan, since = self.plan, self._since
+        due = min((*self.remaining, *([] if plan.next is None else [micros(plan.next)])), default=None)
+        since = micros(plan.since) if since is None else since
+        values = (self.mark, since, self._back, due, int(self.is_held), self._missed, plan.schedule)
+        if self._row is None or values != self._row[:7]:
+            self._txn.db.execute(KNOW, (plan.name,))
+            self._txn.db.execute(_CHANGE, (*values, plan.name))
+
+
+def _columns(skip: Skip, now: int, worker: str) -> tuple[object, ...]:
+    return (
+        skip.name,
+        micros(skip.slot),
+        skip.reason.value,
+        skip.slots,
+        micros_or_none(skip.first),
+        micros_or_none(skip.since),
+        blockers_text(skip.blockers),
+        now,
+        now,
+        worker,
+    )
+
+
+class Slots:
+    """The claims of slots in one poll.
+
+    Args:
+        txn: The transaction.
+        take: What the process may claim.
+        capacity: How many runs it may start.
+    """
+
+    def __init__(self, txn: Transaction, take: Take, capacity: Capacity) -> None:
+        self._txn = txn
+        self._take = take
+        self._capacity = capacity
+        self._now = instant(txn.now)
+        self.claims: list[Claim] = []
+        self.refused: list[Refused] = []
+        self.dropped: list[Run] = []
+        self.left = False
+
+    def carry_out(self, plans: Iterable[Plan]) -> set[str]:
+        """Carry out the plans that are current; return the names of their crons."""
+        crons = [Cron(self._txn, plan, self._take.worker) for plan in plans]
+        crons = [cron for cron in crons if cron.is_current()]
+        for cron in crons:
+            cron.record_skips()
+        slots = [(slot, cron, number) for cron in crons for number, slot in enumerate(cron.plan.slots)]
+        for slot, cron, number in sorted(slots, key=lambda one: one[0]):
+            moment = micros(slot)
+            if cron.mark is None or moment > cron.mark:
+                if self._is_dealt_with(cron, slot, number):
+                    cron.raise_mark(moment)
+                else:
+                    cron.remaining.append(moment)
+        for cron in crons:
+            cron.store()
+        return {cron.plan.name for cron in crons}
+
+    def _is_dealt_with(self, cron: Cron, slot: datetime, number: int) -> bool:
+        """Claim, refuse or skip a slot; return False if it stays above the mark."""
+        name = cron.plan.name
+        if slot > self._now:
+            return self._refuse(cron, slot, Refusal.EARLY)
+        if (Kind.SLOT, name) in self._take.resting or not self._capacity.left(0):
+            self.left = True
+            return False
+        if cron.paused:
+            cron.skip(Skip(name, slot, Reason.PAUSED))
+            self._refuse(cron, slot, Refusal.PAUSED)
+            return True
+        blockers = cron.blockers()
+        if len(blockers) >= self._take.crons.get(name, 1):
+            return self._overlap(cron, slot, blockers)
+        self.dropped += cron.replace()
+        self.claims.append(cron.claim(slot, number, self._take))
+        self._capacity.use(0)
+        return True
+
+    def _overlap(self, cron: Cron, slot: datetime, blockers: tuple[Blocker, ...]) -> bool:
+        self._refuse(cron, slot, Refusal.OVERLAP, blockers)
+        if not cron.plan.coalesce:
+            cron.is_held = True
+            return False
+        cron.skip(Skip(cron.plan.name, slot, Reason.OVERLAP, blockers=blockers))
+        return True
+
+    def _refuse(self, cron: Cron, slot: datetime, why: Refusal, blockers: Sequence[Blocker] = ()) -> bool:
+        self.refused.append(Refused(cron.plan.name, slot, why, tuple(blockers)))
+        return False
