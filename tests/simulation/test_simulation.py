@@ -19,7 +19,7 @@ from verification.simulation.seeds import attempt, shrunk
 
 QUICK = (7, 17, 20, 23, 46)
 
-CROWD = 300
+CROWD = 200
 """Processes; a thousand take too long for each run of the suite."""
 
 
