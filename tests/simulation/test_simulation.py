@@ -19,7 +19,7 @@ from verification.simulation.seeds import attempt, shrunk
 
 QUICK = (7, 17, 20, 23, 46)
 
-CROWD = 300
+CROWD = 200
 """Processes; a thousand take too long for each run of the suite."""
 
 
@@ -51,12 +51,12 @@ print(*(attempt(scenario(seed)).history.digest() for seed in (1, 20)))
 
 def test_a_planted_bug_is_found_and_told_with_little_else() -> None:
     with planted("the gate's second read is left out"):
-        found = attempt(scenario(5, processes=8))
+        found = attempt(scenario(7, processes=8))
         least = shrunk(found)
     assert found.violations[0].rule == least.violations[0].rule == "one enters a stale gate, nobody a fresh one"
     assert least.scenario.processes < 8
     assert least.scenario.seconds < found.scenario.seconds
-    assert str(least).startswith("seed 5: ")
+    assert str(least).startswith("seed 7: ")
 
 
 STOPS = tuple(Fault(3.0 * number, Kind.STOP, number, 0.0) for number in range(1, 12))

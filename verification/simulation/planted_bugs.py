@@ -14,7 +14,6 @@ from pseudocron.backends.file.plans import Cron
 from pseudocron.backends.file.transaction import after
 from pseudocron.backends.model import State
 from pseudocron.polling import Polls
-from pseudocron.process import Process
 from pseudocron.runtime import Runtime
 from pseudocron.worker import cache, due
 from pseudocron.worker import poll as worker_poll
@@ -124,10 +123,6 @@ def _request_unless_polling(self: Any, reason: Any) -> Any:
 _request = Polls.request
 
 
-def _ended_by_any_poll(self: Any, _: int, seconds: float) -> None:
-    self.deadline = self._host.monotonic() + seconds
-
-
 def _plan_without_next(cron: Any, state: Any, *args: Any, **how: Any) -> Any:
     plan = _plan(cron, state, *args, **how)
     return plan._replace(next=None) if state.paused else plan
@@ -166,7 +161,6 @@ BUGS: Mapping[str, Patch] = {
     "no poll follows when capacity is free again": (Runtime, "_on_recorded", lambda *_: None),
     "a poll under way swallows a newer request": (Polls, "request", _request_unless_polling),
     "a fresh gate is remembered for half a minute": (worker_poll, "READ_AGAIN", 30.0),
-    "an old poll writes the deadline": (Process, "poll_ended", _ended_by_any_poll),
     "a process that comes second is forgotten": (Poller, "_is_forgotten", lambda _: False),
     "a paused cron has no next slot": (cache, "plan", _plan_without_next),
     "a paused cron is remembered": (DueCache, "state", _state_though_paused),
