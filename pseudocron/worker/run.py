@@ -287,11 +287,12 @@ def _log(run: Run, state: State | None) -> None:
     """Log one line for each attempt, and the traceback of one that failed."""
     claim, end = run.claim, run.end
     assert end is not None  # noqa: S101 - it has ended
-    if logger.isEnabledFor(logging.INFO):  # or else that is a good part of what a short job costs
+    level = logging.INFO if state else logging.WARNING
+    if logger.isEnabledFor(level):  # or else that is a good part of what a short job costs
         late = (claim.started - claim.due).total_seconds()
         said = state or "its result came after its lease"
         line = "%s: %s, attempt %d, %.3f s late, took %.3f s: %s"
-        logger.info(line, claim.name, _words(claim), claim.attempt, late, run.duration, said)
+        logger.log(level, line, claim.name, _words(claim), claim.attempt, late, run.duration, said)
     if end.error:
         logger.error("%s: %s %s\n%s", claim.name, _words(claim), end.outcome, end.error)
 

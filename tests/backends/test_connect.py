@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any
 

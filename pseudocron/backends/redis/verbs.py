@@ -38,7 +38,7 @@ def reading(
             fix = "remove it, or give the application another name with app="
             raise BackendError(f"{self.name} holds what can't be read ({cause(error)}): {fix}") from error
 
-    return read  # type: ignore[return-value]
+    return read
 
 
 class Verbs:
