@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 import resource
+import sqlite3
 import subprocess
 import sys
 from contextlib import contextmanager, suppress
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING
 from backends.using import opened, runs_of
 from support import hello, visit
 
-from pseudocron import Crons, PseudoCronMiddleware
+from pseudocron import BackendError, Crons, PseudoCronMiddleware
 from pseudocron.process import process_of
 
 if TYPE_CHECKING:
@@ -55,11 +56,23 @@ def no_room_on_the_disk(disk: Path) -> Iterator[None]:
 
 @contextmanager
 def no_room_in_files(disk: Path) -> Iterator[None]:
-    size = max(path.stat().st_size for path in disk.rglob("crons.db*"))
+    # Below the size of SQLite's log, which is grown when the store is opened: what it holds beyond can't be written.
+    size = 128 * KIBI
+    assert max(path.stat().st_size for path in disk.rglob("crons.db*")) > size
     _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))
     yield
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+
+@contextmanager
+def reading(disk: Path) -> Iterator[None]:
+    """Read the store, so that SQLite can't begin its log anew, which would make room."""
+    db = sqlite3.connect(disk / "store" / "crons.db", isolation_level=None)
+    db.execute("BEGIN")
+    db.execute("SELECT count(*) FROM meta").fetchone()
+    yield
+    db.close()
 
 
 class Site:
@@ -70,8 +83,16 @@ class Site:
         self.crons = Crons(backend=f"file:{disk}/store")
         self.crons.add("digest", self.end.wait, 86400)
         self.crons.add("often", int, 0.001)
+        self.bulk = self.crons.task(name="bulk")(lambda text: None).options(delay=86400)
         self.app = PseudoCronMiddleware(hello, crons=self.crons)
         self.refused = 0
+
+    async def use_up(self) -> None:
+        """Store jobs until not even a small one finds room: SQLite has grown its log before."""
+        for size in (200 * KIBI, KIBI):
+            with suppress(BackendError):
+                while True:
+                    await self.bulk.defer("x" * size)
 
     async def come(self) -> None:
         process_of(self.crons).deadline = -1
@@ -95,8 +116,9 @@ async def main(disk: Path, how: str) -> dict[str, object]:
     site = Site(disk)
     while await site.states("digest") != ["running"]:
         await site.come()
-    with no_room_on_the_disk(disk) if how == "disk" else no_room_in_files(disk):
-        while not log.lines:  # what SQLite has made room for already is still written
+    with reading(disk), no_room_on_the_disk(disk) if how == "disk" else no_room_in_files(disk):
+        while not log.lines:
+            await site.use_up()
             await site.come()
         site.end.set()
         while len({line.split(":")[0] for line in log.lines}) < 2:
