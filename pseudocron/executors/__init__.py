@@ -19,13 +19,13 @@ from pseudocron.executors.ended import Lingering as Lingering
 from pseudocron.executors.tasks import TaskWork, keep
 from pseudocron.executors.threads import ThreadWork, shared_threads
 from pseudocron.executors.wakeups import of_loops
+from pseudocron.executors.wrapped import Wrapped
 from pseudocron.targets import Script
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
     from pseudocron.context import RunContext
-    from pseudocron.executors.wrapped import Wrapped
     from pseudocron.targets import Function
 
 
@@ -188,8 +188,6 @@ class Execution:
 
     async def _wrap(self) -> None:
         """Execute what needs more than a task or a thread."""
-        from pseudocron.executors.wrapped import Wrapped  # noqa: PLC0415 - most runs do without
-
         if not self._begin():
             return
         self._wrapped = wrapped = Wrapped(self._call, self._run)

@@ -93,29 +93,6 @@ def test_a_slot_that_came_without_visitors_waited_for_a_request() -> None:
     assert (run.started - run.slot).total_seconds() == 7
 
 
-def test_a_visitor_who_found_the_gate_fresh_makes_the_slot_wait_for_the_gate() -> None:
-    before, crons = every(3600), Crons(backend="memory:")
-    crons.add("new", int, 4000)  # nobody knew of its slots when the gate was dated
-    ready(crons)
-
-    async def main() -> HistoryLine:
-        clock = Clock()
-        other = Process(before, clock)
-        await other.visit()
-        process = Process(crons, clock, backend=other.backend)
-        slot = crons["new"].schedule.next(clock.now)
-        assert slot is not None
-        clock.now = slot
-        await other.visit()
-        await process.visit()
-        await process.visit(after=30)
-        await process.visit(after=33)
-        return await process.newest("new")
-
-    run = asyncio.run(main())
-    assert run.waited == Waited(gate=2, request=61)
-
-
 def test_a_slot_that_was_left_for_want_of_capacity_waited_for_it_until_the_next_poll() -> None:
     go_on = asyncio.Event()
     crons = Crons(backend="memory:")
