@@ -84,7 +84,7 @@ def test_a_run_whose_thread_does_not_start_has_failed(what: str) -> None:
 def test_a_failure_is_told_when_no_thread_formats_it() -> None:
     outcome, error, raised, _ = without_threads("call(fails)")
     assert (outcome, raised) == (State.FAILED, "ValueError('no such book')")
-    assert error.splitlines() == ['  File "<string>", line 19, in fails', "ValueError: no such book"]
+    assert error.splitlines() == ['  File "<string>", line 18, in fails', "ValueError: no such book"]
 
 
 @pytest.fixture

@@ -194,7 +194,7 @@ def test_each_try_has_its_own() -> None:
 
 
 def test_an_async_one_outlasts_the_thread_that_it_is_about(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pseudocron.executors._TIMEOUT_GRACE", 0.02)
+    monkeypatch.setattr("pseudocron.executors.graces.TIMEOUT", 0.02)
     crons, scenes, go_on = Crons(), Scenes(), threading.Event()
     crons.middleware(scenes.asynchronous)
 

@@ -144,13 +144,13 @@ BUGS: Mapping[str, Patch] = {
     "a fence is not checked at the finish": (runs, "finish", _finish_whatever_fence),
     "a lost run does not come back": (rules, "lost", _lost_for_ever),
     "a loss counts as a failure": (rules, "lost", _lost_as_failed),
-    "a running key keeps nobody waiting": (
+    "a running key makes no other job wait": (
         pending,
         "_IN_TURN_OF",
         {is_job: text.replace(pending.FREE, "1") for is_job, text in pending._IN_TURN_OF.items()},
     ),
     "a lease is over too early": (polls, "end_leases", _end_leases_early),
-    "a lease is not kept while its code goes on": (Memory, "_finish", _finish_over_all),
+    "a lease is not kept while its code still runs": (Memory, "_finish", _finish_over_all),
     "a later slot does not replace a retry": (Cron, "replace", lambda _: []),
     "a retry does not bring the gate forward": (Memory, "finish", _gate_left_alone(counts=True)),
     "a hand-back does not bring the gate forward": (Memory, "finish", _gate_left_alone(counts=False)),

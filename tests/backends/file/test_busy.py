@@ -14,7 +14,7 @@ import pytest
 
 from backends import using
 from backends.waiting import Time
-from pseudocron.backends.file import commits, connection
+from pseudocron.backends.file import commits, connection, operation
 from pseudocron.backends.file.backend import File
 from pseudocron.backends.model import Poll, State, Where
 from pseudocron.errors import BackendError
@@ -93,7 +93,7 @@ def test_a_busy_store_is_tried_for_five_seconds_every_few_milliseconds(
     with opened(folder, runner, random=random) as backend, closing(neighbour(folder)) as db:
         db.execute("BEGIN IMMEDIATE")
         waited = Time()
-        for module in (commits, connection):
+        for module in (commits, connection, operation):
             monkeypatch.setattr(module, "time", waited)
         with pytest.raises(BackendError, match=r"crons\.db' is busy: another process has held it for over 5 s"):
             runner.run(backend.pause("mail", paused=True))
