@@ -29,7 +29,15 @@ LAYERS = (
         "truncation",
         "response_state",
     ),
-    ("backends.model", "backends.contract", "backends.rules", "backends.legible", "backends.usage", "config.values"),
+    (
+        "backends.model",
+        "backends.questions",
+        "backends.contract",
+        "backends.rules",
+        "backends.legible",
+        "backends.usage",
+        "config.values",
+    ),
     ("backends", "backends.file", "backends.redis", "hooks", "instrumentation.ping"),
     ("executors",),
     ("hooks.dispatcher", "config.settings", "config.entries", "cron", "jobs"),
@@ -45,7 +53,7 @@ LAYERS = (
 
 ENTRY_POINTS = ("middleware", "endpoints", "cli", "dashboard", "instrumentation", "testing")
 
-CONTRACT = {"backends.contract", "backends.model"}
+CONTRACT = {"backends.contract", "backends.model", "backends.questions"}
 """What any module may import of the backends."""
 
 FACTORY, USAGE = {"backends"}, {"backends.usage"}

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from inspect import BoundArguments
 
     from pseudocron.backends.contract import Backend
-    from pseudocron.backends.model import Claim, End
+    from pseudocron.backends.questions import Claim, End
     from pseudocron.cron import Cron
     from pseudocron.executors import Lingering
     from pseudocron.hooks.dispatcher import Dispatcher

@@ -12,7 +12,8 @@ import pytest
 from support import until
 
 from pseudocron.backends.file.backend import Memory
-from pseudocron.backends.model import Kind, Poll, State, Where
+from pseudocron.backends.model import Kind, State
+from pseudocron.backends.questions import Poll, Where
 from pseudocron.by_hand import tick_now
 from pseudocron.context import current_run
 from pseudocron.crons import Crons
@@ -26,7 +27,7 @@ from worker.world import Counting, World, read
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pseudocron.backends.model import End, Finished, Polled, Take
+    from pseudocron.backends.questions import End, Finished, Polled, Take
 
 
 def a_backlog(*, concurrency: int = 10, store: type[Memory] = Counting) -> World:
