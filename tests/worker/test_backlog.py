@@ -20,8 +20,8 @@ from pseudocron.crons import Crons
 from pseudocron.errors import BackendError
 from pseudocron.polling import PollReason
 from pseudocron.process import process_of
+from pseudocron.worker.decoding import UNPACKED_AT_ONCE
 from pseudocron.worker.poll import REFILL_FOR
-from pseudocron.worker.run import UNPACKED_AT_ONCE
 from worker.world import Counting, World, read
 
 if TYPE_CHECKING:
