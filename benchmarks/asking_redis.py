@@ -13,7 +13,7 @@ from uuid import uuid4
 from benchmarks.measuring import Row, ratios, show, side_by_side, spread
 from benchmarks.polling import claiming_a_slot, take
 from harness.redis_server import Server, serving
-from pseudocron.backends.model import Poll
+from pseudocron.backends.questions import Poll
 from pseudocron.backends.redis.backend import Redis
 from pseudocron.backends.redis.client import from_url
 from pseudocron.polling import READ_AGAIN

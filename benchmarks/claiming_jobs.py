@@ -13,7 +13,8 @@ from benchmarks.measuring import Row, ratios, show, side_by_side, spread
 from benchmarks.pending import HAVE_COME_DUE, MILLION, NOW, TASK, YESTERDAY, Pending, full, job
 from benchmarks.polling import claiming_jobs
 from pseudocron.backends.file.backend import File
-from pseudocron.backends.model import End, State
+from pseudocron.backends.model import State
+from pseudocron.backends.questions import End
 from pseudocron.host import Host
 
 if TYPE_CHECKING:

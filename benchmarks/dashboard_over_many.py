@@ -13,7 +13,8 @@ from benchmarks.measuring import Row, show, spread
 from benchmarks.pending import FOLDER, HAVE_COME_DUE, MILLION, full
 from pseudocron import Crons, dashboard
 from pseudocron.backends.file.backend import File
-from pseudocron.backends.model import Claim, End, Manual, State
+from pseudocron.backends.model import State
+from pseudocron.backends.questions import Claim, End, Manual
 from pseudocron.dashboard import NoAuth
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.synchronize import Barrier
 
-    from pseudocron.backends.model import Poll, Polled
+    from pseudocron.backends.questions import Poll, Polled
 
     Work = Callable[[Path, int], None]
     Arm = Callable[[Work, Path, int], Callable[[], float]]

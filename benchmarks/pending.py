@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pseudocron.backends.file.backend import File
-from pseudocron.backends.model import NewJob
+from pseudocron.backends.questions import NewJob
 from pseudocron.host import Host
 
 if TYPE_CHECKING:

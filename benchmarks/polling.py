@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from pseudocron.backends.model import Capacity, Plan, Poll, Take
+from pseudocron.backends.questions import Capacity, Plan, Poll, Take
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

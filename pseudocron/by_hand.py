@@ -11,7 +11,7 @@ from pseudocron.polling import NoPoll, PollReason
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from pseudocron.backends.model import Refusal
+    from pseudocron.backends.questions import Refusal
     from pseudocron.process import Process
     from pseudocron.worker.run import Run
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from pseudocron.config.entries import Entry, check_parcel, in_process, read_entry, read_options, spell_every
 from pseudocron.config.settings import Settings, gather
@@ -13,6 +13,7 @@ from pseudocron.config.values import cron_name
 from pseudocron.cron import Cron
 from pseudocron.errors import ConfigError, PseudoCronError, UnknownCronError, did_you_mean, show
 from pseudocron.hooks import own_hooks
+from pseudocron.hooks.registry import HookRegistry
 from pseudocron.jobs.registry import TaskRegistry
 from pseudocron.jobs.tasks import undecorated
 from pseudocron.schedule import Interval, parse
@@ -30,7 +31,7 @@ __all__ = ["Cron", "Crons"]
 F = TypeVar("F", bound="Callable[..., Any]")
 
 
-class Crons(TaskRegistry):
+class Crons(TaskRegistry, HookRegistry):
     """The crons and tasks of an application, in order of definition, and its settings.
 
     A setting that is not given here comes from the environment, else from the config file, else it is the
@@ -187,72 +188,6 @@ class Crons(TaskRegistry):
         with self._naming(name):
             checked = read_options({**options, "tz": tz})
             self._define(name, Entry(target=undecorated(target), schedule=schedule, options=checked))
-
-    def on(self, kind: str) -> Callable[[F], F]:
-        """Call the decorated function with the events of runs and jobs: `@crons.on("failed")`.
-
-        The function takes one `Event`, and is plain or async; a plain one runs in a thread. It has 10 seconds for an
-        event. Its exceptions are logged.
-
-        Args:
-            kind: "started", "succeeded", "failed", "retrying", "skipped" or "lost".
-
-        Raises:
-            ConfigError: There is no such event, or the decorated object is not a function.
-        """
-
-        def decorate(function: F) -> F:
-            self._hooks.on(kind, function)
-            return function
-
-        return decorate
-
-    def middleware(self, make: F) -> F:
-        """Wrap each attempt of a run or job in a context manager: `@crons.middleware` on a function that yields once.
-
-        A coroutine is wrapped on the event loop, and a plain function in its thread; an async middleware of a plain
-        function is entered on the event loop. A child process is not wrapped. An exception of the run is the run's
-        failure, even if the middleware swallows it.
-
-        Args:
-            make: A generator function that yields once, sync or async, decorated with `contextmanager` or not, or a
-                callable that returns a context manager.
-
-        Raises:
-            ConfigError: `make` can't make a context manager.
-        """
-        self._hooks.middleware(make)
-        return make
-
-    @overload
-    def thread_cleanup(self, function: F, /) -> F: ...
-
-    @overload
-    def thread_cleanup(self, function: None = None, /, *, each_run: bool = True) -> Callable[[F], F]: ...
-
-    def thread_cleanup(self, function: Callable[[], object] | None = None, /, *, each_run: bool = True) -> Any:
-        """Call the decorated function in the threads of plain functions, to close what belongs to a thread.
-
-        It is called after each run in a thread, and so before the thread ends, within the timeout of the run. A thread
-        is reused: what an earlier run has opened in it, such as a database connection, would else stay open. What the
-        function raises is logged and changes no outcome.
-
-        Args:
-            function: A plain function without arguments.
-            each_run: False to call it only before a thread ends, so that what it closes is kept from run to run.
-
-        Returns:
-            The function, unchanged.
-
-        Raises:
-            ConfigError: It is no plain function.
-        """
-
-        def decorate(function: F) -> F:
-            self._hooks.thread_cleanup(function, each_run=each_run)
-            return function
-
-        return decorate if function is None else decorate(function)
 
     def _decorator(self, name: str | None, schedule: object, tz: str | None, options: Options) -> Callable[[F], F]:
         def decorate(function: F) -> F:

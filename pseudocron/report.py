@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pseudocron.backends.model import Kind, Run, Skip, State, Where
+from pseudocron.backends.model import Kind, Run, Skip, State
+from pseudocron.backends.questions import Where
 from pseudocron.host import utcnow
 from pseudocron.process import process_of
 from pseudocron.worker.due import plan

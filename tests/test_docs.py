@@ -15,7 +15,8 @@ from prometheus_client import CollectorRegistry
 from pseudocron import Crons, JobHandle, PseudoCronMiddleware, health, trigger
 from pseudocron.backends import PLUGINS, SCHEMES
 from pseudocron.backends import Options as StoreOptions
-from pseudocron.backends.model import Reason, Refusal, State
+from pseudocron.backends.model import Reason, State
+from pseudocron.backends.questions import Refusal
 from pseudocron.backends.redis.schema import SCRIPTS
 from pseudocron.cli import main
 from pseudocron.cli.jobs import KEYS as JOB_KEYS

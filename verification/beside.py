@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from pseudocron.backends import rules
-from pseudocron.backends.model import Blocker, Claim, CronState, Kind, Run, Skip, State, Where
+from pseudocron.backends.model import Blocker, CronState, Kind, Run, Skip, State
+from pseudocron.backends.questions import Claim, Where
 from pseudocron.errors import JobConflictError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pseudocron.backends.contract import Backend
-    from pseudocron.backends.model import End, Finished, Manual, NewJob, Poll, Polled, Refusal, Take
+    from pseudocron.backends.questions import End, Finished, Manual, NewJob, Poll, Polled, Refusal, Take
     from verification.oracle import Oracle
 
 T = TypeVar("T")

@@ -16,22 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 from pseudocron.backends.contract import Backend
-from pseudocron.backends.model import (
-    Capacity,
-    Claim,
-    Conflict,
-    CronState,
-    End,
-    Kind,
-    Manual,
-    NewJob,
-    Plan,
-    Poll,
-    Reason,
-    Skip,
-    State,
-    Take,
-)
+from pseudocron.backends.model import Conflict, CronState, Kind, Reason, Skip, State
+from pseudocron.backends.questions import Capacity, Claim, End, Manual, NewJob, Plan, Poll, Take
 from pseudocron.host import Host
 from verification.beside import Beside, Ids
 from verification.oracle import Oracle, Store

@@ -21,7 +21,8 @@ from benchmarks.contestants.taking_part import (
 from pseudocron import Crons, PseudoCronMiddleware
 from pseudocron.backends.file.backend import File
 from pseudocron.backends.file.operation import Operation
-from pseudocron.backends.model import Kind, State, Where
+from pseudocron.backends.model import Kind, State
+from pseudocron.backends.questions import Where
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

@@ -69,7 +69,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
-    from pseudocron.backends.model import (
+    from pseudocron.backends.model import Run, Skip, State
+    from pseudocron.backends.questions import (
         Claim,
         End,
         Finished,
@@ -78,9 +79,6 @@ if TYPE_CHECKING:
         Poll,
         Polled,
         Refusal,
-        Run,
-        Skip,
-        State,
         States,
         Take,
         Where,

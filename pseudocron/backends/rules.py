@@ -10,7 +10,7 @@ from pseudocron.truncation import kept
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from pseudocron.backends.model import End
+    from pseudocron.backends.questions import End
 
 IN_USE_FOR, SEEN_AGAIN = 2.0, 0.5
 """Parts of `CRON_MAX_TIME`: for how long a name is in use, and after how long it is written again."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pseudocron.backends import named
-from pseudocron.backends.model import Where
+from pseudocron.backends.questions import Where
 from pseudocron.cli.shared import (
     as_plain,
     complete_name,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from pseudocron.backends.model import Conflict, Kind, Run, State, Where
+from pseudocron.backends.model import Conflict, Kind, Run, State
+from pseudocron.backends.questions import Where
 from pseudocron.cli.inspecting import MOST as MOST_LINES
 from pseudocron.cli.operating import Instant, durable
 from pseudocron.cli.shared import crons_option, fail, json_option, perform, print_json

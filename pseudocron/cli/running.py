@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pseudocron.backends.model import Refusal, State
+from pseudocron.backends.model import State
+from pseudocron.backends.questions import Refusal
 from pseudocron.by_hand import run_now, tick_now
 from pseudocron.cli.shared import FAILED, crons_option, fail, log, name_argument, perform
 from pseudocron.errors import show

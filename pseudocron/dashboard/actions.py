@@ -8,7 +8,8 @@ from urllib.parse import parse_qsl
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse
 
-from pseudocron.backends.model import Kind, Refusal, State
+from pseudocron.backends.model import Kind, State
+from pseudocron.backends.questions import Refusal
 from pseudocron.by_hand import start_now
 from pseudocron.dashboard import csrf
 from pseudocron.dashboard.site import root, way_back

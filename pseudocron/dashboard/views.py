@@ -10,7 +10,8 @@ from urllib.parse import urlencode
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from pseudocron.backends.model import Kind, State, Where
+from pseudocron.backends.model import Kind, State
+from pseudocron.backends.questions import Where
 from pseudocron.dashboard import words
 from pseudocron.dashboard.site import HERE, number
 from pseudocron.report import history_of, latest_runs, line_of, status_of

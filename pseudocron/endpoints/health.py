@@ -9,7 +9,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from pseudocron.backends.model import Where
+from pseudocron.backends.questions import Where
 from pseudocron.dataclass import dataclass
 from pseudocron.endpoints.responses import respond
 from pseudocron.errors import PseudoCronError, cause

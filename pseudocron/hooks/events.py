@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from pseudocron.backends.model import Claim, End, Reason, Run, Skip
+    from pseudocron.backends.model import Reason, Run, Skip
+    from pseudocron.backends.questions import Claim, End
 
 
 class EventKind(StrEnum):

@@ -17,7 +17,7 @@ from pseudocron.jobs.propagation import attach
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 
-    from pseudocron.backends.model import NewJob
+    from pseudocron.backends.questions import NewJob
     from pseudocron.jobs.manager import JobManager
     from pseudocron.jobs.options import JobOptions
     from pseudocron.jobs.tasks import Task

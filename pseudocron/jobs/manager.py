@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from pseudocron.backends.contract import Backend
-    from pseudocron.backends.model import NewJob, Run
+    from pseudocron.backends.model import Run
+    from pseudocron.backends.questions import NewJob
     from pseudocron.config.settings import Settings
 
 T = TypeVar("T")

@@ -6,7 +6,8 @@ import os
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from pseudocron.backends.model import Conflict, NewJob
+from pseudocron.backends.model import Conflict
+from pseudocron.backends.questions import NewJob
 from pseudocron.config.settings import checked
 from pseudocron.config.values import MOST, Check, aware, job_key, one_of, optional, span, whole
 from pseudocron.dataclass import dataclass

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 from pseudocron.config.entries import read_options
 from pseudocron.config.values import cron_name
 from pseudocron.errors import ConfigError, UnknownTaskError, did_you_mean, show
-from pseudocron.hooks import Hooks
 from pseudocron.jobs.manager import JobManager, blocking
 from pseudocron.jobs.tasks import TASK_OPTIONS, Task
 from pseudocron.targets import describe
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from pseudocron.backends.contract import Backend
     from pseudocron.backends.model import Run
     from pseudocron.config.settings import Settings
+    from pseudocron.hooks import Hooks
     from pseudocron.host import Host
     from pseudocron.jobs.tasks import TaskOptions
 
@@ -30,14 +30,16 @@ T = TypeVar("T")
 
 
 class TaskRegistry:
-    """The half of `Crons` that registers tasks and manages jobs."""
+    """The part of `Crons` that registers tasks and manages jobs."""
+
+    _hooks: Hooks  # of the `HookRegistry` beside it
 
     def __init__(self) -> None:
+        super().__init__()
         self._manager = JobManager(lambda: self.settings)
         self._tasks: dict[str, Task[..., Any]] = {}
         self._checked_tasks: Mapping[str, Task[..., Any]] | None = None
         self._version = 0  # grows with each definition
-        self._hooks = Hooks()
 
     @property
     def settings(self) -> Settings:

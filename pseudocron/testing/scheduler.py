@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from pseudocron.backends.model import Kind, State, Where
+from pseudocron.backends.model import Kind, State
+from pseudocron.backends.questions import Where
 from pseudocron.config.settings import checked
 from pseudocron.config.source import Source
 from pseudocron.config.values import aware

@@ -6,7 +6,8 @@ from collections import Counter
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from pseudocron.backends.model import Kind, State, Where
+from pseudocron.backends.model import Kind, State
+from pseudocron.backends.questions import Where
 from pseudocron.host import utcnow
 from pseudocron.report import history_of
 from pseudocron.why import Inquiry, Scene

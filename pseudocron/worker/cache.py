@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from pseudocron.backends.model import CronState, Reason, Refusal
+from pseudocron.backends.model import CronState, Reason
+from pseudocron.backends.questions import Refusal
 from pseudocron.worker.due import NEVER, Absence, plan
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from pseudocron.backends.model import Plan, Polled
+    from pseudocron.backends.questions import Plan, Polled
     from pseudocron.crons import Cron, Crons
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from pseudocron.backends.model import CronState, Plan, Reason, Skip
+from pseudocron.backends.model import CronState, Reason, Skip
+from pseudocron.backends.questions import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

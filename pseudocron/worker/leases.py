@@ -12,7 +12,7 @@ from pseudocron.log import logger
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from pseudocron.backends.model import Claim
+    from pseudocron.backends.questions import Claim
 
 TRUSTED = 0.9
 """The part of a lease for which its holder trusts it: the rest is for clocks that do not run at the same pace."""

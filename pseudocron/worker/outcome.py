@@ -5,14 +5,15 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from pseudocron.backends.model import End, Kind, State
+from pseudocron.backends.model import Kind, State
+from pseudocron.backends.questions import End
 from pseudocron.executors import CutOff
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from pseudocron.backends.model import Claim
+    from pseudocron.backends.questions import Claim
     from pseudocron.cron import Cron
     from pseudocron.executors import Ended
     from pseudocron.jobs.tasks import Task

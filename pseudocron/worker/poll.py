@@ -6,7 +6,8 @@ from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
-from pseudocron.backends.model import Kind, Poll, Reason, Refusal, Skip
+from pseudocron.backends.model import Kind, Reason, Skip
+from pseudocron.backends.questions import Poll, Refusal
 from pseudocron.errors import BackendError
 from pseudocron.hooks.events import EventKind, lost_as, of_lost, of_skip
 from pseudocron.hooks.metrics import Metrics
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from pseudocron.backends.contract import Backend
-    from pseudocron.backends.model import CronState, Plan, Polled, Refused
+    from pseudocron.backends.model import CronState
+    from pseudocron.backends.questions import Plan, Polled, Refused
     from pseudocron.config.source import Source
     from pseudocron.crons import Cron, Crons
     from pseudocron.host import Host

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from pseudocron.backends.model import Capacity
+from pseudocron.backends.questions import Capacity
 from pseudocron.host import spawn
 from pseudocron.log import logger
 

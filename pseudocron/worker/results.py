@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pseudocron.backends.contract import Backend
-    from pseudocron.backends.model import Claim
+    from pseudocron.backends.questions import Claim
     from pseudocron.host import Host
     from pseudocron.worker.run import Run
     from pseudocron.worker.runs import Runs

@@ -16,6 +16,7 @@ from pseudocron.hooks.events import Event, EventKind, of_claim
 from pseudocron.host import spawn
 from pseudocron.jobs.propagation import detach
 from pseudocron.log import logger
+from pseudocron.worker.decoding import decode_aside, is_quick
 from pseudocron.worker.outcome import UnfitError, end_of
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from inspect import BoundArguments
 
     from pseudocron.backends.contract import Backend
-    from pseudocron.backends.model import Claim, End
+    from pseudocron.backends.questions import Claim, End
     from pseudocron.cron import Cron
     from pseudocron.executors import Lingering
     from pseudocron.hooks.dispatcher import Dispatcher
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
     from pseudocron.jobs.tasks import Task
     from pseudocron.worker.leases import LeaseRenewer
     from pseudocron.worker.pool import Lifetime, Pool
-
-UNPACKED_AT_ONCE = 4096
-"""Characters of stored arguments that are decoded on the event loop, as that takes less than a hop to a thread."""
 
 NO_CONTEXT: Mapping[str, str] = {}
 
@@ -138,18 +136,18 @@ class Run:
             self._execute(target.args, target.kwargs)
             return
         stored, self._context = detach(self.claim.arguments or "{}")
-        if target._is_checked and len(stored) <= UNPACKED_AT_ONCE:
+        if is_quick(target, stored):
             self._decoded(target._unpack, stored)
         else:
             self._decoding = spawn(self._decode_aside(stored))
 
     async def _decode_aside(self, stored: str) -> None:
         target: Any = self.target
-        bound = await self.worker.host.hop(_outcome_of, target._unpack, stored)
+        decoded = await decode_aside(self.worker.host, target, stored)
         if self._is_cut_off:
             self._finish(CutOff(None))
         else:
-            self._decoded(bound)
+            self._decoded(decoded)
 
     def _decoded(self, decode: Callable[..., BoundArguments], *stored: str) -> None:
         """Execute a job with the arguments that `decode` returns."""
@@ -267,20 +265,6 @@ class Run:
 
 
 _KINDS = {State.SUCCEEDED: EventKind.SUCCEEDED, State.PENDING: EventKind.RETRYING}
-
-
-def _outcome_of(decode: Callable[..., BoundArguments], stored: str) -> Callable[[], BoundArguments]:
-    """Decode in a thread; return what returns the result, or raises as decoding did."""
-    try:
-        bound = decode(stored)
-    except Exception as error:  # noqa: BLE001 - raised where the result is asked for
-        raised = error
-
-        def again() -> BoundArguments:
-            raise raised
-
-        return again
-    return lambda: bound
 
 
 def _log(run: Run, state: State | None) -> None:

@@ -6,7 +6,8 @@ import asyncio
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pseudocron.backends.model import Kind, Manual, Refusal, Take
+from pseudocron.backends.model import Kind
+from pseudocron.backends.questions import Manual, Refusal, Take
 from pseudocron.hooks.dispatcher import Dispatcher
 from pseudocron.targets import needs_thread
 from pseudocron.worker.leases import LeaseRenewer
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from pseudocron.backends.contract import Backend
-    from pseudocron.backends.model import Claim, Finished
+    from pseudocron.backends.questions import Claim, Finished
     from pseudocron.crons import Cron, Crons
     from pseudocron.host import Host
     from pseudocron.jobs.tasks import Task

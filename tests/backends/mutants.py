@@ -7,7 +7,8 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pseudocron.backends.model import Claim, Kind, Plan, Reason, Run, Skip, State
+from pseudocron.backends.model import Kind, Reason, Run, Skip, State
+from pseudocron.backends.questions import Claim, Plan
 from pseudocron.testing.conformance import SharedStore
 from verification.oracle import Lease, Oracle, Store
 from verification.oracle.polls import Polling
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
     from datetime import datetime
 
-    from pseudocron.backends.model import End, NewJob, Poll, Polled
+    from pseudocron.backends.questions import End, NewJob, Poll, Polled
     from pseudocron.host import Host
 
 SECOND = timedelta(seconds=1)

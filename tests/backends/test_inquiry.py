@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backends.stores import STORES
-from pseudocron.backends.model import Reason, Refusal, Skip, Waited
+from pseudocron.backends.model import Reason, Skip, Waited
+from pseudocron.backends.questions import Refusal
 from pseudocron.config.source import open_source
 from pseudocron.crons import Crons
 from pseudocron.testing.conformance.cluster import Cluster

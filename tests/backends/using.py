@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from pseudocron.backends import DEFAULT_APP, connect
-from pseudocron.backends.model import Capacity, Claim, End, Kind, NewJob, Plan, Poll, Polled, Run, Skip, State, Take
-from pseudocron.backends.model import Where as Condition
+from pseudocron.backends.model import Kind, Run, Skip, State
+from pseudocron.backends.questions import Capacity, Claim, End, NewJob, Plan, Poll, Polled, Take
+from pseudocron.backends.questions import Where as Condition
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence

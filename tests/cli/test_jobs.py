@@ -14,7 +14,8 @@ from click.testing import CliRunner
 
 from cli.shell import asked, named, pseudocron
 from pseudocron.backends.file.backend import File
-from pseudocron.backends.model import Capacity, End, Poll, State, Take
+from pseudocron.backends.model import State
+from pseudocron.backends.questions import Capacity, End, Poll, Take
 from pseudocron.cli import main
 
 if TYPE_CHECKING:

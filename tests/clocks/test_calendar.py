@@ -16,7 +16,8 @@ from pseudocron.targets import Function
 from pseudocron.worker.due import plan as planned
 
 if TYPE_CHECKING:
-    from pseudocron.backends.model import Plan, Skip
+    from pseudocron.backends.model import Skip
+    from pseudocron.backends.questions import Plan
 
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)

@@ -18,7 +18,7 @@ from pseudocron.crons import Crons
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from pseudocron.backends.model import States
+    from pseudocron.backends.questions import States
 
 
 class Slow(Memory):

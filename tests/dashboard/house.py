@@ -12,7 +12,8 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.testclient import TestClient
 
-from pseudocron.backends.model import Capacity, Claim, End, Manual, NewJob, Plan, Poll, Reason, Skip, State, Take
+from pseudocron.backends.model import Reason, Skip, State
+from pseudocron.backends.questions import Capacity, Claim, End, Manual, NewJob, Plan, Poll, Take
 from pseudocron.crons import Crons
 from pseudocron.dashboard import NoAuth, dashboard
 from pseudocron.host import utcnow

@@ -17,7 +17,8 @@ from support import wait_until
 from dashboard.test_browser import CHROMIUM, answers, options, serving
 from harness.ports import free_port
 from pseudocron.backends.file.backend import File
-from pseudocron.backends.model import Capacity, End, NewJob, Plan, Poll, Reason, Skip, State, Take
+from pseudocron.backends.model import Reason, Skip, State
+from pseudocron.backends.questions import Capacity, End, NewJob, Plan, Poll, Take
 from pseudocron.crons import Crons
 from pseudocron.host import Host
 

@@ -17,7 +17,7 @@ from pseudocron.dashboard import NoAuth, dashboard
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from pseudocron.backends.model import States
+    from pseudocron.backends.questions import States
 
 
 @pytest.mark.parametrize(("seconds", "status"), [(9, 200), (3600, 503)])

@@ -23,7 +23,8 @@ from support import START, Clock, http, visit
 
 from pseudocron.backends import Store, connect
 from pseudocron.backends.file.backend import Memory
-from pseudocron.backends.model import Capacity, Poll, State, Take, Where
+from pseudocron.backends.model import State
+from pseudocron.backends.questions import Capacity, Poll, Take, Where
 from pseudocron.backends.usage import ShortUse
 from pseudocron.context import current_run
 from pseudocron.crons import Crons
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from pseudocron.backends.model import NewJob, Run
+    from pseudocron.backends.model import Run
+    from pseudocron.backends.questions import NewJob
     from pseudocron.jobs.tasks import Task
 
 

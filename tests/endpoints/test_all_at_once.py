@@ -22,7 +22,7 @@ from support import wait_until
 
 from endpoints.calling import BEARER, TOKEN
 from pseudocron.backends import connect
-from pseudocron.backends.model import NewJob
+from pseudocron.backends.questions import NewJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

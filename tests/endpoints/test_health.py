@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
-    from pseudocron.backends.model import States
+    from pseudocron.backends.questions import States
     from pseudocron.cron import Cron
 
 KEYS = {"healthy", "config", "backend", "enabled", "crons", "overdue", "latest", "lingering", "stuck"}

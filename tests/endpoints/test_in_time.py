@@ -16,7 +16,7 @@ from pseudocron.backends.file.backend import Memory
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from pseudocron.backends.model import States
+    from pseudocron.backends.questions import States
 
 
 def crons_with(target: Any) -> Crons:

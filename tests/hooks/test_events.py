@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 from support import until
 
-from pseudocron.backends.model import LOST_AT_MOST, Kind, Reason, Refusal, State
+from pseudocron.backends.model import LOST_AT_MOST, Kind, Reason, State
+from pseudocron.backends.questions import Refusal
 from pseudocron.crons import Crons
 from pseudocron.errors import ConfigError
 from pseudocron.hooks import Event, EventKind

@@ -12,7 +12,7 @@ import pytest
 from support import Lifespan, hello, until, visit
 
 from pseudocron import Crons, PseudoCronMiddleware, current_run
-from pseudocron.backends.model import Where
+from pseudocron.backends.questions import Where
 from pseudocron.process import process_of
 
 if TYPE_CHECKING:

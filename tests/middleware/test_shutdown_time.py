@@ -11,7 +11,7 @@ from leaping import leap
 from support import Lifespan, hello, took, until, visit
 
 from pseudocron import Crons, PseudoCronMiddleware
-from pseudocron.backends.model import Where
+from pseudocron.backends.questions import Where
 from pseudocron.process import process_of
 
 

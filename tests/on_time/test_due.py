@@ -18,7 +18,7 @@ from pseudocron.process import process_of
 
 if TYPE_CHECKING:
     from pseudocron import Crons
-    from pseudocron.backends.model import Poll, Polled
+    from pseudocron.backends.questions import Poll, Polled
 
 
 @pytest.mark.parametrize("clock", [{"ticker": True}, {"every": 0.2}], ids=["ticker", "requests"])

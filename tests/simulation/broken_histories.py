@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-from pseudocron.backends.model import Reason, Refusal, State
+from pseudocron.backends.model import Reason, State
+from pseudocron.backends.questions import Refusal
 from simulation.late_histories import LATE
 from simulation.made_events import (
     able,

@@ -6,22 +6,18 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from pseudocron.backends.model import (
+from pseudocron.backends.model import Kind, Reason, Run, Skip, State
+from pseudocron.backends.questions import (
     Capacity,
     Claim,
     End,
     Finished,
-    Kind,
     NewJob,
     Plan,
     Poll,
     Polled,
-    Reason,
     Refusal,
     Refused,
-    Run,
-    Skip,
-    State,
     Take,
 )
 from verification.simulation.history import BEGINNING, Event

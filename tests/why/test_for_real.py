@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from support import Clock
 
-from pseudocron.backends.model import Capacity, CronState, Poll, Reason, Take
+from pseudocron.backends.model import CronState, Reason
+from pseudocron.backends.questions import Capacity, Poll, Take
 from pseudocron.crons import Crons
 from pseudocron.why import Fate, Waiting
 from pseudocron.why.inquiry import inquire

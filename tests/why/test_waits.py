@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from support import START, Clock
 
-from pseudocron.backends.model import Capacity, CronState, Poll, Take, Waited
+from pseudocron.backends.model import CronState, Waited
+from pseudocron.backends.questions import Capacity, Poll, Take
 from pseudocron.crons import Crons
 from pseudocron.worker.delays import KEPT, Delays
 from pseudocron.worker.due import plan

@@ -12,21 +12,22 @@ import pytest
 from support import until
 
 from pseudocron.backends.file.backend import Memory
-from pseudocron.backends.model import Kind, Poll, State, Where
+from pseudocron.backends.model import Kind, State
+from pseudocron.backends.questions import Poll, Where
 from pseudocron.by_hand import tick_now
 from pseudocron.context import current_run
 from pseudocron.crons import Crons
 from pseudocron.errors import BackendError
 from pseudocron.polling import PollReason
 from pseudocron.process import process_of
+from pseudocron.worker.decoding import UNPACKED_AT_ONCE
 from pseudocron.worker.poll import REFILL_FOR
-from pseudocron.worker.run import UNPACKED_AT_ONCE
 from worker.world import Counting, World, read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pseudocron.backends.model import End, Finished, Polled, Take
+    from pseudocron.backends.questions import End, Finished, Polled, Take
 
 
 def a_backlog(*, concurrency: int = 10, store: type[Memory] = Counting) -> World:

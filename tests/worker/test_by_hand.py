@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from support import START, until
 
-from pseudocron.backends.model import Kind, Manual, Refusal, Run, State
+from pseudocron.backends.model import Kind, Run, State
+from pseudocron.backends.questions import Manual, Refusal
 from pseudocron.by_hand import run_now, tick_now
 from pseudocron.crons import Crons
 from pseudocron.errors import UnknownCronError

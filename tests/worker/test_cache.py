@@ -17,7 +17,7 @@ from worker.world import Process, World, read
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from pseudocron.backends.model import Poll, Polled, States
+    from pseudocron.backends.questions import Poll, Polled, States
 
 
 class Spied(Memory):

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from pseudocron.backends.model import CronState, Plan, Reason, Skip
+from pseudocron.backends.model import CronState, Reason, Skip
+from pseudocron.backends.questions import Plan
 from pseudocron.crons import Cron
 from pseudocron.schedule import COUNTED, parse
 from pseudocron.targets import Function

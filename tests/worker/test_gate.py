@@ -21,7 +21,7 @@ from worker.world import World
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pseudocron.backends.model import Poll, Polled
+    from pseudocron.backends.questions import Poll, Polled
 
 
 def test_of_two_processes_one_polls_and_both_know_when_a_poll_is_due_again() -> None:

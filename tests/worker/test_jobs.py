@@ -8,7 +8,8 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from pseudocron.backends.model import Kind, State, Where
+from pseudocron.backends.model import Kind, State
+from pseudocron.backends.questions import Where
 from pseudocron.crons import Crons
 from pseudocron.jobs.tasks import Retry
 from worker.world import World

@@ -12,7 +12,8 @@ import pytest
 from support import START, wait_until
 
 from pseudocron.backends.file.backend import Memory
-from pseudocron.backends.model import Claim, Kind
+from pseudocron.backends.model import Kind
+from pseudocron.backends.questions import Claim
 from pseudocron.context import CurrentRun, current_run
 from pseudocron.crons import Crons
 from pseudocron.errors import BackendError
@@ -23,7 +24,7 @@ from worker.world import World
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from pseudocron.backends.model import End, Finished, Take
+    from pseudocron.backends.questions import End, Finished, Take
 
 
 def claim(run_id: str) -> Claim:

@@ -14,7 +14,8 @@ import pytest
 from support import until
 
 from pseudocron.backends.file.backend import Memory
-from pseudocron.backends.model import Kind, Plan, Poll, Reason, Run, Skip, State
+from pseudocron.backends.model import Kind, Reason, Run, Skip, State
+from pseudocron.backends.questions import Plan, Poll
 from pseudocron.context import current_run
 from pseudocron.crons import Crons
 from pseudocron.errors import BackendError
@@ -23,7 +24,7 @@ from worker.world import Process, World
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from pseudocron.backends.model import End, Finished, Take
+    from pseudocron.backends.questions import End, Finished, Take
 
 
 def once(crons: Crons, body: Callable[[World], Awaitable[None]], **options: Any) -> Sequence[Run | Skip]:

@@ -18,7 +18,7 @@ from worker.world import World
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pseudocron.backends.model import End, Finished, Take
+    from pseudocron.backends.questions import End, Finished, Take
 
 
 class Stepped(Memory):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from pseudocron.backends.model import NewJob, State
+from pseudocron.backends.model import State
+from pseudocron.backends.questions import NewJob
 from pseudocron.crons import Crons
 from worker.world import World
 

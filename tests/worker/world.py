@@ -13,7 +13,8 @@ from uuid import uuid4
 from support import Clock, until
 
 from pseudocron.backends.file.backend import Memory
-from pseudocron.backends.model import Capacity, Kind, NewJob, Poll, Take, Where
+from pseudocron.backends.model import Kind
+from pseudocron.backends.questions import Capacity, NewJob, Poll, Take, Where
 from pseudocron.config.source import Source
 from pseudocron.polling import PollReason, PollResult
 from pseudocron.worker.due import plan
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pseudocron.backends.contract import Backend
-    from pseudocron.backends.model import Claim, Finished, Polled, Run, Skip, State
+    from pseudocron.backends.model import Run, Skip, State
+    from pseudocron.backends.questions import Claim, Finished, Polled
     from pseudocron.crons import Crons
 
 

@@ -6,13 +6,15 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from pseudocron.backends.model import Kind, Reason, Refusal
+from pseudocron.backends.model import Kind, Reason
+from pseudocron.backends.questions import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from pseudocron.backends.contract import Backend
-    from pseudocron.backends.model import Claim, End, Finished, Poll, Polled, Run, Take
+    from pseudocron.backends.model import Run
+    from pseudocron.backends.questions import Claim, End, Finished, Poll, Polled, Take
     from verification.chaos.history import Notes
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Self
 from harness.redis_proxy import Proxy
 from harness.redis_server import FORGETFUL, Server
 from pseudocron.backends import connect
-from pseudocron.backends.model import Kind, Run, Where
+from pseudocron.backends.model import Kind, Run
+from pseudocron.backends.questions import Where
 from verification.chaos.processes import quiet_port
 from verification.chaos.store_recorder import micros
 

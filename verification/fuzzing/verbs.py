@@ -11,24 +11,9 @@ from functools import cache
 from types import UnionType
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
-from pseudocron.backends import model
-from pseudocron.backends.model import (
-    Capacity,
-    Claim,
-    CronState,
-    End,
-    Kind,
-    Manual,
-    NewJob,
-    Plan,
-    Poll,
-    Reason,
-    Skip,
-    State,
-    Take,
-    Waited,
-    Where,
-)
+from pseudocron.backends import model, questions
+from pseudocron.backends.model import CronState, Kind, Reason, Skip, State, Waited
+from pseudocron.backends.questions import Capacity, Claim, End, Manual, NewJob, Plan, Poll, Take, Where
 from pseudocron.cron import Cron
 from pseudocron.errors import JobConflictError
 from pseudocron.report import history_of, status_of
@@ -211,7 +196,7 @@ def of(run_id: str, kind: Kind = Kind.JOB, name: str = "mail") -> Claim:
 @cache
 def hints(of: type) -> Mapping[str, Any]:
     names = {"datetime": datetime, "Mapping": Mapping, "Sequence": Sequence, "Collection": Sequence}
-    return get_type_hints(of, {**vars(model), **names})
+    return get_type_hints(of, {**vars(model), **vars(questions), **names})
 
 
 def examine(answer: object) -> None:

@@ -7,18 +7,8 @@ from typing import TYPE_CHECKING
 
 from pseudocron.backends import rules
 from pseudocron.backends.contract import Backend
-from pseudocron.backends.model import (
-    Claim,
-    Conflict,
-    Finished,
-    Kind,
-    Polled,
-    Refusal,
-    Run,
-    Skip,
-    State,
-    States,
-)
+from pseudocron.backends.model import Conflict, Kind, Run, Skip, State
+from pseudocron.backends.questions import Claim, Finished, Polled, Refusal, States
 from pseudocron.errors import JobConflictError
 from pseudocron.host import Host
 from verification.oracle.polls import Polling
@@ -28,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
-    from pseudocron.backends.model import End, Manual, NewJob, Poll, Take, Where
+    from pseudocron.backends.questions import End, Manual, NewJob, Poll, Take, Where
 
 
 class Oracle(Backend):

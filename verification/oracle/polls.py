@@ -7,27 +7,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from pseudocron.backends import rules
-from pseudocron.backends.model import (
-    Blocker,
-    Claim,
-    CronState,
-    Kind,
-    Plan,
-    Polled,
-    Reason,
-    Refusal,
-    Refused,
-    Run,
-    Skip,
-    State,
-    Take,
-)
+from pseudocron.backends.model import Blocker, CronState, Kind, Reason, Run, Skip, State
+from pseudocron.backends.questions import Claim, Plan, Polled, Refusal, Refused, Take
 from verification.oracle.store import name_of
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from pseudocron.backends.model import Poll
+    from pseudocron.backends.questions import Poll
     from verification.oracle.store import Name, Store
 
 EXPIRED_AT_MOST = 1000

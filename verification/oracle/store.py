@@ -10,7 +10,8 @@ from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
 from pseudocron.backends import rules
-from pseudocron.backends.model import Claim, CronState, Kind, Run, Skip, State
+from pseudocron.backends.model import CronState, Kind, Run, Skip, State
+from pseudocron.backends.questions import Claim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

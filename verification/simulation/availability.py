@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING
 
-from pseudocron.backends.model import Claim
 from pseudocron.backends.model import Kind as RunKind
+from pseudocron.backends.questions import Claim
 from verification.simulation.due import Kind
 from verification.simulation.scenario import Kind as Fault
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from verification.simulation.availability import POLL
 
 if TYPE_CHECKING:
-    from pseudocron.backends.model import Claim
+    from pseudocron.backends.questions import Claim
     from verification.simulation.history import Event
 
 RECORD_WITHIN, RECOVERS_WITHIN = 1.0, 5.0

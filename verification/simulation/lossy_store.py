@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from random import Random
 
-    from pseudocron.backends.model import Poll
+    from pseudocron.backends.questions import Poll
     from verification.simulation.event_loops import Agenda, Loop
     from verification.simulation.machine import Machine
     from verification.simulation.shared_store import SharedStore

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from datetime import datetime
 
-    from pseudocron.backends.model import Poll, Polled
+    from pseudocron.backends.questions import Poll, Polled
 
 
 class Tear(StrEnum):

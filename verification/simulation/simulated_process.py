@@ -7,7 +7,8 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
-from pseudocron.backends.model import State, Where
+from pseudocron.backends.model import State
+from pseudocron.backends.questions import Where
 from pseudocron.by_hand import start_now, tick_now
 from pseudocron.context import current_run
 from pseudocron.crons import Crons

@@ -7,14 +7,15 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from pseudocron.backends.model import Kind, Polled, Reason, Refusal
+from pseudocron.backends.model import Kind, Reason
+from pseudocron.backends.questions import Polled, Refusal
 from verification.simulation.rules import Rule, Violation
 from verification.simulation.stored_records import EPOCH
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from pseudocron.backends.model import Plan
+    from pseudocron.backends.questions import Plan
     from verification.simulation.history import Event
     from verification.simulation.scenario import Application, Cron
 

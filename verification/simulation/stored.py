@@ -8,14 +8,16 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from pseudocron.backends import rules
-from pseudocron.backends.model import Claim, Kind, State
+from pseudocron.backends.model import Kind, State
+from pseudocron.backends.questions import Claim
 from verification.simulation.stored_records import Held, StoredCron, StoredLease, StoredRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
-    from pseudocron.backends.model import End, NewJob, Plan, Poll, Polled, Run, Take
+    from pseudocron.backends.model import Run
+    from pseudocron.backends.questions import End, NewJob, Plan, Poll, Polled, Take
     from verification.simulation.history import Event
     from verification.simulation.scenario import Application
     from verification.simulation.stored_records import Name

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from pseudocron.backends.model import Kind, Reason, Refusal, State
+from pseudocron.backends.model import Kind, Reason, State
+from pseudocron.backends.questions import Refusal
 
 if TYPE_CHECKING:
-    from pseudocron.backends.model import Plan, Polled
+    from pseudocron.backends.questions import Plan, Polled
     from verification.simulation.scenario import Cron
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -15,7 +15,8 @@ from verification.simulation.stored import Stored
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pseudocron.backends.model import Claim, End, Plan, Poll, Polled, Run
+    from pseudocron.backends.model import Run
+    from pseudocron.backends.questions import Claim, End, Plan, Poll, Polled
     from verification.simulation.history import Event
     from verification.simulation.stored_records import StoredRun
 

@@ -13,7 +13,8 @@ from unittest.mock import patch
 
 from pseudocron import host
 from pseudocron.backends.model import Kind as RunKind
-from pseudocron.backends.model import State, Where
+from pseudocron.backends.model import State
+from pseudocron.backends.questions import Where
 from verification.simulation.event_loops import Agenda, Loop
 from verification.simulation.history import BEGINNING, Event, History
 from verification.simulation.machine import ON_A_LINE, Machine

@@ -13,21 +13,17 @@ from json_store.data import Data, pack, unpack
 from json_store.polling import Polling
 from pseudocron.backends import rules
 from pseudocron.backends.contract import Backend
-from pseudocron.backends.model import (
+from pseudocron.backends.model import Conflict, Kind, Run, Skip, State
+from pseudocron.backends.questions import (
     Capacity,
     Claim,
-    Conflict,
     End,
     Finished,
-    Kind,
     Manual,
     NewJob,
     Poll,
     Polled,
     Refusal,
-    Run,
-    Skip,
-    State,
     States,
     Take,
     Where,

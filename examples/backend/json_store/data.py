@@ -8,7 +8,8 @@ from typing import Any
 from uuid import uuid4
 
 from pseudocron.backends import model, rules
-from pseudocron.backends.model import Claim, CronState, Kind, Reason, Run, Skip, State
+from pseudocron.backends.model import CronState, Kind, Reason, Run, Skip, State
+from pseudocron.backends.questions import Claim
 
 
 def pack(value: Any) -> Any:

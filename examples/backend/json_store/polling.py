@@ -9,22 +9,8 @@ from uuid import uuid4
 
 from json_store.data import owner
 from pseudocron.backends import rules
-from pseudocron.backends.model import (
-    Blocker,
-    Claim,
-    CronState,
-    Kind,
-    Plan,
-    Poll,
-    Polled,
-    Reason,
-    Refusal,
-    Refused,
-    Run,
-    Skip,
-    State,
-    Take,
-)
+from pseudocron.backends.model import Blocker, CronState, Kind, Reason, Run, Skip, State
+from pseudocron.backends.questions import Claim, Plan, Poll, Polled, Refusal, Refused, Take
 
 if TYPE_CHECKING:
     from datetime import datetime

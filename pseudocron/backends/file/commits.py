@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from pseudocron.backends import Durability
     from pseudocron.backends.file.transaction import Transaction
-    from pseudocron.backends.model import NewJob
+    from pseudocron.backends.questions import NewJob
 
 T = TypeVar("T")
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from pseudocron.backends.file.transaction import Transaction
-    from pseudocron.backends.model import NewJob
+    from pseudocron.backends.questions import NewJob
 
 _NEWEST = "SELECT ifnull(max(id), 0) FROM runs"
 _INSERT = """

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from pseudocron.backends.file.slots import skip_of
 from pseudocron.backends.file.stored import SELECT, SELECT_BRIEF, by_id, stored
-from pseudocron.backends.model import Kind, Run, Skip, State, Where
+from pseudocron.backends.model import Kind, Run, Skip, State
+from pseudocron.backends.questions import Where
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pseudocron.backends.file.transaction import Transaction
-    from pseudocron.backends.model import NewJob
+    from pseudocron.backends.questions import NewJob
 
 T = TypeVar("T")
 

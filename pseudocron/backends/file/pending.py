@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, NamedTuple
 from pseudocron.backends.file.stored import by_place, drop
 from pseudocron.backends.file.transaction import after
 from pseudocron.backends.legible import EPOCH, MICROSECOND, instant, legible, text, text_or_none, whole
-from pseudocron.backends.model import Claim, Kind, Run, State
+from pseudocron.backends.model import Kind, Run, State
+from pseudocron.backends.questions import Claim
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from pseudocron.backends.file.transaction import Transaction
-    from pseudocron.backends.model import Take
+    from pseudocron.backends.questions import Take
 
 EXPIRED_AT_MOST = 1000
 """How many runs end as expired in one verb."""

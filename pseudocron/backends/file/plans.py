@@ -9,14 +9,16 @@ from pseudocron.backends.file.slots import KNOW, New, begin, skip_of
 from pseudocron.backends.file.stored import all_of, blockers_text, drop
 from pseudocron.backends.file.transaction import Transaction, micros, micros_or_none
 from pseudocron.backends.legible import instant
-from pseudocron.backends.model import Blocker, Claim, Kind, Reason, Refusal, Refused, Skip, State
+from pseudocron.backends.model import Blocker, Kind, Reason, Skip, State
+from pseudocron.backends.questions import Claim, Refusal, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from pseudocron.backends.file.pending import Capacity
-    from pseudocron.backends.model import Plan, Run, Take
+    from pseudocron.backends.model import Run
+    from pseudocron.backends.questions import Plan, Take
 
 _CRON = "SELECT mark, since, back, next, held, missed, schedule, paused FROM crons WHERE name = ?"
 _CHANGE = "UPDATE crons SET mark = ?, since = ?, back = ?, next = ?, held = ?, missed = ?, schedule = ? WHERE name = ?"

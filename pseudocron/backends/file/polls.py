@@ -11,13 +11,15 @@ from pseudocron.backends.file.plans import Slots
 from pseudocron.backends.file.runs import end_leases, renew
 from pseudocron.backends.file.slots import state
 from pseudocron.backends.file.transaction import SECOND
-from pseudocron.backends.model import Kind, Polled
+from pseudocron.backends.model import Kind
+from pseudocron.backends.questions import Polled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pseudocron.backends.file.transaction import Transaction
-    from pseudocron.backends.model import CronState, Poll, Take
+    from pseudocron.backends.model import CronState
+    from pseudocron.backends.questions import Poll, Take
 
 _NAMES = "SELECT is_job, name, seen, max_instances FROM names"
 _NAME = """

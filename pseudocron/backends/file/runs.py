@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     from pseudocron.backends.file.transaction import Transaction
-    from pseudocron.backends.model import Claim, End, Run
+    from pseudocron.backends.model import Run
+    from pseudocron.backends.questions import Claim, End
 
 _OF_CLAIM = "SELECT {0} FROM living WHERE run_id = ? AND fence = ? AND NOT over"
 _SUCCEED = f"""

@@ -11,12 +11,14 @@ from pseudocron.backends.file.pending import Candidate, claim_of, next_fence, st
 from pseudocron.backends.file.stored import blockers_of
 from pseudocron.backends.file.transaction import Transaction, micros
 from pseudocron.backends.legible import instant, legible, text, text_or_none, whole
-from pseudocron.backends.model import Claim, CronState, Kind, Reason, Refusal, Skip
+from pseudocron.backends.model import CronState, Kind, Reason, Skip
+from pseudocron.backends.questions import Claim, Refusal
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from pseudocron.backends.model import Manual, Waited
+    from pseudocron.backends.model import Waited
+    from pseudocron.backends.questions import Manual
 
 _STATE = f"""
     SELECT mark, since, back, next, paused, {COUNTING.format(":name")}, claims, failures, missed, schedule

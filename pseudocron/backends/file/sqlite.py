@@ -14,7 +14,8 @@ from pseudocron.backends.file.earliest import count, earliest
 from pseudocron.backends.file.operation import Operation
 from pseudocron.backends.file.transaction import SECOND, Terms, Transaction, micros
 from pseudocron.backends.legible import instant
-from pseudocron.backends.model import Conflict, Finished, States
+from pseudocron.backends.model import Conflict
+from pseudocron.backends.questions import Finished, States
 from pseudocron.errors import BackendError
 from pseudocron.log import logger
 
@@ -25,20 +26,8 @@ if TYPE_CHECKING:
     from pseudocron.backends.file.commits import Store
     from pseudocron.backends.file.embedded import EmbeddedStore
     from pseudocron.backends.file.gate import Gate
-    from pseudocron.backends.model import (
-        Claim,
-        End,
-        Manual,
-        NewJob,
-        Poll,
-        Polled,
-        Refusal,
-        Run,
-        Skip,
-        State,
-        Take,
-        Where,
-    )
+    from pseudocron.backends.model import Run, Skip, State
+    from pseudocron.backends.questions import Claim, End, Manual, NewJob, Poll, Polled, Refusal, Take, Where
     from pseudocron.host import Host
 
 T = TypeVar("T")

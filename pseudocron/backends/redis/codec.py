@@ -7,20 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from pseudocron.backends.legible import EPOCH, MICROSECOND, legible, text
 from pseudocron.backends.legible import instant as instant_of
-from pseudocron.backends.model import (
-    Attempt,
-    Blocker,
-    Claim,
-    CronState,
-    Kind,
-    Reason,
-    Refusal,
-    Refused,
-    Run,
-    Skip,
-    State,
-    Waited,
-)
+from pseudocron.backends.model import Attempt, Blocker, CronState, Kind, Reason, Run, Skip, State, Waited
+from pseudocron.backends.questions import Claim, Refusal, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

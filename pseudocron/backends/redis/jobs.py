@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import timedelta
 
-    from pseudocron.backends.model import NewJob, State
+    from pseudocron.backends.model import State
+    from pseudocron.backends.questions import NewJob
 
 
 class Jobs(Verbs):

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
-    from pseudocron.backends.model import Run, Skip, Where
+    from pseudocron.backends.model import Run, Skip
+    from pseudocron.backends.questions import Where
 
 RUNS_AT_ONCE = 100
 """How many runs are read in one call: each may hold 128 KiB of text."""

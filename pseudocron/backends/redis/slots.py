@@ -5,7 +5,8 @@ from __future__ import annotations
 from hashlib import sha1
 from typing import TYPE_CHECKING, Any
 
-from pseudocron.backends.model import Finished, Kind, Polled, Refusal, State, States
+from pseudocron.backends.model import Kind, State
+from pseudocron.backends.questions import Finished, Polled, Refusal, States
 from pseudocron.backends.redis.codec import (
     claim_of,
     given,
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
-    from pseudocron.backends.model import Claim, End, Manual, Plan, Poll, Skip, Take
+    from pseudocron.backends.model import Skip
+    from pseudocron.backends.questions import Claim, End, Manual, Plan, Poll, Take
 
 
 class Slots(Verbs):

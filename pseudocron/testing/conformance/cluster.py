@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pseudocron.backends.model import Run, State, Where
+from pseudocron.backends.model import Run, State
+from pseudocron.backends.questions import Where
 from pseudocron.host import Host
 from pseudocron.testing.conformance.law import Law
 from pseudocron.testing.conformance.process import Process

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pseudocron.backends.model import End, Refusal, State
+from pseudocron.backends.model import State
+from pseudocron.backends.questions import End, Refusal
 from pseudocron.testing.conformance.base import Base
 from pseudocron.testing.conformance.times import HOUR, NOON, SECOND
 

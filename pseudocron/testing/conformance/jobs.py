@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pseudocron.backends.model import Claim, Kind, Run, State
+from pseudocron.backends.model import Kind, Run, State
+from pseudocron.backends.questions import Claim
 from pseudocron.testing.conformance.base import Base
 from pseudocron.testing.conformance.times import NOON, SECOND
 

@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from pseudocron.backends.model import Claim, Kind, Refusal, State
+from pseudocron.backends.model import Kind, State
+from pseudocron.backends.questions import Claim, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from pseudocron.backends.model import End, Finished, NewJob, Plan, Poll, Polled, Run, Take
+    from pseudocron.backends.model import Run
+    from pseudocron.backends.questions import End, Finished, NewJob, Plan, Poll, Polled, Take
 
 Name = tuple[Kind, str]
 """A task (`Kind.JOB`) or a cron (`Kind.SLOT`)."""

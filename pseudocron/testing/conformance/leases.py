@@ -11,7 +11,7 @@ from pseudocron.testing.conformance.base import Base
 from pseudocron.testing.conformance.times import HOUR, LEASE, NOON, SECOND
 
 if TYPE_CHECKING:
-    from pseudocron.backends.model import Claim
+    from pseudocron.backends.questions import Claim
     from pseudocron.testing.conformance.process import Process
 
 

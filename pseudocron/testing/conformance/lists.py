@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pseudocron.backends.model import Kind, Reason, Run, Skip, State, Where
+from pseudocron.backends.model import Kind, Reason, Run, Skip, State
+from pseudocron.backends.questions import Where
 from pseudocron.testing.conformance.base import Base
 from pseudocron.testing.conformance.times import NOON, SECOND
 

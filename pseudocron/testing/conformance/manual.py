@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pseudocron.backends.model import Claim, Kind, Refusal, Skip, State
+from pseudocron.backends.model import Kind, Skip, State
+from pseudocron.backends.questions import Claim, Refusal
 from pseudocron.testing.conformance.base import Base
 from pseudocron.testing.conformance.times import HOUR, NOON
 

@@ -5,23 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pseudocron.backends.model import (
+from pseudocron.backends.model import CronState, Kind, Reason, Run, Skip, State
+from pseudocron.backends.questions import (
     Capacity,
     Claim,
-    CronState,
     End,
     Finished,
-    Kind,
     Manual,
     NewJob,
     Plan,
     Poll,
     Polled,
-    Reason,
     Refusal,
-    Run,
-    Skip,
-    State,
     Take,
     Where,
 )

@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from pseudocron.backends.model import Reason, Refusal, Skip, State
+from pseudocron.backends.model import Reason, Skip, State
 from pseudocron.testing.conformance.base import Base
 from pseudocron.testing.conformance.times import HOUR, LEASE, MINUTE, NOON, SECOND
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from pseudocron.backends.model import Polled
+    from pseudocron.backends.questions import Polled, Refusal
     from pseudocron.testing.conformance.process import Process
 
 MICROSECOND = timedelta(microseconds=1)

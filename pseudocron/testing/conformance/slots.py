@@ -5,14 +5,15 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from pseudocron.backends.model import Blocker, Claim, Kind, Reason, Refusal, Refused, Skip, State, Waited
+from pseudocron.backends.model import Blocker, Kind, Reason, Skip, State, Waited
+from pseudocron.backends.questions import Claim, Refusal, Refused
 from pseudocron.testing.conformance.base import Base
 from pseudocron.testing.conformance.times import HOUR, NOON, SECOND
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from pseudocron.backends.model import Polled
+    from pseudocron.backends.questions import Polled
     from pseudocron.testing.conformance.process import Process
 
 MICROSECOND = timedelta(microseconds=1)

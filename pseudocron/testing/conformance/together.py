@@ -8,7 +8,8 @@ from itertools import count
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-from pseudocron.backends.model import Capacity, End, NewJob, Plan, Poll, Polled, State, Take
+from pseudocron.backends.model import State
+from pseudocron.backends.questions import Capacity, End, NewJob, Plan, Poll, Polled, Take
 from pseudocron.host import Host
 from pseudocron.testing.conformance.base import Base
 from pseudocron.testing.conformance.times import HOUR, LEASE, NOON

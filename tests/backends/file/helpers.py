@@ -9,7 +9,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, ParamSpec
 from uuid import uuid4
 
-from pseudocron.backends.model import Capacity, NewJob, Take
+from pseudocron.backends.questions import Capacity, NewJob, Take
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator

@@ -25,13 +25,14 @@ from backends import using
 from backends.using import SECOND
 from pseudocron.backends.file import commits, connection
 from pseudocron.backends.file.backend import File
-from pseudocron.backends.model import End, Poll, State
+from pseudocron.backends.model import State
+from pseudocron.backends.questions import End, Poll
 from pseudocron.host import Host
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pseudocron.backends.model import Claim
+    from pseudocron.backends.questions import Claim
 
 TESTS = Path(__file__).parents[2]
 

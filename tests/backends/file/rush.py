@@ -25,7 +25,8 @@ from pseudocron.backends.file.folder import GATE
 from pseudocron.backends.file.gate import FileGate
 from pseudocron.backends.file.transaction import micros
 from pseudocron.backends.legible import instant
-from pseudocron.backends.model import End, Plan, Poll, State
+from pseudocron.backends.model import State
+from pseudocron.backends.questions import End, Plan, Poll
 from pseudocron.host import Host
 
 if TYPE_CHECKING:

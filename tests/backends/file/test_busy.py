@@ -16,7 +16,8 @@ from backends import using
 from backends.waiting import Time
 from pseudocron.backends.file import commits, connection, operation
 from pseudocron.backends.file.backend import File
-from pseudocron.backends.model import Poll, State, Where
+from pseudocron.backends.model import State
+from pseudocron.backends.questions import Poll, Where
 from pseudocron.errors import BackendError
 from pseudocron.host import Host
 

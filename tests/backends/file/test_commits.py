@@ -16,7 +16,8 @@ from backends.file.helpers import TAKE, commits_of, job, on_a_loop
 from pseudocron.backends.file import commits, operation
 from pseudocron.backends.file.backend import File
 from pseudocron.backends.file.operation import Operation
-from pseudocron.backends.model import Conflict, End, Poll, State, Where
+from pseudocron.backends.model import Conflict, State
+from pseudocron.backends.questions import End, Poll, Where
 from pseudocron.errors import BackendError, JobConflictError
 
 if TYPE_CHECKING:

@@ -8,14 +8,15 @@ import pytest
 
 from pseudocron.backends.file.backend import Memory
 from pseudocron.backends.file.pending import EXPIRED_AT_MOST
-from pseudocron.backends.model import End, NewJob, Poll, State, Where
+from pseudocron.backends.model import State
+from pseudocron.backends.questions import End, NewJob, Poll, Where
 from pseudocron.testing.conformance.cluster import Cluster, SharedStore
 from pseudocron.testing.conformance.times import LEASE, NOON, SECOND
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from pseudocron.backends.model import Claim, Polled
+    from pseudocron.backends.questions import Claim, Polled
 
 FEW, MANY = 300, 5000
 STEPS = 20

@@ -16,7 +16,8 @@ from pseudocron.backends import rules
 from pseudocron.backends.file import commits, earliest
 from pseudocron.backends.file import gate as gates
 from pseudocron.backends.file.backend import File
-from pseudocron.backends.model import Claim, End, Manual, Poll, State, Where
+from pseudocron.backends.model import State
+from pseudocron.backends.questions import Claim, End, Manual, Poll, Where
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

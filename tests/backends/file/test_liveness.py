@@ -24,7 +24,7 @@ from backends.using import SECOND
 from pseudocron import Crons, PseudoCronMiddleware
 from pseudocron.backends.file.backend import File
 from pseudocron.backends.file.liveness import is_gone, this_process
-from pseudocron.backends.model import Capacity, Poll, Polled, Take
+from pseudocron.backends.questions import Capacity, Poll, Polled, Take
 from pseudocron.host import Host
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pytest
 from redis_server import shared
 
 from backends.redis.using import defer, opened, take
-from pseudocron.backends.model import Poll
+from pseudocron.backends.questions import Poll
 from pseudocron.host import Host
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from backends.redis.using import defer, job, now, opened, take
-from pseudocron.backends.model import Capacity, End, Plan, Poll, State, Take
+from pseudocron.backends.model import State
+from pseudocron.backends.questions import Capacity, End, Plan, Poll, Take
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -14,7 +14,8 @@ from redis_server import shared
 
 from backends.redis.proxy import Proxy
 from backends.redis.using import claim, claim_jobs, claim_slot, defer, end, job, now, opened, take
-from pseudocron.backends.model import Claim, End, Manual, Plan, Poll, Reason, Refusal, Skip, State, Where
+from pseudocron.backends.model import Reason, Skip, State
+from pseudocron.backends.questions import Claim, End, Manual, Plan, Poll, Refusal, Where
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator

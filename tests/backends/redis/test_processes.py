@@ -13,7 +13,7 @@ import pytest
 from redis_server import Server, shared
 
 from backends.redis.using import claim, defer, job, made, opened
-from pseudocron.backends.model import Where
+from pseudocron.backends.questions import Where
 from pseudocron.errors import BackendError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ PROGRAM = """
 import asyncio, gc, os, sys, time
 from datetime import UTC, datetime
 from uuid import uuid4
-from pseudocron.backends.model import NewJob
+from pseudocron.backends.questions import NewJob
 from pseudocron.backends.redis.backend import Redis
 from pseudocron.backends.redis.client import from_url
 

@@ -12,7 +12,8 @@ from redis_server import Server
 from backends.redis.proxy import Proxy
 from backends.redis.test_connections import replica_of
 from backends.redis.using import claim, claim_jobs, claim_slot, defer, end, job, now, opened
-from pseudocron.backends.model import State, Where
+from pseudocron.backends.model import State
+from pseudocron.backends.questions import Where
 
 if TYPE_CHECKING:
     from collections.abc import Callable

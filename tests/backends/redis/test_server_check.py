@@ -11,7 +11,8 @@ import pytest
 from redis_server import Server, free_port, shared
 
 from backends.redis.using import claim, claim_jobs, defer, end, job, opened, take
-from pseudocron.backends.model import Poll, State, Where
+from pseudocron.backends.model import State
+from pseudocron.backends.questions import Poll, Where
 from pseudocron.errors import BackendError
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from pseudocron.backends.model import Capacity, Claim, End, Manual, NewJob, Plan, Poll, State, Take
+from pseudocron.backends.model import State
+from pseudocron.backends.questions import Capacity, Claim, End, Manual, NewJob, Plan, Poll, Take
 from pseudocron.backends.redis.backend import Redis
 from pseudocron.backends.redis.client import from_url
 
