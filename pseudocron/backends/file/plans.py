@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from itertools import count, repeat
 from typing import TYPE_CHECKING
 
@@ -63,7 +64,8 @@ class Cron:
 
     def is_current(self) -> bool:
         """Return whether the mark is the one from which the plan was computed."""
-        return bool(self.mark == micros_or_none(self.plan.mark))
+        mark = self.plan.mark
+        return self.mark is None if mark is None else bool(self.mark == (mark - EPOCH) // MICROSECOND)
 
     def record_skips(self) -> None:
         """Record what the plan skips."""
@@ -101,7 +103,7 @@ class Cron:
         new = New(
             Kind.SLOT,
             plan.name,
-            micros(slot),
+            (slot - EPOCH) // MICROSECOND,
             plan.at_least_once,
             plan.coalesce,
             plan.waited[number] if plan.waited else None,
@@ -163,7 +165,7 @@ class Slots:
         self._txn = txn
         self._take = take
         self._capacity = capacity
-        self._now = instant(txn.now)
+        self._now = EPOCH + timedelta(microseconds=txn.now)
         self.claims: list[Claim] = []
         self.refused: list[Refused] = []
         self.dropped: list[Run] = []
@@ -185,7 +187,7 @@ class Slots:
             moment = (slot - EPOCH) // MICROSECOND
             if cron.mark is None or moment > cron.mark:
                 if self._is_dealt_with(cron, slot, number):
-                    cron.raise_mark(moment)
+                    cron.mark = moment
                 else:
                     cron.remaining.append(moment)
         names = set()

@@ -208,7 +208,7 @@ class Sqlite(Backend):
 
     async def purge(self, keep: Mapping[State, timedelta], limit: int = 1000) -> int:
         """See `Backend.purge`."""
-        return await self._commit(lambda txn: jobs.purge(txn, keep, limit))
+        return await self._commit(partial(jobs.purge, keep=keep, limit=limit))
 
     async def run(self, run_id: str) -> Run | None:
         """See `Backend.run`."""
