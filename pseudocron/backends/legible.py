@@ -63,4 +63,6 @@ def whole(value: object) -> int:
 
 def instant(since_epoch: object) -> datetime:
     """The aware UTC instant so many microseconds after the Unix epoch."""
-    return EPOCH + whole(since_epoch) * MICROSECOND
+    if not isinstance(since_epoch, int):
+        raise TypeError(f"{type(since_epoch).__name__} where a whole number must be")
+    return EPOCH + timedelta(microseconds=since_epoch)

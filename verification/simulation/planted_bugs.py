@@ -156,7 +156,11 @@ BUGS: Mapping[str, Patch] = {
     "a hand-back does not bring the gate forward": (Memory, "finish", _gate_left_alone(counts=False)),
     "a resumption does not bring the gate forward": (Memory, "pause", _resume_only),
     "a release does not bring the gate forward": (runs, "count", lambda *_: None),
-    "a poll does not date the gate by the ends of leases": (earliest, "_FIRST_END", "SELECT NULL"),
+    "a poll does not date the gate by the ends of leases": (
+        earliest,
+        "EARLIEST",
+        earliest.EARLIEST.replace(earliest.FIRST_END, "SELECT NULL"),
+    ),
     "entering dates the gate by CRON_MAX_TIME": (gate, "enter", _enter_for_long),
     "no poll follows when capacity is free again": (Runtime, "_on_recorded", lambda *_: None),
     "a poll under way swallows a newer request": (Polls, "request", _request_unless_polling),

@@ -16,6 +16,7 @@ from pseudocron.errors import BackendError, show
 from pseudocron.host import Host
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
@@ -58,8 +59,10 @@ class File(Sqlite):
             together=jobs.defer,
         )
 
-    def _process(self) -> str | None:
-        return this_process()
+    def _begun(self, db: sqlite3.Connection) -> Transaction:
+        if (process := this_process()) != self._terms.process:  # a fork
+            self._terms = self._terms._replace(process=process)
+        return super()._begun(db)
 
     async def open(self) -> None:
         """See `Backend.open`."""
@@ -132,6 +135,9 @@ class Memory(Sqlite):
         super().__init__(gate, keep=keep, cron_max_time=cron_max_time, host=host)
         database = shared._store.database if shared else Database()  # noqa: SLF001
         self._store = EmbeddedStore(database, begun=self._begun, committing=self._committing)
+
+    def _put_off(self, store: Store | EmbeddedStore, due: int, version: int, *, outdated: bool) -> None:  # noqa: ARG002
+        self._gate.date(due)  # nobody has written since, as a poll has the turn until its end
 
     async def open(self) -> None:
         """See `Backend.open`."""

@@ -45,7 +45,7 @@ class Store:
         durability: What a change outlives.
         random: A number in [0, 1).
         begun: Makes a transaction of a connection.
-        committing: Is called before each commit.
+        committing: Is called before each commit that brings the gate forward.
         together: Stores jobs without keys.
     """
 
@@ -244,7 +244,8 @@ class Store:
         with self._writer.transaction("BEGIN IMMEDIATE", deadline) as db:
             txn = self._begun(db)
             yield txn
-            self._committing(txn)
+            if txn.due is not None:
+                self._committing(txn)
 
     def _give_up(self, group: list[Operation[Any]], error: Exception) -> None:
         """Let those fail that have waited long enough for a busy store."""

@@ -26,18 +26,18 @@ class Database:
 
     def __init__(self) -> None:
         self.turn = threading.RLock()
-        self._db: sqlite3.Connection | None = None
+        self.db: sqlite3.Connection | None = None
         parkable.add(self)
 
     def connected(self) -> sqlite3.Connection:
         """Return the connection, with the tables made."""
-        if self._db is None:
+        if self.db is None:
             db = sqlite3.connect(
                 ":memory:", isolation_level=None, check_same_thread=False, cached_statements=STATEMENTS
             )
             create(db, EmbeddedStore.name)
-            self._db = db
-        return self._db
+            self.db = db
+        return self.db
 
     def park(self) -> None:
         """Before a fork: wait for the transactions of other threads to end."""
@@ -48,8 +48,8 @@ class Database:
         self.turn.release()
 
     def __del__(self) -> None:
-        if self._db is not None:
-            self._db.close()
+        if self.db is not None:
+            self.db.close()
 
 
 class EmbeddedStore:
@@ -58,7 +58,7 @@ class EmbeddedStore:
     Args:
         database: Where everything is.
         begun: Makes a transaction of a connection.
-        committing: Is called before each commit.
+        committing: Is called before each commit that brings the gate forward.
     """
 
     name = "store in memory"
@@ -89,7 +89,8 @@ class EmbeddedStore:
     def read(self, work: Callable[[Transaction], T]) -> T:
         """Return what `work` returns, which changes nothing."""
         with self._turn:
-            return work(self._begun(self._connected()))
+            db = self.database.db if self.is_open else None
+            return work(self._begun(db or self._connected()))
 
     def write(self, operation: Operation[T]) -> T:
         """Commit an operation."""
@@ -97,13 +98,29 @@ class EmbeddedStore:
             if operation.is_alone:
                 return operation.work(self)
             try:
-                with self.transaction(0) as txn:
-                    return operation.work(txn)
+                return self._committed(operation.work)
             except (BackendError, sqlite3.Error):
                 if operation.otherwise is None:
                     raise
-            with self.transaction(0) as txn:
-                return operation.otherwise(txn)
+            return self._committed(operation.otherwise)
+
+    def _committed(self, work: Callable[[Transaction], T]) -> T:
+        """Do what `transaction` does, but for the calls of a context manager, which would be most of a small verb."""
+        db = self.database.db if self.is_open else None
+        if db is None:
+            db = self._connected()
+        db.execute("BEGIN")
+        try:
+            txn = self._begun(db)
+            value = work(txn)
+            if txn.due is not None:
+                self._committing(txn)
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+        return value
 
     async def commit(self, operation: Operation[T]) -> T:
         """Commit an operation, inline."""
@@ -113,12 +130,15 @@ class EmbeddedStore:
     def transaction(self, deadline: float) -> Iterator[Transaction]:  # noqa: ARG002 - nobody else holds it
         """Yield a transaction that writes."""
         with self._turn:
-            db = self._connected()
+            db = self.database.db if self.is_open else None
+            if db is None:
+                db = self._connected()
             db.execute("BEGIN")
             try:
                 txn = self._begun(db)
                 yield txn
-                self._committing(txn)
+                if txn.due is not None:
+                    self._committing(txn)
                 db.execute("COMMIT")
             except BaseException:
                 if db.in_transaction:

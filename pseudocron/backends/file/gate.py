@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 NANOS = 1000
 """Nanoseconds in a microsecond."""
 
+_ENTERED_FOR = round(rules.ENTERED_FOR * SECOND)
+
 
 class Gate(Protocol):
     """Where the date of the gate is. Instants are microseconds since the Unix epoch."""
@@ -108,9 +110,10 @@ def stale_in(dated: int | None, now: int, cron_max_time: float) -> float:
 
 def enter(gate: Gate, now: int, cron_max_time: float) -> None:
     """Let a gate turn stale again soon, in case the poll that begins does not come to its end."""
-    soon, dated = after(now, rules.ENTERED_FOR), gate.dated()
+    soon, dated = now + _ENTERED_FOR, gate.dated()
     # A poll that is forced may find it fresh for less.
-    gate.date(min(soon, dated) if dated is not None and stale_in(dated, now, cron_max_time) else soon)
+    is_soon = dated is not None and now < dated < soon and (dated - now) / SECOND <= cron_max_time
+    gate.date(dated if is_soon and dated is not None else soon)
 
 
 def bring_forward(gate: Gate, txn: Transaction) -> None:
@@ -122,7 +125,8 @@ def bring_forward(gate: Gate, txn: Transaction) -> None:
         dated = txn.dated
         if dated is not None and due < dated:
             # Of one dated before a step of the clock nobody knows what else was due: it is stale, and stays so.
-            is_after_step = dated > after(txn.now, txn.terms.cron_max_time) and dated > after(txn.now, longest(txn))
+            most = txn.now + txn.terms.cron_max_time * SECOND
+            is_after_step = dated > most and dated > after(txn.now, longest(txn))
             gate.date(min(due, txn.now) if is_after_step else due)
     except BackendError as error:
         logger.warning("gate: not brought forward, so that due runs may start late: %s", error)

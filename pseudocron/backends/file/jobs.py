@@ -6,15 +6,14 @@ from itertools import chain, groupby
 from typing import TYPE_CHECKING
 
 from pseudocron.backends import rules
-from pseudocron.backends.file.earliest import count, shortest
+from pseudocron.backends.file.earliest import IS_SEEN, SHORTEST, count
 from pseudocron.backends.file.stored import WAIT, Stored, all_of, by_id, change, drop
-from pseudocron.backends.file.transaction import SECOND, micros, micros_or_none
-from pseudocron.backends.legible import instant
+from pseudocron.backends.legible import EPOCH, MICROSECOND, instant
 from pseudocron.backends.model import Conflict, State
 from pseudocron.errors import JobConflictError, show
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import timedelta
 
     from pseudocron.backends.file.transaction import Transaction
@@ -28,7 +27,8 @@ _WAIT = f"{WAIT} id > :newest"
 _WAIT_ONE = "INSERT INTO pending VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, 0)"
 _IS_STORED = "SELECT 1 FROM runs WHERE run_id = ?"
 _HAS_KEY = "runs.id = (SELECT id FROM pending WHERE name = ? AND key = ?)"
-_SEEN = "SELECT seen FROM names WHERE is_job = 1 AND name = ?"
+_IS_SEEN = f"""
+    SELECT 1 FROM names WHERE is_job = 1 AND name = :name AND {IS_SEEN.format(f"ifnull({SHORTEST}, :own)")}"""  # noqa: S608
 _SEE = """
     INSERT INTO names (is_job, name, seen) VALUES (1, ?, ?)
     ON CONFLICT (is_job, name) DO UPDATE SET seen = excluded.seen"""
@@ -44,14 +44,22 @@ _PURGE = """
 
 def defer(txn: Transaction, jobs: Sequence[NewJob]) -> list[str]:
     """See `Backend.defer`."""
-    pieces = groupby(jobs, key=lambda job: job.key is None)
-    stored = chain.from_iterable(
-        _insert(txn, list(piece)) if is_free else [_defer(txn, job) for job in piece] for is_free, piece in pieces
-    )
-    ids = list(stored)
-    tasks = {job.task for job in jobs}
-    _see(txn, tasks)
-    count(txn, [(1, task) for task in tasks])
+    if len(jobs) == 1 and jobs[0].key is None:
+        (job,) = jobs
+        _insert_one(txn, job)
+        names, ids = {(1, job.task)}, [job.run_id]
+    else:
+        pieces = groupby(jobs, key=lambda job: job.key is None)
+        stored = chain.from_iterable(
+            _insert(txn, list(piece)) if is_free else [_defer(txn, job) for job in piece] for is_free, piece in pieces
+        )
+        ids = list(stored)
+        names = {(1, job.task) for job in jobs}
+    own, now = txn.terms.cron_max_time, txn.now
+    for _, task in names:
+        if not txn.db.execute(_IS_SEEN, {"name": task, "now": now, "own": own}).fetchone():
+            txn.db.execute(_SEE, (task, now))
+    count(txn, names)
     return ids
 
 
@@ -64,17 +72,17 @@ def _insert(txn: Transaction, jobs: Sequence[NewJob]) -> list[str]:
     (newest,) = txn.db.execute(_NEWEST).fetchone()
     rows = [
         (
-            job.run_id,
-            job.task,
-            micros(job.due),
+            run_id,
+            task,
+            (due - EPOCH) // MICROSECOND,
             now,
             now,
-            job.key,
-            job.priority,
-            micros_or_none(job.expires),
-            job.arguments,
+            key,
+            priority,
+            None if expires is None else (expires - EPOCH) // MICROSECOND,
+            arguments,
         )
-        for job in jobs
+        for run_id, task, arguments, due, key, _, priority, expires in jobs
     ]
     txn.db.executemany(_INSERT, rows)
     txn.db.execute(_WAIT, {"now": now, "newest": newest})
@@ -83,7 +91,8 @@ def _insert(txn: Transaction, jobs: Sequence[NewJob]) -> list[str]:
 
 def _insert_one(txn: Transaction, job: NewJob) -> None:
     """Store one job, with half of the statements."""
-    now, due, expires = txn.now, micros(job.due), micros_or_none(job.expires)
+    now, due = txn.now, (job.due - EPOCH) // MICROSECOND
+    expires = None if job.expires is None else (job.expires - EPOCH) // MICROSECOND
     row = job.run_id, job.task, due, now, now, job.key, job.priority, expires, job.arguments
     inserted = txn.db.execute(_INSERT, row)
     if inserted.rowcount:
@@ -127,15 +136,6 @@ def with_key(txn: Transaction, task: str | None, key: str | None) -> Stored | No
     return None if key is None else next(all_of(txn, _HAS_KEY, task, key), None)
 
 
-def _see(txn: Transaction, tasks: Collection[str]) -> None:
-    """Store that tasks are in use, where that is not known or was long ago."""
-    pace = shortest(txn) or txn.terms.cron_max_time
-    for task in tasks:
-        row = txn.db.execute(_SEEN, (task,)).fetchone()
-        if row is None or not rules.is_seen((txn.now - row[0]) / SECOND, pace):
-            txn.db.execute(_SEE, (task, txn.now))
-
-
 def cancel(txn: Transaction, run_id: str | None, task: str | None, key: str | None) -> bool:
     """See `Backend.cancel`."""
     if run_id is not None:
@@ -166,7 +166,7 @@ def retry(txn: Transaction, run_id: str) -> bool:
 
 def purge(txn: Transaction, keep: Mapping[State, timedelta], limit: int) -> int:
     """See `Backend.purge`."""
-    left, now = limit, instant(txn.now)
+    left = limit
     for state, age in keep.items():
-        left -= txn.db.execute(_PURGE, (state.value, micros(now - age), left)).rowcount
+        left -= txn.db.execute(_PURGE, (state.value, txn.now - age // MICROSECOND, left)).rowcount
     return limit - left

@@ -1,4 +1,4 @@
-"""The verbs that read runs: one of them, pages of them, timelines, counts."""
+"""The verbs that read runs: one of them, pages of them, timelines, counts, what waits."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 from pseudocron.backends.file.slots import skip_of
 from pseudocron.backends.file.stored import SELECT, SELECT_BRIEF, by_id, stored
+from pseudocron.backends.legible import instant
 from pseudocron.backends.model import Kind, Run, Skip, State
 from pseudocron.backends.questions import Where
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from pseudocron.backends.file.stored import Stored
     from pseudocron.backends.file.transaction import Transaction
@@ -35,6 +37,22 @@ _COUNT = {
     State.PENDING: "SELECT count(*) FROM (SELECT 1 FROM pending WHERE is_job = 1 LIMIT ?)",
     State.RUNNING: "SELECT count(*) FROM (SELECT 1 FROM living WHERE is_job = 1 AND NOT over LIMIT ?)",
 }
+_WAITING = """
+    WITH RECURSIVE waiting (name) AS (
+        SELECT min(name) FROM pending WHERE is_job = 1
+        UNION ALL
+        SELECT (SELECT min(pending.name) FROM pending WHERE is_job = 1 AND pending.name > waiting.name)
+        FROM waiting WHERE name IS NOT NULL
+    )
+    SELECT name, (
+        SELECT min(due) FROM (
+            SELECT * FROM (
+                SELECT due FROM pending WHERE is_job = 1 AND pending.name = waiting.name AND ready = 1 LIMIT 1
+            ) UNION ALL SELECT * FROM (
+                SELECT due FROM pending WHERE is_job = 1 AND pending.name = waiting.name AND ready = 0 LIMIT 1
+            )
+        )
+    ) FROM waiting WHERE name IS NOT NULL"""
 _CRONS = "SELECT name FROM crons ORDER BY name"
 _OF_CRON = "runs.name = ? AND runs.kind IN ('slot', 'manual') ORDER BY runs.id DESC LIMIT ?"
 _SKIPS = f"SELECT place, {', '.join(Skip._fields)} FROM skips WHERE name = ? ORDER BY id DESC LIMIT ?"  # noqa: S608 - our own
@@ -125,3 +143,9 @@ def _count(txn: Transaction, state: State, at_most: int) -> int:
     else:
         row = txn.db.execute(_COUNT_ENDED, (state.value, at_most)).fetchone()
     return int(row[0])
+
+
+def waiting(txn: Transaction) -> Mapping[str, datetime]:
+    """See `Backend.waiting`."""
+    rows = txn.db.execute(_WAITING).fetchall()
+    return {name: instant(due) for name, due in rows} if rows else {}

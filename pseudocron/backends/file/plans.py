@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from itertools import count, repeat
 from typing import TYPE_CHECKING
 
 from pseudocron.backends import rules
 from pseudocron.backends.file.slots import KNOW, New, begin, skip_of
 from pseudocron.backends.file.stored import all_of, blockers_text, drop
 from pseudocron.backends.file.transaction import Transaction, micros, micros_or_none
-from pseudocron.backends.legible import instant
+from pseudocron.backends.legible import EPOCH, MICROSECOND, instant
 from pseudocron.backends.model import Blocker, Kind, Reason, Skip, State
 from pseudocron.backends.questions import Claim, Refusal, Refused
 
@@ -64,7 +66,8 @@ class Cron:
 
     def is_current(self) -> bool:
         """Return whether the mark is the one from which the plan was computed."""
-        return bool(self.mark == micros_or_none(self.plan.mark))
+        mark = self.plan.mark
+        return self.mark is None if mark is None else bool(self.mark == (mark - EPOCH) // MICROSECOND)
 
     def record_skips(self) -> None:
         """Record what the plan skips."""
@@ -102,7 +105,7 @@ class Cron:
         new = New(
             Kind.SLOT,
             plan.name,
-            micros(slot),
+            (slot - EPOCH) // MICROSECOND,
             plan.at_least_once,
             plan.coalesce,
             plan.waited[number] if plan.waited else None,
@@ -114,18 +117,22 @@ class Cron:
         """Let pending retries give way to a later slot."""
         if not self.plan.coalesce:
             return []
-        return [drop(self._txn, one, State.REPLACED) for one in list(all_of(self._txn, _REPLACEABLE, self.plan.name))]
+        replaceable = list(all_of(self._txn, _REPLACEABLE, self.plan.name))
+        return [drop(self._txn, one, State.REPLACED) for one in replaceable] if replaceable else []
 
     def blockers(self) -> tuple[Blocker, ...]:
         """Return the runs that count for `max_instances`."""
-        rows = self._txn.db.execute(_BLOCKERS, (self.plan.name, self.plan.name))
-        return tuple(Blocker(run_id, worker or "") for run_id, worker in rows)
+        rows = self._txn.db.execute(_BLOCKERS, (self.plan.name, self.plan.name)).fetchall()
+        return tuple(Blocker(run_id, worker or "") for run_id, worker in rows) if rows else ()
 
     def store(self) -> None:
         """Write what has changed."""
         plan, since = self.plan, self._since
-        due = min((*self.remaining, *([] if plan.next is None else [micros(plan.next)])), default=None)
-        since = micros(plan.since) if since is None else since
+        due = None if plan.next is None else (plan.next - EPOCH) // MICROSECOND
+        if self.remaining:
+            due = min(self.remaining) if due is None else min(due, *self.remaining)
+        if since is None:
+            since = (plan.since - EPOCH) // MICROSECOND
         values = (self.mark, since, self._back, due, int(self.is_held), self._missed, plan.schedule)
         if self._row is None or values != self._row[:7]:
             self._txn.db.execute(KNOW, (plan.name,))
@@ -160,7 +167,7 @@ class Slots:
         self._txn = txn
         self._take = take
         self._capacity = capacity
-        self._now = instant(txn.now)
+        self._now = EPOCH + timedelta(microseconds=txn.now)
         self.claims: list[Claim] = []
         self.refused: list[Refused] = []
         self.dropped: list[Run] = []
@@ -168,21 +175,28 @@ class Slots:
 
     def carry_out(self, plans: Iterable[Plan]) -> set[str]:
         """Carry out the plans that are current; return the names of their crons."""
-        crons = [Cron(self._txn, plan, self._take.worker) for plan in plans]
-        crons = [cron for cron in crons if cron.is_current()]
+        crons: list[Cron] = []
+        slots: list[tuple[datetime, int, int, Cron]] = []
+        for plan in plans:
+            cron = Cron(self._txn, plan, self._take.worker)
+            if cron.is_current():
+                slots += zip(plan.slots, repeat(len(crons)), count(), repeat(cron))
+                crons.append(cron)
         for cron in crons:
-            cron.record_skips()
-        slots = [(slot, cron, number) for cron in crons for number, slot in enumerate(cron.plan.slots)]
-        for slot, cron, number in sorted(slots, key=lambda one: one[0]):
-            moment = micros(slot)
+            if cron.plan.skips:
+                cron.record_skips()
+        for slot, _, number, cron in sorted(slots):
+            moment = (slot - EPOCH) // MICROSECOND
             if cron.mark is None or moment > cron.mark:
                 if self._is_dealt_with(cron, slot, number):
-                    cron.raise_mark(moment)
+                    cron.mark = moment
                 else:
                     cron.remaining.append(moment)
+        names = set()
         for cron in crons:
             cron.store()
-        return {cron.plan.name for cron in crons}
+            names.add(cron.plan.name)
+        return names
 
     def _is_dealt_with(self, cron: Cron, slot: datetime, number: int) -> bool:
         """Claim, refuse or skip a slot; return False if it stays above the mark."""

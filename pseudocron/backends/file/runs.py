@@ -15,18 +15,19 @@ from pseudocron.backends.model import Kind, State
 from pseudocron.truncation import kept
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pseudocron.backends.file.transaction import Transaction
     from pseudocron.backends.model import Run
     from pseudocron.backends.questions import Claim, End
 
-_OF_CLAIM = "SELECT {0} FROM living WHERE run_id = ? AND fence = ? AND NOT over"
+_OF_CLAIM = "SELECT {0} FROM living WHERE run_id = ?{1} AND fence = ?{2} AND NOT over"
 _SUCCEED = f"""
-    UPDATE runs SET state = 'succeeded', ended = ?, attempts = attempts + ?, reason = ?, error = ifnull(?, error),
-        output = ?, unfit_since = NULL,
-        (fence, worker, started) = ({_OF_CLAIM.format("fence, worker, started")})
-    WHERE id = ({_OF_CLAIM.format("id")})"""  # noqa: S608 - our own
+    UPDATE runs SET state = 'succeeded', ended = ?1, attempts = attempts + ?2, reason = ?3, error = ifnull(?4, error),
+        output = ?5, unfit_since = NULL,
+        (fence, worker, started) = ({_OF_CLAIM.format("fence, worker, started", 6, 7)})
+    WHERE id = ({_OF_CLAIM.format("id", 6, 7)})"""  # noqa: S608 - our own
+_IS_RUNNING = _OF_CLAIM.format("1", 1, 2)
 _RENEW = "UPDATE living SET lease = ? WHERE run_id = ? AND fence = ?"
 _RELEASE = "DELETE FROM living WHERE run_id = ? AND fence = ? AND over"
 _OVER = "SELECT DISTINCT is_job, name FROM living WHERE lease <= ?"
@@ -43,48 +44,41 @@ def finish(txn: Transaction, ends: Sequence[End]) -> tuple[list[State | None], l
     """
     states: list[State | None] = [None] * len(ends)
     dropped: list[Run] = []
-    plain = _plain(ends)
-    for place in _succeed(txn, ends, plain):
-        states[place] = State.SUCCEEDED
-    for place, end in enumerate(ends):
-        if place not in plain and (found := _running(txn, end.claim)):
-            states[place] = _end(txn, found, end, dropped)
+    # Nearly all ends are nothing but a success, and the first ones of their claims: they are recorded at once.
+    plain, others, seen = {}, [], set()
+    for place, (claim, outcome, _, counts, error, output, reason, goes_on, unfit) in enumerate(ends):
+        whose = claim[0], claim[4]
+        if outcome is State.SUCCEEDED and not goes_on and not unfit and whose not in seen:
+            error, output = error and kept(error), output and kept(output)  # noqa: PLW2901 - the last 64 KiB
+            plain[place] = txn.now, counts, reason, error, output, *whose
+        else:
+            others.append(place)
+        seen.add(whose)
+    if plain:
+        _succeed(txn, ends, plain, states)
+    for place in others:
+        if found := _running(txn, ends[place].claim):
+            states[place] = _end(txn, found, ends[place], dropped)
     return states, dropped
 
 
-def _plain(ends: Sequence[End]) -> set[int]:
-    """Return which ends are nothing but a success, and the first ones of their claims; nearly all are."""
-    seen: set[tuple[str, int]] = set()
-    plain = set()
-    for place, end in enumerate(ends):
-        claim = end.claim.run_id, end.claim.fence
-        if claim not in seen and end.outcome is State.SUCCEEDED and not (end.goes_on or end.unfit):
-            plain.add(place)
-        seen.add(claim)
-    return plain
-
-
-def _succeed(txn: Transaction, ends: Sequence[End], plain: Collection[int]) -> Iterable[int]:
-    """Record plain successes, whether they were cancelled or not; return those whose claims held their runs."""
-    rows = {place: _success(txn, ends[place]) for place in sorted(plain)}
-    if txn.db.executemany(_SUCCEED, rows.values()).rowcount == len(rows):
-        held = list(rows)
-    else:  # which of them no longer do
+def _succeed(
+    txn: Transaction, ends: Sequence[End], rows: Mapping[int, tuple[object, ...]], states: list[State | None]
+) -> None:
+    """Record plain successes, whether they were cancelled or not, of those whose claims held their runs."""
+    held: Iterable[int] = rows
+    if txn.db.executemany(_SUCCEED, rows.values()).rowcount != len(rows):  # which of them no longer do
         held = [place for place, row in rows.items() if txn.db.execute(_IS_RUNNING, row[-2:]).fetchone()]
-    claims = [ends[place].claim for place in held]
-    txn.db.executemany(END_LEASE, [(claim.run_id,) for claim in claims])
-    for name in {claim.name for claim in claims if claim.kind is not Kind.JOB}:
+    leases, crons = [], set()
+    for place in held:
+        claim = ends[place].claim
+        states[place] = State.SUCCEEDED
+        leases.append((claim.run_id,))
+        if claim.kind is not Kind.JOB:
+            crons.add(claim.name)
+    txn.db.executemany(END_LEASE, leases)
+    for name in crons:
         trim(txn, name)
-    return held
-
-
-_IS_RUNNING = _OF_CLAIM.format("1")
-
-
-def _success(txn: Transaction, end: End) -> tuple[object, ...]:
-    claim = end.claim
-    whose = claim.run_id, claim.fence
-    return txn.now, end.counts, end.reason, kept(end.error), kept(end.output), *whose, *whose
 
 
 def _running(txn: Transaction, claim: Claim) -> Stored | None:
@@ -141,7 +135,8 @@ def end_leases(txn: Transaction) -> tuple[list[Run], list[Run]]:
     Returns:
         The runs that are lost, and the jobs that have expired and held a key.
     """
-    shorten(txn)
+    if txn.terms.process is not None:
+        shorten(txn)
     names = txn.db.execute(_OVER, (txn.now,)).fetchall()
     if not names:
         return [], []

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
 from pseudocron.backends.file.earliest import COUNTING, count
-from pseudocron.backends.file.pending import Candidate, claim_of, next_fence, start
+from pseudocron.backends.file.pending import claim_of, next_fence, start
 from pseudocron.backends.file.stored import blockers_of
 from pseudocron.backends.file.transaction import Transaction, micros
-from pseudocron.backends.legible import instant, legible, text, text_or_none, whole
+from pseudocron.backends.legible import EPOCH, instant, legible, text, text_or_none, whole
 from pseudocron.backends.model import CronState, Kind, Reason, Skip
 from pseudocron.backends.questions import Claim, Refusal
 
@@ -99,10 +100,10 @@ def begin(txn: Transaction, new: New, *, worker: str, lease: float) -> Claim:
     run_id, waited = uuid4().hex, None if new.waited is None else json.dumps(new.waited)
     values = (new.kind.value, new.name, new.slot, txn.now, new.slot, new.at_least_once, new.coalesce, waited)
     place = txn.db.execute(_INSERT, (run_id, *values)).lastrowid or 0
-    one = Candidate(0, new.slot, place, new.name, None, run_id, new.kind.value, new.slot, None, None, 0, 0, 0, None)
-    fence = next_fence(txn, new.name)
-    start(txn, worker, lease, 0, [(one, fence)])
-    return claim_of(one, fence, instant(txn.now))
+    one = (0, new.slot, place, new.name, None, run_id, new.kind.value, new.slot, None, None, 0, 0, 0, None)
+    claim = claim_of(one, next_fence(txn, new.name), EPOCH + timedelta(microseconds=txn.now))
+    start(txn, [claim], [place], worker=worker, lease=lease)
+    return claim
 
 
 @legible("a skip")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from pseudocron.backends.contract import Backend
@@ -12,10 +13,10 @@ from pseudocron.backends.file import jobs, lists, pending, polls, runs, slots
 from pseudocron.backends.file.connection import PATIENCE
 from pseudocron.backends.file.earliest import count, earliest
 from pseudocron.backends.file.operation import Operation
-from pseudocron.backends.file.transaction import SECOND, Terms, Transaction, micros
-from pseudocron.backends.legible import instant
-from pseudocron.backends.model import Conflict
-from pseudocron.backends.questions import Finished, States
+from pseudocron.backends.file.transaction import SECOND, Terms, Transaction
+from pseudocron.backends.legible import EPOCH, MICROSECOND, instant
+from pseudocron.backends.model import Conflict, Kind, States
+from pseudocron.backends.questions import Finished
 from pseudocron.errors import BackendError
 from pseudocron.log import logger
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _POLLED = "SELECT polled FROM meta"
+_VERSION = "PRAGMA data_version"
+"""Another one after another connection has written."""
 
 
 class Sqlite(Backend):
@@ -49,26 +52,18 @@ class Sqlite(Backend):
 
     def __init__(self, gate: Gate, *, keep: int, cron_max_time: float, host: Host) -> None:
         self._gate = gate
-        self._keep = keep
         self.cron_max_time = cron_max_time
         self._host = host
+        self._terms = Terms(keep, cron_max_time)
+        self._committing = partial(gates.bring_forward, gate)
 
     # How a verb comes to its transaction
 
-    def _now(self) -> int:
-        return micros(self._host.now())
-
-    def _process(self) -> str | None:
-        """Return what tells this process from others, if that is of use."""
-        return None
-
     def _begun(self, db: sqlite3.Connection) -> Transaction:
         # The clock is read in the transaction, so that the times of the verbs are in the order of the verbs.
-        terms = Terms(self._keep, self.cron_max_time, self._process())
-        return Transaction(db, now=self._now(), terms=terms, gate=self._gate)
-
-    def _committing(self, txn: Transaction) -> None:
-        gates.bring_forward(self._gate, txn)
+        if self._terms.cron_max_time != self.cron_max_time:
+            self._terms = self._terms._replace(cron_max_time=self.cron_max_time)
+        return Transaction(db, (self._host.now() - EPOCH) // MICROSECOND, self._terms, self._gate)
 
     async def _read(self, work: Callable[[Transaction], T]) -> T:
         return self._store.read(work)
@@ -77,10 +72,12 @@ class Sqlite(Backend):
         return await self._store.commit(Operation(work))
 
     def _fresh_for(self) -> float:
-        return gates.stale_in(self._gate.dated(), self._now(), self.cron_max_time)
+        dated = self._gate.dated()
+        return gates.stale_in(dated, (self._host.now() - EPOCH) // MICROSECOND, self.cron_max_time)
 
     def _stale_in(self) -> float:
-        return self._fresh_for()
+        dated = self._gate.dated()
+        return gates.stale_in(dated, (self._host.now() - EPOCH) // MICROSECOND, self.cron_max_time)
 
     # The verbs
 
@@ -100,23 +97,23 @@ class Sqlite(Backend):
 
     async def poll(self, poll: Poll) -> Polled | None:
         """See `Backend.poll`."""
-        operation: Operation[Polled | None] = Operation(lambda store: self._poll(store, poll), is_alone=True)
+        operation: Operation[Polled | None] = Operation(partial(self._poll, poll=poll), is_alone=True)
         return await self._store.commit(operation)
 
     def _poll(self, store: Store | EmbeddedStore, poll: Poll) -> Polled | None:
         with self._gate.entering() as entered:
             if not entered or (self._stale_in() and not poll.force):
                 return None
-            gates.enter(self._gate, self._now(), self.cron_max_time)
+            gates.enter(self._gate, (self._host.now() - EPOCH) // MICROSECOND, self.cron_max_time)
             return self._entered(store, poll)
 
     def _entered(self, store: Store | EmbeddedStore, poll: Poll) -> Polled:
         with store.transaction(time.monotonic() + PATIENCE) as txn:
             before = txn.db.total_changes
             polled, due = polls.poll(txn, poll)
-            version, is_changed = _version(txn), txn.db.total_changes > before
+            is_changed, version = txn.db.total_changes > before, txn.db.execute(_VERSION).fetchone()[0]
             if is_changed:
-                txn.bring_forward(due)
+                txn.due = due if txn.due is None else min(due, txn.due)
             else:
                 gates.put_off(self._gate, due)
         if is_changed:
@@ -127,7 +124,7 @@ class Sqlite(Backend):
         """Date the gate by what is stored now, while nobody can write; another process may have written since."""
         try:
             with store.transaction(time.monotonic() + PATIENCE) as txn:
-                if _version(txn) != version:
+                if txn.db.execute(_VERSION).fetchone()[0] != version:
                     due = txn.now if outdated else earliest(txn)
                 gates.put_off(self._gate, due)
         except (BackendError, OSError, sqlite3.Error) as error:
@@ -137,7 +134,7 @@ class Sqlite(Backend):
         """See `Backend.finish`."""
         return await self._store.commit(
             Operation(
-                lambda txn: self._finish(txn, ends, take),
+                partial(self._finish, ends=ends, take=take),
                 # The ends are kept even if nothing can be claimed.
                 otherwise=None if take is None else lambda txn: self._finish(txn, ends, None)._replace(left=True),
                 jobs=len(ends),
@@ -146,9 +143,13 @@ class Sqlite(Backend):
 
     def _finish(self, txn: Transaction, ends: Sequence[End], take: Take | None) -> Finished:
         states, dropped = runs.finish(txn, ends)
-        taken = pending.Taken([], [], left=False) if take is None else pending.claim(txn, take, pending.Capacity(take))
-        count(txn, runs.names_of([end.claim for end in ends]))
-        return Finished(states, self._fresh_after(txn), taken.claims, [*dropped, *taken.dropped], taken.left)
+        taken = pending.Taken([], [], left=False) if take is None else pending.claim(txn, take)
+        names = set()
+        for end in ends:
+            claim = end.claim
+            names.add((int(claim.kind is Kind.JOB), claim.name))
+        count(txn, names)
+        return Finished(states, self._fresh_after(txn), taken.claims, dropped + taken.dropped, taken.left)
 
     def _fresh_after(self, txn: Transaction) -> float:
         """Return the seconds until the gate turns stale once this transaction is committed; 0 if it can't be read."""
@@ -196,7 +197,7 @@ class Sqlite(Backend):
 
     async def purge(self, keep: Mapping[State, timedelta], limit: int = 1000) -> int:
         """See `Backend.purge`."""
-        return await self._commit(lambda txn: jobs.purge(txn, keep, limit))
+        return await self._commit(partial(jobs.purge, keep=keep, limit=limit))
 
     async def run(self, run_id: str) -> Run | None:
         """See `Backend.run`."""
@@ -218,18 +219,19 @@ class Sqlite(Backend):
 
     async def waiting(self) -> Mapping[str, datetime]:
         """See `Backend.waiting`."""
-        return await self._read(pending.waiting_jobs)
-
-
-def _version(txn: Transaction) -> int:
-    return int(txn.db.execute("PRAGMA data_version").fetchone()[0])
+        return await self._read(lists.waiting)
 
 
 def _deferring(new: Sequence[NewJob]) -> Operation[Sequence[str]]:
+    size, may_conflict, is_free = 0, False, True
+    for job in new:
+        size += len(job.arguments)
+        may_conflict = may_conflict or job.on_conflict is Conflict.RAISE
+        is_free = is_free and job.key is None
     return Operation(
-        lambda txn: jobs.defer(txn, new),
+        partial(jobs.defer, jobs=new),
         jobs=len(new),
-        size=sum(len(job.arguments) for job in new),
-        may_conflict=any(job.on_conflict is Conflict.RAISE for job in new),
-        new=new if all(job.key is None for job in new) else None,
+        size=size,
+        may_conflict=may_conflict,
+        new=new if is_free else None,
     )

@@ -54,7 +54,7 @@ class Transaction:
 
     __slots__ = ("_dated", "_gate", "db", "due", "now", "terms")
 
-    def __init__(self, db: sqlite3.Connection, *, now: int, terms: Terms, gate: Dated) -> None:
+    def __init__(self, db: sqlite3.Connection, now: int, terms: Terms, gate: Dated) -> None:
         self.db = db
         self.now = now
         self.terms = terms
@@ -74,11 +74,12 @@ class Transaction:
         """Whether the gate is stale already, or will be, so that it need not be brought forward."""
         if self.due is not None and self.due <= self.now:
             return True
-        try:
-            dated = self.dated
-        except BackendError:  # that is logged where it is brought forward, and fails no verb
-            return False
-        return dated is None or dated <= self.now
+        if self._dated == _UNKNOWN:
+            try:
+                self._dated = self._gate.dated()
+            except BackendError:  # that is logged where it is brought forward, and fails no verb
+                return False
+        return self._dated is None or self._dated <= self.now
 
     def bring_forward(self, due: int | None) -> None:
         """Let the gate be brought forward to an instant, if there is one, and no other one is earlier."""
