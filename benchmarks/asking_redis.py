@@ -31,7 +31,7 @@ def _backend(server: Server) -> Redis:
 
 
 async def _claimed(backend: Redis) -> None:
-    """A poll that claims a slot of a cron that nobody has seen before."""
+    """Poll, and claim a slot of a cron that no process has seen before."""
     polled = await backend.poll(claiming_a_slot(uuid4().hex))
     assert polled is not None
     assert len(polled.claims) == 1
@@ -117,7 +117,7 @@ async def _idling(server: Server) -> tuple[float, float]:
 
 
 def measure() -> list[Row]:
-    """The rows of this benchmark."""
+    """Measure, and return the rows of this benchmark."""
     with serving() as server:
         claiming = _claiming(server)
         asked, seconds = asyncio.run(_idling(server))

@@ -65,7 +65,7 @@ async def _quiet() -> None:
 
 
 async def _job(calls: Calls) -> Mapping[str, float]:
-    """A job from `defer` to its record, one after the other, in a process that has run some."""
+    """Count for a job from `defer` to its record, one after the other, in a process that has run some."""
     crons = Crons(backend="memory:")
 
     @crons.task
@@ -93,7 +93,7 @@ async def _job(calls: Calls) -> Mapping[str, float]:
 
 
 async def _drained(calls: Calls) -> Mapping[str, float]:
-    """A job of many that were deferred at once, in a process that has run some."""
+    """Count for one of many jobs that were deferred at once, in a process that has run some."""
     crons = Crons(backend="memory:")
 
     @crons.task
@@ -113,7 +113,7 @@ async def _drained(calls: Calls) -> Mapping[str, float]:
 
 
 async def _cron(calls: Calls) -> Mapping[str, float]:
-    """A cron that this process has never polled for, from the first request to its record; the store is open."""
+    """Count for a cron that this process has never polled for, from the first request to its record, with an open store."""
     crons, ran = Crons(backend="memory:"), 0
 
     @crons.every(minutes=5)
@@ -144,20 +144,20 @@ WORDS = {
 
 
 def counted(what: str) -> Mapping[str, float]:
-    """The calls by module, in a process of its own."""
+    """Return the calls by module, counted in a process of its own."""
     argv = [sys.executable, "-m", "benchmarks.calls", what]
     done = subprocess.run(argv, cwd=ROOT, check=True, capture_output=True, text=True)
     return dict(json.loads(done.stdout))
 
 
 def words(found: Mapping[str, float]) -> str:
-    """The modules with the most calls."""
+    """Return the modules with the most calls."""
     most = sorted(found.items(), key=lambda one: -one[1])[:MODULES]
     return ", ".join(f"{module} {number:.0f}" for module, number in most)
 
 
 def measure() -> list[Row]:
-    """The rows of this benchmark."""
+    """Measure, and return the rows of this benchmark."""
     rows = []
     for what, of in WORDS.items():
         found = counted(what)

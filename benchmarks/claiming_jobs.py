@@ -67,7 +67,7 @@ def _claims(stores: Sequence[Pending], make: Callable[[Pending], Backend]) -> di
 
 
 def rows_of(what: str, stores: Sequence[Pending], make: Callable[[Pending], Backend]) -> list[Row]:
-    """A row for each store, which is made full and not open; all but the first stand beside that."""
+    """Return a row for each store, which is filled and not open; all but the first are compared with that."""
     figures = _claims(stores, make)
     first, *others = figures
     rows = [Row(what=f"{what}; {first}", goal="none", measured=spread(figures[first], " ms"), met=None)]
@@ -85,7 +85,7 @@ def rows_of(what: str, stores: Sequence[Pending], make: Callable[[Pending], Back
 
 
 def measure() -> list[Row]:
-    """The rows of this benchmark."""
+    """Measure, and return the rows of this benchmark."""
     return rows_of(WHAT, STORES, lambda pending: File(full(pending), host=Host(now=lambda: NOW)))
 
 

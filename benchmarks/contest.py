@@ -37,7 +37,7 @@ _NOBODY: Mapping[str, Rate] = MappingProxyType({})
 
 
 def nothing(_folder: Path) -> AbstractContextManager[Mapping[str, str]]:
-    """What runs beside most."""
+    """Run nothing beside the contestant, as for most."""
     return nullcontext({})
 
 
@@ -73,7 +73,7 @@ class Contestant:
 
     @contextmanager
     def at(self, folder: Path) -> Iterator[Contestant]:
-        """The same, with what runs beside it, until the block ends."""
+        """Yield the contestant with what runs beside it, until the block ends."""
         with self.beside(folder) as environ:
             yield replace(self, environ={**self.environ, **environ})
 
@@ -130,7 +130,7 @@ def deferred(one: Contestant) -> Measured:
 
 @contextmanager
 def copied(full: Path) -> Iterator[Path]:
-    """A copy of a folder, until the block ends."""
+    """Copy a folder, and yield the copy until the block ends."""
     with tempfile.TemporaryDirectory() as folder:
         yield Path(shutil.copytree(full, folder, dirs_exist_ok=True))
 
@@ -173,7 +173,7 @@ def _answer(process: subprocess.Popen[str]) -> Measured:
 
 
 def fill(contestants: Sequence[Contestant], stack: ExitStack) -> dict[str, Path]:
-    """A full store for each of them, by its name, until the stack ends; those that fill alike have the same."""
+    """Fill a store for each contestant, until the stack is closed; those that fill alike share one."""
     folders: dict[tuple[str, str], Path] = {}
     for one in contestants:
         if (one.program, one.fill) not in folders:

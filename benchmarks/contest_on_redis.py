@@ -22,7 +22,7 @@ NUMBER = 5000
 
 @contextmanager
 def on_redis(folder: Path) -> Iterator[Mapping[str, str]]:
-    """A server whose data are in the folder, under the names by which the contestants look for it."""
+    """Run a server whose data are in the folder, under the names that the contestants read."""
     with serving(folder, options=KEEPING) as server:
         yield {"REDIS_URL": server.url, "PSEUDOCRON_BACKEND": server.url}
 
@@ -76,7 +76,7 @@ def _draining() -> list[Row]:
 
 
 def measure() -> list[Row]:
-    """The rows of this benchmark."""
+    """Measure, and return the rows of this benchmark."""
     return [*_deferring(), *_draining()]
 
 

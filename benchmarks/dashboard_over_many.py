@@ -47,7 +47,7 @@ def _crons(folder: Path) -> Crons:
 
 
 async def _fill(crons: Crons, folder: Path) -> None:
-    """A full history for each cron, a part of it with tracebacks."""
+    """Store a full history for each cron, a part of it with tracebacks."""
     store = File(folder / FOLDER, durability="process")
     await store.open()
     for number in range(RUNS):
@@ -85,7 +85,7 @@ async def _visit(app: ASGIApp, path: str) -> float:
 
 
 def _megabytes() -> float:
-    """What this process has resident."""
+    """Return the resident memory of this process."""
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
 
@@ -121,7 +121,7 @@ async def _measure(folder: Path) -> list[Row]:
 
 
 def measure() -> list[Row]:
-    """The rows of this benchmark."""
+    """Measure, and return the rows of this benchmark."""
     with copied(full(HAVE_COME_DUE).parent) as folder:
         return asyncio.run(_measure(folder))
 

@@ -21,7 +21,7 @@ WAYS = (
 
 
 def measure() -> list[Row]:
-    """The rows of this benchmark."""
+    """Measure, and return the rows of this benchmark."""
     ours = [replace(OURS, name=verb, verb=verb) for verb, _, _, _ in WAYS]
     found = rates([*ours, *PEERS, HUEY_BY_EIGHT], deferred)
     return [

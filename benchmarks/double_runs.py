@@ -86,7 +86,7 @@ def _in_its_database(folder: Path, broken: Note, worker: str) -> str:
 
 @contextmanager
 def _on_redis(_folder: Path) -> Iterator[Mapping[str, str]]:
-    """The two variables that turn the lock of fastapi-crons on."""
+    """Return the two variables that turn the lock of fastapi-crons on."""
     with serving() as server:
         yield {"CRON_ENABLE_DISTRIBUTED_LOCKING": "true", "CRON_REDIS_URL": server.url}
 
@@ -149,7 +149,7 @@ def _notes(folder: Path, word: str) -> list[Note]:
 
 
 def _wait_for(number: int, word: str, folder: Path, patience: float = PATIENCE) -> list[Note]:
-    """The lines of that word, when there are more than so many."""
+    """Wait until there are more than so many lines of that word, and return them."""
     end = time.monotonic() + patience
     while len(notes := _notes(folder, word)) <= number:
         assert time.monotonic() < end, f"only {len(notes)} times {word!r} after {patience:.0f} s"
@@ -254,7 +254,7 @@ def _rows(one: Contestant) -> list[Row]:
 
 
 def measure() -> list[Row]:
-    """The rows of this benchmark."""
+    """Measure, and return the rows of this benchmark."""
     contestants = (OURS, FASTAPI_CRONS, LOCKED, APSCHEDULER, REPEATED)
     return [row for one in contestants for row in _rows(one)]
 

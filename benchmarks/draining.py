@@ -27,7 +27,7 @@ FOUR_BESIDE = replace(HUEY, name="huey, 4 worker processes", verb="drain_by_four
 
 
 def measure() -> list[Row]:
-    """The rows of this benchmark."""
+    """Measure, and return the rows of this benchmark."""
     ours = [one for one, _, _ in ALONE]
     contestants = [*ours, *ONE_BESIDE, FOUR, FOUR_BESIDE]
     with ExitStack() as stack:

@@ -76,7 +76,7 @@ def _polling(backend: File, poll: Poll) -> Operation[Polled | None]:
 
 
 def claim_from_a_loop(folder: Path, times: int) -> None:
-    """The same, from an event loop, with a hop to a thread and back for each."""
+    """Claim from an event loop, with a hop to a thread and back for each."""
     asyncio.run(_claim(folder, times))
 
 
@@ -96,7 +96,7 @@ def _names(times: int) -> list[str]:
 
 
 def commit(folder: Path, times: int) -> None:
-    """The same durability for the same news: a mark and a line of history, in one transaction."""
+    """Commit a mark and a line of history in one transaction, with the same durability."""
     db = sqlite3.connect(folder / "bare.db", isolation_level=None, timeout=PATIENCE)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
@@ -160,7 +160,7 @@ def _row(what: str, ours: Work, bare: Work, *, arm: Arm, times: int, rounds: int
 
 
 def measure() -> list[Row]:
-    """The rows of this benchmark."""
+    """Measure, and return the rows of this benchmark."""
     gate = "entering the gate, against `portalocker.lock`"
     slot = "a poll that claims a slot, against a bare SQLite transaction (WAL, FULL)"
     hops = "the same with the hops from and to an event loop; one process"

@@ -46,7 +46,7 @@ def _get(port: int, path: str = "/") -> bytes:
 
 
 def _round(ports: Mapping[str, int]) -> dict[str, Usage]:
-    """What each has used in the same minute."""
+    """Return what each has used in the same minute."""
     before = {name: Usage.of(port) for name, port in ports.items()}
     time.sleep(SECONDS)
     after = {name: Usage.of(port) for name, port in ports.items()}
@@ -54,7 +54,7 @@ def _round(ports: Mapping[str, int]) -> dict[str, Usage]:
 
 
 def measure() -> list[Row]:
-    """The rows of this benchmark."""
+    """Measure, and return the rows of this benchmark."""
     with ExitStack() as stack:
         ports = {}
         for name, (app, options) in ARMS.items():

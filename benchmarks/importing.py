@@ -52,7 +52,7 @@ def _ratio(code: str, cache: str) -> Callable[[], float]:
 
 
 def measure() -> list[Row]:
-    """The rows of this benchmark."""
+    """Measure, and return the rows of this benchmark."""
     with tempfile.TemporaryDirectory() as cache:
         arms = {code: _ratio(code, cache) for code in WHAT}
         for arm in arms.values():

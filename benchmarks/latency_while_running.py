@@ -55,7 +55,7 @@ def _measure(what: str, cores: set[int] | None) -> Row:
 
 
 def measure() -> list[Row]:
-    """The rows of this benchmark."""
+    """Measure, and return the rows of this benchmark."""
     last = max(os.sched_getaffinity(0))
     return [
         _measure(f"{os.cpu_count()} cores", None),

@@ -53,7 +53,7 @@ def _row(what: str, late: list[float], goal: float, words: str) -> Row:
 
 
 def measure() -> list[Row]:
-    """The rows of this benchmark."""
+    """Measure, and return the rows of this benchmark."""
     visitors, ticking = _late(ticker=False), _late(ticker=True)
     gap = GAP * 1e3
     return [

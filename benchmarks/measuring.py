@@ -53,13 +53,13 @@ def ratios(figures: Sequence[float], base: Sequence[float]) -> list[float]:
 
 
 def spread(values: Sequence[float], unit: str = "", digits: int = 2) -> str:
-    """The median, and between which two figures the middle half lies."""
+    """Return the median, and the two figures between which the middle half lies."""
     low, _, high = quantiles(values, n=4)
     return f"{median(values):.{digits}f}{unit} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 def p99(values: Sequence[float]) -> float:
-    """What 99 of 100 values stay below."""
+    """Return the value that 99 of 100 values stay below."""
     return quantiles(values, n=100, method="inclusive")[98]
 
 

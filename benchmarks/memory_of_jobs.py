@@ -23,7 +23,7 @@ SERVING = replace(OURS, verb="serve", number=RUNS)
 
 
 def _megabytes(pending: Pending) -> Callable[[], float]:
-    """The most that a process has had resident which serves such a store, and runs some of its jobs."""
+    """Return the most resident memory of a process that serves such a store, and runs some of its jobs."""
 
     def arm() -> float:
         with copied(full(pending).parent) as folder:
@@ -33,7 +33,7 @@ def _megabytes(pending: Pending) -> Callable[[], float]:
 
 
 def measure() -> list[Row]:
-    """The row of this benchmark."""
+    """Measure, and return the row of this benchmark."""
     stores = {"few": replace(HAVE_COME_DUE, number=FEW), "many": HAVE_COME_DUE}
     figures = side_by_side({name: _megabytes(pending) for name, pending in stores.items()}, rounds=ROUNDS)
     few, many = figures["few"], figures["many"]

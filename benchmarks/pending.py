@@ -73,14 +73,14 @@ HAVE_COME_DUE = Pending(
 
 
 def job(number: int, due: datetime, *, priority: int = 0) -> NewJob:
-    """A job of the contestant with pseudocron; like those that `defer` makes, its id is higher than earlier ones."""
+    """Return a job of the contestant with pseudocron; its id is higher than earlier ones, as `defer` makes them."""
     run_id = f"{number:012x}{secrets.token_hex(10)}"
     return NewJob(run_id=run_id, task=TASK, arguments=f'{{"number":{number}}}', due=due, priority=priority)
 
 
 @cache
 def full(pending: Pending) -> Path:
-    """The folder of such a store, which is filled once and gone when this process ends."""
+    """Return the folder of such a store, which is filled once and removed when this process ends."""
     folder = tempfile.mkdtemp()
     atexit.register(shutil.rmtree, folder)
     store = Path(folder) / FOLDER

@@ -26,7 +26,7 @@ def _backend(server: Server, pending: Pending, now: datetime) -> Redis:
 
 
 def _filled(server: Server, pending: Pending, found: dict[str, float]) -> Redis:
-    """A store that is full; what each of its jobs takes of the server's memory is noted by its name."""
+    """Fill a store, and note by its name how much of the server's memory each of its jobs takes."""
     before = _used(server)
     asyncio.run(pending.fill(_backend(server, pending, pending.stored), at_once=AT_ONCE))
     found[pending.what] = (_used(server) - before) / pending.number
@@ -43,7 +43,7 @@ def _memory(what: str, found: float) -> Row:
 
 
 def measure() -> list[Row]:
-    """The rows of this benchmark."""
+    """Measure, and return the rows of this benchmark."""
     *stores, _ = STORES  # without the last, which the server would be filled with for another minute
     found: dict[str, float] = {}
     with serving() as server:

@@ -59,7 +59,7 @@ async def _polls(crons: Crons, folder: Path) -> tuple[float, list[float]]:
 
 
 def measure() -> list[Row]:
-    """The rows of this benchmark."""
+    """Measure, and return the rows of this benchmark."""
     rows = []
     for number in SIZES:
         crons = _crons(number)

@@ -20,10 +20,10 @@ def take(*, tasks: Sequence[str] = (), crons: Sequence[str] = (), number: int = 
 
 
 def claiming_a_slot(name: str) -> Poll:
-    """A poll that claims one slot of a cron."""
+    """Return a poll that claims one slot of a cron."""
     return Poll(take(crons=[name]), [Plan(name, mark=None, since=SLOT, slots=[SLOT])], force=True)
 
 
 def claiming_jobs(task: str, number: int) -> Poll:
-    """A poll that claims so many jobs of a task."""
+    """Return a poll that claims so many jobs of a task."""
     return Poll(take(tasks=[task], number=number), force=True)

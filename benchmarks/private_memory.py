@@ -54,7 +54,7 @@ def _private(pid: int) -> float:
 
 
 def _worker(app: str, *, redis: str = "", cache: str) -> Callable[[], float]:
-    """The private memory of a worker that has answered a request, and polled if it does that."""
+    """Return the private memory of a worker that has answered a request, and polled if it does that."""
 
     def arm() -> float:
         with TemporaryDirectory() as temporary:
@@ -83,7 +83,7 @@ def _wait_for_a_poll(gate: Path) -> None:
 
 
 def measure() -> list[Row]:
-    """The rows of this benchmark."""
+    """Measure, and return the rows of this benchmark."""
     with TemporaryDirectory() as cache:
         arms = {
             "bare": _worker(BARE, cache=cache),

@@ -38,11 +38,11 @@ class Nothing:
 
 
 async def silent(scope: Scope, receive: Receive, send: Send) -> None:
-    """An application that costs nothing, against which every middleware looks its worst."""
+    """Answer at no cost, as that makes the cost of every middleware show most."""
 
 
 async def hello(_scope: Scope, _receive: Receive, send: Send) -> None:
-    """The smallest application that answers."""
+    """Answer as the smallest application does."""
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
     await send({"type": "http.response.body", "body": b"hello"})
 
@@ -74,7 +74,7 @@ async def requests(app: ASGIApp) -> float:
 
 
 def _measure(app: ASGIApp, crons: Path) -> Row:
-    """The scheduling is open and reads its gate once a second, as it does in a server."""
+    """Measure while the scheduling is open and reads its gate once a second, as it does in a server."""
     ours = PseudoCronMiddleware(app, crons=str(crons))
     with asyncio.Runner() as runner:
 
@@ -95,7 +95,7 @@ def _measure(app: ASGIApp, crons: Path) -> Row:
 
 
 def measure() -> list[Row]:
-    """The rows of this benchmark."""
+    """Measure, and return the rows of this benchmark."""
     with tempfile.TemporaryDirectory() as folder:
         crons = Path(folder) / "crons.py"
         crons.write_text('crons = {"nightly": (print, "0 2 * * *")}', encoding="utf-8")

@@ -68,7 +68,7 @@ def _measure(app: ASGIApp, folder: str) -> Row:
 
 
 def measure() -> list[Row]:
-    """The rows of this benchmark."""
+    """Measure, and return the rows of this benchmark."""
     rows = []
     for app in (silent, hello):
         with tempfile.TemporaryDirectory() as folder:

@@ -23,7 +23,7 @@ CRONS = 'crons = {"nightly": ("builtins:print", "0 2 * * *")}'
 
 
 def _microseconds(connection: Connection) -> Callable[[], float]:
-    """The arm of one server: its CPU for each of a number of requests, as it says itself."""
+    """Return the arm of one server: its CPU for each of a number of requests, as the server reports it."""
 
     def used() -> float:
         return float(connection.get("/usage").split()[0])
@@ -38,7 +38,7 @@ def _microseconds(connection: Connection) -> Callable[[], float]:
 
 
 def measure() -> list[Row]:
-    """The row of this benchmark."""
+    """Measure, and return the row of this benchmark."""
     with ExitStack() as stack:
         arms = {}
         for name, app in ARMS.items():

@@ -26,7 +26,7 @@ def note():
 
 
 def _lines(folder: Path) -> list[tuple[str, str]]:
-    """The process and the slot of each run."""
+    """Return the process and the slot of each run."""
     with suppress(FileNotFoundError):
         lines = (folder / "slots.txt").read_text(encoding="utf-8").splitlines()
         return [(process, slot) for process, slot in (line.split() for line in lines)]
@@ -34,7 +34,7 @@ def _lines(folder: Path) -> list[tuple[str, str]]:
 
 
 def measure() -> list[Row]:
-    """The row of this benchmark."""
+    """Measure, and return the row of this benchmark."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "job.py").write_text(JOB, encoding="utf-8")

@@ -63,12 +63,12 @@ class Server(Uvicorn):
 
 
 def load(port: int, clients: int) -> AbstractContextManager[None]:
-    """Processes that ask as fast as they are answered, until the block ends."""
+    """Run processes that request as fast as they are answered, until the block ends."""
     return _asking(f"ask_for_ever({port})", clients)
 
 
 def visitor(port: int, *, gap: float) -> AbstractContextManager[None]:
-    """A process that asks every so many seconds, until the block ends."""
+    """Run a process that requests every so many seconds, until the block ends."""
     return _asking(f"ask_now_and_then({port}, gap={gap})", 1)
 
 

@@ -44,7 +44,7 @@ def _synced(one: Contestant, full: Path, stores: dict[str, str]) -> Callable[[],
 
 
 def measure() -> list[Row]:
-    """The rows of this benchmark."""
+    """Measure, and return the rows of this benchmark."""
     if shutil.which("strace") is None:
         raise FileNotFoundError("strace is missing: it counts the calls")
     stores: dict[str, str] = {}

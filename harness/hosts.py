@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def path() -> str:
-    """The `PYTHONPATH` of a child: what is imported here is found there."""
+    """Return the `PYTHONPATH` of a child, which finds there what is imported here."""
     return os.pathsep.join([str(ROOT), *filter(None, sys.path)])
 
 

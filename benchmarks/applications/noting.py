@@ -21,7 +21,7 @@ def note(word: str, about: str = UNTOLD) -> None:
 
 
 def work(slot: str = UNTOLD) -> None:
-    """What is to be done each second."""
+    """Do the work of each second."""
     note(START, slot)
     time.sleep(TAKES)
     note(END, slot)

@@ -33,7 +33,7 @@ app = FastAPI(lifespan=lifespan)
 
 @app.get("/")
 def hello() -> str:
-    """What visitors get."""
+    """Answer a request."""
     return "hello"
 
 

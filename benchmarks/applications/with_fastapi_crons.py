@@ -18,7 +18,7 @@ app.include_router(get_cron_router(), prefix="/crons")
 
 @app.get("/")
 def hello() -> str:
-    """What visitors get."""
+    """Answer a request."""
     return "hello"
 
 

@@ -23,7 +23,7 @@ def each_second() -> None:
 
 
 async def hello(_request: Request) -> PlainTextResponse:
-    """What visitors get."""
+    """Answer a request."""
     return PlainTextResponse("hello")
 
 

@@ -24,7 +24,7 @@ app.on_event("startup")(repeat_every(seconds=1)(each_second))
 
 @app.get("/")
 def hello() -> str:
-    """What visitors get."""
+    """Answer a request."""
     return "hello"
 
 

@@ -74,7 +74,7 @@ def wait_for(number: int) -> None:
 
 
 async def ran(number: int) -> None:
-    """The same, where an event loop runs them."""
+    """Wait for the runs where an event loop runs them."""
     async with asyncio.timeout(PATIENCE):
         while noted() < number:  # noqa: ASYNC110 - a file that other processes write to has no event
             await asyncio.sleep(LOOK_AGAIN)

@@ -21,7 +21,7 @@ settings = RedisSettings.from_dsn(os.environ["REDIS_URL"])
 
 
 async def job(_context: Mapping[str, Any], number: int) -> None:
-    """What is deferred."""
+    """Do the deferred work."""
     note(number)
 
 

@@ -43,7 +43,7 @@ def _defer(threads: int) -> Callable[[int], Mapping[str, object]]:
 
 
 def _drain(workers: int, worker_type: str) -> Callable[[int], Mapping[str, object]]:
-    """A consumer with all its defaults but these two."""
+    """Return a drain by a consumer with all its defaults but these two."""
 
     def drain(number: int) -> Mapping[str, object]:
         about = _about()

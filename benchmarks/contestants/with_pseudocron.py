@@ -35,13 +35,13 @@ crons = Crons()
 
 @crons.task
 async def job(number: int) -> None:
-    """What is deferred."""
+    """Do the deferred work."""
     note(number)
 
 
 @crons.task
 def plain(number: int) -> None:
-    """The same, in a thread of its own."""
+    """Do the deferred work in a thread of its own."""
     note(number)
 
 
@@ -115,7 +115,7 @@ async def _silent(_scope: Scope, _receive: Receive, _send: Send) -> None:
 
 @asynccontextmanager
 async def _serving() -> AsyncIterator[None]:
-    """What a web server has open from its start to its end: the middleware, with its ticker on."""
+    """Keep open what a web server has open from its start to its end: the middleware, with its ticker on."""
     heard: asyncio.Queue[Message] = asyncio.Queue()
     said: asyncio.Queue[Message] = asyncio.Queue()
     middleware = PseudoCronMiddleware(_silent, crons=crons, ticker=True)

@@ -19,7 +19,7 @@ broker = RedisStreamBroker(os.environ["REDIS_URL"], consumer_id="0")  # its list
 
 
 async def run(number: int) -> None:
-    """What is deferred."""
+    """Do the deferred work."""
     note(number)
 
 

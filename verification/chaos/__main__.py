@@ -90,7 +90,7 @@ def _all(stores: Sequence[str], weather: Weather, out: Path | None, words: Seque
 
 @cache
 def _apart() -> Sequence[str]:
-    """What makes a namespace, where this host allows it."""
+    """Return the command that makes a namespace, where this host allows it."""
     with suppress(FileNotFoundError):
         if subprocess.run([*APART, "true"], check=False, capture_output=True).returncode == 0:
             return APART

@@ -53,7 +53,7 @@ async def beat() -> None:
 
 
 async def shaky() -> None:
-    """What succeeds when it is retried."""
+    """Fail at the first attempt, and succeed when retried."""
     note("start")
     if current_run().attempt == 1:
         raise OSError("at the first attempt")

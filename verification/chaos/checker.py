@@ -33,7 +33,7 @@ class Violation:
 
 
 def check(history: History) -> list[Violation]:
-    """What was not kept."""
+    """Return the promises that were not kept."""
     return [Violation(rule, what) for rule, found in RULES.items() for what in found(history)]
 
 
@@ -110,7 +110,9 @@ def a_lost_run_is_recovered(history: History) -> Iterator[str]:
 
 
 def what_is_lost_is_pending_again_or_over(history: History) -> Iterator[str]:
-    """A job, and a slot of a cron that says so, is executed again until it was lost three times; others are over."""
+    """Check that a lost job, or slot of an `at_least_once` cron, is executed again until lost three times; others are
+    over.
+    """
     for lost in history.of("lost"):
         again = history.crons[lost["cron"]]["at_least_once"] if "cron" in lost else True
         expected = {"failed"} if lost["losses"] >= LOST_AT_MOST else {"pending"} if again else {"lost"}
@@ -119,7 +121,7 @@ def what_is_lost_is_pending_again_or_over(history: History) -> Iterator[str]:
 
 
 def _living_late(history: History) -> set[str]:
-    """The runs that went on so late that nobody could have recovered them."""
+    """Return the runs that continued so late that no process could have recovered them."""
     late = max((event["at"] for event in history.of("settled")), default=float("inf")) - RECOVERED_WITHIN
     those = (event for event in history.of("claim", "renew", "finishing") if event["at"] > late)
     return {run for event in those for run, _ in event.get("runs", [(event.get("run"), 0)])}
@@ -142,7 +144,9 @@ def each_slot_ran_or_is_recorded(history: History) -> Iterator[str]:
 
 
 def _places(history: History, name: str, every: int) -> dict[int, float]:
-    """The slots of a cron that were dealt with, by how many came before them, and when that is known to have been."""
+    """Return the slots of a cron that were dealt with, by how many came before them, and when that is known to have
+    been.
+    """
     known = {claim["slot"] // every: float(claim["asked"]) for claim in history.grants.get(name, ())}
     for skip in history.of("line", "skip"):
         if skip["cron"] == name and skip["reason"] not in {None, "clock_back"}:
@@ -167,7 +171,7 @@ def fences_grow(history: History) -> Iterator[str]:
 
 
 def no_late_holder_writes(history: History) -> Iterator[str]:
-    """What was recovered, claimed again or recorded already is not recorded any more."""
+    """Check that what was recovered, claimed again or recorded already is not recorded any more."""
     again: dict[Any, list[Event]] = defaultdict(list)
     for claim in history.of("claim"):
         again[claim.get("job") or claim["run"]].append(claim)
@@ -209,7 +213,7 @@ def no_more_leases_than_max_instances(history: History) -> Iterator[str]:
 
 
 def no_acknowledged_job_is_lost(history: History) -> Iterator[str]:
-    """It is stored until it ends; what a store that forgets everything held may be gone with it."""
+    """Check that a job is stored until it ends; a store that forgets everything may lose what it held."""
     for defer in history.of("defer"):
         job = history.stored.get(defer["job"])
         if job is None:

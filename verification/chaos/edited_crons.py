@@ -39,7 +39,7 @@ SCRIPT = """
 
 
 def crons_file(edition: int = 0) -> str:
-    """A good one: each edition has another timeout, and every other one has a guest."""
+    """Return a good file: each edition has another timeout, and every other one has a guest."""
     entries = [_entry(name, edition) for name in CRONS if name != "guest" or edition % 2 == 0]
     script = '    "script": ("script.py", 5),\n'
     return f'APP = "beats"\ncrons = {{\n{"".join(entries)}{script}}}\n'
@@ -58,7 +58,7 @@ def script_file() -> str:
 
 
 def told() -> dict[str, dict[str, object]]:
-    """What the checker must know of them."""
+    """Return what the checker must know of them."""
     known: dict[str, dict[str, object]] = {
         name: {
             "every": round(float(cron["every"]) * SECOND),

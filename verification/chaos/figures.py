@@ -40,7 +40,7 @@ ROWS = {
 
 
 def figures(history: History, violations: Sequence[Violation]) -> Figures:
-    """The counts of one history, and seconds until work went on, by the kind of fault."""
+    """Return the counts of one history, and the seconds until work continued, by the kind of fault."""
     rules = Counter(violation.rule for violation in violations)
     lost, duplicates = rules.pop("no acknowledged job is lost", 0), rules.pop("no slot is claimed twice", 0)
     faults = history.of("fault")
@@ -79,7 +79,7 @@ def _acked(history: History) -> Iterator[Event]:
 
 
 def _retried(history: History) -> Counter[str]:
-    """The jobs that were run more than once because they had asked for it, and not for another reason."""
+    """Return the jobs that were run more than once because they had asked for it, and not for another reason."""
     attempts = defaultdict(list)
     for start in history.of("start"):
         if start.get("name") == "flaky":
@@ -121,7 +121,7 @@ def _claimed_later(history: History) -> dict[str, list[float]]:
 
 
 def _held(history: History) -> dict[int, list[Event]]:
-    """What each process had claimed, and until when it had it."""
+    """Return what each process had claimed, and until when it held it."""
     recorded = {
         (identity, fence): finish["asked"]
         for finish in history.of("finish")
@@ -156,7 +156,7 @@ def _recoveries(found: Mapping[str, Mapping[str, Mapping[str, list[float]]]]) ->
 
 
 def _spread(seconds: Sequence[float]) -> tuple[str, str, str]:
-    """The median, the 95th percentile and the maximum, in seconds."""
+    """Return the median, the 95th percentile and the maximum, in seconds."""
     if not seconds:
         return "", "", ""
     ordered = sorted(seconds)

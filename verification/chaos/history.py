@@ -40,7 +40,7 @@ def asked(event: Event) -> float:
 
 
 def _ends(event: Event, what: str) -> Iterator[tuple[tuple[str, int], Any]]:
-    """The attempts that end, each with what is told of it."""
+    """Return the attempts that end, each with its record."""
     return zip(event["runs"], event[what], strict=True)
 
 
@@ -56,7 +56,7 @@ class Notes:
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
     def add(self, what: str, **told: Any) -> None:
-        """It happens now, unless `at` says otherwise."""
+        """Add an event that happens now, unless `at` is given."""
         event = {"what": what, "at": time.time(), "pid": os.getpid(), **told}
         os.write(self._file, json.dumps(event).encode() + b"\n")
 

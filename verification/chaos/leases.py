@@ -19,7 +19,7 @@ Held = tuple[str, int]
 
 
 def too_many(history: History, claims: Iterable[Event], most: int, whose: str) -> Iterator[str]:
-    """The moments at which more than so many of these claims had a living lease."""
+    """Return the moments at which more than so many of these claims had a living lease."""
     spans = _spans(history)
     edges: list[tuple[float, int, Held]] = []
     for claim in claims:
@@ -42,7 +42,7 @@ def _held(claim: Event) -> Held:
 
 @lru_cache(maxsize=1)
 def _spans(history: History) -> dict[Held, list[Span]]:
-    """A lease lives from the answer that tells of it until its length after the question, or until something ends it.
+    """Return the spans of leases: from the answer that grants a lease until its length after the request, or its end.
 
     That is a result that somebody begins to record, the end of the store's memory, or a step of its clock. In a folder
     others see that a process is gone, and do not wait for its leases: these live until its last sign of life.
@@ -66,7 +66,7 @@ def _spans(history: History) -> dict[Held, list[Span]]:
 
 
 def _merged(spans: list[Span]) -> Iterator[Span]:
-    """The same without overlaps."""
+    """Merge the spans that overlap."""
     merged: list[Span] = []
     for begin, end in sorted(spans):
         if merged and begin <= merged[-1][1]:

@@ -86,7 +86,7 @@ class Visitors:
             self._notes.add("cancel", asked=asked, pending=answer, **whom)
 
     async def _ask(self, path: str, *, nothing: object = None) -> Any:
-        """What is answered, or `nothing` instead of nothing; None if that is nothing good."""
+        """Return the answer, or `nothing` instead of nothing; None if the answer is an error."""
         port = self._random.choice(self._ports)
         with suppress(OSError, ValueError, TimeoutError, asyncio.IncompleteReadError):
             async with asyncio.timeout(PATIENCE):

@@ -35,7 +35,7 @@ CYCLE, LULL = 30.0, 12.0
 
 
 def lanes(store: str) -> dict[str, Sequence[str]]:
-    """What may be done, by the lanes in which one deed follows the other."""
+    """Return the possible faults, by lanes in which one fault follows the other."""
     return {"processes": _PROCESSES, store: _DISK if store == "file" else _REDIS, "surroundings": _SURROUNDINGS}
 
 
@@ -155,7 +155,7 @@ class Nemesis:
         self._note(kind, asked=asked, at=at)
 
     async def _step(self, chance: float) -> None:
-        """That of a folder's machine by seconds only, as crons wait where it is set back."""
+        """Step the clock; that of a folder's machine by seconds only, as crons wait where it is set back."""
         member, asked = self._members[int(chance * len(self._members))], time.time()
         file = member.folder / member.clock
         most = 100 if self._store.own_clocks else 4 * self._lease

@@ -25,7 +25,7 @@ BEATS, JOBS = "crons.py", "verification.chaos.application:crons"
 
 
 def quiet_port() -> int:
-    """A free port that no client of anything gets while its server is away: systems give those from 32768 on."""
+    """Return a free port that no client gets while its server is away: systems give clients those from 32768 on."""
     while True:
         with socket.socket() as one, suppress(OSError):
             one.bind(("127.0.0.1", randrange(20_000, 32_000)))
@@ -100,7 +100,7 @@ class Member(Host):
 
 
 def members(folder: Path, store: str, *, lease: float, own_clocks: bool, few: bool) -> list[Member]:
-    """A host with two workers and a ticker, a worker for jobs; where few are not enough, a host and a worker more."""
+    """Return a host with two workers and a ticker and a worker for jobs; where few are not enough, one more of each."""
 
     def member(name: str, **more: object) -> Member:
         clock = f"clock-{name}" if own_clocks else "clock"

@@ -25,7 +25,7 @@ def micros(instant: datetime) -> int:
 
 
 def recorded(backend: Backend, notes: Notes) -> Backend:
-    """The same backend, which from now on is watched."""
+    """Watch a backend from now on, and return it."""
     recorder = StoreRecorder(backend, notes)
     for verb in ("poll", "finish", "renew"):
         setattr(backend, verb, getattr(recorder, verb))

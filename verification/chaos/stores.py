@@ -157,7 +157,7 @@ class OnDisk(Store):
         return time.time()
 
     async def lock_up(self, seconds: float) -> float:
-        """What is open stays so: for who opens it now it can't be written to."""
+        """Forbid writing to the store for those that open it now; what is open stays so."""
         _mount("--bind", self._locked, self._disk)
         await asyncio.sleep(seconds)
         _unmount(self._disk)
@@ -217,7 +217,7 @@ class OnRedis(Store):
         return time.time()
 
     async def wipe(self, _: float) -> float:
-        """What it held is read where nobody else can reach it, so that it is known what was lost."""
+        """Wipe the store, and read what it held where no process can reach it, so that the loss is known."""
         await asyncio.to_thread(self._server.kill, signal.SIGTERM)
         asked = time.time()  # until now it has answered
         aside = Server(self._server.folder, self._server.options)

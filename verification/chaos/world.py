@@ -106,7 +106,7 @@ class World:
         await self._store.dump(epoch=self._store.epoch, asked=asked)
 
     def _introduce(self) -> None:
-        """What there is to run, for the checker to know."""
+        """Record what there is to run, for the checker."""
         (self._folder / BEATS).write_text(edited_crons.crons_file(), encoding="utf-8")
         (self._folder / "script.py").write_text(edited_crons.script_file(), encoding="utf-8")
         self.notes.add("store", kind=self._kind, lease=self.weather.lease)

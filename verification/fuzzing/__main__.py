@@ -29,7 +29,7 @@ TARGETS = {
 
 
 def every(runs: int) -> None:
-    """A process for each target, as one is ended when it has had its inputs."""
+    """Start a process for each target, as a process is ended when it has had its inputs."""
     for name in TARGETS:
         began = time.monotonic()
         subprocess.run([sys.executable, "-m", "verification.fuzzing", str(runs), name], check=True)

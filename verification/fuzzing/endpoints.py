@@ -60,7 +60,7 @@ def apps() -> dict[str, ASGIApp]:
 
 
 def call_trigger(data: bytes) -> None:
-    """The trigger URL: 200, 202, 400 or 404; to whom does not know the token, 404."""
+    """Call the trigger URL: 200, 202, 400 or 404; 404 without the token."""
     bytes_ = Bytes(data)
     scope = scope_of(bytes_)
     authorised = not bytes_.one() % 8
@@ -73,7 +73,7 @@ def call_trigger(data: bytes) -> None:
 
 
 def call_health(data: bytes) -> None:
-    """The URL for probes: 200, 404 or 503."""
+    """Call the URL for probes: 200, 404 or 503."""
     assert ask("health", scope_of(Bytes(data)), b"") in {200, 404, 405, 503}
 
 
@@ -122,7 +122,7 @@ def scope_of(bytes_: Bytes) -> dict[str, Any]:
 
 
 def form_of(bytes_: Bytes, scope: dict[str, Any]) -> bytes:
-    """A form that is taken for one of ours more often than not."""
+    """Return a form that is taken for one of ours more often than not."""
     if bytes_.one() < 224:
         ours = {"content-type": FORM, "sec-fetch-site": "same-origin", "cookie": f"pseudocron_csrf={CSRF}"}
         scope["headers"] = [(name.encode(), value.encode()) for name, value in ours.items()]
@@ -137,7 +137,7 @@ def words(bytes_: Bytes) -> str:
 
 
 def ask(name: str, scope: dict[str, Any], body: bytes) -> int:
-    """The status of the answer."""
+    """Return the status of the answer."""
     sent: list[Message] = []
 
     async def receive() -> Message:

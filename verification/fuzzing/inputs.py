@@ -58,7 +58,7 @@ class Bytes:
         return self.pick((" ", "", ",", ".")).join(parts)
 
     def value(self, words: Sequence[str], depth: int = 3) -> Any:
-        """What may stand in a mapping, in TOML or in JSON."""
+        """Return a value that a mapping, TOML or JSON may hold."""
         kind = self.one() % (9 if depth else 6)
         if kind < 2:
             return self.text(words, 6)
@@ -72,7 +72,7 @@ class Bytes:
         return {self.text(words, 1): item for item in items}
 
     def column(self, words: Sequence[str]) -> object:
-        """What may stand in a column of SQLite, whatever its type is said to be."""
+        """Return a value that a column of SQLite may hold, whatever type it declares."""
         kind = self.one() % 6
         said = self.text(words, 4).encode(errors="replace")
         return (None, self.pick(WHOLES), self.pick(FLOATS), said, said.decode(errors="replace"), "x" * 100_000)[kind]

@@ -81,7 +81,7 @@ VALUES = ("x", "y", "1", "red", "2024-05-01T08:00:00", "2024-05-01", "1e9999999"
 
 
 def schedule(data: bytes) -> None:
-    """A text is a schedule that tells its slots, or a `ScheduleError`."""
+    """Check that a text is a schedule that has slots, or a `ScheduleError`."""
     bytes_ = Bytes(data)
     tz, text = bytes_.pick(ZONES), bytes_.text(PHRASES)
     try:
@@ -101,7 +101,7 @@ def schedule(data: bytes) -> None:
 
 
 def toml(data: bytes) -> None:
-    """A file of TOML is a configuration, or a `ConfigError`; the file is not read from a disk, which takes longer."""
+    """Check that a file of TOML is a configuration, or a `ConfigError`; it is not read from a disk, which takes longer."""
     text = Bytes(data).text(TOML, 40) if data[:1] < b"\xd0" else data.decode(errors="replace")
     with refused():
         contents = _toml(text, "crons.toml")
@@ -110,7 +110,7 @@ def toml(data: bytes) -> None:
 
 
 def mapping(data: bytes) -> None:
-    """A mapping of entries is a configuration, or a `PseudoCronError`."""
+    """Check that a mapping of entries is a configuration, or a `PseudoCronError`."""
     bytes_ = Bytes(data)
     entries: dict[Any, object] = {}
     while bytes_.left and len(entries) < 6:
@@ -124,7 +124,7 @@ def mapping(data: bytes) -> None:
 
 
 def settings(data: bytes) -> None:
-    """Settings from all sources are settings, or a `ConfigError`."""
+    """Check that settings from all sources are settings, or a `ConfigError`."""
     bytes_ = Bytes(data)
     names = [*sorted(IN_FILES), "ENABLED"]
     environ = {f"PSEUDOCRON_{bytes_.pick(names)}": bytes_.text(ENTRIES, 3) for _ in range(bytes_.one() % 3)}
@@ -163,7 +163,7 @@ def paint(
 
 
 def arguments(data: bytes) -> None:
-    """Stored arguments are those of the task, or an `ArgumentError`."""
+    """Check that stored arguments are those of the task, or an `ArgumentError`."""
     bytes_ = Bytes(data)
     text = bytes_.text(JSON, 30)
     if bytes_.one() < 192:
@@ -183,7 +183,7 @@ def read(entries: Mapping[Any, object], **more: Any) -> None:
 
 @contextmanager
 def refused() -> Iterator[None]:
-    """Passes over what is told in a line."""
+    """Accept an error that is told in one line."""
     try:
         yield
     except PseudoCronError as error:

@@ -115,7 +115,7 @@ def rows(data: bytes) -> None:
 
 
 def hashes(data: bytes) -> None:
-    """What a Redis server answers is read, or a `BackendError`."""
+    """Check that the answer of a Redis server can be read, or is a `BackendError`."""
     bytes_ = Bytes(data)
     named: dict[Callable[[Any], object], Mapping[str, Any]] = {run_of: RUN, claim_of: CLAIM}
     for read, kinds in named.items():

@@ -174,7 +174,9 @@ class Processes:
         self._claimed(process, event)
 
     def _lost(self, event: Event, runs: set[Run]) -> None:
-        """What has not begun when it is lost its process does not know of; all else holds its capacity to its end."""
+        """Forget a lost claim that has not begun, as its process does not know of it; others hold capacity to their
+        end.
+        """
         for process in self if runs - self._begun else ():
             self._drop(process, event, runs - self._begun)
 

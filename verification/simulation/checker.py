@@ -36,7 +36,7 @@ class Checker:
     _number: int = 0
 
     def read(self, history: Iterable[Event]) -> list[Violation]:
-        """What was not kept, the earliest first."""
+        """Return the promises that were not kept, the earliest first."""
         events = list(history)
         execution = Execution()
         stored = Transitions(self.application, execution=execution, report=self._report)
@@ -58,7 +58,7 @@ class Checker:
         self.violations.append(Violation(rule, str(what)[:600], self._number))
 
     def _check(self, event: Event, stored: Transitions) -> None:
-        """The rules of code, and of the end."""
+        """Check the rules of code, and of the end."""
         match event.what:
             case "began":
                 name, run_id, fence = event.given
@@ -78,7 +78,7 @@ class Checker:
 
 
 def _check_left(stored: Transitions, left: Mapping[str, State]) -> None:
-    """What the store has in the end: of the runs of crons only some that have ended."""
+    """Check what the store has in the end: of the runs of crons only some that have ended."""
     for run_id, run in stored.runs.items():
         state = left.get(run_id)
         if state is None:

@@ -56,7 +56,7 @@ class Agenda:
         self.steps += 1
 
     def taken_from(self, loop: Loop) -> list[asyncio.Handle]:
-        """What a loop would do now, but for a pause; it and its timers are on the agenda no more."""
+        """Take from a loop what it would do now, but for a pause, and take it and its timers off the agenda."""
         theirs = sorted(work for work in self._work if work[2] is loop)
         self._work[:] = [work for work in self._work if work[2] is not loop]
         heapify(self._work)
@@ -167,7 +167,7 @@ class Loop(_Base):  # type: ignore[misc]
         self.troubles.append(context)
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """It is passed over when its time has come."""
+        """Do nothing: a cancelled timer is passed over when its time has come."""
 
     # What the simulation asks
 
@@ -205,7 +205,7 @@ class Loop(_Base):  # type: ignore[misc]
 
 
 def off_the_loop(func: Callable[..., Any], *args: Any) -> Any:
-    """What blocks may not know of a loop: as in a thread, none is running."""
+    """Hide the loop from blocking code: as in a thread, no loop is running there."""
     loop = asyncio._get_running_loop()
     asyncio._set_running_loop(None)
     try:

@@ -23,7 +23,7 @@ EXACT = 0.001
 
 
 def check_gate(events: Sequence[Event], application: Application) -> Iterator[Violation]:
-    """What was entered that was fresh, or not entered that was stale; and what the gate kept waiting."""
+    """Check what was entered that was fresh, or not entered that was stale, and what the gate kept waiting."""
     gate = _Gate(Stored(application), application.longest_max_time)
     for number, event in enumerate(events):
         if not isinstance(event.got, Exception):

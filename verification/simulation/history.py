@@ -52,7 +52,7 @@ class History:
         return iter(self.events)
 
     def digest(self) -> str:
-        """The same for the same history, and no other."""
+        """Return a digest that is the same for the same history, and for no other."""
         text = "\n".join(map(str, self.events)).replace(f"{gethostname()}:{getpid()}", "worker")
         # The order in which a set is told is not part of what happened.
         return sha256(re.sub(r"\{[^{}:]*\}", lambda said: "".join(sorted(said[0])), text).encode()).hexdigest()

@@ -63,7 +63,7 @@ class Lateness:
         self._at = 0.0
 
     def check(self, events: Sequence[Event]) -> Iterator[Violation]:
-        """What has started late, or not at all."""
+        """Return what has started late, or not at all."""
         for number, event in enumerate(events):
             self._latest = max(self._latest, event.clock)
             self._come_due(event)
@@ -80,7 +80,7 @@ class Lateness:
     # What is late
 
     def _late(self, now: float) -> Iterator[tuple[Item, str]]:
-        """What was to be started after a visit."""
+        """Return what was to be started after a request."""
         for item, promise in [one for one in self._promises.items() if now > one[1].by]:
             del self._promises[item]
             begin = self._begin(item, self._processes[promise.who])
@@ -88,7 +88,7 @@ class Lateness:
                 yield item, f"#{promise.who} could start it since {begin:.3f}, was visited at {promise.visited:.3f}"
 
     def _late_unvisited(self, now: float) -> Iterator[tuple[Item, str]]:
-        """What was to be started though nobody came: by a ticker, after another run, or where it was deferred."""
+        """Return what was to be started without a request: by a ticker, after another run, or where it was deferred."""
         if self._oldest + REMEMBERED + 2 * POLL >= now:
             return
         for item in self._since.keys() - self._reported:

@@ -102,7 +102,7 @@ class LossyStore:
             self._is_open = True
 
     async def close(self) -> None:
-        """That needs no way to the store."""
+        """Close the store, for which no connection is needed."""
         self._is_open = False
 
     async def advice(self) -> Sequence[str]:
@@ -136,7 +136,7 @@ class LossyStore:
         return result
 
     def _do(self, answer: asyncio.Future[Any], fate: str, verb: str, args: Any, kwargs: Any) -> None:
-        """The moment in which a verb happens."""
+        """Do a verb, at the moment in which it happens."""
         if verb == "poll" and self.on_torn and self._alive():
             self._tear(args[0])
             return

@@ -84,7 +84,7 @@ def _finish_over_all(self: Any, txn: Any, ends: Any, take: Any) -> Any:
 
 
 def _gate_left_alone(*, counts: bool) -> Any:
-    """The verb that records ends, but for the gate where an attempt that is counted, or one that is not, comes back."""
+    """Record ends, but leave the gate alone where an attempt, counted or not, comes back."""
 
     async def finish(self: Any, ends: Any, take: Any = None) -> Any:
         dated = self._gate.dated()
@@ -175,7 +175,7 @@ BUGS: Mapping[str, Patch] = {
 
 @contextmanager
 def planted(bug: str) -> Iterator[None]:
-    """The product with this bug."""
+    """Plant this bug in the product until the block ends."""
     where, name, instead = BUGS[bug]
     with patch.object(where, name, instead):
         yield

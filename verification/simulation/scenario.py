@@ -67,7 +67,7 @@ class Scenario:
     faults: tuple[Fault, ...] = field(repr=False)
 
     def chance(self, *whose: object) -> Random:
-        """A source of chance for one purpose: what is left out of a scenario changes little of the rest."""
+        """Return a source of chance for one purpose: what is left out of a scenario changes little of the rest."""
         return Random("/".join(map(str, (self.seed, *whose))))
 
 
@@ -137,7 +137,7 @@ class Application:
 
 
 def scenario(seed: int, *, processes: int | None = None, seconds: float | None = None) -> Scenario:
-    """The scenario of a seed; of most a small one, as few processes meet the same trouble sooner."""
+    """Return the scenario of a seed, mostly a small one, as few processes meet the same trouble sooner."""
     chance = Random(f"{seed}/scenario")
     size = chance.choices((2, 3, 5, 10, 30), weights=(4, 8, 4, 2, 1))[0]
     size, length = processes or size, seconds or chance.choice((60.0, 120.0, 240.0))
@@ -157,7 +157,7 @@ def _fault(chance: Random, kind: Kind, processes: int, seconds: float) -> Fault:
 
 
 def application(scenario: Scenario) -> Application:
-    """The application of a seed."""
+    """Return the application of a seed."""
     chance = scenario.chance("application")
     lease = chance.choice((6.0, 12.0, 30.0))
     made = _application(scenario, chance, lease)

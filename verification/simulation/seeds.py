@@ -36,7 +36,7 @@ class Tried:
     seconds: float
 
     def __str__(self) -> str:
-        """The seed, what is left of its scenario, what was not kept, and what happened before."""
+        """Return the seed, what is left of its scenario, the broken promises, and the events before."""
         one = self.scenario
         end = self.violations[0].number if self.violations else -1
         events = self.history.events
@@ -59,7 +59,7 @@ def attempt(one: Scenario) -> Tried:
 
 
 def shrunk(failed: Tried) -> Tried:
-    """The same promise broken with fewer processes, in less time, by fewer faults."""
+    """Shrink to the same broken promise with fewer processes, in less time, by fewer faults."""
     rule, tries = failed.violations[0].rule, 0
     smaller = _smaller(failed.scenario)
     while tries < TRIES and (candidate := next(smaller, None)):
@@ -71,7 +71,7 @@ def shrunk(failed: Tried) -> Tried:
 
 
 def _smaller(one: Scenario) -> Iterator[Scenario]:
-    """What is worth trying, the boldest first."""
+    """Return the scenarios worth trying, the smallest first."""
     faults = one.faults
     if one.processes > 1:
         yield replace(one, processes=max(1, one.processes // 2))

@@ -123,7 +123,7 @@ class SimulatedProcess:
         )
 
     def _beat(self, seconds: float, work: Callable[[], bool]) -> Callable[[], None]:
-        """A thread: it goes on while the event loop is blocked, and not while the process is stopped."""
+        """Beat as a thread does: while the event loop is blocked, and not while the process is stopped."""
         stopped = False
 
         def once() -> None:
@@ -204,7 +204,7 @@ class SimulatedProcess:
     # Visitors
 
     def _come_by(self) -> None:
-        """A visitor, the ticker's first, or the system's crontab."""
+        """Serve a request, the ticker's first poll, or the system's crontab."""
         quiet = self._world.is_quiet
         crowd = max(1.0, self._world.scenario.processes / 30)
         calm = self._world.scenario.seconds + crowd - self._world.agenda.now
@@ -220,7 +220,7 @@ class SimulatedProcess:
             self._process.runtime().request_poll(PollReason.REQUEST, ticker=self._role == "work")
 
     async def _open(self) -> None:
-        """The lifespan of an application that leaves runs to other processes."""
+        """Open the lifespan of an application that leaves runs to other processes."""
         with suppress(PseudoCronError):
             await self._process.runtime().start(execute=False)
 

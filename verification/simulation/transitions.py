@@ -63,7 +63,7 @@ class Transitions(Stored):
         self.must(not self.is_full(self.runs[claim.run_id]), Rule.MAX_INSTANCES, claim)
 
     def _begun(self, event: Event, claim: Claim, plan: Plan | None) -> None:
-        """A run that has no row before: of a slot, or by hand."""
+        """Check a run that has no row before: of a slot, or by hand."""
         if claim.kind is Kind.JOB or claim.slot is None:
             self.report(Rule.CLAIMED, claim)
             return
@@ -180,7 +180,7 @@ class Transitions(Stored):
         super()._on_pause(event)
 
     def _check_paused(self, event: Event, poll: Poll, polled: Polled) -> None:
-        """A plan may be as old as what its process has read of the cron."""
+        """Check a plan, which may be as old as what its process has read of the cron."""
         if self.execution.trouble[-1] > 0:  # it may go by a wrong clock
             return
         for plan in poll.plans:

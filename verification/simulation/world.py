@@ -84,7 +84,7 @@ class World:
         self._processes: list[SimulatedProcess] = []
 
     def clock(self) -> datetime:
-        """What the store says that it is."""
+        """Return the clock that the store reports."""
         return BEGINNING + timedelta(seconds=self.agenda.now + self._stepped)
 
     def tell(self, who: int, what: str, given: tuple[Any, ...] = (), got: Any = None) -> None:
@@ -154,7 +154,7 @@ class World:
                 self.tell(process.number, "uncaught", (), str(trouble))
 
     def _replace(self, process: SimulatedProcess) -> None:
-        """It is gone, and its supervisor starts another."""
+        """Replace a process that is gone, as its supervisor would."""
         if process.alive:
             self._bury(process)
             place = self._processes.index(process)
@@ -184,7 +184,7 @@ class World:
             process.block(fault.size)
 
     def _prepare(self, process: SimulatedProcess, fault: Fault) -> None:
-        """What happens at once is told at once; a death in a poll when it comes."""
+        """Prepare a fault: those that happen at once are recorded at once, a death in a poll when it comes."""
         if not process.alive:
             return
         if fault.kind is Kind.TORN:
@@ -206,7 +206,7 @@ class World:
 
 
 def simulate(scenario: Scenario) -> Outcome:
-    """What comes of a scenario."""
+    """Simulate a scenario, and return its result."""
     return World(scenario).run()
 
 
@@ -236,7 +236,7 @@ def _hops() -> Iterator[None]:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """What goes wrong here is meant to."""
+    """Silence the logs of what is meant to go wrong here."""
     logger = logging.getLogger("pseudocron")
     before, logger.disabled = logger.disabled, True
     try:

@@ -68,7 +68,7 @@ def soak(out: Path, *, seconds: float, rate: int, keep: IO[str]) -> None:
 
 
 def sample(server: Uvicorn, store: Path) -> dict[str, Any]:
-    """What there is to know of a server now."""
+    """Return the present figures of a server."""
     connection = Connection(server.port)
     vitals = json.loads(connection.get("/vitals"))
     connection.close()

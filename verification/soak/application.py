@@ -37,13 +37,13 @@ logging.basicConfig(handlers=[RotatingFileHandler("log", maxBytes=1_000_000, bac
 
 
 async def on_the_loop() -> None:
-    """A cron that waits a little, as for a database."""
+    """Wait a little, as for a database."""
     _note()
     await asyncio.sleep(0.005)
 
 
 def in_a_thread() -> None:
-    """A plain function, in a thread of its own."""
+    """Do the work of a plain function, in a thread of its own."""
     _note()
 
 
@@ -61,19 +61,19 @@ crons.add("forget-jobs", Path(__file__).with_name("forget_jobs.py"), 20)
 
 @crons.task
 async def work(text: str) -> None:
-    """A job on the event loop."""
+    """Do a job on the event loop."""
     ended["jobs"] += len(text) > 0
 
 
 @crons.task
 def work_in_a_thread(text: str) -> None:
-    """A job in a thread."""
+    """Do a job in a thread."""
     ended["jobs"] += len(text) > 0
 
 
 @crons.task
 async def work_at_the_second_try(text: str) -> None:
-    """A job that is tried again."""
+    """Do a job that is retried."""
     if current_run().attempt == 1:
         raise Retry(after=1)
     ended["jobs"] += len(text) > 0
@@ -107,12 +107,12 @@ def _count() -> None:
 
 
 async def page(_: Request) -> PlainTextResponse:
-    """What most visitors come for."""
+    """Serve the page that most requests are for."""
     return PlainTextResponse("hello")
 
 
 async def vitals(_: Request) -> JSONResponse:
-    """What only the process itself can tell of itself."""
+    """Report what only the process itself can know."""
     _count()
     fewest, waited = dict(least), sorted(late) or [0.0]
     least.clear()

@@ -77,7 +77,7 @@ class Row:
 
 
 def windows(samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample]]:
-    """The samples of the first ten minutes after the warm-up, and of the last ten."""
+    """Return the samples of the first ten minutes after the warm-up, and of the last ten."""
     end = samples[-1]["at"]
     length = min(WINDOW, (end - WARM) / 2)
     first = [one for one in samples if WARM < one["at"] <= WARM + length]
@@ -85,7 +85,7 @@ def windows(samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample]]:
 
 
 def compare(samples: Sequence[Sample]) -> list[Row]:
-    """A row for each figure; `ValueError` if the run was too short to be judged."""
+    """Compare the windows, a row for each figure; `ValueError` if the run was too short to be judged."""
     first, last = windows(samples)
     if len(first) < 2:
         raise ValueError(f"a run of {samples[-1]['at']:.0f} s is too short: take {WARM + 40:.0f} s at least")

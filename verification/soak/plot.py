@@ -55,7 +55,7 @@ PANELS = (
 
 
 def plot(samples: Sequence[Sample]) -> str:
-    """The SVG. What is compared, the two ends, is shaded."""
+    """Return the SVG. The two ends, which are compared, are shaded."""
     rows = -(-len(PANELS) // COLUMNS)
     width, height = COLUMNS * WIDTH, rows * HEIGHT
     panels = (_panel(panel, samples, place) for place, panel in enumerate(PANELS))
@@ -99,7 +99,7 @@ def _up(value: float, most: float) -> float:
 
 
 def _round(most: float) -> float:
-    """A round figure that is not below this one."""
+    """Return a round figure that is not below this one."""
     unit = 1.0
     while unit < most:
         unit *= 10
