@@ -113,7 +113,7 @@ async def _drained(calls: Calls) -> Mapping[str, float]:
 
 
 async def _cron(calls: Calls) -> Mapping[str, float]:
-    """Count for a cron that this process has never polled for, from the first request to its record, with an open store."""
+    """Count for a cron that this process has never polled for, from the first request to its record."""
     crons, ran = Crons(backend="memory:"), 0
 
     @crons.every(minutes=5)

@@ -132,7 +132,9 @@ class Execution:
             error: BaseException | None = None
             try:
                 await function(*self._call.args, **self._call.kwargs)
-            except BaseException as raised:  # noqa: BLE001 - as above
+            except BaseException as raised:
+                if _is_abandoned(raised):
+                    raise
                 error = raised
             end = self._end(error)
             del error  # it has this frame, and would be held by what it holds
@@ -146,7 +148,9 @@ class Execution:
         error: BaseException | None = None
         try:
             await value
-        except BaseException as raised:  # noqa: BLE001 - as in `_await`
+        except BaseException as raised:
+            if _is_abandoned(raised):
+                raise
             error = raised
         end = self._end(error)
         del error, value
@@ -253,6 +257,11 @@ class Execution:
         elif self._thread is not None:
             self._thread.is_given_up = True
             self._finish_late(Lingering([self._thread]))
+
+
+def _is_abandoned(raised: BaseException) -> bool:
+    """Return whether a coroutine is closed because its event loop is gone, and nobody would hear of an end."""
+    return isinstance(raised, GeneratorExit) and asyncio.events._get_running_loop() is None  # noqa: SLF001 - the documented one raises
 
 
 def _close(value: object) -> None:

@@ -98,7 +98,7 @@ def a_job(run_id: str = "j", *, task: str = "mail", **columns: object) -> tuple[
         (["UPDATE crons SET mark = 1 << 62"], "can't be read (OverflowError"),
         (["UPDATE crons SET mark = 'soon'"], "holds a cron that can't be read (TypeError: str where a whole number"),
         (["UPDATE crons SET mark = x'00ff'"], "holds a cron that can't be read (TypeError: bytes where"),
-        (["UPDATE names SET seen = 'x'"], "can't be read (TypeError"),
+        (["UPDATE names SET seen = 'x'"], None),
         (["CREATE TRIGGER t AFTER INSERT ON runs BEGIN SELECT load_extension('/tmp/x'); END"], "can't be used: "),
         (a_job(arguments="x'00'"), "can't be read (TypeError: bytes where text must be)"),
         (a_job(due=1 << 62, created=1), None),

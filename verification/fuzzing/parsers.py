@@ -101,7 +101,7 @@ def schedule(data: bytes) -> None:
 
 
 def toml(data: bytes) -> None:
-    """Check that a file of TOML is a configuration, or a `ConfigError`; it is not read from a disk, which takes longer."""
+    """Check that a file of TOML is a configuration, or a `ConfigError`; it is not read from disk."""
     text = Bytes(data).text(TOML, 40) if data[:1] < b"\xd0" else data.decode(errors="replace")
     with refused():
         contents = _toml(text, "crons.toml")

@@ -15,8 +15,8 @@ from pseudocron.backends.file.earliest import count, earliest
 from pseudocron.backends.file.operation import Operation
 from pseudocron.backends.file.transaction import SECOND, Terms, Transaction
 from pseudocron.backends.legible import EPOCH, MICROSECOND, instant
-from pseudocron.backends.model import Conflict, Kind, States
-from pseudocron.backends.questions import Finished
+from pseudocron.backends.model import Conflict, Kind
+from pseudocron.backends.questions import Finished, States
 from pseudocron.errors import BackendError
 from pseudocron.log import logger
 
