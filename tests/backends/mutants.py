@@ -189,6 +189,11 @@ class MergesNoSkips(Polling):
         self.store.skips[skip.name].pop(-2)
 
 
+class MergesSkipsOverRuns(Polling):
+    def _newest_run(self, cron: str) -> int:
+        return 0
+
+
 class RaisesTheMarkByTheClock(Polling):
     def _skip(self, skip: Skip) -> None:
         super()._skip(skip)

@@ -92,13 +92,17 @@ class Polling:
 
     def _skip(self, skip: Skip) -> None:
         skips = self.store.skips[skip.name]
-        if skips and skips[-1][1].reason is skip.reason:
-            number, newest = skips[-1]
+        number, newest = skips[-1] if skips else (0, None)
+        if newest and newest.reason is skip.reason and number > self._newest_run(skip.name):
             skips[-1] = number, rules.merged(newest, skip, now=self.now)
         else:
             skip = skip._replace(recorded=self.now, updated=self.now, worker=self.take.worker)
             skips.append((next(self.store.numbers), skip))
         self.store.change(skip.name, missed=self.store.cron(skip.name).missed + skip.slots)
+
+    def _newest_run(self, cron: str) -> int:
+        runs = (run for run in self.store.runs.values() if run.name == cron and run.kind is not Kind.JOB)
+        return max((self.store.order[run.run_id] for run in runs), default=0)
 
     def _raise_mark(self, name: str, slot: datetime) -> None:
         mark = self.store.cron(name).mark

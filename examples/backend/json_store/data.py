@@ -39,6 +39,10 @@ def owner(run: Run) -> str:
     return f"job:{run.name}" if run.kind is Kind.JOB else f"cron:{run.name}"
 
 
+def is_job(entry: Run | Skip) -> bool:
+    return isinstance(entry, Run) and entry.kind is Kind.JOB
+
+
 @dataclass
 class Data:
     """All that is stored; tasks and crons are named as by `owner`."""
@@ -142,9 +146,9 @@ class Data:
         return claim.run_id in self.leases and self.leases[claim.run_id][0] == claim.fence
 
     def skip(self, skip: Skip, worker: str) -> None:
-        skips = [(key, one) for key, one in self.entries.items() if isinstance(one, Skip) and one.name == skip.name]
-        key, newest = skips[-1] if skips else ("", skip)
-        if key and newest.reason is skip.reason:
+        lines = [(key, one) for key, one in self.entries.items() if one.name == skip.name and not is_job(one)]
+        key, newest = lines[-1] if lines else ("", None)
+        if isinstance(newest, Skip) and newest.reason is skip.reason:
             self.entries[key] = rules.merged(newest, skip, now=self.now)
         else:
             self.entries[uuid4().hex] = skip._replace(recorded=self.now, updated=self.now, worker=worker)

@@ -34,7 +34,11 @@ _BLOCKERS = """
 _REPLACEABLE = """
     runs.id IN (SELECT id FROM pending WHERE is_job = 0 AND name = ?) AND NOT at_least_once ORDER BY runs.id"""
 _PLACE = "SELECT ifnull(max(id), 0) FROM runs"
-_NEWEST_SKIP = f"SELECT id, {', '.join(Skip._fields)} FROM skips WHERE name = ? ORDER BY id DESC LIMIT 1"  # noqa: S608
+_LATEST_LINE = f"""
+    SELECT id, {", ".join(Skip._fields)} FROM skips WHERE name = :name AND place >= (
+        SELECT ifnull(max(id), 0) FROM runs WHERE name = :name AND kind IN ('slot', 'manual')
+    ) ORDER BY id DESC LIMIT 1"""  # noqa: S608 - our own
+"""The newest skip of a cron, unless a run has begun since."""
 _MERGE = "UPDATE skips SET slot = ?, first = ?, slots = ?, updated = ? WHERE id = ?"
 _RECORD = f"INSERT INTO skips (place, {', '.join(Skip._fields)}) VALUES (?{', ?' * len(Skip._fields)})"  # noqa: S608
 _TRIM = """
@@ -81,9 +85,9 @@ class Cron:
                 self._back = slot
 
     def skip(self, skip: Skip) -> None:
-        """Record a skip, or add it to the newest one."""
+        """Record a skip, or add it to the newest one if no run has begun since."""
         txn, now = self._txn, instant(self._txn.now)
-        row = txn.db.execute(_NEWEST_SKIP, (skip.name,)).fetchone()
+        row = txn.db.execute(_LATEST_LINE, {"name": skip.name}).fetchone()
         newest = None if row is None else skip_of(row[1:])
         if newest is not None and newest.reason == skip.reason:
             one = rules.merged(newest, skip, now=now)

@@ -89,6 +89,12 @@ class SkipTests(Base):
             one.poll(one.plan(skips=[Skip("tick", one.cluster.forward(1), reason)]))
         assert one.skips() == [(Reason.MISFIRE, 1), (Reason.DISABLED, 1), (Reason.MISFIRE, 1)]
 
+    def test_a_skip_after_a_run_is_one_of_its_own(self, one: Process) -> None:
+        for _ in range(2):
+            skip = Skip("tick", one.cluster.forward(1), Reason.NO_TRAFFIC, slots=2)
+            one.end(one.slot(one.cluster.forward(1), skips=[skip]))
+        assert [isinstance(line, Skip) for line in one.timeline()] == [False, True, False, True]
+
     def test_all_reasons_are_kept(self, one: Process) -> None:
         for reason in Reason:
             one.poll(one.plan(skips=[Skip("tick", one.cluster.forward(1), reason)]))

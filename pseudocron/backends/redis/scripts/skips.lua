@@ -2,14 +2,16 @@
 --
 -- skips:NAME  the newest skips of a cron, the newest first, as JSON
 
-function Skips.newest_skip(name)
-  local newest = call('LINDEX', key('skips', name), 0)
-  return newest and cjson.decode(newest)
+-- The newest skip of a cron, unless a run has begun since.
+function Skips.latest_line(name)
+  local skip = call('LINDEX', key('skips', name), 0)
+  local newest, run = skip and cjson.decode(skip), call('ZREVRANGE', key('lines', name), 0, 0, 'WITHSCORES')
+  return newest and (not run[2] or tonumber(run[2]) < newest.place) and newest
 end
 
--- Record a skip: in the newest one of the cron, if that has the same reason.
+-- Record a skip: in the newest one of the cron, if that has the same reason and no run has begun since.
 function Skips.skip(one)
-  local skips, newest = key('skips', one.name), Skips.newest_skip(one.name)
+  local skips, newest = key('skips', one.name), Skips.latest_line(one.name)
   done.has_skipped = true
   call('HINCRBY', key('cron', one.name), 'missed', one.slots)
   if newest and newest.reason == one.reason then
