@@ -14,6 +14,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import contextmanager, suppress
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,11 +89,15 @@ class Site:
         self.refused = 0
 
     async def use_up(self) -> None:
-        """Store jobs until not even a small one finds room: SQLite has grown its log before."""
+        """Write until not even one page finds room: SQLite has grown its log before."""
         for size in (200 * KIBI, KIBI):
             with suppress(BackendError):
                 while True:
                     await self.bulk.defer("x" * size)
+        async with process_of(self.crons).store() as (_, backend):
+            with suppress(BackendError):
+                for paused in cycle((True, False)):
+                    await backend.pause("no cron", paused)
 
     async def come(self) -> None:
         process_of(self.crons).deadline = -1

@@ -129,7 +129,7 @@ def command(server: Server, *words: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def serving(tmp_path: Path, store: str, *more: str) -> Server:
-    entries = ", ".join(f'"cron{number}": ("jobs:note", 0.1)' for number in range(3))
+    entries = ", ".join(f'"cron{number}": ("jobs:note", 0.01)' for number in range(3))
     server = Server(tmp_path, f"{{{entries}}}\nBACKEND = {store!r}\nAPP = {APP_NAME!r}\n")
     (tmp_path / "app.py").write_text(APP)
     (tmp_path / "jobs.py").write_text(JOBS)
