@@ -133,7 +133,7 @@ class Execution:
             try:
                 await function(*self._call.args, **self._call.kwargs)
             except BaseException as raised:
-                if _is_abandoned(raised):
+                if self._is_abandoned(raised):
                     raise
                 error = raised
             end = self._end(error)
@@ -149,7 +149,7 @@ class Execution:
         try:
             await value
         except BaseException as raised:
-            if _is_abandoned(raised):
+            if self._is_abandoned(raised):
                 raise
             error = raised
         end = self._end(error)
@@ -174,6 +174,11 @@ class Execution:
         else:
             self._is_ending = True
             self._finish(await failed(error))
+
+    def _is_abandoned(self, raised: BaseException) -> bool:
+        """Return whether the coroutine is closed because its event loop is gone, and nobody would hear of an end."""
+        task = self._task
+        return isinstance(raised, GeneratorExit) and task is not None and not task.get_loop().is_running()
 
     def _thread_is_done(self) -> None:
         thread = self._thread
@@ -257,11 +262,6 @@ class Execution:
         elif self._thread is not None:
             self._thread.is_given_up = True
             self._finish_late(Lingering([self._thread]))
-
-
-def _is_abandoned(raised: BaseException) -> bool:
-    """Return whether a coroutine is closed because its event loop is gone, and nobody would hear of an end."""
-    return isinstance(raised, GeneratorExit) and asyncio.events._get_running_loop() is None  # noqa: SLF001 - the documented one raises
 
 
 def _close(value: object) -> None:
