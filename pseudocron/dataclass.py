@@ -163,7 +163,7 @@ def _initialiser(cls: Any, fields: Mapping[str, Field[Any]], positional: tuple[s
 
 
 def _named(cls: Any, positional: tuple[str, ...], args: tuple[Any, ...], given: dict[str, Any]) -> dict[str, Any]:
-    """The arguments by name, of those that are given by position and by name."""
+    """Return the arguments by name, of those that are given by position and by name."""
     if len(args) > len(positional):
         raise TypeError(
             f"{cls.__qualname__}() takes {len(positional)} positional arguments, but {len(args)} were given"

@@ -66,7 +66,7 @@ class NoRunError(PseudoCronError, LookupError):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The end of a message that suggests a mend: `", did you mean 'timeout'?"`, or nothing."""
+    """Return the end of a message that suggests a fix, `", did you mean 'timeout'?"`, or an empty string."""
     from difflib import get_close_matches  # noqa: PLC0415  only for those who make a mistake
 
     if len(word) > _LONGEST:  # nobody has mistyped that
@@ -76,7 +76,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def show(value: object, most: int = 80) -> str:
-    """A value for a one-line message: its `repr` without passwords, cut to `most` characters."""
+    """Return a value for a one-line message: its `repr` without passwords, cut to `most` characters."""
     try:
         return _line(repr(unspoken(value)[:most] if isinstance(value, str) else value), most)
     except Exception:  # noqa: BLE001 - a repr may raise anything; that of an int of 5000 digits does
@@ -84,14 +84,14 @@ def show(value: object, most: int = 80) -> str:
 
 
 def unspoken(url: str) -> str:
-    """A URL without the password in it; other text as it is, but for what looks like one."""
+    """Return a URL without the password in it, or other text without what looks like one."""
     if "@" not in url and "password=" not in url:
         return url
     return re.sub(r"\S+", lambda word: re.sub(_IN_QUERY, "***", _without_user(word[0])), url)
 
 
 def _without_user(word: str) -> str:
-    """A word without what may be a user and a password: all from its first colon to its last `@`."""
+    """Return a word without what may be a user and a password: all from its first colon to its last `@`."""
     # By hand, and not by an expression that begins anew at each colon: whoever sends many would wait for ever.
     start, end = word.find(":") + 1, word.rfind("@")
     if not 0 < start <= end:
@@ -100,7 +100,7 @@ def _without_user(word: str) -> str:
 
 
 def cause(error: BaseException) -> str:
-    """An error for a one-line message: its type and its words, cut to 300 characters."""
+    """Return an error for a one-line message: its type and its words, cut to 300 characters."""
     return _line(f"{type(error).__name__}: {error}", 300).removesuffix(": ")
 
 

@@ -30,7 +30,7 @@ class Hop(Protocol):
     """Runs a blocking function off the event loop."""
 
     def __call__(self, fn: Callable[..., T], /, *args: object) -> Awaitable[T]:
-        """What `fn(*args)` returns or raises."""
+        """Return or raise what `fn(*args)` does."""
 
 
 class _Threads:
@@ -94,7 +94,7 @@ def _settle(future: asyncio.Future[Any], value: object, error: BaseException | N
 
 @cache
 def _threads() -> _Threads:
-    """Our own few threads: the application's pool may be busy with the application."""
+    """Return our own few threads: the application's pool may be busy with the application."""
     return _Threads()
 
 
@@ -108,7 +108,7 @@ def hop(fn: Callable[..., T], /, *args: object) -> Awaitable[T]:
 
 
 def spawn(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-    """A task that inherits no context variables from the request that happened to start it."""
+    """Start a task that inherits no context variables from the request that happened to start it."""
     # Created inside of the context, the task copies it; not every task factory can be given one.
     return Context().run(asyncio.get_running_loop().create_task, coroutine)
 
@@ -126,7 +126,7 @@ def beat(seconds: float, work: Callable[[], bool], /) -> Callable[[], None]:
 
 
 def utcnow() -> datetime:
-    """The wall clock, aware UTC."""
+    """Return the present by the wall clock, aware UTC."""
     return datetime.now(UTC)
 
 
@@ -166,5 +166,5 @@ class Host:
     pulse: Pulse = Pulse()
 
     def by(self, ahead: Callable[[], timedelta]) -> Host:
-        """The same by a clock that is so much ahead, or behind where that is negative."""
+        """Return the same host with a clock that is ahead by `ahead()`, or behind if that is negative."""
         return replace(self, now=lambda: self.now() + ahead())

@@ -73,7 +73,7 @@ class Lifespan:
             logger.debug("the application has no lifespan, or fails to end it", exc_info=True)
 
     async def _hear(self) -> Message:
-        """What the application receives: a failed start is a shutdown to it, and a shutdown waits for the drain."""
+        """Receive for the application: a failed start is a shutdown to it, and a shutdown waits for the drain."""
         if self._failure is not None:
             return {"type": "lifespan.shutdown"}
         self._takes_part = True
@@ -83,7 +83,7 @@ class Lifespan:
         return message
 
     async def _say(self, message: Message) -> None:
-        """What the application sends: its complete start opens the scheduling before the server hears of it."""
+        """Send for the application: its complete start opens the scheduling before the server is notified."""
         if self._failure is not None:
             return
         self._takes_part = True
@@ -94,7 +94,7 @@ class Lifespan:
         await self._send(message)
 
     async def _wait_for_the_end(self) -> None:
-        """The rest of a lifespan that its application has left."""
+        """Wait for the end of a lifespan that its application has left, and confirm it."""
         while (await self._hear())["type"] != "lifespan.shutdown":
             pass
         await self._send({"type": "lifespan.shutdown.complete"})

@@ -56,7 +56,7 @@ class LockFile:
             os.close(self._open(make=True))
 
     def fresh_for(self, max_age: float) -> float:
-        """Seconds until the file turns stale; 0 when it is stale.
+        """Return the seconds until the file turns stale, or 0 if it is stale.
 
         It is stale when it is missing, dated `max_age` seconds ago or longer, or dated in the future.
         """
@@ -88,7 +88,7 @@ class LockFile:
 
     @contextmanager
     def tried(self) -> Iterator[bool]:
-        """Whether the lock could be had, for as long as the context lasts; it is not waited for."""
+        """Try to hold the lock for as long as the context lasts, without waiting; yield whether that has succeeded."""
         with self._named():
             fd = self._lock(make=True)
         try:
@@ -142,7 +142,7 @@ class LockFile:
         return target < mtime and (mtime <= now or due_ns <= now)
 
     def _lowered(self, due_ns: int, target: int) -> bool:
-        """Whether the lock could be had, or the file is missing and so is stale as it is."""
+        """Date the file earlier if that helps; return False only if the lock is taken."""
         try:
             with self._locked(make=False) as fd:
                 if fd is None:
@@ -155,7 +155,7 @@ class LockFile:
 
     @contextmanager
     def _locked(self, *, make: bool) -> Iterator[int | None]:
-        """A descriptor of the file at `path`, locked; None if another has the lock."""
+        """Yield a descriptor of the file at `path`, locked, or None if the lock is taken."""
         fd = self._lock(make=make)
         try:
             yield fd
@@ -206,7 +206,7 @@ class LockFile:
             unnamed.unlink()
 
     def _is_at_path(self, fd: int) -> bool:
-        """Whether the file we locked is still the one that the others will find."""
+        """Return whether the file we locked is still the one that the others will find."""
         try:
             return os.path.samestat(os.fstat(fd), self.path.stat())
         except FileNotFoundError:
@@ -226,7 +226,7 @@ class LockFile:
 
 
 def _left(mtime: int, now: int, max_age: float) -> int:
-    """Nanoseconds until a file dated `mtime` turns stale, 0 if it is."""
+    """Return the nanoseconds until a file dated `mtime` turns stale, or 0 if it is stale."""
     return 0 if mtime > now else max(0, mtime + round(max_age * NANO) - now)
 
 

@@ -88,11 +88,11 @@ class Process:
         return open_source(self._ref)
 
     def reload(self) -> Crons:
-        """The configuration as it is now; `PseudoCronError` if it has never been right. Blocks."""
+        """Return the configuration as it is now, or raise `PseudoCronError` if it has never been right. Blocks."""
         return self.source.reload()
 
     def runtime(self) -> Runtime:
-        """The scheduling on the running event loop, of which there may be several, as with test clients."""
+        """Return the scheduling on the running event loop. There may be several loops, as with test clients."""
         loop = asyncio.get_running_loop()
         if loop not in self._runtimes:
             # Each event loop has a thread of its own: the others may come and go meanwhile.
@@ -108,7 +108,7 @@ class Process:
         return any(runtime.stuck for runtime in list(self._runtimes.values()))
 
     async def connect(self, crons: Crons) -> Backend:
-        """The store that the configuration names, and the same object for the life of the process."""
+        """Return the store that the configuration names, the same object for the life of the process."""
         if self._backend is None:
             # That of `defer` in this process; crons that are read again name the same store until a restart.
             # Off the loop: the kind of store that is named is imported now.
@@ -117,14 +117,14 @@ class Process:
 
     @asynccontextmanager
     async def store(self) -> AsyncIterator[tuple[Crons, Backend]]:
-        """The crons as they are now, and their store, open; nothing is run."""
+        """Yield the crons as they are now, and their store, open; nothing is run."""
         crons = await self._host.hop(self.reload)
         async with self.opened(crons) as backend:
             yield crons, backend
 
     @asynccontextmanager
     async def opened(self, crons: Crons) -> AsyncIterator[Backend]:
-        """The store of the crons, open; nothing is run."""
+        """Yield the store of the crons, open; nothing is run."""
         backend = await self.connect(crons)
         user = object()
         await usage(backend).begin(user)

@@ -210,7 +210,7 @@ class Runtime:
             self._process.bring_forward(fresh_for)
 
     def deferred(self, due: datetime) -> None:
-        """A job was deferred in this process, from whatever thread: if it is due, poll without a request."""
+        """Poll without a request if a job is due that was deferred in this process, from whatever thread."""
         if self._executes and due <= self._by.now():
             with suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(self.request_poll, PollReason.DEFERRED)

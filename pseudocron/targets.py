@@ -63,7 +63,7 @@ Target = Script | Function
 
 
 def needs_thread(target: Target, *, process: bool) -> bool:
-    """Whether a run of this has a thread of its own, which can't be killed.
+    """Return whether a run of this has a thread of its own, which can't be killed.
 
     Args:
         target: What is run.
@@ -73,7 +73,7 @@ def needs_thread(target: Target, *, process: bool) -> bool:
 
 
 def resolve(value: object, *, folder: Path, script: bool = False) -> Target:
-    """What a value of the configuration names; imports it if it is an import string.
+    """Return what a value of the configuration names. Imports it if it is an import string.
 
     Args:
         value: A callable, an import string, or the path of a script: it ends in `.py`, holds a separator of
@@ -104,12 +104,12 @@ def _function(call: Callable[..., Any], ref: str) -> Function:
 
 
 def is_path(text: str, folder: Path, *suffixes: str) -> bool:
-    """Whether a text is meant as a path, rather than as an import string."""
+    """Return whether a text is meant as a path, rather than as an import string."""
     return text.endswith(suffixes) or "/" in text or os.sep in text or holds(Path.is_file, folder / text)
 
 
 def holds(test: Callable[[Path], bool], path: Path) -> bool:
-    """Whether a test of a path holds; of no path that is too long, or has a NUL in it."""
+    """Return whether a test of a path holds, or False if the path is too long or has a NUL in it."""
     try:
         return test(path)
     except (OSError, ValueError):
@@ -127,7 +127,7 @@ def _script(value: str | os.PathLike[Any], folder: Path) -> Script:
 
 
 def load(ref: str) -> object:
-    """The object that `package.module:attribute` names; a dotted attribute is walked.
+    """Import the object that `package.module:attribute` names. The attribute may be dotted.
 
     Raises:
         TargetError: It is not an import string, the import fails, or the attribute is not there.
@@ -146,7 +146,7 @@ def load(ref: str) -> object:
 
 
 def _colon(ref: str) -> str:
-    """The mend for `shop.mail.send`."""
+    """Return the fix for an import string such as `shop.mail.send`, or an empty string."""
     module, dot, function = ref.rpartition(".")
     meant = dot and ":" not in ref and all(part.isidentifier() for part in ref.split("."))
     return f", did you mean {f'{module}:{function}'!r}?" if meant and len(ref) < 80 else ""
@@ -162,11 +162,11 @@ def _import(ref: str, module: str) -> object:
 
 
 def describe(value: object) -> str:
-    """What was named as a target, for messages."""
+    """Return what was named as a target, for messages."""
     return _ref(value) if callable(value) else show(value)
 
 
 def _ref(call: Callable[..., Any]) -> str:
-    """How a child process would import a callable; an object or a partial goes by its type's name."""
+    """Return how a child process would import a callable. An object or a partial goes by its type's name."""
     owner = call if hasattr(call, "__qualname__") else type(call)
     return f"{call.__module__}:{owner.__qualname__}"

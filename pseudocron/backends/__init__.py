@@ -132,7 +132,7 @@ def _unknown(scheme: str) -> str:
 
 
 def _wrong_with_url(url: str) -> str | None:
-    """The same of the URL of a Redis server."""
+    """Return why a URL names no Redis server, with the fix, or None if it names one."""
     try:
         parts = urlsplit(url)
         there = parts.path if parts.scheme == "unix" else parts.hostname

@@ -22,7 +22,7 @@ ILLEGIBLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeE
 
 
 def legible(what: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """A decorator: what the function can't make out of a stored record is a `BackendError`.
+    """Return a decorator that turns an error while a stored record is read into a `BackendError`.
 
     Args:
         what: The record, for messages.
@@ -43,26 +43,26 @@ def legible(what: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
 
 
 def text(value: object) -> str:
-    """Text; a column of a SQLite file may hold anything."""
+    """Return a value if it is text, else raise `TypeError`: a column of a SQLite file may hold anything."""
     if not isinstance(value, str):
         raise TypeError(f"{type(value).__name__} where text must be")
     return value
 
 
 def text_or_none(value: object) -> str | None:
-    """The same of text that there may not be."""
+    """Return a value if it is text or None, else raise `TypeError`."""
     return None if value is None else text(value)
 
 
 def whole(value: object) -> int:
-    """A whole number."""
+    """Return a value if it is a whole number, else raise `TypeError`."""
     if not isinstance(value, int):
         raise TypeError(f"{type(value).__name__} where a whole number must be")
     return value
 
 
 def instant(since_epoch: object) -> datetime:
-    """The aware UTC instant so many microseconds after the Unix epoch."""
+    """Return the aware UTC instant of a number of microseconds since the Unix epoch."""
     if not isinstance(since_epoch, int):
         raise TypeError(f"{type(since_epoch).__name__} where a whole number must be")
     return EPOCH + timedelta(microseconds=since_epoch)

@@ -166,7 +166,7 @@ def usage(backend: Backend) -> Usage:
 
 
 def _begin_anew() -> None:
-    """In a forked child: the users are the parent's, and a lock may be held by a thread that is not there."""
+    """Reset all users in a forked child: they are the parent's, and a lock may be held by a thread that is gone."""
     global _making  # noqa: PLW0603 - see above
     _making = threading.Lock()
     for of in tuple(_usages.values()):

@@ -127,13 +127,13 @@ def history(ref: str, name: str | None, limit: int, *, as_json: bool) -> None:
 
 
 async def _open(process: Process) -> Sequence[str]:
-    """The tasks that have left the code, but not the store."""
+    """Open the store, and return advice on it and on the tasks that have left the code, but not the store."""
     async with process.store() as (crons, backend):
         return await advice(backend, crons.tasks)
 
 
 async def _status(ref: str) -> tuple[list[CronStatus], Sequence[str]]:
-    """The crons, and what to say of code that has outlasted its runs."""
+    """Return the status of the crons, and a line for each worker with code that has outlasted its runs."""
     async with process_of(ref).store() as (crons, backend):  # which stays open for both
         kept = await backend.runs(Where(is_kept=True), MOST)
         outlasting_runs = outlasting(kept, concurrency=crons.settings.concurrency)

@@ -41,7 +41,7 @@ class Span(click.ParamType["timedelta"]):
     name = "SPAN"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        """The time span."""
+        """Convert an argument to a time span."""
         try:
             return span(duration(str(value)))
         except (OverflowError, ValueError):
@@ -54,13 +54,13 @@ class Moment(click.ParamType["datetime | timedelta"]):
     name = "ISO|SPAN"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime | timedelta:
-        """The one that it is."""
+        """Convert an argument to an instant in UTC or to a time span."""
         is_span = duration(str(value)) is not None
         return Span().convert(value, param, ctx) if is_span else Instant().convert(value, param, ctx)
 
 
 def _arguments(_: click.Context, __: click.Parameter, pairs: Sequence[str]) -> dict[str, Any]:
-    """Arguments by name from `name=value`; a value that is no JSON is text."""
+    """Return arguments by name from `name=value`. A value that is not JSON is text."""
     arguments: dict[str, Any] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
@@ -196,7 +196,7 @@ async def _defer(ref: str, name: str, arguments: dict[str, Any], terms: dict[str
 
 
 async def _cancel(ref: str, job_id: str | None, task: str | None, key: str | None) -> str | None:
-    """Nothing, or why there was nothing to cancel."""
+    """Cancel a job, and return None, or why there was nothing to cancel."""
     async with durable(ref) as (crons, backend):
         if await backend.cancel(run_id=job_id, task=task, key=key):
             return None
@@ -225,7 +225,7 @@ async def _job(ref: str, job_id: str) -> Run | None:
 
 
 async def _retry(ref: str, job_id: str) -> str | None:
-    """Nothing, or why it can't be tried again."""
+    """Retry a job, and return None, or why it can't be retried."""
     async with durable(ref) as (_, backend):
         if await backend.retry(job_id):
             return None
@@ -242,7 +242,7 @@ async def _purge(ref: str, older_than: timedelta | None) -> int:
 
 
 async def _forget(backend: Backend, keep: Mapping[State, timedelta]) -> int:
-    """Batch by batch, so that nobody waits long for the store."""
+    """Delete old jobs batch by batch, so that no process waits long for the store, and return their number."""
     total = 0
     while True:
         count = await backend.purge(keep, PURGED)
@@ -252,7 +252,7 @@ async def _forget(backend: Backend, keep: Mapping[State, timedelta]) -> int:
 
 
 def _stands(job_id: str, job: Run | None) -> str:
-    """Where a job stands, for those who wanted it elsewhere."""
+    """Return a message about a job that is not in the state that was wanted."""
     if job is None:
         return f"there is no job {shown(job_id)} (any more)"
     return f"job {job_id} is {job.state}"

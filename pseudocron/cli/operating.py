@@ -31,7 +31,7 @@ class Instant(click.ParamType[datetime]):
     name = "ISO"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """The instant, in UTC."""
+        """Convert an argument to an instant in UTC."""
         try:
             return instant(value)
         except ValueError:
@@ -43,7 +43,7 @@ class Past(Instant):
     """One that has come already."""
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """The instant, in UTC."""
+        """Convert an argument to an instant in UTC, between 1970 and now."""
         moment = super().convert(value, param, ctx)
         if not EPOCH <= moment <= utcnow():
             self.fail(f"{value!r}: must lie between 1970 and now; to keep a cron from running, pause it", param, ctx)
@@ -116,7 +116,7 @@ async def _mark(ref: str, name: str) -> datetime:
 
 @asynccontextmanager
 async def _changing(ref: str, name: str) -> AsyncIterator[Backend]:
-    """The store, if there is such a cron."""
+    """Yield the store, or raise `UnknownCronError` if there is no such cron."""
     async with durable(ref) as (crons, backend):
         _ = crons[name]
         yield backend
@@ -124,7 +124,7 @@ async def _changing(ref: str, name: str) -> AsyncIterator[Backend]:
 
 @asynccontextmanager
 async def durable(ref: str) -> AsyncIterator[tuple[Crons, Backend]]:
-    """The crons and their store, if what is changed there outlives this process."""
+    """Yield the crons and their store, or raise `BackendError` if changes to the store end with this process."""
     async with process_of(ref).store() as (crons, backend):
         if not backend.durable:
             raise BackendError(

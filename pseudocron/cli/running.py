@@ -69,7 +69,7 @@ def work(ref: str) -> None:
 
 
 def _outcome(run: Run) -> State:
-    """How the attempt ended; one without an end was given up at the shutdown."""
+    """Return the outcome of an attempt. One without an end was given up at the shutdown."""
     return State.INTERRUPTED if run.end is None else run.end.outcome
 
 

@@ -34,7 +34,7 @@ VARIABLE, DEFAULT = "PSEUDOCRON_CRONS", "crons.py"
 
 
 def complete_name(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
-    """The names that a shell may complete; of a configuration that is wrong, none."""
+    """Return the names that a shell may complete, none if the configuration is wrong."""
     ref = ctx.params.get("ref") or os.environ.get(VARIABLE) or DEFAULT
     try:
         # What the application prints when it is imported is not for the shell.
@@ -97,7 +97,7 @@ def fail(error: object, code: int = FAILED) -> NoReturn:
 
 @contextmanager
 def one_line() -> Iterator[None]:
-    """An error of ours is one line and exit code 1."""
+    """Turn an error of ours into one line and exit code 1."""
     try:
         yield
     except PseudoCronError as error:
@@ -105,7 +105,7 @@ def one_line() -> Iterator[None]:
 
 
 def perform(work: Coroutine[Any, Any, T]) -> T:
-    """What the work returns; a SIGTERM or SIGINT cancels it, and is then told as shells tell it: 143 or 130."""
+    """Run the work and return its result. SIGTERM or SIGINT cancels it, and the exit code is then 143 or 130."""
     told: list[int] = []
     try:
         with one_line():

@@ -47,7 +47,7 @@ def print_table(columns: Sequence[Column[T]], items: Sequence[T]) -> None:
 
 
 def lines(columns: Sequence[Column[T]], items: Sequence[T], *, room: float) -> list[str]:
-    """The lines of a table, none of them wider than `room` columns of a terminal."""
+    """Return the lines of a table, none of them wider than `room` columns of a terminal."""
     table = {column: [column.title, *(plain(column.show(item)) for item in items)] for column in columns}
     widths = {column: max(map(_width, cells)) for column, cells in table.items()}
     _leave_out(widths, room)
@@ -57,18 +57,18 @@ def lines(columns: Sequence[Column[T]], items: Sequence[T], *, room: float) -> l
 
 
 def local(instant: datetime) -> str:
-    """An instant in the reader's zone, with its UTC offset."""
+    """Return an instant in the reader's zone, with its UTC offset."""
     return instant.astimezone().isoformat(sep=" ", timespec="seconds")
 
 
 def brief(instant: datetime) -> str:
-    """The same, without the date if that is today."""
+    """Return an instant as `local` does, without the date if that is today."""
     date, _, time = local(instant).partition(" ")
     return time if date == datetime.now().astimezone().date().isoformat() else f"{date} {time}"
 
 
 def plain(text: str) -> str:
-    """One line that does nothing to a terminal: what can't be printed, such as an escape, is a space."""
+    """Return text as one line that does nothing to a terminal: what can't be printed, such as an escape, is a space."""
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
@@ -108,7 +108,7 @@ def _width(text: str) -> int:
 
 
 def _letter_width(letter: str) -> int:
-    """How many columns of a terminal a letter takes: Chinese ones two, a combining accent none."""
+    """Return how many columns of a terminal a letter takes: Chinese ones two, a combining accent none."""
     if unicodedata.combining(letter):
         return 0
     return 2 if unicodedata.east_asian_width(letter) in "WF" else 1

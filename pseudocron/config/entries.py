@@ -88,7 +88,7 @@ class Entry:
 
 
 def read_entry(value: object) -> Entry:
-    """An entry in any of its forms; `ConfigError`, without the entry's name, if it is none of them."""
+    """Read an entry in any of its forms, or raise `ConfigError`, without the entry's name, if it is none of them."""
     if isinstance(value, Mapping):
         return _from_mapping(value)
     if not isinstance(value, list | tuple) or len(value) not in {2, 3}:
@@ -113,7 +113,7 @@ def _from_mapping(value: Mapping[object, object]) -> Entry:
 def read_options(
     options: Mapping[Any, object], *, also: tuple[str, ...] = (), known: Mapping[str, Check] = OPTIONS
 ) -> dict[str, Any]:
-    """Options by name, checked; `ConfigError` for one that is unknown or wrong.
+    """Return checked options by name, or raise `ConfigError` for one that is unknown or wrong.
 
     Args:
         options: What was written.
@@ -128,7 +128,7 @@ def read_options(
 
 
 def in_process(executor: str | None, target: Target) -> bool:
-    """Whether a target goes to a child process; `ConfigError` if the executor can't run such a target."""
+    """Return whether a target goes to a child process, or raise `ConfigError` if the executor can't run it."""
     if isinstance(target, Script):
         if executor not in {None, "process"}:
             raise ConfigError(f"executor: {executor!r}: a script runs in a process of its own, leave it out")
@@ -143,7 +143,7 @@ def in_process(executor: str | None, target: Target) -> bool:
 
 
 def check_parcel(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-    """A function in a child process gets its arguments as JSON; `ConfigError` if they are not."""
+    """Raise `ConfigError` if the arguments of a function in a child process are not JSON."""
     for key, value in (("args", args), ("kwargs", kwargs)):
         try:
             json.dumps(value)
@@ -152,7 +152,7 @@ def check_parcel(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
 
 
 def spell_every(schedule: object, units: Mapping[str, float]) -> object:
-    """What `every` was asked for, as `parse` takes it; `ConfigError` if that is nothing or two things."""
+    """Return the schedule that `every` was given, as `parse` takes it, or raise `ConfigError` if it is none or two."""
     given = {unit: value for unit, value in units.items() if value != 0}
     if (schedule is None) == (not given) or callable(schedule):
         raise ConfigError("every() needs one schedule, such as every(300), every('5 minutes') or every(minutes=5)")

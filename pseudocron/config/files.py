@@ -36,7 +36,7 @@ class Contents:
 
 
 def signature(path: Path) -> Signature | None:
-    """Which version of a file there is now; None if there is none."""
+    """Return what identifies the present version of a file, or None if there is no file."""
     try:
         stat = path.stat()
     except (OSError, ValueError):
@@ -45,7 +45,7 @@ def signature(path: Path) -> Signature | None:
 
 
 def read_file(path: Path, where: str) -> Contents:
-    """The contents of a `.py` or `.toml` file. Blocks, and executes the former.
+    """Read a `.py` or `.toml` file. Blocks, and executes a `.py` file.
 
     Args:
         path: The file.
@@ -94,7 +94,10 @@ def _python(text: str, path: Path, where: str) -> Contents:
 
 
 def _imported(path: Path) -> dict[str, Any] | None:
-    """The names of the module that views have imported from this file, if it has a `Crons`: its tasks are theirs."""
+    """Return the names of the module with a `Crons` that views have imported from this file, or None.
+
+    Its tasks are those that the views defer.
+    """
     for module in list(sys.modules.values()):
         names: dict[str, Any] = getattr(module, "__dict__", {})
         if isinstance(names.get("crons"), Crons) and holds(path.samefile, Path(names.get("__file__") or "")):
@@ -103,7 +106,7 @@ def _imported(path: Path) -> dict[str, Any] | None:
 
 
 def _execute(text: str, path: Path, where: str) -> dict[str, Any]:
-    """The names that a Python file defines, in a module of its own that nobody else can import."""
+    """Execute a Python file in a module that no other module can import, and return the names that it defines."""
     module = ModuleType(f"<{path.name}>")
     module.__file__ = str(path)
     sys.modules[module.__name__] = module  # a dataclass looks its annotations up there
@@ -122,7 +125,7 @@ def _execute(text: str, path: Path, where: str) -> dict[str, Any]:
 
 
 def _line(error: BaseException, path: Path) -> str:
-    """The innermost line of the file that an error came through."""
+    """Return the innermost line of the file that an error came through, such as `, line 3`, or an empty string."""
     lines = [number for name, number in _frames(error.__traceback__) if name == str(path)]
     return f", line {lines[-1]}" if lines else ""
 

@@ -84,7 +84,7 @@ class _Setting:
     def sources(
         self, given: Mapping[str, object], environ: Mapping[str, str], file: Mapping[str, object], where: str
     ) -> Iterator[tuple[str, object]]:
-        """Who has an opinion, the strongest first, by a name for messages."""
+        """Yield each value given for this setting with its origin for messages, the strongest first."""
         if given.get(self.name) is not None:
             yield f"Crons: {self.name}", given[self.name]
         for variable in (f"PSEUDOCRON_{self.name.upper()}", *self.variables):
@@ -120,7 +120,7 @@ def gather(
     folder: Path | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Settings:
-    """Each setting from the first that has it: what is given, the environment, the config file, the default.
+    """Take each setting from the first that has it: what is given, the environment, the config file, the default.
 
     Args:
         given: The arguments of `Crons(...)`; None means not given.
@@ -142,7 +142,7 @@ def gather(
 
 
 def checked(check: Check, value: object, origin: str) -> Any:
-    """What a value means, or a `ConfigError` that begins with its origin."""
+    """Return what a value means, or raise a `ConfigError` that begins with its origin."""
     try:
         return check(value)
     except ValueError as error:

@@ -24,7 +24,7 @@ _KINDS = "must be a path (.py or .toml), an import string 'package.module:crons'
 
 
 def open_source(ref: object) -> Source:
-    """The source that a reference names: a path, an import string, a mapping or a `Crons`.
+    """Return the source that a reference names: a path, an import string, a mapping or a `Crons`.
 
     Never raises: what is wrong with the reference, `load` says.
     """
@@ -60,7 +60,7 @@ class Source:
         self._crons: Crons | None = None
 
     def load(self) -> Crons:
-        """The crons, all of them checked; read at the first call that succeeds. Blocks.
+        """Return the crons, all of them checked; they are read at the first call that succeeds. Blocks.
 
         Raises:
             ConfigError: The source, a setting or an entry is wrong.
@@ -72,7 +72,7 @@ class Source:
         return self._crons
 
     def reload(self) -> Crons:
-        """The crons as they are now, the last good ones if an edit was bad. Blocks."""
+        """Return the crons as they are now, or the last good ones if an edit was bad. Blocks."""
         return self.load()
 
 
@@ -91,7 +91,7 @@ class FileSource(Source):
         super().__init__(str(path), self._read_file)
 
     def reload(self) -> Crons:
-        """The crons as they are now. A bad edit is logged once, and stands in `error` until a good one."""
+        """Return the crons as they are now. A bad edit is logged once, and stays in `error` until a good one."""
         before = self.load()
         # A bad edit is tried again at each look: what it names may be there only now.
         if self.may_change and (self.error or signature(self._path) != self._seen):
@@ -125,7 +125,7 @@ class FileSource(Source):
         return contents.crons
 
     def _keep_store(self, before: Settings, after: Crons) -> None:
-        """The store is open: another one takes a restart."""
+        """Keep the store, which is open, and log that another one needs a restart."""
         for setting in ("backend", "app"):
             old, new = _comparable(getattr(before, setting)), _comparable(getattr(after.settings, setting))
             if old != new:
@@ -139,7 +139,7 @@ def _comparable(value: Any) -> str:
 
 
 def _checked(crons: Crons) -> Crons:
-    """The same crons, all read once, and their tasks, so that what is wrong is said now."""
+    """Read all crons and tasks once, so that what is wrong is raised now, and return the same crons."""
     _ = crons.settings, tuple(crons), crons.tasks
     return crons
 

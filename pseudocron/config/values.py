@@ -34,17 +34,17 @@ _TURNS = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI
 
 
 def above_zero(value: object) -> float:
-    """Seconds above 0."""
+    """Check that a value is a number of seconds above 0."""
     return _seconds(value, "above 0", lambda seconds: seconds > 0)
 
 
 def from_zero(value: object) -> float:
-    """Seconds, 0 or more."""
+    """Check that a value is a number of seconds, 0 or more."""
     return _seconds(value, "of 0 or more", lambda seconds: seconds >= 0)
 
 
 def span(value: object) -> timedelta:
-    """A time span of 0 or more, from seconds or a `timedelta`."""
+    """Return a time span of 0 or more, from seconds or a `timedelta`."""
     try:
         return timedelta(seconds=from_zero(value / timedelta(seconds=1) if isinstance(value, timedelta) else value))
     except ValueError as error:
@@ -60,7 +60,7 @@ def _seconds(value: object, words: str, fits: Callable[[float], bool]) -> float:
 
 
 def whole(least: int) -> Check:
-    """The check for a count of at least `least`."""
+    """Return a check for a count of at least `least`."""
 
     def check(value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= MOST:
@@ -71,14 +71,14 @@ def whole(least: int) -> Check:
 
 
 def flag(value: object) -> bool:
-    """True or False, and nothing that is merely like it."""
+    """Check that a value is True or False, and not just equal to one of them."""
     if not isinstance(value, bool):
         raise ValueError("must be True or False")  # noqa: TRY004 - all checks raise ValueError
     return value
 
 
 def optional(check: Check) -> Check:
-    """The same check, but None is allowed."""
+    """Return a check that allows None besides what `check` allows."""
 
     def checked(value: object) -> Any:
         try:
@@ -91,7 +91,7 @@ def optional(check: Check) -> Check:
 
 
 def text(value: object) -> str:
-    """Text that is not empty and stays on its line."""
+    """Check that a value is text that is not empty and stays on its line."""
     if not isinstance(value, str) or not value.strip():
         raise ValueError("must be text that is not empty")
     if _is_unsafe(value):
@@ -100,14 +100,14 @@ def text(value: object) -> str:
 
 
 def application(value: object) -> str:
-    """The name under which everything in a store is kept; it is part of paths and keys."""
+    """Check the name under which everything in a store is kept. It is part of paths and keys."""
     if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", value):
         raise ValueError("must be 1 to 64 of the characters A-Z a-z 0-9 _ -")
     return value
 
 
 def cron_name(value: object) -> str:
-    """The name of a cron: it stands in logs, in stores and in the environment of scripts."""
+    """Check the name of a cron. It is in logs, in stores and in the environment of scripts."""
     if not isinstance(value, str) or not value.strip() or len(value) > LONGEST_NAME:
         raise ValueError(f"a name must be text of 1 to {LONGEST_NAME} characters")
     if _is_unsafe(value):
@@ -116,7 +116,7 @@ def cron_name(value: object) -> str:
 
 
 def job_key(value: object) -> str:
-    """The key of a job: it is unique among the pending jobs of its task."""
+    """Check the key of a job. It is unique among the pending jobs of its task."""
     if not isinstance(value, str) or not 0 < len(value) <= LONGEST_NAME:
         raise ValueError(f"must be text of 1 to {LONGEST_NAME} characters")
     if _is_unsafe(value):
@@ -129,7 +129,7 @@ def _is_unsafe(text: str) -> bool:
 
 
 def zone(value: object) -> str:
-    """The IANA name of a time zone."""
+    """Check the IANA name of a time zone."""
     from pseudocron.schedule.zones import wrong_with  # noqa: PLC0415  a middleware alone has no time zone
 
     if why := wrong_with(value):
@@ -138,7 +138,7 @@ def zone(value: object) -> str:
 
 
 def instant(value: object) -> datetime:
-    """An aware instant, from aware ISO text, an aware `datetime` or seconds since 1970 in UTC."""
+    """Return an instant in UTC, from aware ISO text, an aware `datetime` or seconds since 1970 in UTC."""
     try:
         moment = _moment(value)
         if moment.tzinfo is not None:
@@ -151,7 +151,7 @@ def instant(value: object) -> datetime:
 
 
 def aware(value: object) -> datetime:
-    """An aware `datetime`, in UTC."""
+    """Return an aware `datetime` in UTC."""
     if not isinstance(value, datetime) or value.utcoffset() is None:
         raise ValueError("must be an aware datetime, such as datetime(2024, 5, 1, 8, tzinfo=UTC)")
     try:
@@ -161,7 +161,7 @@ def aware(value: object) -> datetime:
 
 
 def web_address(value: object) -> str:
-    """The URL of something on the web."""
+    """Check that a value is an HTTP or HTTPS URL."""
     words = "must be a URL such as 'https://hc-ping.com/your-uuid'"
     if not isinstance(value, str) or _is_unsafe(value) or not value.isascii() or " " in value:
         raise ValueError(words)
@@ -182,21 +182,21 @@ def _moment(value: object) -> datetime:
 
 
 def several(value: object) -> tuple[Any, ...]:
-    """Arguments by position."""
+    """Return arguments by position, from a list or a tuple."""
     if not isinstance(value, list | tuple):
         raise ValueError("must be a list or a tuple")  # noqa: TRY004 - as above
     return tuple(value)
 
 
 def keywords(value: object) -> dict[str, Any]:
-    """Arguments by name."""
+    """Return arguments by name, from a mapping."""
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise ValueError("must be a mapping whose keys are text")
     return dict(value)
 
 
 def error_types(value: object) -> tuple[type[BaseException], ...]:
-    """The types of exceptions, one or a tuple of them."""
+    """Return a tuple of types of exceptions, from one type or a tuple of them."""
     types = value if isinstance(value, tuple) else (value,)
     if not all(isinstance(one, type) and issubclass(one, BaseException) for one in types):
         raise ValueError("must be a type of exceptions, or a tuple of them")
@@ -204,7 +204,7 @@ def error_types(value: object) -> tuple[type[BaseException], ...]:
 
 
 def one_of(*words: str) -> Check:
-    """The check for one of some words."""
+    """Return a check for one of some words."""
 
     def check(value: object) -> str:
         if not isinstance(value, str) or value not in words:

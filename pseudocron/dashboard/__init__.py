@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> object:
-        """Who has no dashboard pays for none of its parts."""
+        """Import a part at its first use, so that an application without a dashboard does not load it."""
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return getattr(import_module("pseudocron.dashboard.auth"), name)
 
 
 def dashboard(crons: object, *, auth: Auth, hide_arguments: bool = False) -> ASGIApp:
-    """An ASGI application to mount, or to serve by itself, that shows crons and jobs and lets its readers act.
+    """Return an ASGI application, to mount or to serve by itself, that shows crons and jobs and lets readers act.
 
     Args:
         crons: What the middleware is given.

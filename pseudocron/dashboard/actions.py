@@ -107,7 +107,7 @@ def _back(request: Request, form: Mapping[str, str], said: str) -> Response:
 
 
 async def _form(request: Request) -> Mapping[str, str]:
-    """The fields of a form of ours.
+    """Return the fields of a form of ours.
 
     Raises:
         HTTPException: It is no form (415), too long (413), no good (400), or not from a page of ours (403).

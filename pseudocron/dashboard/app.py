@@ -39,7 +39,7 @@ HEADERS = {
 
 
 def build(crons: object, *, auth: Auth, hide_arguments: bool) -> ASGIApp:
-    """The whole application, behind its guard."""
+    """Build the whole application, behind its guard."""
     site = Site(crons, hide_arguments=hide_arguments)
     views, actions = Views(site), Actions(site)
     routes = [
@@ -69,7 +69,7 @@ class Problems:
         self._site = site
 
     async def refused(self, request: Request, error: Exception) -> Response:
-        """What was asked for is not there, or not understood."""
+        """Respond that what was asked for is not there, or not understood."""
         assert isinstance(error, HTTPException)  # noqa: S101 - that is what it is registered for
         status = error.status_code
         response = await self._site.problem(request, status, HTTPStatus(status).phrase, error.detail)
@@ -77,7 +77,7 @@ class Problems:
         return response
 
     async def away(self, request: Request, error: Exception) -> Response:
-        """The store or the configuration can't be used now; or the cron has left it."""
+        """Respond that the store or the configuration can't be used now, or that there is no such cron."""
         if isinstance(error, UnknownCronError):
             return await self._site.problem(request, 404, "There is no such cron", error)
         return await self._site.problem(request, 503, "The crons can't be shown now", error)

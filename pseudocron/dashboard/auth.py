@@ -45,7 +45,7 @@ class BasicAuth:
             raise ConfigError(f"BasicAuth: user: {show(self.user)}: must have no colon, which ends it in the header")
 
     def __call__(self, request: Request) -> Verdict:
-        """Whether the request names them, in a time that does not tell how much of it is right."""
+        """Return True if the request names them, else a challenge, in a time that does not tell how much is right."""
         expected = f"{self.user}:{self.password}".encode()
         return compare_digest(_basic(request), expected) or _challenge('Basic realm="pseudocron", charset="UTF-8"')
 
@@ -65,7 +65,7 @@ class BearerToken:
             raise ConfigError(f"BearerToken: token: must be text of at least {SHORTEST} characters")
 
     def __call__(self, request: Request) -> Verdict:
-        """Whether the request has it."""
+        """Return True if the request has the token, else a challenge."""
         scheme, given = _credentials(request)
         right = compare_digest(given.encode("utf-8", "replace"), self.token.encode())
         return (scheme == "bearer" and right) or _challenge('Bearer realm="pseudocron"')
@@ -76,12 +76,12 @@ class NoAuth:
     """Everybody who reaches it may see and do everything: for a laptop, or behind something that asks already."""
 
     def __call__(self, request: Request) -> Verdict:  # noqa: ARG002 - as the others are called
-        """Yes."""
+        """Return True for every request."""
         return True
 
 
 def check(auth: object) -> Auth:
-    """The same, if it can decide over requests.
+    """Return the same object if it can decide over requests.
 
     Raises:
         ConfigError: It can't.
@@ -93,7 +93,7 @@ def check(auth: object) -> Auth:
 
 
 async def refusal(auth: Auth, request: Request) -> Response | None:
-    """What to answer instead of the page; None if the request may have it."""
+    """Return what to answer instead of the page, or None if the request may have it."""
     from starlette.responses import PlainTextResponse, Response  # noqa: PLC0415 - nobody else needs them
 
     verdict = auth(request)
@@ -120,7 +120,7 @@ def _credentials(request: Request) -> tuple[str, str]:
 
 
 def _basic(request: Request) -> bytes:
-    """`user:password` as it was sent; what can't be read is nobody's."""
+    """Return `user:password` as it was sent, or empty bytes if it can't be read."""
     scheme, given = _credentials(request)
     if scheme != "basic":
         return b""

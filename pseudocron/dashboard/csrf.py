@@ -20,7 +20,7 @@ _TOKEN = re.compile(r"[\w-]{43}", re.ASCII)
 
 
 def token(request: Request) -> str:
-    """The token of this reader, a new one if he has none: no state of ours, so that any process can check it."""
+    """Return the reader's token, or a new one. It is not stored here, so that any process can check it."""
     known = request.cookies.get(COOKIE, "")
     return known if _TOKEN.fullmatch(known) else secrets.token_urlsafe(32)
 
@@ -33,7 +33,7 @@ def remember(response: Response, request: Request, path: str, value: str) -> Non
 
 
 def forged(request: Request, form: Mapping[str, str]) -> str | None:
-    """Why the request may not be what its reader wanted; None if it is."""
+    """Return why the request may not be what its reader wanted, or None if it is."""
     if not _is_ours(request):
         return "it does not come from a page of this dashboard"
     known = request.cookies.get(COOKIE, "")
@@ -43,7 +43,7 @@ def forged(request: Request, form: Mapping[str, str]) -> str | None:
 
 
 def _is_ours(request: Request) -> bool:
-    """Whether the browser says so; one that says nothing is refused.
+    """Return whether the request's headers name a page of ours as its origin. Without such headers it is refused.
 
     What the browser knows of the site counts first: a proxy may have changed the host that we see.
     """

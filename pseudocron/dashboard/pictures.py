@@ -23,12 +23,14 @@ SHORTEST = 4
 
 
 def outcome(line: HistoryLine) -> str:
-    """In a word: that of a run that goes on is `running`."""
+    """Return the outcome of a run in a word, `running` if it has not ended."""
     return str(line.outcome or "running")
 
 
 def timeline(runs: Sequence[HistoryLine], *, most: int = 20) -> Markup:
-    """One bar for each of the last runs and skips, the newest on the right: colour by outcome, height by duration.
+    """Draw one bar for each of the last runs and skips, the newest on the right.
+
+    The colour of a bar shows the outcome, and its height the duration.
 
     Args:
         runs: The newest first, as a history is.
@@ -57,7 +59,7 @@ def _height(took: float, longest: float) -> float:
 
 
 def told(run: HistoryLine) -> str:
-    """A run in a few words."""
+    """Describe a run in a few words."""
     took = duration(run)
     if run.is_skip:
         return f"skipped, {run.reason}, {run.slots} slot{'' if run.slots == 1 else 's'}"
@@ -85,7 +87,7 @@ class Plot:
     of: Callable[[HistoryLine], float | None]
 
     def draw(self, runs: Sequence[HistoryLine]) -> Markup:
-        """One point for each run that has such seconds, the newest on the right; `runs` has the newest first."""
+        """Draw one point for each run that has such seconds, the newest on the right; `runs` has the newest first."""
         points = [(run, seconds) for run in reversed(runs) if (seconds := self.of(run)) is not None]
         if not points:
             return Markup('<p class="none">No run has ended yet.</p>')

@@ -65,7 +65,7 @@ class Site:
 
     @asynccontextmanager
     async def store(self) -> AsyncIterator[tuple[Crons, Backend]]:
-        """The crons as they are now, and their store.
+        """Yield the crons as they are now, and their store.
 
         Raises:
             BackendError: The store can't be used, or does not answer.
@@ -77,7 +77,7 @@ class Site:
             raise BackendError(f"the store has not answered within {PATIENCE:g} s") from None
 
     async def health(self, crons: Crons, backend: Backend) -> dict[str, Any]:
-        """What the head of every page says of the whole."""
+        """Return what the head of every page shows of the whole."""
         newest = [line_of(entry) for entries in (await backend.timelines(limit=1)).values() for entry in entries]
         return {
             "backend": named(crons.settings.backend),
@@ -87,7 +87,7 @@ class Site:
         }
 
     async def page(self, request: Request, template: str, *, status: int = 200, **said: Any) -> Response:
-        """A page, made in a thread: it may be long."""
+        """Return a page, made in a thread because it may be long."""
         token = csrf.token(request)
         html = await self.host.hop(self._render, request, template, said | {"csrf": token})
         response = HTMLResponse(html, status_code=status)
@@ -107,12 +107,12 @@ class Site:
         return _templates().get_template(template).render(told)
 
     async def problem(self, request: Request, status: int, title: str, why: object) -> Response:
-        """A page that says what is wrong."""
+        """Return a page that says what is wrong."""
         return await self.page(request, "problem.html", status=status, title=title, why=str(why), health=None)
 
 
 def root(request: Request) -> str:
-    """Where the dashboard is mounted: what all its addresses begin with."""
+    """Return the path where the dashboard is mounted, with which all its addresses begin."""
     return quote(_mount(request))
 
 
@@ -121,7 +121,7 @@ def _mount(request: Request) -> str:
 
 
 def here(request: Request) -> str:
-    """The address of this page below the root, for the way back from an action."""
+    """Return the address of this page below the root, for the way back from an action."""
     path = str(request.scope["path"]).removeprefix(_mount(request)) or "/"
     # Not by the whole URL, in which a host that is none would be an error.
     said = request.scope["query_string"].decode("latin-1")
@@ -133,14 +133,14 @@ PATH = re.compile(r"/(cron|jobs|job)?(\?[^#\\\s]*)?", re.ASCII)
 
 
 def way_back(form: Mapping[str, str], said: str) -> str:
-    """The address below the root to which an action leads back, with what is said there."""
+    """Return the address below the root to which an action leads back, with the message to show there."""
     asked = form.get("back", "/")
     path = asked if PATH.fullmatch(asked) else "/"
     return f"{path}{'&' if '?' in path else '?'}said={said}"
 
 
 def number(text: str) -> int:
-    """A page number.
+    """Return a page number.
 
     Raises:
         HTTPException: It is none: 400.

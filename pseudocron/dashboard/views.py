@@ -56,7 +56,7 @@ class Views:
         self._site = site
 
     async def crons(self, request: Request) -> Response:
-        """Each cron, how it is doing, and its last runs."""
+        """Show each cron, how it is doing, and its last runs."""
         page, search = number(request.query_params.get("page", "1")), _text(request, "q")
         async with self._site.store() as (crons, backend):
             wanted = [cron for cron in crons if search.casefold() in cron.name.casefold()]
@@ -88,7 +88,7 @@ class Views:
         return {"rows": rows}
 
     async def cron(self, request: Request) -> Response:
-        """All that is known of one cron, also of one that has left the configuration and has left a history."""
+        """Show all that is known of one cron, also of one that has left the configuration and has left a history."""
         name = request.query_params.get("name", "")
         async with self._site.store() as (crons, backend):
             cron = crons[name] if name in crons else None  # noqa: SIM401 - it is no mapping
@@ -113,7 +113,7 @@ class Views:
         )
 
     def _telling(self, request: Request) -> Callable[[datetime], str]:
-        """How instants are told in sentences, in the time of the reader; blocks, when asked."""
+        """Return a function that spells an instant in the reader's time, for a sentence. The function blocks."""
         return lambda instant: words.reader(request, self._site.host.now()).brief(instant)
 
     def _told(
@@ -127,7 +127,7 @@ class Views:
         return {"status": status_of(cron, state, last, now), "upcoming": upcoming, "whys": inquiry.last(WHYS)}
 
     async def jobs(self, request: Request) -> Response:
-        """Jobs, the newest first, page by page, by their state, task and key."""
+        """Show jobs page by page, the newest first, by their state, task and key."""
         query = {name: _text(request, name) for name in ("state", "task", "key", "before")}
         states = [_state(query["state"])] if query["state"] else []
         where = Where(states, JOBS, query["task"] or None, query["key"] or None)
@@ -153,7 +153,7 @@ class Views:
         )
 
     async def job(self, request: Request) -> Response:
-        """All that is known of one job."""
+        """Show all that is known of one job."""
         job_id = request.query_params.get("id", "")
         async with self._site.store() as (crons, backend):
             job = await backend.run(job_id)
@@ -163,7 +163,7 @@ class Views:
         return await self._site.page(request, "job.html", job=job, health=health)
 
     async def static(self, request: Request) -> Response:
-        """The style sheet, the script and the icon."""
+        """Serve the style sheet, the script and the icon."""
         name = request.path_params["name"]
         if name not in STATIC:
             raise HTTPException(404, "There is no such file.")

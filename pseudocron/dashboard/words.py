@@ -36,7 +36,7 @@ class Reader:
     now: datetime
 
     def moment(self, instant: datetime | None, none: str = "never") -> Markup | str:
-        """An instant in his time, in a `<time>` that says all of it; without the date if that is today."""
+        """Return an instant in the reader's time, as a `<time>` that holds all of it but shows no date of today."""
         if instant is None:
             return none
         there = self._there(instant)
@@ -46,12 +46,12 @@ class Reader:
         return Markup('<time datetime="{}" title="{}">{}</time>').format(machine, full, short)
 
     def brief(self, instant: datetime) -> str:
-        """An instant in his time, in a sentence."""
+        """Return an instant in the reader's time for a sentence, without the date if that is today."""
         there, today = self._there(instant), self._there(self.now)
         return f"{there:%H:%M:%S}" if there.date() == today.date() else f"{there:%Y-%m-%d %H:%M}"
 
     def ago(self, instant: datetime) -> str:
-        """How long ago, or in how long."""
+        """Return how long ago an instant was, or in how long it will be."""
         seconds = (self.now - instant).total_seconds()
         return f"{_rough(seconds)} ago" if seconds >= 0 else f"in {_rough(-seconds)}"
 
@@ -63,7 +63,7 @@ class Reader:
 
 
 def reader(request: Request, now: datetime) -> Reader:
-    """The reader, in the zone that his browser has told us, else in UTC. Blocks: a zone is read from a file."""
+    """Return the reader, in the zone that the browser has sent, else in UTC. Blocks: a zone is read from a file."""
     name = request.cookies.get(COOKIE, "")
     if len(name) > _LONGEST_ZONE or not _ZONE.fullmatch(name) or wrong_with(name):
         return Reader(UTC, now)
@@ -71,12 +71,12 @@ def reader(request: Request, now: datetime) -> Reader:
 
 
 def seconds(value: float | None) -> str:
-    """A span in a table."""
+    """Return seconds as a span in a table, or a hyphen for None."""
     return "-" if value is None else span(value)
 
 
 def indented(arguments: str) -> str:
-    """JSON for people to read; what is none, as it is."""
+    """Return JSON indented for people to read, or other text as it is."""
     try:
         # Half of a surrogate pair, which no page can show, as a question mark.
         return json.dumps(json.loads(arguments), indent=2, ensure_ascii=False).encode(errors="replace").decode()

@@ -146,7 +146,7 @@ class Child:
 
 
 def command(target: Target, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Command:
-    """What runs a target.
+    """Return the command that runs a target.
 
     A `.py` script runs in this interpreter, another file by itself, both with `args` as text and `kwargs` as
     `--key=value`. A function is called with them by a child that imports it; `TargetError` if that can't be.
@@ -174,7 +174,7 @@ def _call(target: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> s
 
 
 def _python_path() -> str:
-    """What this process can import, besides what every interpreter like it can.
+    """Return what this process can import, besides what every interpreter like it can.
 
     The standard library is left out: a child hands its environment on, and another Python must not find it.
     """
@@ -184,7 +184,7 @@ def _python_path() -> str:
 
 @cache
 def _inherent() -> frozenset[str]:
-    """Where an interpreter like this one looks anyway."""
+    """Return where every interpreter like this one looks for modules."""
     paths = sysconfig.get_paths()
     library = paths["stdlib"]
     archive = f"python{sys.version_info.major}{sys.version_info.minor}.zip"

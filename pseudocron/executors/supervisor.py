@@ -180,7 +180,7 @@ class Supervisor:
 
 
 def _readable(text: str) -> IO[bytes]:
-    """A file that reads as this text; not a pipe, which holds only so much."""
+    """Return a file that reads as this text. A pipe would hold only the start of a long text."""
     if not text:
         return open(os.devnull, "rb")  # noqa: PTH123 - pathlib takes its time, as does
     import tempfile  # noqa: PLC0415
@@ -192,7 +192,7 @@ def _readable(text: str) -> IO[bytes]:
 
 
 def _signals() -> int:
-    """Where the numbers of the signals that have come can be read."""
+    """Catch signals, and return a descriptor from which their numbers can be read."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer)
@@ -222,7 +222,7 @@ def _set_autogroup(pid: int, nice: int) -> bool:
 
 
 def _be_humble() -> None:
-    """In the child, before its program: yield to everybody, and don't outlive a supervisor that is killed."""
+    """Lower the child's priority before its program starts, and let it die with a supervisor that is killed."""
     os.nice(_LOWEST)  # for where there are no autogroups
     _prctl(_SET_PDEATHSIG, signal.SIGKILL)
 

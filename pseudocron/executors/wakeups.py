@@ -18,7 +18,7 @@ class Posted(Protocol):
     """Whatever a thread hands to an event loop."""
 
     def deliver(self) -> None:
-        """Called on the event loop."""
+        """Deliver the result. Called on the event loop."""
 
 
 class Expiring(Protocol):
@@ -28,7 +28,7 @@ class Expiring(Protocol):
         """Return whether it needs its deadline no more."""
 
     def expire(self) -> None:
-        """Called on the event loop at its deadline, unless it is done."""
+        """Expire. Called on the event loop at the deadline, unless it is done."""
 
 
 class _Waiter:

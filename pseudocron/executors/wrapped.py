@@ -98,7 +98,7 @@ class Wrapped:
         return await self._on_loop(inside_async(outer, functools.partial(self._thread_to_its_end, work)))
 
     async def _thread_to_its_end(self, work: Callable[[], Any]) -> Any:
-        """What the thread returns or raises; a cancellation waits for it, as what is about it must outlast it."""
+        """Return or raise what a thread does. A cancellation waits for the thread, as middleware must outlast it."""
         thread = self._start(copy_context(), work)
         self._is_unstoppable = True
         cancelled: asyncio.CancelledError | None = None
@@ -129,7 +129,7 @@ class Wrapped:
                 return await failed(done.error)
 
     async def _in_child_or_raise(self) -> Ended:
-        """The same, but what is about it is to see a failure as it sees one of a function."""
+        """Run the call in a child process, and raise a failure, so that middleware sees it as that of a function."""
         ended = await self._in_child()
         if ended.outcome is not State.SUCCEEDED:
             raise _ChildError(ended)

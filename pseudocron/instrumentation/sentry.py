@@ -59,12 +59,12 @@ def instrument(crons: Crons, *, slugs: Mapping[str, str] | None = None) -> None:
 
 
 def slug(name: str) -> str:
-    """A cron's name as Sentry takes it."""
+    """Return a cron's name as Sentry takes it."""
     return re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-")[:LONGEST_SLUG] or "cron"
 
 
 def monitor(cron: Cron) -> MonitorConfig | None:
-    """What Sentry should expect of a cron; None of a schedule that it can't have, such as one of seconds."""
+    """Return what Sentry should expect of a cron, or None for a schedule that it can't have, such as one of seconds."""
     schedule = cron.schedule
     if isinstance(schedule, CronExpression):
         config: MonitorConfig = {"schedule": {"type": "crontab", "value": schedule.text}, "timezone": schedule.tz}
@@ -79,5 +79,5 @@ def monitor(cron: Cron) -> MonitorConfig | None:
 
 
 def _whole(every: timedelta) -> tuple[int, str] | None:
-    """An interval in the largest unit of which it is a whole number."""
+    """Return an interval in the largest unit of which it is a whole number, or None if there is none."""
     return next(((every // size, unit) for unit, size in _UNITS if not every % size), None)

@@ -156,7 +156,7 @@ class JobHandle:
     _ended: State | None = field(default=None, repr=False, compare=False)
 
     async def state(self) -> State | None:
-        """Where the job stands; None if it ended so long ago that it is forgotten."""
+        """Return the state of the job, or None if it ended so long ago that it is forgotten."""
         if self._ended is not None:
             return self._ended
         job = await self._manager.job(self.id)
@@ -173,7 +173,7 @@ class JobHandle:
 
 @contextmanager
 def _inside(job: NewJob) -> Iterator[None]:
-    """What `current_run()` says in a call that is made at once."""
+    """Set what `current_run()` returns in a call that is made at once."""
     run = CurrentRun(name=job.task, slot=job.due, fence=1, attempt=1, run_id=job.run_id, is_job=True)
     token = running.set(run)
     try:

@@ -105,7 +105,7 @@ class JobManager:
                 self._call_listeners(jobs)
 
     async def job(self, job_id: str) -> Run | None:
-        """One job, None if there is none of this id (any more)."""
+        """Return a job, or None if there is none of this id (any more)."""
         async with await self.opened() as backend:
             run = await backend.run(job_id)
         if run is None or run.kind is not Kind.JOB:

@@ -127,7 +127,7 @@ class TaskRegistry:
         return self._manager.connect(host)
 
     async def job(self, job_id: str) -> Run | None:
-        """What is known of a job; None if there is none of this id (any more).
+        """Return what is known of a job, or None if there is none of this id (any more).
 
         Raises:
             BackendError: The store can't be used.

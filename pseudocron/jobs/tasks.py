@@ -118,14 +118,14 @@ class Task(Deferrable[P], Generic[P, T]):
         return in_process(self._executor, self.target)
 
     def _unpack(self, text: str) -> BoundArguments:
-        """Stored arguments as a run of this task takes them; `ArgumentError` if they do not fit any more."""
+        """Return stored arguments as a run of this task takes them, or raise `ArgumentError` if they no longer fit."""
         from pseudocron.jobs.arguments import plain, unpack  # noqa: PLC0415  see `TaskRegistry._task`
 
         bound = unpack(self.function, text)
         return plain(self.function, text) if self.process else bound
 
     def _call_plain(self, *args: Any, **kwargs: Any) -> T:
-        """In the child process: call the function with what these plain arguments mean."""
+        """Call the function, in the child process, with what these plain arguments mean."""
         from pseudocron.jobs.arguments import revive  # noqa: PLC0415  likewise
 
         bound = revive(self.function, args, kwargs)

@@ -43,11 +43,11 @@ class Schedule(ABC):
 
     @abstractmethod
     def ahead(self, after: datetime) -> Iterator[datetime]:
-        """The slots strictly after an instant, in order, as far as a `datetime` can tell them."""
+        """Yield the slots strictly after an instant, in order, as far as a `datetime` can hold them."""
 
     @abstractmethod
     def back(self, until: datetime) -> Iterator[datetime]:
-        """The slots up to an instant, which may be one, the latest first."""
+        """Yield the slots up to an instant, which may be one, the latest first."""
 
     @property
     @abstractmethod
@@ -55,20 +55,20 @@ class Schedule(ABC):
         """The rule in English, such as "every 5 minutes" or "at 02:00 every day (Asia/Shanghai)"."""
 
     def next(self, after: datetime) -> datetime | None:
-        """The first slot strictly after an instant; None if there is none."""
+        """Return the first slot strictly after an instant, or None if there is none."""
         return next(self.ahead(after), None)
 
     def latest(self, after: datetime, until: datetime) -> datetime | None:
-        """The last slot in (after, until], without walking through those before it; None if there is none."""
+        """Return the last slot in (after, until], or None if there is none; the slots before it are not walked."""
         return next(iter(self.last(after, until, limit=1)), None)
 
     def last(self, after: datetime, until: datetime, *, limit: int) -> list[datetime]:
-        """The last `limit` slots in (after, until], oldest first."""
+        """Return the last `limit` slots in (after, until], oldest first."""
         after = _utc(after)
         return list(islice(takewhile(lambda slot: slot > after, self.back(until)), limit))[::-1]
 
     def count(self, after: datetime, until: datetime, *, limit: int = COUNTED) -> int:
-        """How many slots are in (after, until]; where they are counted one by one, to `limit` or 20 years at most."""
+        """Count the slots in (after, until]; where they are counted one by one, to `limit` or 20 years at most."""
         after, until = _utc(after), _utc(until)
         until = min(until, after + min(COUNTED_FOR, _LAST - after))
         return sum(1 for _ in islice(takewhile(lambda slot: slot <= until, self.ahead(after)), limit))
@@ -92,7 +92,7 @@ class Interval(Schedule):
         object.__setattr__(self, "phase", _utc(self.phase))
 
     def anchored(self, phase: datetime) -> Interval:
-        """The same interval, with a slot at `phase`."""
+        """Return the same interval, with a slot at `phase`."""
         return Interval(self.every, phase)
 
     def ahead(self, after: datetime) -> Iterator[datetime]:
@@ -104,7 +104,7 @@ class Interval(Schedule):
         return self._walk(self._number(until), -1)
 
     def count(self, after: datetime, until: datetime, *, limit: int = COUNTED) -> int:  # noqa: ARG002  not walked
-        """How many slots are in (after, until], exactly."""
+        """Count the slots in (after, until], exactly."""
         return max(self._number(until) - self._number(after), 0)
 
     @property
@@ -115,7 +115,7 @@ class Interval(Schedule):
         return f"every {spell(self.every)}"
 
     def _number(self, instant: datetime) -> int:
-        """Which slot is the last up to an instant; that at `phase` is slot 0."""
+        """Return the number of the last slot up to an instant; the slot at `phase` is number 0."""
         return (_utc(instant) - self.phase) // self.every
 
     def _walk(self, number: int, step: int) -> Iterator[datetime]:
@@ -252,7 +252,7 @@ def _read(text: str, tz: str) -> Schedule:
 
 
 def jittered(name: str, slot: datetime, *, jitter: float, schedule: Schedule) -> datetime:
-    """When the run of a slot is to start: delayed by up to `jitter` seconds, but by less than the gap to the next slot.
+    """Return when the run of a slot starts: up to `jitter` seconds later, but by less than the gap to the next slot.
 
     The delay follows from the cron's name and the slot alone, so that every process computes the same.
     """
@@ -271,7 +271,7 @@ def jittered(name: str, slot: datetime, *, jitter: float, schedule: Schedule) ->
 
 
 def _utc(instant: datetime) -> datetime:
-    """An aware instant in UTC, or the end of time that it lies behind."""
+    """Return an aware instant in UTC, or the end of the calendar that it lies beyond."""
     if instant.utcoffset() is None:
         raise ScheduleError(f"{instant!r} has no time zone")
     try:

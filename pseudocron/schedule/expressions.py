@@ -59,7 +59,7 @@ class Pattern:
             _never(fields)
 
     def first(self, begin: datetime) -> datetime | None:
-        """The first match that is not before `begin`, a whole second; None if there is none in 50 years."""
+        """Return the first match not before `begin`, a whole second, or None if there is none in 50 years."""
         sim = copy(self._sim)
         sim.dt, sim.tick_direction = begin, 1
         try:
@@ -69,7 +69,7 @@ class Pattern:
         return sim.dt
 
     def last(self, end: datetime) -> datetime | None:
-        """The last match that is not after `end`, a whole second; None if there is none in 50 years."""
+        """Return the last match not after `end`, a whole second, or None if there is none in 50 years."""
         sim = copy(self._sim)
         sim.dt, sim.tick_direction = end, -1
         try:
@@ -114,7 +114,7 @@ def _parsed(fields: list[str]) -> CronSim | None:
 
 
 def _for_cronsim(fields: list[str]) -> list[str]:
-    """The same in what cronsim understands."""
+    """Return the fields as cronsim understands them."""
     # It would take 5-5/2 for 5/2, which is 5-59/2.
     fields = [_ONE_STEP.sub(r"\1", field.upper()) for field in fields]
     # It takes no names before L, and no range that ends on day 0.

@@ -46,7 +46,7 @@ _DATE = re.compile(r"(?:day )?(\d\d?)(?:st|nd|rd|th)?", re.ASCII)
 
 
 def duration(text: str) -> timedelta | None:
-    """The duration that a text says: "60" (seconds), "90s", "1h30m", "every 5 minutes"; None if it says none.
+    """Return the duration in a text such as "60" (seconds), "90s", "1h30m" or "every 5 minutes", or None without one.
 
     `OverflowError` if it is longer than a `timedelta` can be.
     """
@@ -65,7 +65,7 @@ def duration(text: str) -> timedelta | None:
 
 
 def spell(every: timedelta) -> str:
-    """A duration in words: "5 minutes", "1 hour 30 minutes", "hour" for one hour."""
+    """Return a duration in words: "5 minutes", "1 hour 30 minutes", "hour" for one hour."""
     parts = []
     for unit in ("day", "hour", "minute"):
         amount, every = divmod(every, timedelta(**{f"{unit}s": 1}))
@@ -79,7 +79,7 @@ def spell(every: timedelta) -> str:
 
 
 def expression(text: str) -> str:
-    """The cron expression that a phrase stands for; what looks like one already, or like "@daily", is left as it is.
+    """Return the cron expression for a phrase; what looks like one already, or like "@daily", is left as it is.
 
     Without a time of day a phrase means midnight. `ScheduleError` names the word that is not understood.
     """
@@ -111,7 +111,7 @@ def _minutes(times: str) -> str:
 
 
 def _times(text: str) -> str:
-    """Minute and hour."""
+    """Return the fields minute and hour."""
     hours, minutes = zip(*(_time(time) for time in text.split(" and ")), strict=True)
     if len(set(minutes)) > 1:
         raise ScheduleError(f"the times {text[:40]!r} differ in their minutes, make them separate entries")
@@ -119,7 +119,7 @@ def _times(text: str) -> str:
 
 
 def _time(text: str) -> tuple[int, int]:
-    """Hour and minute."""
+    """Return the hour and minute of a time of day."""
     if text in _NAMED_TIMES:
         return _NAMED_TIMES[text]
     match = _TIME.fullmatch(text)
@@ -135,7 +135,7 @@ def _time(text: str) -> tuple[int, int]:
 
 
 def _days(text: str) -> str:
-    """Day of month, month and day of week."""
+    """Return the fields day of month, month and day of week."""
     if text in _PERIODS:
         return _PERIODS[text]
     period, _, days = text.partition(" on ")

@@ -42,7 +42,7 @@ class Part:
 
 
 def check_zone(tz: object) -> str:
-    """The IANA name `tz`, if it is one; else `ScheduleError`."""
+    """Return `tz` if it is an IANA name, else raise `ScheduleError`."""
     why = wrong_with(tz)
     if why or not isinstance(tz, str):
         raise ScheduleError(f"time zone {show(tz)} {why}")
@@ -50,7 +50,7 @@ def check_zone(tz: object) -> str:
 
 
 def wrong_with(tz: object) -> str:
-    """Why a value is no IANA name, and the mend; empty if it is one."""
+    """Return why a value is no IANA name, with the fix, or an empty string if it is one."""
     near = ""
     if isinstance(tz, str):
         try:
@@ -65,20 +65,20 @@ def wrong_with(tz: object) -> str:
 
 
 def parts_ahead(tz: str, instant: datetime) -> Iterator[Part]:
-    """The part around a naive UTC instant, and those after it."""
+    """Yield the part around a naive UTC instant, and those after it."""
     for year in YEARS[max(instant.year - YEARS.start, 0) :]:
         yield from (part for part in _parts(tz, year) if part.end > instant)
 
 
 def parts_back(tz: str, instant: datetime) -> Iterator[Part]:
-    """The part around a naive UTC instant, and those before it, the latest first."""
+    """Yield the part around a naive UTC instant, and those before it, the latest first."""
     for year in YEARS[: max(instant.year - YEARS.start + 1, 0)][::-1]:
         yield from (part for part in _parts(tz, year)[::-1] if part.start <= instant)
 
 
 @cache
 def _zone(tz: str) -> tzinfo:
-    """ZoneInfo's own cache lets go of a zone, and would read its file again, on an event loop perhaps."""
+    """Return a zone, and keep it: ZoneInfo's own cache drops zones, and may read the file again on an event loop."""
     if tz == "UTC":
         return UTC
     from zoneinfo import ZoneInfo  # noqa: PLC0415  it reads the build settings of Python, and most crons are in UTC
@@ -88,7 +88,7 @@ def _zone(tz: str) -> tzinfo:
 
 @lru_cache(maxsize=1024)
 def _parts(tz: str, year: int) -> tuple[Part, ...]:
-    """The parts of a year, which begins and ends in UTC."""
+    """Return the parts of a year, which begins and ends in UTC."""
     zone = _zone(tz)
     # Two days are longer than any clock was set back: what was shown twice around New Year is known.
     before, begin, end = datetime(year, 1, 1) - 2 * DAY, datetime(year, 1, 1), datetime(year + 1, 1, 1)  # noqa: DTZ001  naive UTC
@@ -102,7 +102,7 @@ def _parts(tz: str, year: int) -> tuple[Part, ...]:
 
 
 def _changes(zone: tzinfo, start: datetime, end: datetime) -> Iterator[datetime]:
-    """The instants in (start, end) at which the offset is another than a second before."""
+    """Yield the instants in (start, end) at which the offset differs from that of a second before."""
     days = [start + n * DAY for n in range((end - start) // DAY + 1)]
     offsets = [_offset(zone, day) for day in days]
     for (low, high), (a, b) in zip(pairwise(days), pairwise(offsets), strict=True):
@@ -111,7 +111,7 @@ def _changes(zone: tzinfo, start: datetime, end: datetime) -> Iterator[datetime]
 
 
 def _bisect(zone: tzinfo, low: datetime, high: datetime) -> Iterator[datetime]:
-    """The changes in (low, high], to the second."""
+    """Yield the changes in (low, high], to the second."""
     if _offset(zone, low) == _offset(zone, high):
         return
     if high - low == SECOND:

@@ -126,14 +126,14 @@ class Inquiry:
         self._tell = tell
 
     def last(self, count: int) -> list[Why]:
-        """What became of the last slots, the newest first; neighbours of which the same is to be said are one."""
+        """Return what became of the last slots, the newest first. Neighbours with the same answer are one."""
         told = [*self._waiting(), *map(self._told, self._lines)]
         oldest = min((why.first or why.slot for why in told), default=self._scene.now + MOMENT)
         before = self._cron.schedule.latest(datetime.min.replace(tzinfo=oldest.tzinfo), oldest - MOMENT)
         return [*told, *([self._unknown(before)] if before else [])][:count]
 
     def at(self, instant: datetime) -> list[Why]:
-        """What became of the slot at an instant, and of what ran then by hand; a whole second means all of it."""
+        """Return what became of the slot at an instant, and of manual runs then. A whole second means all of it."""
         until = instant + (MOMENT if instant.microsecond else SECOND)
         slot = self._cron.schedule.next(instant - MOMENT)
         slot = slot if slot and slot < until else None
@@ -172,7 +172,7 @@ class Inquiry:
         )
 
     def _again(self, line: HistoryLine) -> str:
-        """When the next attempt of a pending run starts."""
+        """Return when the next attempt of a pending run starts."""
         if not self._cron.enabled:
             return "when the cron is enabled"
         if self._state.paused:
@@ -188,7 +188,7 @@ class Inquiry:
         return waited | {"jitter": jitter, "look": max(0.0, round(look, 6))}
 
     def _waiting(self) -> list[Why]:
-        """The slots that have come, and that nobody has dealt with."""
+        """Return what the slots wait for that have come and that no process has dealt with."""
         mark, now, schedule = self._floor, self._scene.now, self._cron.schedule
         latest = schedule.latest(mark, now) if mark < now else None
         ahead = []
@@ -205,7 +205,7 @@ class Inquiry:
         return self._cron.coalesce and reason not in {Waiting.PAUSED, Waiting.DISABLED}
 
     def _wait(self, reason: Waiting, mark: datetime, latest: datetime) -> Why:
-        """The slots in `(mark, latest]`, or the latest alone."""
+        """Return what the slots in `(mark, latest]`, or the latest alone, wait for."""
         schedule = self._cron.schedule
         first = schedule.next(mark) if mark < latest else latest
         sentence = WAITING[reason](self._cron, self._state, self._scene, self._tell)
@@ -236,7 +236,7 @@ class Inquiry:
         return Why(slot=slot, kind=Fate.UNKNOWN, sentence=sentence)
 
     def _has_forgotten(self) -> bool:
-        """Whether more is counted than the history holds."""
+        """Return whether more is counted than the history holds."""
         claims, missed = sum(line.claims for line in self._lines), sum(one.slots for one in self._lines if one.is_skip)
         return self._state.claims > claims or self._state.missed > missed
 
@@ -249,5 +249,5 @@ class Inquiry:
 
 
 def _covers(line: HistoryLine, slot: datetime | None) -> bool:
-    """Whether a slot is one of those that a line stands for."""
+    """Return whether a slot is one of those that a line stands for."""
     return slot is not None and (line.first or line.slot) <= slot <= line.slot

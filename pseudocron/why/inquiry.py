@@ -30,7 +30,7 @@ async def inquire(
     now: Callable[[], datetime] = utcnow,
     tell: Callable[[datetime], str] = datetime.isoformat,
 ) -> Inquiry:
-    """What is known of a cron, to be asked about its slots.
+    """Collect what is known of a cron, to be asked about its slots.
 
     Args:
         crons: The configuration.

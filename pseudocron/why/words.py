@@ -180,7 +180,7 @@ WAITING: Mapping[str, Waits] = {
 
 
 def coming(slot: datetime, cron: Cron, scene: Scene, tell: Tell) -> str:
-    """When a slot runs that does not yet."""
+    """Explain when a slot runs that does not run yet."""
     if slot <= scene.now:
         return f"waits for its jitter: it runs at {tell(cron._wake(slot))}"
     return "has not come yet" if cron.enabled else "has not come yet, and will be skipped: the cron is disabled"
@@ -190,16 +190,16 @@ NEVER_KNOWN = "never known: it was past when the store first heard of the cron, 
 
 
 def forgotten(keep: int) -> str:
-    """Why a slot is not known any more."""
+    """Explain why a slot is not known any more."""
     return f"not known any more: of each cron the last {keep} runs and the last {keep} skips are kept"
 
 
 def unrecorded(mark: datetime, tell: Tell) -> str:
-    """Why a slot is not told of between others that are."""
+    """Explain why a slot is not recorded between others that are."""
     return f"nothing is recorded: the schedule was another then, or the mark, now {tell(mark)}, was set past it"
 
 
 def no_slot(cron: Cron, nearest: Sequence[datetime], tell: Tell) -> str:
-    """That the schedule has no slot then, and which are the nearest."""
+    """Explain that the schedule has no slot then, and which are the nearest."""
     around = " and ".join(map(tell, nearest))
     return f"no slot of {cron.name}: {cron.schedule.words}{f'; the nearest are {around}' if around else ''}"

@@ -50,13 +50,13 @@ class Diagnostics:
 
 
 async def advice(backend: Backend, tasks: Collection[str]) -> Sequence[str]:
-    """What people should know, a line each, with the mend; `tasks` are the registered ones."""
+    """Return what people should know, a line each, with the fix; `tasks` are the registered ones."""
     strangers = sorted(set(await backend.waiting()).difference(tasks))
     return [*await backend.advice(), *map(_stranger, strangers)]
 
 
 def outlasting(lingering: Iterable[Run], *, concurrency: int) -> Sequence[str]:
-    """What people should know of code that has outlasted its runs: a line for each worker.
+    """Return a line for each worker with code that has outlasted its runs.
 
     Args:
         lingering: The leases of such runs.
@@ -76,7 +76,7 @@ def _outlasting(worker: str, names: Sequence[str], most: int) -> str:
 
 
 def _stranger(name: str) -> str:
-    """Of a task of which jobs are pending though nobody registers it, as a deployment has removed it."""
+    """Return advice on a task that is not registered but has pending jobs, as a deployment has removed it."""
     return (
         f"task {show(name)} is not registered here, but jobs of it are pending: they run when it is registered again, "
         f"or cancel them, see: pseudocron jobs --state pending --task {quote(name)}"

@@ -272,14 +272,14 @@ class Store:
     # the parent then closes, as the last one for all it can see, it deletes the WAL into which the child writes.
 
     def park(self) -> None:
-        """Before a fork: wait for the transactions of this process to end, and disconnect."""
+        """Wait for the transactions of this process to end before a fork, and disconnect."""
         self._turn.acquire()
         self._read_turn.acquire()
         with suppress(sqlite3.Error):
             self.disconnect()
 
     def unpark(self, *, is_child: bool) -> None:
-        """After a fork, on both sides: the next transaction connects anew. What waits is the parent's."""
+        """Allow transactions again after a fork, on both sides: the next one connects. What waits is the parent's."""
         if is_child:
             self._start_over()
         self._read_turn.release()

@@ -40,11 +40,11 @@ class Database:
         return self.db
 
     def park(self) -> None:
-        """Before a fork: wait for the transactions of other threads to end."""
+        """Wait for the transactions of other threads to end before a fork."""
         self.turn.acquire()
 
     def unpark(self, *, is_child: bool) -> None:  # noqa: ARG002 - each side has a database of its own
-        """After a fork, on both sides."""
+        """Allow transactions again after a fork, on both sides."""
         self.turn.release()
 
     def __del__(self) -> None:

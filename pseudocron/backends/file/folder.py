@@ -56,7 +56,7 @@ def prepare(store: Path) -> None:
 
 
 def _refuse_links(store: Path) -> None:
-    """Nothing outside of the folder is read or written: no file in it that is used may be a link."""
+    """Raise `BackendError` if a file of the store is a symbolic link: nothing outside of its folder is used."""
     for name in (*(f"{store.name}{end}" for end in ("", "-wal", "-shm", "-journal")), GATE):
         if (store.parent / name).is_symlink():
             raise BackendError(
@@ -79,7 +79,7 @@ def _make(folder: Path) -> None:
 
 
 def named(store: Path) -> str:
-    """A store for messages, and where its folder leads if that is a symbolic link."""
+    """Return a store for messages, and where its folder leads if that is a symbolic link."""
     try:
         return f"store '{store}' (its folder is a link to '{store.parent.readlink()}')"
     except OSError:  # it is none
@@ -87,6 +87,6 @@ def named(store: Path) -> str:
 
 
 def complaint(error: OSError, store: Path) -> str:
-    """What the operating system says against a store, and the mend."""
+    """Return the operating system's complaint about a store, with the fix."""
     mend = f", {MENDS[error.errno]}" if error.errno in MENDS else ""
     return f"can't be used: {error.strerror}: '{error.filename or store}'{mend}"

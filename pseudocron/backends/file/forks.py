@@ -12,10 +12,10 @@ class Parkable(Protocol):
     """What can wait for its transactions to end, and begin again on both sides of a fork."""
 
     def park(self) -> None:
-        """Before a fork: wait for the transactions of this process to end, and let none begin."""
+        """Wait for the transactions of this process to end before a fork, and let none begin."""
 
     def unpark(self, *, is_child: bool) -> None:
-        """After a fork, on both sides."""
+        """Allow transactions again after a fork, on both sides."""
 
 
 parkable: WeakSet[Parkable] = WeakSet()

@@ -39,7 +39,7 @@ class Gate(Protocol):
         """Let it turn stale at an instant."""
 
     def entering(self) -> AbstractContextManager[bool]:
-        """Whether no other poll goes on, and none begins as long as the context lasts."""
+        """Return a context manager that keeps other polls out; it yields False if one is running already."""
 
 
 class FileGate:

@@ -16,7 +16,7 @@ LATELY = 3600 * 1_000_000
 
 @cache
 def this_machine() -> str:
-    """What tells this machine from others, and is the same in all of its containers."""
+    """Return an identifier of this machine, the same in all of its containers."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
@@ -25,7 +25,7 @@ def this_machine() -> str:
 
 @cache
 def booted() -> int:
-    """When this machine was started, in microseconds since the epoch; 0 if that is not known."""
+    """Return when this machine was started, in microseconds since the epoch, or 0 if that is not known."""
     try:
         lines = Path("/proc/stat").read_text(encoding="ascii").splitlines()
     except OSError:

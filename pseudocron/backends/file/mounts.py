@@ -23,7 +23,7 @@ _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 def network_type(folder: Path, table: Path | None = None) -> str | None:
-    """The type of the network file system that a folder lies on; None if it lies on none, or that is not known.
+    """Return the type of the network file system that a folder is on, or None if it is on none or that is not known.
 
     Args:
         folder: A folder that is there.

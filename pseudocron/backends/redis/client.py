@@ -16,7 +16,7 @@ ANSWER = 2.0
 
 
 def from_url(url: str) -> Callable[[], Redis]:
-    """What makes a client of the server at `url`; options in its query string win over ours."""
+    """Return a function that makes a client of the server at `url`. Options in its query string override ours."""
     return lambda: Redis.from_url(
         url,
         socket_timeout=ANSWER,
