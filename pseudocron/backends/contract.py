@@ -47,8 +47,8 @@ least of
    nothing;
 4. the last poll + `CRON_MAX_TIME`, the smallest of those in use.
 
-A task or cron, and a `CRON_MAX_TIME`, is *in use* if a poll has named it within the last 2 x `CRON_MAX_TIME`; a task
-also if `defer` has named it since. A store writes a new name at once, and else at most once in half a `CRON_MAX_TIME`.
+A `CRON_MAX_TIME` is *in use* if a poll has named it within the last 2 x as long. A task or cron is if a poll has named
+it within 2 x the largest `CRON_MAX_TIME` in use; a task also if `defer` has named it since. A store writes a new name at once, and else at most once in half a `CRON_MAX_TIME`.
 
     After any verb has returned, and after a crash at any point of it, the gate turns stale no later than *earliest*.
 

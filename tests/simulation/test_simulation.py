@@ -91,7 +91,6 @@ def is_whole(one: Scenario) -> bool:
         ("no poll follows when capacity is free again", scenario(6), Rule.ON_TIME),
         ("a poll under way swallows a newer request", scenario(5), Rule.ON_TIME),
         ("a fresh gate is remembered for half a minute", scenario(2), Rule.ON_TIME),
-        ("a process that comes second is forgotten", scenario(20), Rule.ALL_ENDS),
         ("a run that has ended is renewed for ever", scenario(1), Rule.RENEWED),
         ("a lease is renewed after its result", scenario(0), Rule.RENEWED),
     ],
@@ -110,3 +109,7 @@ def test_every_kind_of_fault_comes_up_within_a_few_seeds() -> None:
 
 def test_a_slot_takes_at_once_the_place_that_no_job_of_a_backlog_may_take() -> None:
     assert is_whole(scenario(839))
+
+
+def test_a_process_that_polls_more_often_forgets_no_task_of_another() -> None:
+    assert is_whole(scenario(615))

@@ -188,14 +188,18 @@ class Store:
             if name not in self.seen or not rules.is_seen(_age(self.seen[name], now), cron_max_time):
                 self.seen[name] = now
 
+    def times_in_use(self, now: datetime) -> list[float]:
+        """Return each `CRON_MAX_TIME` in use."""
+        return [time for time, seen in self.times.items() if rules.is_in_use(_age(seen, now), time)]
+
     def shortest(self, now: datetime) -> float | None:
         """Return the smallest `CRON_MAX_TIME` in use."""
-        return min((time for time, seen in self.times.items() if rules.is_in_use(_age(seen, now), time)), default=None)
+        return min(self.times_in_use(now), default=None)
 
     def is_in_use(self, name: Name, now: datetime) -> bool:
         """Return whether a task or cron is in use."""
-        time = self.shortest(now)
-        return time is not None and name in self.seen and rules.is_in_use(_age(self.seen[name], now), time)
+        longest = max(self.times_in_use(now), default=None)
+        return longest is not None and name in self.seen and rules.is_in_use(_age(self.seen[name], now), longest)
 
     def earliest(self, now: datetime) -> datetime | None:
         """Return *earliest* of the law of the gate; None if no process has polled."""

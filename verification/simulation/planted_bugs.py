@@ -19,7 +19,6 @@ from pseudocron.worker import cache, due
 from pseudocron.worker import poll as worker_poll
 from pseudocron.worker.cache import DueCache
 from pseudocron.worker.leases import LeaseRenewer
-from pseudocron.worker.poll import Poller
 from pseudocron.worker.results import ResultWriter
 
 Patch = tuple[Any, str, Any]
@@ -165,7 +164,6 @@ BUGS: Mapping[str, Patch] = {
     "no poll follows when capacity is free again": (Runtime, "_on_recorded", lambda *_: None),
     "a poll under way swallows a newer request": (Polls, "request", _request_unless_polling),
     "a fresh gate is remembered for half a minute": (worker_poll, "READ_AGAIN", 30.0),
-    "a process that comes second is forgotten": (Poller, "_is_forgotten", lambda _: False),
     "a paused cron has no next slot": (cache, "plan", _plan_without_next),
     "a paused cron is remembered": (DueCache, "state", _state_though_paused),
     "a run that has ended is renewed for ever": (ResultWriter, "record", lambda *_: None),

@@ -165,7 +165,7 @@ class Data:
 
     def is_in_use(self, name: str) -> bool:
         times = self.times_in_use()
-        return bool(times) and name in self.seen and rules.is_in_use(self.age(self.seen[name]), min(times))
+        return bool(times) and name in self.seen and rules.is_in_use(self.age(self.seen[name]), max(times))
 
     def times_in_use(self) -> list[float]:
         return [float(time) for time, seen in self.times.items() if rules.is_in_use(self.age(seen), float(time))]

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from pseudocron.backends.file.transaction import Transaction
 
 _PACE = f"SELECT {{0}}(cron_max_time) FROM paces WHERE seen >= :now - {rules.IN_USE_FOR} * cron_max_time * {SECOND}"  # noqa: S608
-SHORTEST, _LONGEST = f"({_PACE.format('min')})", _PACE.format("max")
-"""The smallest `CRON_MAX_TIME` in use; NULL if no process has polled of late."""
+SHORTEST, _LONGEST = f"({_PACE.format('min')})", f"({_PACE.format('max')})"
+"""The smallest and the largest `CRON_MAX_TIME` in use; NULL if no process has polled of late."""
 IS_SEEN = f"(seen <= :now AND (:now - seen) / {SECOND}.0 < {rules.SEEN_AGAIN} * {{0}})"
 """Whether it need not be written again that a name is in use; see `rules.is_seen`."""
 COUNTING = """(
@@ -46,8 +46,9 @@ _OF_CRONS = f"""
     UNION ALL SELECT next FROM names JOIN crons USING (name)
     WHERE is_job = 0 AND {{of}} AND NOT paused AND seen >= :now - {rules.IN_USE_FOR * SECOND} * {{pace}} AND NOT (
         held AND max_instances IS NOT NULL AND max_instances <= {COUNTING.format("crons.name")})"""  # noqa: S608
-_OF_ONE = {"of": "name = :name", "pace": SHORTEST}
-_OF_ANY = {"of": "TRUE", "pace": "(SELECT seconds FROM pace)"}
+# Of names the largest counts: one that has named them writes that no more often than it must itself.
+_OF_ONE = {"of": "name = :name", "pace": _LONGEST}
+_OF_ANY = {"of": "TRUE", "pace": "(SELECT longest FROM pace)"}
 _FIRST_OF = (
     f"SELECT min(due) FROM ({_OF_CRONS.format(**_OF_ONE)})",  # noqa: S608
     f"SELECT min(due) FROM ({_OF_JOBS.format(**_OF_ONE)})",  # noqa: S608
@@ -55,9 +56,11 @@ _FIRST_OF = (
 """When something of a cron, or of a task, is due that the store does not hold back."""
 FIRST_END = "SELECT min(lease) FROM living"
 EARLIEST = f"""
-    WITH pace AS (SELECT min(ifnull({SHORTEST}, :own), :own) AS seconds)
+    WITH pace AS (
+        SELECT min(ifnull({SHORTEST}, :own), :own) AS shortest, max(ifnull({_LONGEST}, :own), :own) AS longest
+    )
     SELECT min(due) FROM (
-        SELECT :now + CAST(round(seconds * {SECOND}) AS INTEGER) AS due FROM pace
+        SELECT :now + CAST(round(shortest * {SECOND}) AS INTEGER) AS due FROM pace
         UNION ALL {FIRST_END}
         UNION ALL {_OF_JOBS.format(**_OF_ANY)}
         UNION ALL {_OF_CRONS.format(**_OF_ANY)}
@@ -66,7 +69,7 @@ EARLIEST = f"""
 
 def longest(txn: Transaction) -> float:
     """Return the largest `CRON_MAX_TIME` in use, or of this process."""
-    (seconds,) = txn.db.execute(_LONGEST, {"now": txn.now}).fetchone()
+    (seconds,) = txn.db.execute(f"SELECT {_LONGEST}", {"now": txn.now}).fetchone()
     return max(seconds or 0.0, txn.terms.cron_max_time)
 
 

@@ -80,6 +80,16 @@ class GateTests(Base):
         slow.poll()
         assert slow.stale_in() == seconds(300), "the other has not polled for more than two minutes"
 
+    def test_a_name_is_in_use_by_the_largest_cron_max_time(self, cluster: Cluster) -> None:
+        slow, fast = cluster.process(300), cluster.process(60)
+        fast.tasks = {}
+        slow.poll()
+        cluster.forward(100)
+        slow.poll()
+        slow.defer(due=50)
+        cluster.forward(30)
+        assert fast.poll().fresh_for == seconds(20), "the other process has the task"
+
     def test_a_cron_max_time_that_is_changed_counts(self, one: Process) -> None:
         one.poll()
         one.backend.cron_max_time = 20

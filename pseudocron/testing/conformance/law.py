@@ -160,7 +160,7 @@ class Law:
         assert self.last_poll is not None
         tells = 2.0 if is_strict else 1.5
         times = [time for time, seen in self.times.items() if self._age(seen) <= tells * time] or [max(self.times)]
-        used_for = tells * (max(times) if is_strict else min(self.times))
+        used_for = tells * max(times)
         names = {name for name, seen in self.seen.items() if self._age(seen) <= used_for}
         full = self._full(living, used_for, is_strict=is_strict)
         dues = [self.last_poll + timedelta(seconds=min(times))]
