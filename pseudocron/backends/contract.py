@@ -48,7 +48,8 @@ least of
 4. the last poll + `CRON_MAX_TIME`, the smallest of those in use.
 
 A `CRON_MAX_TIME` is *in use* if a poll has named it within the last 2 x as long. A task or cron is if a poll has named
-it within 2 x the largest `CRON_MAX_TIME` in use; a task also if `defer` has named it since. A store writes a new name at once, and else at most once in half a `CRON_MAX_TIME`.
+it within 2 x the largest `CRON_MAX_TIME` in use; a task also if `defer` has named it since. A store writes a new name
+at once, and else at most once in half a `CRON_MAX_TIME`.
 
     After any verb has returned, and after a crash at any point of it, the gate turns stale no later than *earliest*.
 
