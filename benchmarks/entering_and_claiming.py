@@ -45,7 +45,8 @@ def enter(folder: Path, times: int) -> None:
     for _ in range(times):
         with gate.entering() as entered:
             if entered:
-                gates.enter(gate, time.time_ns() // 1000, MAX_AGE)
+                dated, now = gate.dated(), time.time_ns() // 1000
+                gates.enter(gate, dated, now, gates.stale_in(dated, now, MAX_AGE))
 
 
 def lock(folder: Path, times: int) -> None:

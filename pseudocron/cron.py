@@ -62,7 +62,7 @@ class Cron:
 
     def _wake(self, slot: datetime) -> datetime:
         """Return when the run of a slot is due: the slot and its jitter."""
-        return jittered(self.name, slot, jitter=self.jitter, schedule=self.schedule)
+        return jittered(self.name, slot, jitter=self.jitter, schedule=self.schedule) if self.jitter else slot
 
     def _first_mark(self, now: datetime) -> datetime:
         """Return the mark of this cron in a store that does not have it yet, aware UTC, at most `now`.

@@ -246,7 +246,8 @@ class Crons(TaskRegistry, HookRegistry):
         return self[name]._hooks if name in self else self._hooks
 
     def __iter__(self) -> Iterator[Cron]:
-        return (self[name] for name in tuple(self._entries))
+        is_read = len(self._crons) == len(self._entries)
+        return map((self._crons if is_read else self).__getitem__, tuple(self._entries))
 
     def __len__(self) -> int:
         return len(self._entries)

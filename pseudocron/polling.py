@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 from pseudocron.host import spawn
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from collections.abc import Set as AbstractSet
 
-    from pseudocron.worker.poll import Report
+    from pseudocron.backends.model import Skip
+    from pseudocron.backends.questions import Refused
+    from pseudocron.worker.run import Run
 
 T = TypeVar("T")
 
@@ -46,6 +48,24 @@ class NoPoll(StrEnum):
     BACKEND_DOWN = "backend_down"  # the store can't be used
     ERROR = "error"  # an unexpected error, in the log
     CLOSED = "closed"  # the process is being shut down
+
+
+class Report(NamedTuple):
+    """What a poll did.
+
+    Args:
+        started: The runs that it has started.
+        skips: The slots that it has recorded as skipped.
+        refused: The slots that it did not get.
+        fresh_for: Seconds until the gate turns stale, 0 if something due remains for any process.
+        left: Whether something due was left that this process may start when it has capacity again.
+    """
+
+    started: Sequence[Run] = ()
+    skips: Sequence[Skip] = ()
+    refused: Sequence[Refused] = ()
+    fresh_for: float = 0.0
+    left: bool = False
 
 
 class PollResult(NamedTuple):
@@ -118,7 +138,7 @@ class Polls(Generic[T]):
         answer, loop = None, asyncio.get_running_loop()
         try:
             while self._reasons:
-                answer = self.next()
+                answer = self._next or self.next()
                 reasons, self._reasons, self._next = frozenset(self._reasons), set(), None
                 _answer(answer, await self._poll(reasons))
         finally:

@@ -267,7 +267,7 @@ class Runtime:
             worker=f"{socket.gethostname()}:{os.getpid()}",
             concurrency=settings.concurrency,
             lease=settings.lease,
-            lifetime=lambda: self._lifetimes[-1] if self._lifetimes else Lifetime(),
+            lifetimes=self._lifetimes,
             on_end=self._on_end,
             on_recorded=self._on_recorded,
         )

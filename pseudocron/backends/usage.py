@@ -126,7 +126,7 @@ class ShortUse:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._usage = usage(backend)
+        self._usage = _usages.get(backend) or usage(backend)
 
     async def __aenter__(self) -> Backend:
         """Open the store, and return it."""

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from pseudocron.backends.model import State
     from pseudocron.config.values import Check
+    from pseudocron.polling import Report
     from pseudocron.runtime import Runtime
-    from pseudocron.worker.poll import Report
     from pseudocron.worker.run import Run
 
 SHORTEST = 16

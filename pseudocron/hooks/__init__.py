@@ -171,7 +171,10 @@ class Hooks:
 
     def propagated(self) -> Mapping[str, str]:
         """Return the context for a job that is deferred here."""
-        return {key: value for call in self._propagators for key, value in call().items()}
+        context: dict[str, str] = {}
+        for call in self._propagators:
+            context.update(call())
+        return context
 
 
 def own_hooks(all_hooks: Hooks, name: str, ping: str | None) -> Hooks:

@@ -10,9 +10,9 @@ from pseudocron.errors import PseudoCronError
 from pseudocron.log import logger
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from pseudocron.backends.contract import Backend
-    from pseudocron.crons import Crons
-    from pseudocron.hooks import Hooks
     from pseudocron.host import Host
 
 COUNT_AGAIN = 15.0
@@ -28,30 +28,31 @@ class Metrics:
     Args:
         backend: The store.
         host: Its clocks.
+
+    Attributes:
+        again: When the jobs may be counted again, by the monotonic clock.
     """
 
     def __init__(self, backend: Backend, host: Host) -> None:
         self._backend = backend
         self._host = host
-        self._count_again = -inf
+        self.again = -inf
 
-    def polled(self, hooks: Hooks, result: str) -> None:
+    def polled(self, reports: Iterable[Callable[[str], object]], result: str) -> None:
         """Report the result of a poll."""
-        for report in hooks.polls:
+        for report in reports:
             try:
                 report(str(result))
             except Exception:
                 logger.exception("metrics: result of a poll not reported")
 
-    async def count(self, crons: Crons) -> None:
-        """Report the number of pending jobs and the age of the next one, at most every `COUNT_AGAIN` seconds."""
-        if not crons._hooks.counts or self._host.monotonic() < self._count_again:
-            return
-        self._count_again = self._host.monotonic() + COUNT_AGAIN
+    async def count(self, reports: Iterable[Callable[[int, float], object]]) -> None:
+        """Report the number of pending jobs and the age of the next one; not `again` for `COUNT_AGAIN` seconds."""
+        self.again = self._host.monotonic() + COUNT_AGAIN
         try:
             pending = (await self._backend.counts(COUNTED))[State.PENDING]
             age = await self._age() if pending else 0.0
-            for tell in crons._hooks.counts:
+            for tell in reports:
                 tell(pending, max(0.0, age))
         except PseudoCronError as error:
             logger.debug("metrics: jobs not counted: %s", error)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 from pseudocron.dataclass import dataclass
 from pseudocron.errors import ArgumentError, cause, show
-from pseudocron.jobs.codecs import decode, encode, same
+from pseudocron.jobs.codecs import PLAIN, decode, encode, same
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,12 +46,13 @@ def pack(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str,
     """
     if not isinstance(kwargs, Mapping):
         raise ArgumentError(f"{_name(function)}: arguments {show(kwargs)}: must be a mapping of names to values")
-    bound = _bind(function, args, kwargs)
-    stored = {name: _json(function, name, value) for name, value in bound.arguments.items()}
-    text = "{" + ",".join(f"{json.dumps(name, ensure_ascii=False)}:{value}" for name, value in stored.items()) + "}"
+    bound, items = _bind(function, args, kwargs), []
+    for name, value in bound.arguments.items():
+        items.append(f"{json.dumps(name, ensure_ascii=False)}:{_json(function, name, value)}")
+    text = "{" + ",".join(items) + "}"
     size = len(text.encode())
     if size > LIMIT:
-        largest = max(stored, key=lambda name: len(stored[name]))
+        largest = max(zip(items, bound.arguments, strict=True), key=lambda item: len(item[0]))[1]
         words = f"arguments of {size} bytes, must be at most {LIMIT}: store {largest!r} elsewhere and pass its name"
         raise ArgumentError(f"{_name(function)}: {words}")
     return text
@@ -63,10 +64,13 @@ def unpack(function: Callable[..., Any], text: str) -> inspect.BoundArguments:
     Raises:
         ArgumentError: They no longer fit the function.
     """
-    bound = plain(function, text)
+    bound, hints = plain(function, text), _shape(function).hints
     for name, value in bound.arguments.items():
+        hint = hints[name]
+        if type(value) is hint and hint in PLAIN:
+            continue
         try:
-            bound.arguments[name] = decode(value, _shape(function).hints[name])
+            bound.arguments[name] = decode(value, hint)
         except Exception as error:  # noqa: BLE001 - a dataclass or an Enum of the user's may raise anything
             raise ArgumentError(f"{_name(function)}: argument {name!r}: {show(value)}: {cause(error)}") from None
     return bound
@@ -156,11 +160,13 @@ def _of_all(parameter: inspect.Parameter, hint: Any) -> Any:
 
 def _json(function: Callable[..., Any], name: str, value: object) -> str:
     """Return one argument as JSON, if it is the same after decoding."""
+    kind, hint = type(value), _shape(function).hints[name]
+    is_plain = kind in PLAIN and (hint is kind or hint is Any)
     try:
-        stored = encode(value)
+        stored = value if is_plain else encode(value)
         text = json.dumps(stored, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         text.encode()  # half of a surrogate pair can't be
-        came_back = same(value, decode(stored, _shape(function).hints[name]))
+        came_back = is_plain or same(value, decode(stored, hint))
     except Exception:  # noqa: BLE001 - what a dataclass or an Enum of the user's raises
         came_back = False
     if not came_back:

@@ -92,7 +92,7 @@ class BoundTask(Deferrable[P]):
             carried = self.task._hooks.propagated()  # asked here: a thread has not the context of who defers
             jobs = self._jobs(calls, carried) if few else await manager.host.hop(self._jobs, calls, carried)
             ids = await manager.store(backend, jobs) if jobs else []
-        return [self._handle(job_id) for job_id in ids]
+        return list(map(self._handle, ids))
 
     def _hand_in_sync(self, calls: Sequence[Call], *, instead: str) -> list[JobHandle]:
         """Store calls as `_hand_in` does; blocks."""
@@ -109,8 +109,11 @@ class BoundTask(Deferrable[P]):
 
         _ = self.task.process  # what no child process can run is said here, and not when it is due
         task, now = self.task, self.task._manager.now()
-        texts = [attach(pack(task.function, args, kwargs), carried) for args, kwargs in calls]
-        return [self._options.job(task=task.name, arguments=text, now=now) for text in texts]
+        jobs = []
+        for args, kwargs in calls:
+            text = attach(pack(task.function, args, kwargs), carried)
+            jobs.append(self._options.job(task=task.name, arguments=text, now=now))
+        return jobs
 
     async def _run(self, job: NewJob) -> JobHandle:
         with _inside(job):

@@ -128,7 +128,7 @@ class JobManager:
     def _call_listeners(self, jobs: Sequence[NewJob]) -> None:
         if not self._listeners or not jobs:
             return
-        due = min([job.due for job in jobs])
+        due = jobs[0].due if len(jobs) == 1 else min([job.due for job in jobs])
         for listener in list(self._listeners):
             callback = listener()
             if callback is None:

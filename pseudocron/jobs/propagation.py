@@ -19,8 +19,10 @@ _decoder = json.JSONDecoder()
 
 def attach(arguments: str, context: Mapping[str, str]) -> str:
     """Return stored arguments with a context."""
+    if not context:
+        return arguments
     text = json.dumps(dict(context))
-    if not context or len(text) > MOST:
+    if len(text) > MOST:
         return arguments
     rest = arguments[1:]
     return f"{_KEY}{text}{'' if rest == '}' else ','}{rest}"

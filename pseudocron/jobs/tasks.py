@@ -104,11 +104,6 @@ class Task(Deferrable[P], Generic[P, T]):
         """Call the function."""
         return self.function(*args, **kwargs)
 
-    @property
-    def _is_checked(self) -> bool:
-        """Whether `process` is known."""
-        return "process" in vars(self)
-
     @cached_property
     def process(self) -> bool:
         """Whether it runs in a child process; `ConfigError` if the executor can't run it.
@@ -175,6 +170,10 @@ class Task(Deferrable[P], Generic[P, T]):
         return blocking(lambda: self.cancel(key=key), instead=f"await {self.name}.cancel(...)")
 
     def _bound(self) -> BoundTask[P]:
+        return self._without_options
+
+    @cached_property
+    def _without_options(self) -> BoundTask[P]:
         return BoundTask(task=self, _options=JobOptions())
 
 

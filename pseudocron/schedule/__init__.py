@@ -103,6 +103,15 @@ class Interval(Schedule):
         """See `Schedule.back`."""
         return self._walk(self._number(until), -1)
 
+    def next(self, after: datetime) -> datetime | None:
+        """See `Schedule.next`."""
+        return self._slot(self._number(after) + 1)
+
+    def latest(self, after: datetime, until: datetime) -> datetime | None:
+        """See `Schedule.latest`."""
+        slot = self._slot(self._number(until))
+        return slot if slot is not None and slot > _utc(after) else None
+
     def count(self, after: datetime, until: datetime, *, limit: int = COUNTED) -> int:  # noqa: ARG002  not walked
         """Count the slots in (after, until], exactly."""
         return max(self._number(until) - self._number(after), 0)
@@ -118,13 +127,16 @@ class Interval(Schedule):
         """Return the number of the last slot up to an instant; the slot at `phase` is number 0."""
         return (_utc(instant) - self.phase) // self.every
 
-    def _walk(self, number: int, step: int) -> Iterator[datetime]:
+    def _slot(self, number: int) -> datetime | None:
         try:
-            while True:
-                yield self.phase + number * self.every
-                number += step
-        except OverflowError:
-            return
+            return self.phase + number * self.every
+        except OverflowError:  # beyond the end of time
+            return None
+
+    def _walk(self, number: int, step: int) -> Iterator[datetime]:
+        while (slot := self._slot(number)) is not None:
+            yield slot
+            number += step
 
 
 @dataclass(frozen=True, slots=True)

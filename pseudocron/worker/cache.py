@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from pseudocron.backends.model import CronState, Reason
@@ -9,7 +10,7 @@ from pseudocron.backends.questions import Refusal
 from pseudocron.worker.due import NEVER, Absence, plan
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from pseudocron.backends.questions import Plan, Polled
@@ -29,6 +30,8 @@ class _Known(NamedTuple):
     state: CronState
     next: datetime
 
+
+_next_of = attrgetter("next")
 
 _UNKNOWN = _Known(None, CronState(""), NEVER)
 
@@ -57,9 +60,12 @@ class DueCache:
         if is_forward and now < self._next and crons is self._crons and len(crons) == len(self._known):
             return []
         known = self._known if is_forward else {}
-        return [
-            cron for cron in crons if (one := known.get(cron.name)) is None or one.cron is not cron or one.next <= now
-        ]
+        due: list[Cron] = []
+        for cron in crons:
+            one = known.get(cron.name)
+            if one is None or one.cron is not cron or one.next <= now:
+                due.append(cron)
+        return due
 
     def state(self, cron: Cron) -> CronState | None:
         """Return the state of a cron as remembered; None if it must be read.
@@ -83,8 +89,10 @@ class DueCache:
 
     def applied(self, crons: Crons, plans: Sequence[Plan], states: Mapping[str, CronState], polled: Polled) -> None:
         """Remember what a poll has done of these plans."""
-        reached = _reached(polled, {done.name for done in plans if done.coalesce})
-        changed = {*polled.outdated, *(refused.name for refused in polled.refused if refused.why is Refusal.PAUSED)}
+        reached, changed = _reached(polled, plans), set(polled.outdated)
+        for refused in polled.refused:
+            if refused.why is Refusal.PAUSED:
+                changed.add(refused.name)
         for done in plans:
             name = done.name
             if name in changed or name not in crons:
@@ -93,43 +101,46 @@ class DueCache:
             state = _moved(states[name], done, reached.get(name))
             if state.mark is not None:
                 self._marks[name] = state.mark
-            is_settled = not state.paused and crons[name].enabled and len(done.slots) == _dealt_with(done, state)
+            is_settled = not state.paused and crons[name].enabled and _is_dealt_with(done, state)
             self._known[name] = _Known(crons[name], state, (done.next or NEVER) if is_settled else NEVER)
 
         self._crons = crons
         if len(self._known) > len(crons):
             self._known = {name: known for name, known in self._known.items() if name in crons}
             self._marks = {name: mark for name, mark in self._marks.items() if name in crons}
-        self._next = min((known.next for known in self._known.values()), default=NEVER)
+        self._next = min(map(_next_of, self._known.values()), default=NEVER)
 
     def next(self) -> datetime | None:
         """Return when the first of the remembered crons is due; without those that must be planned at each poll."""
-        if self._next > NEVER:
-            return self._next
+        if self._next > NEVER or not self._known:
+            return self._next if self._known else None
         return min((known.next for known in self._known.values() if known.next > NEVER), default=None)
 
 
-def _reached(polled: Polled, coalescing: Collection[str]) -> dict[str, datetime]:
+def _reached(polled: Polled, plans: Iterable[Plan]) -> dict[str, datetime]:
     """Return the highest slot of each cron that a poll has claimed, or refused and skipped."""
-    slots = [(claim.name, claim.slot) for claim in polled.claims if claim.slot is not None]
-    slots += [
-        (refused.name, refused.slot)
-        for refused in polled.refused
-        if refused.why is Refusal.PAUSED or (refused.why is Refusal.OVERLAP and refused.name in coalescing)
-    ]
     reached: dict[str, datetime] = {}
-    for name, slot in slots:
-        reached[name] = max(slot, reached.get(name, NEVER))
+    for claim in polled.claims:
+        if claim.slot is not None:
+            reached[claim.name] = max(claim.slot, reached.get(claim.name, NEVER))
+    if polled.refused:
+        coalescing = {done.name for done in plans if done.coalesce}
+        for name, slot, why, *_ in polled.refused:
+            if why is Refusal.PAUSED or (why is Refusal.OVERLAP and name in coalescing):
+                reached[name] = max(slot, reached.get(name, NEVER))
     return reached
 
 
 def _moved(state: CronState, done: Plan, reached: datetime | None) -> CronState:
     """Return the state of a cron after a plan of it was done."""
-    marks = [skip.slot for skip in done.skips if skip.reason is not Reason.CLOCK_BACK]
-    backs = [skip.slot for skip in done.skips if skip.reason is Reason.CLOCK_BACK]
-    mark = max(filter(None, (state.mark, reached, *marks)), default=None)
-    return state._replace(mark=mark, since=state.since or done.since, back=max(backs, default=state.back))
+    mark, back = max(state.mark or NEVER, reached or NEVER), state.back
+    for skip in done.skips:
+        if skip.reason is Reason.CLOCK_BACK:
+            back = max(skip.slot, back or NEVER)
+        else:
+            mark = max(skip.slot, mark)
+    return state._replace(mark=mark if mark > NEVER else None, since=state.since or done.since, back=back)
 
 
-def _dealt_with(done: Plan, state: CronState) -> int:
-    return sum(state.mark is not None and slot <= state.mark for slot in done.slots)
+def _is_dealt_with(done: Plan, state: CronState) -> bool:
+    return not done.slots or (state.mark is not None and max(done.slots) <= state.mark)

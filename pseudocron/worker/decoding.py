@@ -17,7 +17,7 @@ UNPACKED_AT_ONCE = 4096
 
 def is_quick(task: Task[..., Any], stored: str) -> bool:
     """Return whether arguments may be decoded on the event loop: they are short, and need no import any more."""
-    return task._is_checked and len(stored) <= UNPACKED_AT_ONCE
+    return "process" in vars(task) and len(stored) <= UNPACKED_AT_ONCE
 
 
 async def decode_aside(host: Host, task: Task[..., Any], stored: str) -> Callable[[], BoundArguments]:

@@ -12,6 +12,7 @@ from pseudocron.dataclass import dataclass
 KEPT = 100
 """How many holds are remembered; with a request in each second, those of more than the usual `CRON_MAX_TIME`."""
 
+_NOTHING = timedelta(0)
 _OPEN = datetime.max.replace(tzinfo=UTC)
 
 
@@ -28,9 +29,6 @@ class _Held:
     hold: Hold
     since: datetime
     until: datetime
-
-    def within(self, since: datetime, until: datetime) -> timedelta:
-        return max(timedelta(0), min(self.until, until) - max(self.since, since))
 
 
 class Delays:
@@ -59,27 +57,31 @@ class Delays:
 
     def poll(self, now: datetime) -> None:
         """Note that a poll begins."""
-        self._end(now)
+        if self._holds:
+            self._holds[-1].until = min(self._holds[-1].until, now)
         self._polling = now
 
     def of(self, due: datetime) -> Waited:
         """Return what a slot that came due then has waited for until the current poll began."""
         until = self._polling or due
-        parts = {hold: sum((held.within(due, until) for held in self._of(hold)), timedelta(0)) for hold in Hold}
-        request = max(timedelta(0), until - due - sum(parts.values(), timedelta(0)))
-        return Waited(request=request.total_seconds(), **{hold: part.total_seconds() for hold, part in parts.items()})
-
-    def _of(self, hold: Hold) -> list[_Held]:
-        return [held for held in self._holds if held.hold is hold]
+        request, parts = until - due, {Hold.GATE: _NOTHING, Hold.CAPACITY: _NOTHING, Hold.STORE: _NOTHING}
+        for held in self._holds:
+            part = min(held.until, until) - max(held.since, due)
+            if part > _NOTHING:
+                parts[held.hold] += part
+                request -= part
+        return Waited(
+            request=max(_NOTHING, request).total_seconds(),
+            gate=parts[Hold.GATE].total_seconds(),
+            capacity=parts[Hold.CAPACITY].total_seconds(),
+            store=parts[Hold.STORE].total_seconds(),
+        )
 
     def _begin(self, hold: Hold, since: datetime, until: datetime) -> None:
         last = self._holds[-1] if self._holds else None
         if last and last.hold is hold and last.until >= since:
             last.until = until
             return
-        self._end(since)
-        self._holds.append(_Held(hold, since, until))
-
-    def _end(self, now: datetime) -> None:
-        if self._holds:
-            self._holds[-1].until = min(self._holds[-1].until, now)
+        if last is not None:
+            last.until = min(last.until, since)
+        self._holds.append(_Held(hold=hold, since=since, until=until))

@@ -30,18 +30,19 @@ class Diagnostics:
     Args:
         backend: What it is about.
         host: Where the clock comes from.
+
+    Attributes:
+        again: When there may be something new to say, by the monotonic clock.
     """
 
     def __init__(self, backend: Backend, host: Host) -> None:
         self._backend = backend
         self._host = host
-        self._ask_again = -inf
+        self.again = -inf
 
     async def tell(self, tasks: Collection[str]) -> None:
-        """Say what has not been said yet, now and then; `tasks` are the registered ones."""
-        if self._host.monotonic() < self._ask_again:
-            return
-        self._ask_again = self._host.monotonic() + ASK_AGAIN
+        """Say what has not been said yet, not `again` for `ASK_AGAIN` seconds; `tasks` are the registered ones."""
+        self.again = self._host.monotonic() + ASK_AGAIN
         told = _told.setdefault(self._backend, set())
         for line in await advice(self._backend, tasks):
             if line not in told:

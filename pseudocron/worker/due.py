@@ -144,6 +144,8 @@ def _next(cron: Cron, after: datetime) -> datetime | None:
 
 def _missed(cron: Cron, floor: datetime, wanted: datetime, absence: Absence) -> tuple[Skip, ...]:
     """Return the slots below the first that is wanted: for want of traffic, until the store went away."""
+    if cron.schedule.next(floor) == wanted:
+        return ()
     away = wanted if absence.away is None else min(absence.away, wanted)
     return (
         *_skips(cron, floor, away - _MOMENT, Reason.NO_TRAFFIC, since=absence.polled),

@@ -140,12 +140,14 @@ class LeaseRenewer:
 
     def needed(self) -> list[Lease]:
         """Return the leases that are to be renewed."""
-        if not self._held:
-            return []
         with self._lock:
             for lease in [lease for lease in self._held.values() if not lease.is_needed()]:
                 del self._held[lease.claim.run_id]
             return [lease for lease in self._held.values() if not lease.is_final]
+
+    def holding(self) -> Sequence[Claim]:
+        """Return the claims whose leases a poll renews."""
+        return [lease.claim for lease in self.needed()] if self._held else ()
 
     def _renewed(self, asked: float, living: Collection[str], leases: Sequence[Lease]) -> None:
         """Note which of these leases the store has renewed that was asked then."""

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from functools import partial
 from math import inf
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from pseudocron.backends.model import Kind, Reason, Skip
+from pseudocron.backends.model import CronState, Kind, Reason, Skip
 from pseudocron.backends.questions import Poll, Refusal
 from pseudocron.errors import BackendError
 from pseudocron.hooks.events import EventKind, lost_as, of_lost, of_skip
 from pseudocron.hooks.metrics import Metrics
 from pseudocron.log import logger
-from pseudocron.polling import READ_AGAIN, NoPoll, PollReason, PollResult
+from pseudocron.polling import READ_AGAIN, NoPoll, PollReason, PollResult, Report
 from pseudocron.worker.cache import DueCache
 from pseudocron.worker.delays import Delays
 from pseudocron.worker.diagnostics import Diagnostics
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from pseudocron.backends.contract import Backend
-    from pseudocron.backends.model import CronState
     from pseudocron.backends.questions import Plan, Polled, Refused
     from pseudocron.config.source import Source
     from pseudocron.crons import Cron, Crons
@@ -47,24 +46,6 @@ REPLANNED = 2
 """How often a poll plans again what other processes have changed in between."""
 
 
-class Report(NamedTuple):
-    """What a poll did.
-
-    Args:
-        started: The runs that it has started.
-        skips: The slots that it has recorded as skipped.
-        refused: The slots that it did not get.
-        fresh_for: Seconds until the gate turns stale, 0 if something due remains for any process.
-        left: Whether something due was left that this process may start when it has capacity again.
-    """
-
-    started: Sequence[Run] = ()
-    skips: Sequence[Skip] = ()
-    refused: Sequence[Refused] = ()
-    fresh_for: float = 0.0
-    left: bool = False
-
-
 class Poller:
     """Polls for one configuration on one event loop.
 
@@ -80,6 +61,7 @@ class Poller:
         self.backend = backend
         self.delays = Delays()
         self._source = source
+        self._crons: Crons | None = None  # of the last poll
         self._host = host
         self._cache = DueCache()
         self._diagnostics = Diagnostics(backend, host)
@@ -175,7 +157,9 @@ class Poller:
         return PollResult(why, again)
 
     def _observe(self, result: str) -> None:
-        self._metrics.polled(self._source.load()._hooks, result)
+        hooks = (self._source.load() if self._crons is None else self._crons)._hooks
+        if hooks.polls:
+            self._metrics.polled(hooks.polls, result)
 
     # What follows when this process polls
 
@@ -186,6 +170,7 @@ class Poller:
             crons: The configuration.
             force: Poll although the gate is fresh.
         """
+        self._crons = crons
         self.backend.cron_max_time = crons.settings.cron_max_time
         now = self._host.now()
         self.delays.poll(now)
@@ -212,9 +197,15 @@ class Poller:
 
     async def _states(self, due: Sequence[Cron]) -> Mapping[str, CronState]:
         """Return the states of crons, read from the store unless what is remembered is current."""
-        known = {cron.name: state for cron in due if (state := self._cache.state(cron)) is not None}
-        unknown = [cron.name for cron in due if cron.name not in known]
-        return {**known, **(await self.backend.states(unknown)).crons} if unknown else known
+        states, unknown = dict[str, CronState](), []
+        for cron in due:
+            if (state := self._cache.state(cron)) is None:
+                unknown.append(cron.name)
+            else:
+                states[cron.name] = state
+        if unknown:
+            states.update((await self.backend.states(unknown)).crons)
+        return states
 
     async def _plan(self, crons: Crons, due: Sequence[Cron], states: Mapping[str, CronState]) -> list[Plan]:
         now = self._host.now()  # read again: what others have claimed since must not seem to lie in the future
@@ -230,7 +221,7 @@ class Poller:
     async def _enter(self, crons: Crons, plans: Sequence[Plan], *, force: bool) -> tuple[Polled | None, Sequence[Run]]:
         """Ask the store, and start what was claimed."""
         take, asked = self.runs.take(crons), self.runs.leases.asked()
-        holding = [lease.claim for lease in self.runs.leases.needed()]
+        holding = self.runs.leases.holding()
         polled, started = None, list[Run]()
         try:
             polled = await self.backend.poll(Poll(take, plans, holding, force))
@@ -243,7 +234,10 @@ class Poller:
     def _report(
         self, crons: Crons, plans: Sequence[Plan], polled: Polled, started: Sequence[Run], before: Report
     ) -> Report:
-        skips = [skip for plan in plans if plan.name not in polled.outdated for skip in plan.skips]
+        skips = list[Skip]()
+        for plan in plans:
+            if plan.name not in polled.outdated:
+                skips += plan.skips
         if skips or polled.refused or polled.lost:
             self._notify(crons, polled, skips)
         return Report(
@@ -272,10 +266,14 @@ class Poller:
             self.delays.capacity(now)
         upcoming = self._cache.next()
         seconds = REFILL_FOR if upcoming is None else min(REFILL_FOR, (upcoming - now).total_seconds())
-        self.runs.refill_until = self._host.monotonic() + seconds
-        await self._diagnostics.tell(crons.tasks)
-        await self._metrics.count(crons)
-        await self._purger.purge()
+        moment = self._host.monotonic()
+        self.runs.refill_until = moment + seconds
+        if moment >= self._diagnostics.again:
+            await self._diagnostics.tell(crons.tasks)
+        if crons._hooks.counts and moment >= self._metrics.again:
+            await self._metrics.count(crons._hooks.counts)
+        if moment >= self._purger.again:
+            await self._purger.purge()
 
 
 def _is_skipped(crons: Crons, refused: Refused) -> bool:

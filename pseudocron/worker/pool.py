@@ -55,6 +55,8 @@ class Pool:
         self._is_closed = False
         self.is_cut_off = False
         """Whether runs that begin now are cut off at once."""
+        self.has_threads = True
+        """Whether another run may have a thread: too many of those that can't be killed would fill the process."""
 
     @property
     def runs(self) -> frozenset[Run]:
@@ -71,11 +73,6 @@ class Pool:
         """Whether nothing more may start now."""
         used = self._living[False] + self._living[True] + self._reserved_in_all
         return self._is_closed or used >= self._size
-
-    @property
-    def has_threads(self) -> bool:
-        """Whether another run may have a thread: too many of those that can't be killed would fill the process."""
-        return len(self._outlasting) < OUTLASTING * self._size
 
     def reserve(self, *, has_crons: bool, has_tasks: bool, ending: int = 0) -> Capacity:
         """Reserve all free capacity for a claim; neither kind ever has the last one, if there is the other kind.
@@ -126,15 +123,17 @@ class Pool:
 
     def outlast(self, rest: Coroutine[Any, Any, None], ended: Callable[[], None]) -> None:
         """Start what waits for code that outlasts its run; then call `ended`."""
-        task = spawn(rest)
+        task, most = spawn(rest), OUTLASTING * self._size
         self._outlasting.add(task)
 
         def over(task: asyncio.Task[None]) -> None:
             self._outlasting.discard(task)
+            self.has_threads = len(self._outlasting) < most
             ended()
 
         task.add_done_callback(over)
-        if len(self._outlasting) == OUTLASTING * self._size:
+        if self.has_threads and len(self._outlasting) >= most:
+            self.has_threads = False
             line = "%d threads outlast their runs: no further thread is started until some end"
             logger.error(line, len(self._outlasting))
 

@@ -35,22 +35,23 @@ class Purger:
     Args:
         backend: The store, open.
         host: Gives the clock.
+
+    Attributes:
+        again: When there may be more to delete, by the monotonic clock.
     """
 
     def __init__(self, backend: Backend, host: Host) -> None:
         self._backend = backend
         self._host = host
-        self._purge_again = -inf
+        self.again = -inf
 
     async def purge(self) -> None:
-        """Delete at most `PURGED` old jobs, once in `PURGE_AGAIN` seconds, or at each poll while there are so many."""
-        if self._host.monotonic() < self._purge_again:
-            return
-        self._purge_again = self._host.monotonic() + PURGE_AGAIN
+        """Delete at most `PURGED` old jobs; not `again` for `PURGE_AGAIN` seconds, unless there are so many."""
+        self.again = self._host.monotonic() + PURGE_AGAIN
         try:
             purged = await self._backend.purge(KEEP, PURGED)
         except BackendError as error:  # the poll has done its work, and the next purge is not urgent
             logger.debug("jobs: not purged: %s", error)
             return
         if purged >= PURGED:
-            self._purge_again = -inf
+            self.again = -inf

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from pseudocron.errors import PseudoCronError
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 RECORD_AGAIN = 1.0
 """Seconds between two attempts to record a result while the store is away, or refuses it."""
+
+_end_of = attrgetter("end")
 
 AWAY = 2
 """After how many failures one by one the store counts as away, so that the others need not be tried."""
@@ -107,7 +110,7 @@ class ResultWriter:
         take, asked = self._runs.refill(runs), self._runs.leases.asked()
         claims: Sequence[Claim] = ()
         try:
-            finished = await self._backend.finish([run.end for run in runs if run.end is not None], take)
+            finished = await self._backend.finish(list(map(_end_of, runs)), take)
             claims = finished.claims
             for run, state in zip(runs, finished.states, strict=True):
                 run.recorded(state)

@@ -43,7 +43,7 @@ class Runs:
         worker: Which process this is, for people to read (`host:pid`).
         concurrency: How many runs the process has at once.
         lease: Seconds for which a claim holds unless renewed.
-        lifetime: Returns the application to which a run belongs that begins now.
+        lifetimes: The applications that are running; a run belongs to the one that started last.
         on_end: Called with each run whose result is recorded.
         on_recorded: Called after results are recorded, with the seconds until the gate turns stale; with 0 also when
             code has ended that had outlasted its run. Not called while runs that end are followed by others.
@@ -61,7 +61,7 @@ class Runs:
         worker: str,
         concurrency: int,
         lease: float,
-        lifetime: Callable[[], Lifetime] = Lifetime,
+        lifetimes: Sequence[Lifetime] = (),
         on_end: Callable[[Run], None] = lambda _: None,
         on_recorded: Callable[[float], None] = lambda _: None,
     ) -> None:
@@ -72,7 +72,7 @@ class Runs:
         self.left = False
         self.refill_until = -inf
         self._backend, self._host, self._lease = backend, host, lease
-        self._lifetime = lifetime
+        self._lifetimes = lifetimes
         self._on_recorded = on_recorded
         self._writer = ResultWriter(self, backend, host)
         self._worker = Worker(
@@ -114,10 +114,16 @@ class Runs:
 
     def _start(self, claims: Sequence[Claim], asked: float) -> list[Run]:
         # Whatever a store hands out, nothing is called but what is registered.
-        runs = [Run(self._worker, target, claim, self._lifetime()) for claim in claims if (target := self._of(claim))]
+        runs: list[Run] = []
+        held: list[Claim] = []
+        lifetime = self._lifetimes[-1] if self._lifetimes else Lifetime()
+        for claim in claims:
+            if (target := self._of(claim)) is not None:
+                runs.append(Run(self._worker, target, claim, lifetime))
+                held.append(claim)
         failure: Exception | None = None
         try:
-            self.leases.hold([run.claim for run in runs], asked, asyncio.get_running_loop().is_closed)
+            self.leases.hold(held, asked, asyncio.get_running_loop().is_closed)
         except Exception as error:  # noqa: BLE001 - the failure of these runs, such as no further thread to be had
             failure = error
         for run in runs:
@@ -143,7 +149,10 @@ class Runs:
         """Reserve the capacity that these runs free, for what is claimed in the transaction of their ends."""
         if self._crons is None or self._host.monotonic() >= self.refill_until:
             return None
-        return self.take(self._crons, ending=sum(run.has_capacity for run in ending if run.is_job))
+        jobs = 0
+        for run in ending:  # a generator would be most of what a single end costs here
+            jobs += run.is_job and run.has_capacity
+        return self.take(self._crons, ending=jobs)
 
     def recorded(self, ended: Sequence[Run], finished: Finished) -> None:
         """Note the answer of the store to the results of these runs."""

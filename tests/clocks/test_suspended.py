@@ -100,7 +100,8 @@ def test_another_process_takes_over_a_slot_that_is_to_be_recovered_and_the_late_
         taken_over = history(tmp_path)
         server.process.send_signal(signal.SIGCONT)
         wait_until(lambda: len(server.notes("job")) == 4, 5)
-        wait_until(lambda: "lease not renewed in time" in server.log, 5)
+        # Its code may end before the next renewal, which would have noticed.
+        wait_until(lambda: "lease not renewed in time" in server.log or "its result came after" in server.log, 5)
         assert server.visit()
     missed, run = history(tmp_path)
     assert isinstance(missed, Skip)
@@ -118,8 +119,8 @@ def test_without_at_least_once_the_slot_is_lost_and_does_not_run_again(tmp_path:
         suspend(server)
         wait_until(lambda: tick(tmp_path).state is not State.RUNNING, 10)
         server.process.send_signal(signal.SIGCONT)
-        (tmp_path / "end").touch()
         wait_until(lambda: "lease not renewed in time" in server.log, 5)
+        (tmp_path / "end").touch()
     assert run_of(tmp_path).state is State.LOST
     assert server.notes("job") == ["begins", "ends"]
 
@@ -131,8 +132,8 @@ def test_a_stop_that_nobody_else_notices_costs_the_run_no_more_than_its_trust(tm
         suspend(server)
         wait_until(lambda: lease_is_over(tmp_path), 5)
         server.process.send_signal(signal.SIGCONT)
+        wait_until(lambda: "lease not renewed in time: the run is notified to stop" in server.log, 5)
         (tmp_path / "end").touch()
         wait_until(lambda: run_of(tmp_path).state is not State.RUNNING, 5)
     assert run_of(tmp_path).state is State.SUCCEEDED
-    assert "lease not renewed in time: the run is notified to stop" in server.log
     assert "is lost" not in server.log

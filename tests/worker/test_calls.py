@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.calls import counted, words
 
-BOUNDS = {"job": 470, "drained": 90, "cron": 550}
+BOUNDS = {"job": 200, "drained": 50, "cron": 260}
 """Calls in all threads, on the memory store: some are worth it, and then this is raised in the same commit."""
 
 

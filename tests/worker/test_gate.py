@@ -13,9 +13,8 @@ from support import Clock, hello, until, visit
 from pseudocron import Crons, PseudoCronMiddleware
 from pseudocron.backends.file.backend import Memory
 from pseudocron.backends.model import Reason, Skip, State
-from pseudocron.polling import READ_AGAIN, NoPoll, PollReason
+from pseudocron.polling import READ_AGAIN, NoPoll, PollReason, Report
 from pseudocron.process import Process, process_of
-from pseudocron.worker.poll import Report
 from worker.world import World
 
 if TYPE_CHECKING:

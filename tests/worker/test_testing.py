@@ -17,7 +17,7 @@ from pseudocron.worker.poll import Poller
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pseudocron.worker.poll import Report
+    from pseudocron.polling import Report
 
 
 def test_what_falls_due_is_run_in_order_each_at_its_time() -> None:

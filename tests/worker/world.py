@@ -16,9 +16,9 @@ from pseudocron.backends.file.backend import Memory
 from pseudocron.backends.model import Kind
 from pseudocron.backends.questions import Capacity, NewJob, Poll, Take, Where
 from pseudocron.config.source import Source
-from pseudocron.polling import PollReason, PollResult
+from pseudocron.polling import PollReason, PollResult, Report
 from pseudocron.worker.due import plan
-from pseudocron.worker.poll import Poller, Report
+from pseudocron.worker.poll import Poller
 from pseudocron.worker.runs import Runs
 
 if TYPE_CHECKING:

@@ -91,7 +91,7 @@ def _gate_left_alone(*, counts: bool) -> Any:
         is_back = any(state is State.PENDING for state in finished.states)
         if is_back and any(end.due and end.counts is counts for end in ends):
             self._gate.date(dated)
-            return finished._replace(fresh_for=self._fresh_for())
+            return finished._replace(fresh_for=self._stale_in())
         return finished
 
     return finish
@@ -100,8 +100,12 @@ def _gate_left_alone(*, counts: bool) -> Any:
 _finish, _finish_verb = Memory._finish, Memory.finish
 
 
-def _enter_for_long(one: Any, now: int, cron_max_time: float) -> None:
-    one.date(after(now, cron_max_time))
+def _enter_for_long(one: Any, dated: int | None, now: int, fresh_for: float) -> None:
+    one.date(after(now, LONG))
+
+
+LONG = 5.0
+"""The smallest `CRON_MAX_TIME` of a scenario: to nobody is this a date from before a step of the clock."""
 
 
 async def _resume_only(self: Any, name: str, paused: bool) -> None:  # noqa: FBT001 - as in the contract

@@ -98,11 +98,7 @@ class File(Sqlite):
         """See `Backend.stale_in`."""
         return await self._host.hop(self._stale_in)
 
-    def _stale_in(self) -> float:
-        fresh = super()._stale_in()
-        return 0.0 if fresh and self._is_any_gone() else fresh
-
-    def _is_any_gone(self) -> bool:
+    def _is_stale_early(self) -> bool:
         """Return whether a process with a living lease is gone: its runs need not wait for the end of the lease."""
         try:
             return self._store.read(lambda txn: is_any_gone(txn.db, txn.now))

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pseudocron.backends.file.connection import STATEMENTS
 from pseudocron.backends.file.forks import parkable
+from pseudocron.backends.file.operation import Operation
 from pseudocron.backends.file.schema import create
 from pseudocron.errors import BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pseudocron.backends.file.operation import Operation
     from pseudocron.backends.file.transaction import Transaction
 
 T = TypeVar("T")
@@ -97,30 +97,24 @@ class EmbeddedStore:
         with self._turn:
             if operation.is_alone:
                 return operation.work(self)
+            # As in `transaction`, but for the calls of a context manager, which would be most of a small verb.
+            db = self.database.db if self.is_open else None
+            if db is None:
+                db = self._connected()
+            db.execute("BEGIN")
             try:
-                return self._committed(operation.work)
-            except (BackendError, sqlite3.Error):
-                if operation.otherwise is None:
+                txn = self._begun(db)
+                value = operation.work(txn)
+                if txn.due is not None:
+                    self._committing(txn)
+                db.execute("COMMIT")
+            except BaseException as error:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                if operation.otherwise is None or not isinstance(error, BackendError | sqlite3.Error):
                     raise
-            return self._committed(operation.otherwise)
-
-    def _committed(self, work: Callable[[Transaction], T]) -> T:
-        """Do what `transaction` does, but for the calls of a context manager, which would be most of a small verb."""
-        db = self.database.db if self.is_open else None
-        if db is None:
-            db = self._connected()
-        db.execute("BEGIN")
-        try:
-            txn = self._begun(db)
-            value = work(txn)
-            if txn.due is not None:
-                self._committing(txn)
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
-        return value
+                return self.write(Operation(operation.otherwise))
+            return value
 
     async def commit(self, operation: Operation[T]) -> T:
         """Commit an operation, inline."""

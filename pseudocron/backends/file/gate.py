@@ -108,12 +108,17 @@ def stale_in(dated: int | None, now: int, cron_max_time: float) -> float:
     return 0.0 if seconds > cron_max_time else max(0.0, seconds)
 
 
-def enter(gate: Gate, now: int, cron_max_time: float) -> None:
-    """Let a gate turn stale again soon, in case the poll that begins does not come to its end."""
-    soon, dated = now + _ENTERED_FOR, gate.dated()
-    # A poll that is forced may find it fresh for less.
-    is_soon = dated is not None and now < dated < soon and (dated - now) / SECOND <= cron_max_time
-    gate.date(dated if is_soon and dated is not None else soon)
+def enter(gate: Gate, dated: int | None, now: int, fresh_for: float) -> None:
+    """Let a gate turn stale again soon, in case the poll that begins does not come to its end.
+
+    Args:
+        gate: The gate.
+        dated: Its date.
+        now: The present.
+        fresh_for: For how many seconds a poll that is forced has found it fresh, which may be less; else 0.
+    """
+    soon = now + _ENTERED_FOR
+    gate.date(dated if dated is not None and fresh_for and dated < soon else soon)
 
 
 def bring_forward(gate: Gate, txn: Transaction) -> None:

@@ -71,19 +71,20 @@ class Sqlite(Backend):
     async def _commit(self, work: Callable[[Transaction], T]) -> T:
         return await self._store.commit(Operation(work))
 
-    def _fresh_for(self) -> float:
-        dated = self._gate.dated()
-        return gates.stale_in(dated, (self._host.now() - EPOCH) // MICROSECOND, self.cron_max_time)
-
-    def _stale_in(self) -> float:
-        dated = self._gate.dated()
-        return gates.stale_in(dated, (self._host.now() - EPOCH) // MICROSECOND, self.cron_max_time)
+    def _is_stale_early(self) -> bool:
+        """Return whether the gate is stale whatever its date says."""
+        return False
 
     # The verbs
 
     async def stale_in(self) -> float:
         """See `Backend.stale_in`."""
         return self._stale_in()
+
+    def _stale_in(self) -> float:
+        now = (self._host.now() - EPOCH) // MICROSECOND
+        fresh_for = gates.stale_in(self._gate.dated(), now, self.cron_max_time)
+        return 0.0 if fresh_for and self._is_stale_early() else fresh_for
 
     async def states(self, names: Collection[str]) -> States:
         """See `Backend.states`."""
@@ -102,9 +103,13 @@ class Sqlite(Backend):
 
     def _poll(self, store: Store | EmbeddedStore, poll: Poll) -> Polled | None:
         with self._gate.entering() as entered:
-            if not entered or (self._stale_in() and not poll.force):
+            if not entered:
                 return None
-            gates.enter(self._gate, (self._host.now() - EPOCH) // MICROSECOND, self.cron_max_time)
+            dated, now = self._gate.dated(), (self._host.now() - EPOCH) // MICROSECOND
+            fresh_for = gates.stale_in(dated, now, self.cron_max_time)
+            if fresh_for and not (poll.force or self._is_stale_early()):
+                return None
+            gates.enter(self._gate, dated, now, fresh_for)
             return self._entered(store, poll)
 
     def _entered(self, store: Store | EmbeddedStore, poll: Poll) -> Polled:
@@ -118,7 +123,8 @@ class Sqlite(Backend):
                 gates.put_off(self._gate, due)
         if is_changed:
             self._put_off(store, due, version, outdated=bool(polled.outdated))
-        return polled._replace(fresh_for=self._fresh_for())
+        now = (self._host.now() - EPOCH) // MICROSECOND
+        return polled._replace(fresh_for=gates.stale_in(self._gate.dated(), now, self.cron_max_time))
 
     def _put_off(self, store: Store | EmbeddedStore, due: int, version: int, *, outdated: bool) -> None:
         """Date the gate by what is stored now, while nobody can write; another process may have written since."""
