@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PORT ?= 8000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo picture test hosts chaos simulate soak coverage test-wheel bench fuzz audit lint format clean
+.PHONY: help demo picture test test-long hosts chaos simulate soak coverage test-wheel bench fuzz audit lint format clean
 
 help:  ## What there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,6 +23,9 @@ demo: $(VENV)/installed  ## The quickstart under uvicorn, 2 workers, http://127.
 test: $(VENV)/installed  ## The whole suite, in two processes side by side
 	$(BIN)/python -m compileall -q pseudocron  # once, not in each child where PYTHONDONTWRITEBYTECODE is set
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope $(ARGS)
+
+test-long: $(VENV)/installed  ## The same, with all that the tests can do: more runs, slots and hostile values
+	LONG=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadscope $(ARGS)
 
 hosts: $(VENV)/installed  ## Three hosts and one Redis, or a cluster, at full length: 300 slots, 5,000 jobs, a minute and a half
 	HOSTS=full $(BIN)/python -m pytest tests/hosts --log-cli-level=INFO $(ARGS)

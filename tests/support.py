@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 START = datetime(2024, 5, 1, 12, tzinfo=UTC)
 
+LONG = os.environ.get("LONG") == "1"
+"""Whether each test does all that it can, as `make test-long` lets it, and not what is enough each time."""
+
 
 def wait_until(condition: Callable[[], object], seconds: float = 5) -> None:
     """Return as soon as the condition holds; fail if it does not within some seconds.

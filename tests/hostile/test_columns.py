@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
 from backends.using import opened
 from redis_server import shared
+from support import LONG
 
 from verification.fuzzing import stores, verbs
 
@@ -31,8 +33,8 @@ def quiet() -> Iterator[None]:
 @pytest.mark.parametrize("table", stores.TABLES)
 def test_what_can_not_be_read_in_a_column_is_one_line_of_each_verb_that_reads_it(table: str) -> None:
     hostile = stores.store()
-    for column in hostile.columns[table]:
-        for value in VALUES:
+    for number, column in enumerate(hostile.columns[table]):
+        for value in VALUES if LONG else (VALUES[number % len(VALUES)], VALUES[-1 - number % len(VALUES)]):
             hostile.db.execute("BEGIN IMMEDIATE")
             hostile.restore()
             hostile.harm(table, column, value)
@@ -95,7 +97,8 @@ def test_what_can_not_be_read_on_a_redis_server_is_one_line_of_each_verb_that_re
             await asyncio.to_thread(server.keep)
             assert not await stores.used(backend, now)
             await asyncio.to_thread(server.restore)
-            for number, (where, harm) in enumerate(await asyncio.to_thread(lambda: list(server.harms()))):
+            harms = await asyncio.to_thread(lambda: list(server.harms()))
+            for number, (where, harm) in islice(enumerate(harms), None, None, 1 if LONG else 3):
                 await asyncio.to_thread(server.restore)
                 await asyncio.to_thread(harm, FIELDS[number % len(FIELDS)])
                 try:

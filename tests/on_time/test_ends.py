@@ -236,7 +236,7 @@ async def probe(crons: Crons) -> tuple[int, bool, int]:
 
 
 def test_a_result_that_the_store_refuses_for_good_holds_no_place_for_ever(tmp_path: Path) -> None:
-    crons = Crons(backend=f"file:{tmp_path}/store", concurrency=1, lease=1)
+    crons = Crons(backend=f"file:{tmp_path}/store", concurrency=1, lease=1, drain=1)
     done = Moments()
 
     @crons.task

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support import Lifespan, hello, until, visit
+from support import LONG, Lifespan, hello, until, visit
 
 import pseudocron
 from pseudocron import Crons, PseudoCronMiddleware
+from pseudocron.backends.file import commits
+from pseudocron.executors.threads import shared_threads
 from pseudocron.process import process_of
 from pseudocron.testing import FakeScheduler
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
     Doing = Callable[[int], Awaitable[None]]
 
-RUNS = 1000
+RUNS = 1000 if LONG else 250
 KEPT = 100
 """By so many objects of a kind there may be more: the latest are remembered, such as the last run of each cron."""
 TRACED = 100
@@ -122,7 +124,14 @@ def nothing_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logging.getLogger("pseudocron"), "disabled", True)
 
 
-@pytest.mark.parametrize(("target", "runs"), [(on_the_loop, RUNS), (in_a_thread, RUNS), (fails, 200)])
+@pytest.fixture(autouse=True)
+def threads_are_idle_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As each test waits for those that are left."""
+    monkeypatch.setattr(shared_threads(), "idle_seconds", 0.2)
+    monkeypatch.setattr(commits, "IDLE", 0.2)
+
+
+@pytest.mark.parametrize(("target", "runs"), [(on_the_loop, RUNS), (in_a_thread, RUNS), (fails, 200 if LONG else 125)])
 def test_many_runs_of_crons_leave_nothing_behind(target: Callable[[], object], runs: int) -> None:
     crons = Crons(concurrency=50, history=1)
     for number in range(25):
@@ -136,13 +145,13 @@ def test_many_runs_of_crons_leave_nothing_behind(target: Callable[[], object], r
     asyncio.run(leaves_nothing(run, runs))
 
 
-def test_a_thousand_jobs_leave_nothing_behind_when_they_are_forgotten() -> None:
+def test_jobs_leave_nothing_behind_when_they_are_forgotten() -> None:
     crons = Crons(concurrency=50)
     job = crons.task(name="job")(a_job)
     scheduler = FakeScheduler(crons)
 
     async def run(runs: int) -> None:
-        for _ in range(runs // TRACED):
+        for _ in range(-(-runs // TRACED)):
             await asyncio.gather(*(job.defer("somebody") for _ in range(TRACED)))
             assert len(await scheduler.advance(seconds=1)) == TRACED
             await scheduler.advance(days=8)
@@ -187,10 +196,10 @@ def test_visits_with_their_looks_leave_nothing_behind(tmp_path: Path, monkeypatc
         while ran < goal:
             await visit(app)
             await asyncio.sleep(0.001)  # or the threads of the looks would wait for the interpreter
-        await process_of(crons).runtime().settle(10)
+        await process_of(crons).runtime().settle(10 if LONG else 1)  # there is always a slot that is due
 
     async def go() -> None:
         async with Lifespan(app):
-            await leaves_no_object(run, 200)
+            await leaves_no_object(run, 200 if LONG else 120)
 
     asyncio.run(go())
