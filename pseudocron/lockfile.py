@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from pseudocron.clock import monotonic
 from pseudocron.dataclass import dataclass
 from pseudocron.errors import BackendError
 
@@ -119,11 +120,11 @@ class LockFile:
         Waits up to a second for the lock: what is due must not be forgotten.
         """
         target = due_ns - round(max_age * NANO)
-        deadline = time.monotonic() + PATIENCE
+        deadline = monotonic() + PATIENCE
         with self._named():
             # One that is stale by then needs no lock: who enters it from now on has yet to look.
             while self._is_later(due_ns, target) and not self._lowered(due_ns, target):
-                if time.monotonic() > deadline:
+                if monotonic() > deadline:
                     raise TimeoutError(0, f"locked by another process for over {PATIENCE:g} s")
                 time.sleep(PAUSE)
 

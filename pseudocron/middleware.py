@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from functools import wraps
 from inspect import iscoroutinefunction, signature
-from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pseudocron.config.values import from_zero
@@ -74,6 +73,7 @@ class PseudoCronMiddleware:
 
         self.app = app
         self._process = process_of(crons)
+        self._monotonic = self._process.monotonic
         self._when = when
         self._ticker = ticker and execute
         self._execute = execute
@@ -87,7 +87,7 @@ class PseudoCronMiddleware:
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve, and only when a look may be due see to it behind the response."""
         # What has no path is a lifespan, or nothing we know; to ask for its type would cost twice as much.
-        if monotonic() < self._process.deadline and "path" in scope:
+        if self._monotonic() < self._process.deadline and "path" in scope:
             return self.app(scope, receive, send)
         return self._serve(scope, receive, send)
 

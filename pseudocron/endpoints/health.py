@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from pseudocron.backends.questions import Where
+from pseudocron.clock import monotonic
 from pseudocron.dataclass import dataclass
 from pseudocron.endpoints.responses import respond
 from pseudocron.errors import PseudoCronError, cause
@@ -159,7 +160,7 @@ class _Check:
 
     async def ask(self, process: Process) -> HealthReport:
         """Return what is known within `ANSWER_WITHIN`, at most `ASK_AGAIN` old."""
-        now = asyncio.get_running_loop().time()
+        now = monotonic()
         if self._task is None or (self._task.done() and now >= self._until):
             self._until = now + ASK_AGAIN
             self._task = spawn(self._check(process))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-import time
 from collections import deque
 from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
@@ -15,6 +14,7 @@ from pseudocron.backends.file.connection import PATIENCE, Connection, is_busy, n
 from pseudocron.backends.file.folder import named
 from pseudocron.backends.file.forks import parkable
 from pseudocron.backends.file.operation import Operation, deliver
+from pseudocron.clock import monotonic
 from pseudocron.errors import BackendError
 from pseudocron.log import logger
 
@@ -85,7 +85,7 @@ class Store:
         """Connect, making what is missing."""
         self.is_open = True
         try:
-            with self._turn, self._naming(), self._writer.transaction("BEGIN IMMEDIATE", time.monotonic() + PATIENCE):
+            with self._turn, self._naming(), self._writer.transaction("BEGIN IMMEDIATE", monotonic() + PATIENCE):
                 pass
         except BackendError:
             self.close()
@@ -108,7 +108,7 @@ class Store:
         with (
             self._read_turn,
             self._naming(),
-            self._reader.transaction("BEGIN", time.monotonic() + PATIENCE) as db,
+            self._reader.transaction("BEGIN", monotonic() + PATIENCE) as db,
         ):
             return work(self._begun(db))
 
@@ -249,7 +249,7 @@ class Store:
 
     def _give_up(self, group: list[Operation[Any]], error: Exception) -> None:
         """Let those fail that have waited long enough for a busy store."""
-        now = time.monotonic()
+        now = monotonic()
         for one in group:
             if one.deadline <= now:
                 self._end(one, error)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pseudocron.backends.file.folder import complaint, named, prepare
 from pseudocron.backends.file.schema import create, grow_log, is_ready, make_file
 from pseudocron.backends.legible import ILLEGIBLE
+from pseudocron.clock import monotonic
 from pseudocron.errors import BackendError, PseudoCronError, cause
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Connection:
 
         Args:
             begin: The statement that begins it.
-            deadline: The `time.monotonic` until which a busy store is tried.
+            deadline: The moment of our monotonic clock until which a busy store is tried.
         """
         db = self._begun(begin, deadline)
         try:
@@ -78,7 +79,7 @@ class Connection:
                 db = self._connected()
                 db.execute(begin)
             except sqlite3.Error as error:
-                if not is_busy(error) or time.monotonic() > deadline:
+                if not is_busy(error) or monotonic() > deadline:
                     raise
             else:
                 return db
