@@ -257,7 +257,7 @@ class Runtime:
         crons = await self._host.hop(self._process.reload)
         settings = crons.settings
         if not settings.enabled:
-            logger.info("switched off by PSEUDOCRON_ENABLED")
+            logger.info("switched off by PSEUDOCRON_ENABLED: nothing runs, deferred jobs are kept in this process only")
             return None
         backend = await self._process.connect(crons)
         self._by = self._host.by(lambda: backend.ahead) if backend.has_own_clock else self._host

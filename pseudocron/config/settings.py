@@ -32,7 +32,7 @@ class Settings:
         concurrency: How many runs one process has going at once.
         lease: Seconds after which a claim is void unless renewed.
         history: How many runs of each cron are kept.
-        enabled: False switches everything off.
+        enabled: False switches everything off: nothing runs, and deferred jobs are kept in the process.
         folder: What relative backends and scripts count from: the config file's folder, else the working one.
     """
 
@@ -69,6 +69,11 @@ def _store(value: object) -> Store:
     if why := wrong_with(store):
         raise ValueError(why)
     return store
+
+
+def is_switched_off() -> bool:
+    """Return whether `PSEUDOCRON_ENABLED` says that nothing runs and nothing is stored."""
+    return _word(os.environ.get("PSEUDOCRON_ENABLED", "1")) is False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

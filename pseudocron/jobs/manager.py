@@ -53,6 +53,8 @@ class JobManager:
     def connect(self, host: Host | None = None) -> Backend:
         """Return the store that the settings name, not opened; the same object until the settings change.
 
+        Where `PSEUDOCRON_ENABLED` switches everything off, it is a store in memory, whatever the settings name.
+
         Args:
             host: Time, sleep, chance and threads from now on; None keeps the present ones.
         """
@@ -60,7 +62,7 @@ class JobManager:
         with self._making:
             self.host = host or self.host
             made_of = (
-                settings.backend,
+                settings.backend if settings.enabled else "memory:",
                 settings.app,
                 settings.folder,
                 settings.history,
@@ -71,6 +73,10 @@ class JobManager:
                 url, app, folder, keep, durability, _ = self._made_of = made_of
                 self._backend = connect(url, app=app, folder=folder, keep=keep, durability=durability, host=self.host)
             self._backend.cron_max_time = settings.cron_max_time
+            if not settings.enabled:
+                from pseudocron.jobs.outbox import switched_off  # noqa: PLC0415  only where everything is switched off
+
+                switched_off.add(self)
             self.settled = True
             return self._backend
 
@@ -79,7 +85,8 @@ class JobManager:
         return self.host.now() + (self._backend.ahead if self._backend else timedelta())
 
     async def opened(self) -> ShortUse:
-        """Return a context in which the store is open."""
+        """Return a context in which the store is open; `EventLoopError` on an event loop that is not asyncio's."""
+        require_asyncio()
         return ShortUse(
             await self.host.hop(self.connect) if self._backend is None or not self.settled else self._backend
         )
@@ -161,6 +168,17 @@ def blocking(work: Callable[[], Coroutine[Any, Any, T]], *, instead: str) -> T:
     """
     refuse_event_loop(instead)
     return asyncio.run(work())
+
+
+def require_asyncio() -> None:
+    """Raise `EventLoopError` unless an asyncio event loop is running in this thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        raise EventLoopError(
+            "no asyncio event loop is running here, as under trio: call the method that ends in `_sync` in a thread, "
+            "such as `await anyio.to_thread.run_sync(TASK.defer_sync)`"
+        ) from None
 
 
 def refuse_event_loop(instead: str) -> None:
