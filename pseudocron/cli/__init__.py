@@ -8,6 +8,7 @@ from io import TextIOWrapper
 import click
 
 from pseudocron.cli.completion import completion
+from pseudocron.cli.health import health
 from pseudocron.cli.inspecting import check, history, list_, next_
 from pseudocron.cli.jobs import cancel, defer, jobs
 from pseudocron.cli.operating import pause, reset, resume
@@ -29,7 +30,7 @@ def main() -> None:
         click.echo("PSEUDOCRON_ENABLED=0: everything is switched off; the store is neither read nor changed", err=True)
 
 
-_SHOWING = (check, list_, next_, history, why)
+_SHOWING = (check, list_, next_, history, why, health)
 _RUNNING = (tick, run, work)
 _CHANGING = (pause, resume, reset, defer, cancel, jobs)
 
