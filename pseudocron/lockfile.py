@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
+from errno import EDQUOT, EIO, EMFILE, ENFILE, ENOSPC
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -16,13 +17,15 @@ from typing import TYPE_CHECKING
 
 from pseudocron.clock import monotonic
 from pseudocron.dataclass import dataclass
-from pseudocron.errors import BackendError
+from pseudocron.errors import BackendAwayError, BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
 NANO = 1_000_000_000
+PASSING = frozenset({ENOSPC, EDQUOT, EMFILE, ENFILE, EIO})
+"""The errors after which the same call may succeed in a moment."""
 REOPENINGS = 5
 """How often a file that somebody deletes under our hands is opened again."""
 PATIENCE = 1.0
@@ -223,7 +226,8 @@ class LockFile:
 
     def _wrong(self, error: OSError) -> BackendError:
         why = error.strerror or error
-        return BackendError(f"can't use the lock file '{self.path}': {why}; mend its path or mode")
+        kind = BackendAwayError if isinstance(error, TimeoutError) or error.errno in PASSING else BackendError
+        return kind(f"can't use the lock file '{self.path}': {why}; mend its path or mode")
 
 
 def _left(mtime: int, now: int, max_age: float) -> int:

@@ -11,7 +11,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from pseudocron.backends.usage import usage
-from pseudocron.errors import BackendError, PseudoCronError
+from pseudocron.errors import BackendAwayError, BackendError, PseudoCronError
 from pseudocron.host import spawn
 from pseudocron.log import Complaints, logger
 from pseudocron.polling import NoPoll, PollReason, PollResult, Polls
@@ -71,18 +71,24 @@ class Runtime:
     ) -> Lifetime:
         """Open for the length of a lifespan, of which there may be several.
 
+        A store that is away at the moment is logged, and opened by a later poll.
+
         Args:
             state: The application's lifespan state, for `current_run()`.
             ticker: Poll without being asked, exactly when the next poll is due.
             execute: Whether this process runs what it defers; without, it leaves that to others.
 
         Raises:
-            PseudoCronError: The configuration or the store can't be used.
+            PseudoCronError: The configuration or the store can't be used, nor will it be.
         """
         self._closed = False
         self._wants_ticker |= ticker and execute
         self._executes = self._executes or execute
-        await self.open()
+        try:
+            await self.open()
+        except BackendAwayError as error:
+            self.complain(error)
+            self._start_ticker()
         lifetime = Lifetime({} if state is None else state)
         self._lifetimes.append(lifetime)
         return lifetime
@@ -249,9 +255,13 @@ class Runtime:
         async with self._opening:
             if self._poller is None:
                 self._poller = await self._connect()
-            if self._poller and self._wants_ticker and self._ticker is None:
-                self._ticker = spawn(self._tick_for_ever())
+            if self._poller is not None:
+                self._start_ticker()
             return self._poller
+
+    def _start_ticker(self) -> None:
+        if self._wants_ticker and self._ticker is None:
+            self._ticker = spawn(self._tick_for_ever())
 
     async def _connect(self) -> Poller | None:
         crons = await self._host.hop(self._process.reload)

@@ -15,7 +15,7 @@ from pseudocron.backends.file.folder import named
 from pseudocron.backends.file.forks import parkable
 from pseudocron.backends.file.operation import Operation, deliver
 from pseudocron.clock import monotonic
-from pseudocron.errors import BackendError
+from pseudocron.errors import BackendAwayError, BackendError
 from pseudocron.log import logger
 
 if TYPE_CHECKING:
@@ -130,7 +130,9 @@ class Store:
             self._rouse()
         except RuntimeError as error:
             future.cancel()  # so that it is not committed
-            raise BackendError(f"{self.name} can't be written: {error}: let this process have a thread more") from error
+            raise BackendAwayError(
+                f"{self.name} can't be written: {error}: let this process have a thread more"
+            ) from error
         return await future
 
     def _demand_open(self) -> None:

@@ -8,11 +8,11 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from pseudocron.backends.file.folder import complaint, named, prepare
+from pseudocron.backends.file.folder import complaint, is_passing, named, prepare
 from pseudocron.backends.file.schema import create, grow_log, is_ready, make_file
 from pseudocron.backends.legible import ILLEGIBLE
 from pseudocron.clock import monotonic
-from pseudocron.errors import BackendError, PseudoCronError, cause
+from pseudocron.errors import BackendAwayError, BackendError, PseudoCronError, cause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -31,6 +31,8 @@ STATEMENTS = 256
 """How many prepared statements a connection keeps: all that a verb may use."""
 
 BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
+PASSING = BUSY | {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
+"""The primary result codes after which the same call may succeed in a moment."""
 UNREADABLE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 FIXES = {
     sqlite3.SQLITE_FULL: "make room on its disk: nothing is lost",
@@ -154,17 +156,17 @@ def named_error(error: Exception, path: Path) -> Exception:
     if isinstance(error, PseudoCronError):
         return error
     if isinstance(error, sqlite3.Error):
-        return _from(error, f"{named(path)} {_complaint(error)}")
+        return _from(error, f"{named(path)} {_complaint(error)}", is_passing=_code(error) in PASSING)
     if isinstance(error, OSError):
-        return _from(error, f"{named(path)} {complaint(error, path)}")
+        return _from(error, f"{named(path)} {complaint(error, path)}", is_passing=is_passing(error))
     if isinstance(error, ILLEGIBLE):  # a column may hold anything, whatever its type is
         fix = "remove it, or name another store"
         return _from(error, f"{named(path)} holds what can't be read ({cause(error)}): {fix}")
     return error
 
 
-def _from(error: Exception, message: str) -> BackendError:
-    backend_error = BackendError(message)
+def _from(error: Exception, message: str, *, is_passing: bool = False) -> BackendError:
+    backend_error = BackendAwayError(message) if is_passing else BackendError(message)
     backend_error.__cause__ = error
     return backend_error
 
