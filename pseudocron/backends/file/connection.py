@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pseudocron.backends.file.folder import complaint, is_passing, named, prepare
-from pseudocron.backends.file.schema import create, grow_log, is_ready, make_file
+from pseudocron.backends.file.schema import FULL_LOG, create, grow_log, is_ready, make_file
 from pseudocron.backends.legible import ILLEGIBLE
 from pseudocron.clock import monotonic
 from pseudocron.errors import BackendAwayError, BackendError, PseudoCronError, cause
@@ -129,6 +129,9 @@ def connect(path: Path, durability: Durability) -> sqlite3.Connection:
 
 
 def _set_up(db: sqlite3.Connection, path: Path, synchronous: str) -> None:
+    if not db.execute("PRAGMA page_count").fetchone()[0]:  # for another file it would be a write
+        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    db.execute(f"PRAGMA journal_size_limit = {FULL_LOG}")
     db.execute("PRAGMA trusted_schema = OFF")  # its views and triggers may call no function that does more than compute
     db.execute("BEGIN")  # it is read as of one moment: another process may make the tables just now
     ready = is_ready(db, named(path))
