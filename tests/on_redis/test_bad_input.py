@@ -62,7 +62,8 @@ def test_what_is_due_runs_once_a_server_is_there_that_was_away_at_the_start(tmp_
         app = PseudoCronMiddleware(hello, crons=crons, ticker=ticker)
         async with Lifespan(app) as lifespan:
             assert not lifespan.failure
-            assert (await visit(app))[0]["status"] == 200
+            if not ticker:
+                assert (await visit(app))[0]["status"] == 200
             await asyncio.to_thread(server.start)
             async with asyncio.timeout(10):
                 while not ran:
