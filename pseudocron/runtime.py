@@ -88,7 +88,8 @@ class Runtime:
             await self.open()
         except BackendAwayError as error:
             self.complain(error)
-            self._start_ticker()
+            if self._wants_ticker and self._ticker is None:
+                self._ticker = spawn(self._tick_for_ever())
         lifetime = Lifetime({} if state is None else state)
         self._lifetimes.append(lifetime)
         return lifetime
@@ -255,13 +256,9 @@ class Runtime:
         async with self._opening:
             if self._poller is None:
                 self._poller = await self._connect()
-            if self._poller is not None:
-                self._start_ticker()
+            if self._poller is not None and self._wants_ticker and self._ticker is None:
+                self._ticker = spawn(self._tick_for_ever())
             return self._poller
-
-    def _start_ticker(self) -> None:
-        if self._wants_ticker and self._ticker is None:
-            self._ticker = spawn(self._tick_for_ever())
 
     async def _connect(self) -> Poller | None:
         crons = await self._host.hop(self._process.reload)

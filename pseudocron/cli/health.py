@@ -45,5 +45,7 @@ def health(ref: str, failures: int | None, *, as_json: bool) -> None:
 def _summary(report: HealthReport, now: datetime) -> str:
     if not report.enabled:
         return "everything is switched off"
-    polled = f"last poll {span((now - report.polled).total_seconds())} ago" if report.polled else "no poll yet"
+    polled = (
+        f"last poll {span(max(0.0, (now - report.polled).total_seconds()))} ago" if report.polled else "no poll yet"
+    )
     return f"config {report.config}, store {report.backend.replace('_', ' ')}, {report.crons} crons, {polled}"

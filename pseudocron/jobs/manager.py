@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from pseudocron.config.settings import Settings
 
 T = TypeVar("T")
+_NOT_ASYNCIO = (
+    "no asyncio event loop is running here, as under trio: call the method that ends in `_sync` in a thread, such as "
+    "`await anyio.to_thread.run_sync(TASK.defer_sync)`"
+)
 Listener = "Callable[[datetime], None]"
 
 
@@ -86,7 +90,10 @@ class JobManager:
 
     async def opened(self) -> ShortUse:
         """Return a context in which the store is open; `EventLoopError` on an event loop that is not asyncio's."""
-        require_asyncio()
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise EventLoopError(_NOT_ASYNCIO) from None
         return ShortUse(
             await self.host.hop(self.connect) if self._backend is None or not self.settled else self._backend
         )
@@ -168,17 +175,6 @@ def blocking(work: Callable[[], Coroutine[Any, Any, T]], *, instead: str) -> T:
     """
     refuse_event_loop(instead)
     return asyncio.run(work())
-
-
-def require_asyncio() -> None:
-    """Raise `EventLoopError` unless an asyncio event loop is running in this thread."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        raise EventLoopError(
-            "no asyncio event loop is running here, as under trio: call the method that ends in `_sync` in a thread, "
-            "such as `await anyio.to_thread.run_sync(TASK.defer_sync)`"
-        ) from None
 
 
 def refuse_event_loop(instead: str) -> None:

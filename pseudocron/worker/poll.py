@@ -275,7 +275,7 @@ class Poller:
         self.runs.refill_until = self._host.monotonic() + seconds
         await self._diagnostics.tell(crons.tasks)
         await self._metrics.count(crons)
-        await self._purger.purge(crons.settings)
+        await self._purger.purge(crons)
 
 
 def _is_skipped(crons: Crons, refused: Refused) -> bool:

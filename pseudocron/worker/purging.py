@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from pseudocron.backends.contract import Backend
     from pseudocron.config.settings import Settings
+    from pseudocron.crons import Crons
     from pseudocron.host import Host
 
 DONE = (State.SUCCEEDED, State.CANCELLED, State.REPLACED, State.EXPIRED)
@@ -44,13 +45,13 @@ class Purger:
         self._host = host
         self._purge_again = -inf
 
-    async def purge(self, settings: Settings) -> None:
+    async def purge(self, crons: Crons) -> None:
         """Delete at most `PURGED` old jobs, once in `PURGE_AGAIN` seconds, or at each poll while there are so many."""
         if self._host.monotonic() < self._purge_again:
             return
         self._purge_again = self._host.monotonic() + PURGE_AGAIN
         try:
-            purged = await self._backend.purge(kept_for(settings), PURGED)
+            purged = await self._backend.purge(kept_for(crons.settings), PURGED)
         except BackendError as error:  # the poll has done its work, and the next purge is not urgent
             logger.debug("jobs: not purged: %s", error)
             return
