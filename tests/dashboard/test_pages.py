@@ -65,6 +65,12 @@ def test_the_health_line_is_not_green_while_something_fails(each_house: House) -
     assert is_green(each_house.get())
 
 
+def test_the_health_line_tells_the_newest_poll(each_house: House) -> None:
+    assert "last poll" not in text(each_house.get())
+    each_house.skip("bill", Reason.MISFIRE)
+    assert re.search(r"last poll \d s ago", text(each_house.get()))
+
+
 def test_the_health_line_tells_overdue_crons_and_held_places(each_house: House) -> None:
     each_house.do(lambda backend: backend.reset("bill", utcnow() - timedelta(days=3)))
     each_house.run("bill", State.SUCCEEDED, goes_on=True)
