@@ -29,7 +29,7 @@ print(between - began, process_time() - between)
 
 FIRST = "import pseudocron"
 USED = "from pseudocron import Crons, PseudoCronMiddleware"
-BUILT = f"{USED}; PseudoCronMiddleware(None, crons={{}})"
+BUILT = f"{USED}; PseudoCronMiddleware(lambda scope, receive, send: None, crons={{}})"
 WHAT = {
     FIRST: (f"CPU of `{FIRST}`", GOAL),
     USED: (f"CPU of `{USED}`", GOAL),

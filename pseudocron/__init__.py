@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pseudocron.endpoints.trigger import trigger
     from pseudocron.errors import (
         ArgumentError,
+        BackendAwayError,
         BackendError,
         ConfigError,
         EventLoopError,
@@ -57,6 +58,7 @@ else:
 
 __all__ = [
     "ArgumentError",
+    "BackendAwayError",
     "BackendError",
     "ConfigError",
     "Cron",

@@ -21,6 +21,7 @@ from pseudocron.targets import describe, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from datetime import timedelta
 
     from pseudocron.backends import Durability, Store
     from pseudocron.config.entries import Options
@@ -56,6 +57,8 @@ class Crons(TaskRegistry, HookRegistry):
         concurrency: int | None = None,
         lease: float | None = None,
         history: int | None = None,
+        retention: float | timedelta | str | None = None,
+        retention_failed: float | timedelta | str | None = None,
     ) -> None:
         super().__init__()
         self._given: dict[str, object] = {
@@ -68,6 +71,8 @@ class Crons(TaskRegistry, HookRegistry):
             "concurrency": concurrency,
             "lease": lease,
             "history": history,
+            "retention": retention,
+            "retention_failed": retention_failed,
         }
         gather(self._given, environ={}, folder=Path())  # checked now; used later, with its real folder
         self._entries: dict[str, Entry] = {}

@@ -61,6 +61,13 @@ class BackendError(PseudoCronError, OSError):
     """The store can't be reached, read or written; nothing was changed."""
 
 
+class BackendAwayError(BackendError):
+    """The store can't be used at the moment, but may be soon: its server is down, or another process holds it.
+
+    An application starts all the same, and its polls try again.
+    """
+
+
 class NoRunError(PseudoCronError, LookupError):
     """`current_run()` was called outside of a run."""
 

@@ -6,7 +6,6 @@ import asyncio
 import os
 import random
 import threading
-import time
 from contextlib import suppress
 from contextvars import Context
 from dataclasses import replace
@@ -15,6 +14,7 @@ from functools import cache
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from pseudocron.clock import monotonic
 from pseudocron.dataclass import dataclass
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class Pulse:
         beat: Does blocking work each time after so many seconds, until it says no or what `beat` returns is called.
     """
 
-    monotonic: Callable[[], float] = time.monotonic
+    monotonic: Callable[[], float] = monotonic
     beat: Callable[[float, Callable[[], bool]], Callable[[], None]] = beat
 
 
@@ -159,7 +159,7 @@ class Host:
     """
 
     now: Callable[[], datetime] = utcnow
-    monotonic: Callable[[], float] = time.monotonic
+    monotonic: Callable[[], float] = monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     random: Callable[[], float] = random.random
     hop: Hop = hop

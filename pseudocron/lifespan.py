@@ -25,8 +25,8 @@ class Lifespan:
     opened answers `lifespan.startup.failed` with its one line, after the application has been shut down
     again: an exception instead would not stop the server.
 
-    An application that has no lifespan (it raises or returns before it receives or sends anything) gets this
-    one, and an application that leaves its own after the start gets the rest of it.
+    An application that has no lifespan (it raises or returns before it receives or sends anything, or answers with
+    messages of HTTP) gets this one, and an application that leaves its own after the start gets the rest of it.
 
     Args:
         app: The application.
@@ -44,7 +44,7 @@ class Lifespan:
         self._ticker = ticker
         self._execute = execute
         self._mistake = mistake
-        self._takes_part = False
+        self._takes_part = self._has_heard = False
         self._lifetime: Lifetime | None = None
         self._failure: str | None = None
 
@@ -53,7 +53,8 @@ class Lifespan:
         self._scope, self._receive, self._send = scope, receive, send
         await self._pass_on()
         if not self._takes_part:
-            await self._receive()
+            if not self._has_heard:
+                await self._receive()
             if await self._open():
                 await self._send({"type": "lifespan.startup.complete"})
         if self._failure is not None:
@@ -78,6 +79,7 @@ class Lifespan:
             return {"type": "lifespan.shutdown"}
         self._takes_part = True
         message = await self._receive()
+        self._has_heard = True
         if message["type"] == "lifespan.shutdown" and self._lifetime:
             await self._stop(self._lifetime)
         return message
@@ -86,6 +88,9 @@ class Lifespan:
         """Send for the application: its complete start opens the scheduling before the server is notified."""
         if self._failure is not None:
             return
+        if not message["type"].startswith("lifespan.") and not self._lifetime:
+            self._takes_part = False
+            raise RuntimeError(f"a lifespan is answered by {message['type']}")  # as servers do
         self._takes_part = True
         if message["type"] == "lifespan.startup.complete" and not await self._open():
             # The server waits for our one line; an application that hangs must not keep it.

@@ -8,20 +8,24 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
+from errno import EDQUOT, EIO, EMFILE, ENFILE, ENOSPC
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from pseudocron.clock import monotonic
 from pseudocron.dataclass import dataclass
-from pseudocron.errors import BackendError
+from pseudocron.errors import BackendAwayError, BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
 NANO = 1_000_000_000
+PASSING = frozenset({ENOSPC, EDQUOT, EMFILE, ENFILE, EIO})
+"""The errors after which the same call may succeed in a moment."""
 REOPENINGS = 5
 """How often a file that somebody deletes under our hands is opened again."""
 PATIENCE = 1.0
@@ -119,11 +123,11 @@ class LockFile:
         Waits up to a second for the lock: what is due must not be forgotten.
         """
         target = due_ns - round(max_age * NANO)
-        deadline = time.monotonic() + PATIENCE
+        deadline = monotonic() + PATIENCE
         with self._named():
             # One that is stale by then needs no lock: who enters it from now on has yet to look.
             while self._is_later(due_ns, target) and not self._lowered(due_ns, target):
-                if time.monotonic() > deadline:
+                if monotonic() > deadline:
                     raise TimeoutError(0, f"locked by another process for over {PATIENCE:g} s")
                 time.sleep(PAUSE)
 
@@ -222,7 +226,8 @@ class LockFile:
 
     def _wrong(self, error: OSError) -> BackendError:
         why = error.strerror or error
-        return BackendError(f"can't use the lock file '{self.path}': {why}; mend its path or mode")
+        kind = BackendAwayError if isinstance(error, TimeoutError) or error.errno in PASSING else BackendError
+        return kind(f"can't use the lock file '{self.path}': {why}; mend its path or mode")
 
 
 def _left(mtime: int, now: int, max_age: float) -> int:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from functools import wraps
-from inspect import iscoroutinefunction, signature
-from time import monotonic
+from inspect import Signature, iscoroutinefunction, signature
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pseudocron.config.values import from_zero
-from pseudocron.errors import did_you_mean, show
+from pseudocron.errors import ConfigError, did_you_mean, show
 from pseudocron.lifespan import Lifespan
 from pseudocron.log import logger
 from pseudocron.polling import PollReason
@@ -33,7 +32,8 @@ def _forgiving(init: F) -> F:
     known = [name for name, option in signature(init).parameters.items() if option.kind is option.KEYWORD_ONLY]
 
     @wraps(init)
-    def wrapper(self: PseudoCronMiddleware, app: ASGIApp, **options: Any) -> None:
+    def wrapper(self: PseudoCronMiddleware, app: Any = None, **options: Any) -> None:
+        _check_application(app)
         unknown = [name for name in options if name not in known]
         init(self, app, **{"crons": None} | {name: options[name] for name in options if name in known})
         for name in unknown:
@@ -57,6 +57,9 @@ class PseudoCronMiddleware:
         execute: Whether this process polls and runs; False leaves that to other processes.
         wait: Maximum seconds for which the call of a request that polls is held open after its response until the
             runs have ended, for hosts that freeze the process after the response.
+
+    Raises:
+        ConfigError: `app` is no ASGI application. Other errors stop the start of the application.
     """
 
     @_forgiving
@@ -74,6 +77,7 @@ class PseudoCronMiddleware:
 
         self.app = app
         self._process = process_of(crons)
+        self._monotonic = self._process.monotonic
         self._when = when
         self._ticker = ticker and execute
         self._execute = execute
@@ -82,13 +86,15 @@ class PseudoCronMiddleware:
         # Servers tell ASGI 3 by whether the instance's `__call__` is a coroutine function. Python itself calls
         # the class's, which may be the cheaper plain function that hands on the application's own awaitable.
         # Not by way of `vars()`: that makes a dictionary of the attributes, from which each is read more slowly.
-        self.__call__ = self._serve  # type: ignore[method-assign]
+        self.__call__ = self._serve  # type: ignore[method-assign, assignment]
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    def __call__(self, scope: Scope, receive: Receive, send: Send = None) -> Awaitable[None]:  # type: ignore[assignment]
         """Serve, and only when a look may be due see to it behind the response."""
         # What has no path is a lifespan, or nothing we know; to ask for its type would cost twice as much.
-        if monotonic() < self._process.deadline and "path" in scope:
+        if self._monotonic() < self._process.deadline and "path" in scope:
             return self.app(scope, receive, send)
+        if send is None:
+            raise ConfigError(_WSGI_SERVER)
         return self._serve(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -136,6 +142,39 @@ class PseudoCronMiddleware:
         # The server ends an incomplete response when this call returns: do not wait then.
         if self._wait and state.complete:
             await runtime.settle(self._wait)
+
+
+_WSGI_SERVER = (
+    "PseudoCronMiddleware: called by a WSGI server: serve the application with an ASGI server, such as uvicorn, or run "
+    "the crons beside it with `pseudocron work`"
+)
+_BY_ARGUMENTS = {
+    2: "is a WSGI application, must be ASGI: wrap it, such as a2wsgi.WSGIMiddleware(app), or run the crons beside it "
+    "with `pseudocron work`",
+    1: "is an ASGI 2 application, must be ASGI 3: wrap it, asgiref.compatibility.guarantee_single_callable(app)",
+}
+
+
+def _check_application(app: object) -> None:
+    """Raise `ConfigError` if something can't be called as an ASGI application, which each request would tell."""
+    if not callable(app):
+        raise ConfigError(f"PseudoCronMiddleware: app: {show(app)}: must be the ASGI application that it wraps")
+    try:
+        parameters = signature(app, follow_wrapped=False)
+    except (TypeError, ValueError):  # of one in C nobody knows
+        return
+    takes = next((count for count in (3, 2, 1) if _takes(parameters, count)), 0)
+    if takes != 3:
+        why = _BY_ARGUMENTS.get(takes, "must be an ASGI application, which takes scope, receive and send")
+        raise ConfigError(f"PseudoCronMiddleware: app: {show(app)}: {why}")
+
+
+def _takes(parameters: Signature, count: int) -> bool:
+    try:
+        parameters.bind(*range(count))
+    except TypeError:
+        return False
+    return True
 
 
 def _mistake(when: object, wait: object) -> str | None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class Process:
     """What all middlewares of one configuration share in a process.
 
-    It owns the deadline of the process: the moment, by `time.monotonic`, until which no request needs to do anything.
+    It owns the deadline of the process: the moment, by `monotonic`, until which no request needs to do anything.
     Several event loops may poll at once; a poll that began before another one, or before the deadline was brought
     forward, can only bring it forward too.
 
@@ -38,6 +38,7 @@ class Process:
 
     Attributes:
         deadline: To be read by requests, and written by nobody but this object.
+        monotonic: The clock of the deadline.
     """
 
     # Each request reads the deadline, and from a slot that is quickest.
@@ -50,12 +51,13 @@ class Process:
         self._ref = ref
         self._given_host = host
         self._host = host or Host()
+        self.monotonic = self._host.monotonic
         self._backend: Backend | None = None
         self._runtimes: dict[asyncio.AbstractEventLoop, Runtime] = {}
 
     def request_polls(self) -> None:
         """Let one request poll, behind its response; until then no other one needs to."""
-        self.deadline = self._host.monotonic() + READ_AGAIN
+        self.deadline = self.monotonic() + READ_AGAIN
 
     def poll_began(self) -> int:
         """Return the number of a poll that begins now."""
@@ -71,14 +73,14 @@ class Process:
             seconds: Until the next poll is due, from now.
         """
         with self._deadline_lock:
-            until = self._host.monotonic() + seconds
+            until = self.monotonic() + seconds
             self.deadline = until if number == self._latest_poll else min(self.deadline, until)
 
     def bring_forward(self, seconds: float = -inf) -> None:
         """Let the next poll be due so many seconds from now at the latest, whatever a poll that goes on finds."""
         with self._deadline_lock:
             self._latest_poll += 1
-            self.deadline = min(self.deadline, self._host.monotonic() + seconds)
+            self.deadline = min(self.deadline, self.monotonic() + seconds)
 
     @cached_property
     def source(self) -> Source:

@@ -11,7 +11,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from pseudocron.backends.usage import usage
-from pseudocron.errors import BackendError, PseudoCronError
+from pseudocron.errors import BackendAwayError, BackendError, PseudoCronError
 from pseudocron.host import spawn
 from pseudocron.log import Complaints, logger
 from pseudocron.polling import NoPoll, PollReason, PollResult, Polls
@@ -71,18 +71,25 @@ class Runtime:
     ) -> Lifetime:
         """Open for the length of a lifespan, of which there may be several.
 
+        A store that is away at the moment is logged, and opened by a later poll.
+
         Args:
             state: The application's lifespan state, for `current_run()`.
             ticker: Poll without being asked, exactly when the next poll is due.
             execute: Whether this process runs what it defers; without, it leaves that to others.
 
         Raises:
-            PseudoCronError: The configuration or the store can't be used.
+            PseudoCronError: The configuration or the store can't be used, nor will it be.
         """
         self._closed = False
         self._wants_ticker |= ticker and execute
         self._executes = self._executes or execute
-        await self.open()
+        try:
+            await self.open()
+        except BackendAwayError as error:
+            self.complain(error)
+            if self._wants_ticker and self._ticker is None:
+                self._ticker = spawn(self._tick_for_ever())
         lifetime = Lifetime({} if state is None else state)
         self._lifetimes.append(lifetime)
         return lifetime
@@ -249,7 +256,7 @@ class Runtime:
         async with self._opening:
             if self._poller is None:
                 self._poller = await self._connect()
-            if self._poller and self._wants_ticker and self._ticker is None:
+            if self._poller is not None and self._wants_ticker and self._ticker is None:
                 self._ticker = spawn(self._tick_for_ever())
             return self._poller
 
@@ -257,7 +264,7 @@ class Runtime:
         crons = await self._host.hop(self._process.reload)
         settings = crons.settings
         if not settings.enabled:
-            logger.info("switched off by PSEUDOCRON_ENABLED")
+            logger.info("switched off by PSEUDOCRON_ENABLED: nothing runs, deferred jobs are kept in this process only")
             return None
         backend = await self._process.connect(crons)
         self._by = self._host.by(lambda: backend.ahead) if backend.has_own_clock else self._host

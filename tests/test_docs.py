@@ -25,8 +25,8 @@ from pseudocron.config.entries import OPTIONS
 from pseudocron.config.settings import Settings
 from pseudocron.context import CurrentRun
 from pseudocron.dashboard import BasicAuth, BearerToken, NoAuth, dashboard
-from pseudocron.endpoints.health import Config, HealthReport, Store
 from pseudocron.endpoints.trigger import TriggerReport
+from pseudocron.health_check import Config, HealthReport, Store
 from pseudocron.hooks import Event, EventKind
 from pseudocron.instrumentation.prometheus import instrument
 from pseudocron.jobs.options import JOB_OPTIONS, JobOptions

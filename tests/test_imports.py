@@ -48,7 +48,7 @@ from pseudocron import Crons, PseudoCronMiddleware
 crons = Crons(backend="file:store")
 """
 BUILT = f"""{USED}
-middleware = PseudoCronMiddleware(None, crons=crons)
+middleware = PseudoCronMiddleware(lambda scope, receive, send: None, crons=crons)
 """
 POLLED = f"""{BUILT}
 import asyncio

@@ -21,6 +21,7 @@ TESTS = Path(__file__).parent
 LAYERS = (
     (
         "errors",
+        "clock",
         "dataclass",
         "log",
         "host",
@@ -47,7 +48,7 @@ LAYERS = (
     ("config",),
     ("worker", "polling", "hooks.metrics"),
     ("runtime", "process"),
-    ("lifespan", "report", "by_hand", "why"),
+    ("lifespan", "report", "health_check", "by_hand", "why"),
     ("middleware", "endpoints", "cli", "dashboard", "instrumentation", "testing", "pytest_plugin"),
     ("", "__main__"),
 )

@@ -8,12 +8,14 @@ from io import TextIOWrapper
 import click
 
 from pseudocron.cli.completion import completion
+from pseudocron.cli.health import health
 from pseudocron.cli.inspecting import check, history, list_, next_
 from pseudocron.cli.jobs import cancel, defer, jobs
 from pseudocron.cli.operating import pause, reset, resume
 from pseudocron.cli.running import run, tick, work
 from pseudocron.cli.shared import import_from_here
 from pseudocron.cli.why import why
+from pseudocron.config.settings import is_switched_off
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -24,9 +26,11 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a name that the terminal can't spell is no reason to end
             stream.reconfigure(errors="replace")
+    if is_switched_off():
+        click.echo("PSEUDOCRON_ENABLED=0: everything is switched off; the store is neither read nor changed", err=True)
 
 
-_SHOWING = (check, list_, next_, history, why)
+_SHOWING = (check, list_, next_, history, why, health)
 _RUNNING = (tick, run, work)
 _CHANGING = (pause, resume, reset, defer, cancel, jobs)
 

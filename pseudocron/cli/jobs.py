@@ -20,7 +20,7 @@ from pseudocron.jobs.arguments import revive
 from pseudocron.jobs.propagation import without_context
 from pseudocron.process import process_of
 from pseudocron.schedule.phrases import duration
-from pseudocron.worker.purging import KEEP, PURGED
+from pseudocron.worker.purging import PURGED, kept_for
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -180,7 +180,7 @@ def retry(ref: str, job_id: str) -> None:
 
 @jobs.command()
 @crons_option
-@click.option("--older-than", type=Span(), help="Such as 7d.  [default: 30d of failed jobs, 7d of others]")
+@click.option("--older-than", type=Span(), help="Such as 7d.  [default: the settings retention and retention_failed]")
 def purge(ref: str, older_than: timedelta | None) -> None:
     """Forget jobs that ended long ago."""
     count = perform(_purge(ref, older_than))
@@ -236,8 +236,10 @@ async def _retry(ref: str, job_id: str) -> str | None:
 
 
 async def _purge(ref: str, older_than: timedelta | None) -> int:
-    keep = KEEP if older_than is None else dict.fromkeys(KEEP, older_than)
-    async with durable(ref) as (_, backend):
+    async with durable(ref) as (crons, backend):
+        keep = kept_for(crons.settings)
+        if older_than is not None:
+            keep = dict.fromkeys(keep, older_than)
         return await _forget(backend, keep)
 
 

@@ -12,7 +12,7 @@ from pseudocron.backends import named
 from pseudocron.cli.shared import crons_option, name_argument, perform
 from pseudocron.cli.tables import local
 from pseudocron.config.values import instant
-from pseudocron.errors import BackendError
+from pseudocron.errors import BackendError, ConfigError
 from pseudocron.host import utcnow
 from pseudocron.process import process_of
 
@@ -124,8 +124,10 @@ async def _changing(ref: str, name: str) -> AsyncIterator[Backend]:
 
 @asynccontextmanager
 async def durable(ref: str) -> AsyncIterator[tuple[Crons, Backend]]:
-    """Yield the crons and their store, or raise `BackendError` if changes to the store end with this process."""
+    """Yield the crons and their store, or raise `PseudoCronError` if changes to the store end with this process."""
     async with process_of(ref).store() as (crons, backend):
+        if not crons.settings.enabled:
+            raise ConfigError("$PSEUDOCRON_ENABLED: 0: everything is switched off: there is nothing to change")
         if not backend.durable:
             raise BackendError(
                 f"store {named(crons.settings.backend)!r} ends with its process: there is nothing to change"

@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pseudocron.backends import Durability, Store, wrong_with
 from pseudocron.backends.contract import Backend
-from pseudocron.config.values import Check, above_zero, application, flag, from_zero, one_of, text, whole, zone
+from pseudocron.config.values import Check, above_zero, application, flag, from_zero, one_of, span, text, whole, zone
 from pseudocron.dataclass import dataclass
 from pseudocron.errors import ConfigError, show
+from pseudocron.schedule.phrases import duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+DAY = 86400.0
+"""Seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +36,9 @@ class Settings:
         concurrency: How many runs one process has going at once.
         lease: Seconds after which a claim is void unless renewed.
         history: How many runs of each cron are kept.
-        enabled: False switches everything off.
+        retention: Seconds for which jobs are kept after their end.
+        retention_failed: The same of jobs that failed, timed out, were interrupted or lost.
+        enabled: False switches everything off: nothing runs, and deferred jobs are kept in the process.
         folder: What relative backends and scripts count from: the config file's folder, else the working one.
     """
 
@@ -45,6 +51,8 @@ class Settings:
     concurrency: int = 10
     lease: float = 30
     history: int = 20
+    retention: float = 7 * DAY
+    retention_failed: float = 30 * DAY
     enabled: bool = True
     folder: Path = field(default_factory=Path.cwd)
 
@@ -58,6 +66,13 @@ def _number(said: str) -> object:
     return said
 
 
+def _seconds(value: object) -> float:
+    try:
+        return span(duration(value) if isinstance(value, str) else value).total_seconds()
+    except (OverflowError, ValueError):
+        raise ValueError("must be a number of seconds of 0 or more, a timedelta, or text such as '7d'") from None
+
+
 def _word(said: str) -> object:
     words: dict[str, object] = {"0": False, "false": False, "no": False, "off": False}
     words |= {"1": True, "true": True, "yes": True, "on": True}
@@ -69,6 +84,11 @@ def _store(value: object) -> Store:
     if why := wrong_with(store):
         raise ValueError(why)
     return store
+
+
+def is_switched_off() -> bool:
+    """Return whether `PSEUDOCRON_ENABLED` says that nothing runs and nothing is stored."""
+    return _word(os.environ.get("PSEUDOCRON_ENABLED", "1")) is False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +125,8 @@ _SETTINGS = (
     _Setting(name="concurrency", check=whole(1)),
     _Setting(name="lease", check=above_zero),
     _Setting(name="history", check=whole(1)),
+    _Setting(name="retention", check=_seconds),
+    _Setting(name="retention_failed", check=_seconds),
     _Setting(name="enabled", check=flag, read=_word, in_files=False),
 )
 

@@ -17,6 +17,7 @@ from starlette.responses import HTMLResponse
 from pseudocron.backends import named
 from pseudocron.dashboard import csrf, pictures, words
 from pseudocron.errors import BackendError
+from pseudocron.health_check import HealthReport, examine_store
 from pseudocron.host import Host
 from pseudocron.jobs.propagation import without_context
 from pseudocron.process import process_of
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from pseudocron.backends.contract import Backend
+    from pseudocron.backends.questions import States
     from pseudocron.crons import Crons
 
 HERE = Path(__file__).parent
@@ -76,14 +78,17 @@ class Site:
         except TimeoutError:
             raise BackendError(f"the store has not answered within {PATIENCE:g} s") from None
 
-    async def health(self, crons: Crons, backend: Backend) -> dict[str, Any]:
-        """Return what the head of every page shows of the whole."""
+    async def health(self, crons: Crons, backend: Backend, states: States | None = None) -> dict[str, Any]:
+        """Return what the head of every page shows of the whole; `states` are those of all crons, if they are read."""
+        report = await examine_store(crons, backend, HealthReport(), states)
         newest = [line_of(entry) for entries in (await backend.timelines(limit=1)).values() for entry in entries]
         return {
             "backend": named(crons.settings.backend),
             "error": self.process.source.error,
             "fresh_for": await backend.stale_in(),
             "last": max(newest, key=lambda line: line.started, default=None),
+            "polled": report.polled,
+            "problems": report.problems(),
         }
 
     async def page(self, request: Request, template: str, *, status: int = 200, **said: Any) -> Response:

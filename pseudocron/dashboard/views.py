@@ -61,12 +61,12 @@ class Views:
         async with self._site.store() as (crons, backend):
             wanted = [cron for cron in crons if search.casefold() in cron.name.casefold()]
             shown = wanted[(page - 1) * CRONS_A_PAGE : page * CRONS_A_PAGE]
-            names = [cron.name for cron in shown]
-            states = (await backend.states(names)).crons
-            timelines = await backend.timelines(names)
+            known = await backend.states([cron.name for cron in crons])
+            states = {cron.name: known.crons[cron.name] for cron in shown}
+            timelines = await backend.timelines(list(states))
             latest = await latest_runs(backend, states, timelines)
             said: dict[str, Any] = {
-                "health": await self._site.health(crons, backend),
+                "health": await self._site.health(crons, backend, known),
                 "counts": await backend.counts(COUNTED),
             }
         pages = -(-len(wanted) // CRONS_A_PAGE)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from ipaddress import ip_address, ip_network
-from time import monotonic
 from typing import TYPE_CHECKING
+
+from pseudocron.clock import monotonic
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -40,7 +40,7 @@ FAILURES = frozenset({NoPoll.BAD_CONFIG, NoPoll.BACKEND_DOWN, NoPoll.ERROR, NoPo
 """The reasons for which a poll that should have happened did not."""
 
 
-def trigger(crons: object, *, token: str, get: bool = False, wait: float = 25) -> ASGIApp:
+def trigger(crons: object, *, token: str, get: bool = True, wait: float = 25) -> ASGIApp:
     """Return an ASGI application that polls when it is called with the token.
 
     A call goes through the same gate and the same claims as requests, the ticker and the commands do: while nothing is
@@ -52,14 +52,14 @@ def trigger(crons: object, *, token: str, get: bool = False, wait: float = 25) -
         crons: The configuration, as the middleware takes it.
         token: At least 16 printable ASCII characters; a caller sends it as `Authorization: Bearer TOKEN`, or as
             `?token=TOKEN`.
-        get: Whether GET is accepted too, for callers that can't POST.
+        get: Whether GET is accepted too, for callers that can't POST. HEAD then answers without a poll.
         wait: Maximum seconds that a response waits for runs; `?wait=` asks for less, `?wait=0` for a response at once.
 
     Raises:
         ConfigError: The token is too short, or an option is wrong. The message does not show the token.
     """
     _check_token(token)
-    methods = {"POST", "GET"} if _checked("get", flag, get) else {"POST"}
+    methods = {"POST", "GET", "HEAD"} if _checked("get", flag, get) else {"POST"}
     return _Trigger(crons, sha256(token.encode()).digest(), methods, _checked("wait", from_zero, wait))
 
 
@@ -86,6 +86,9 @@ class _Trigger:
         asked, token = _query(scope).get("wait"), _take_token(scope)
         if not self._may_call(scope, token):
             await not_found(scope, receive, send)
+            return
+        if scope["method"] == "HEAD":
+            await respond(send, 200, {}, body=False)
             return
         try:
             wait = self._wait if asked is None else min(self._wait, from_zero(float(asked)))

@@ -46,6 +46,7 @@ class Deferrable(Generic[P]):
             ConfigError: The job expires before it is due.
             JobConflictError: Another pending job has the key, with `on_conflict="raise"`.
             BackendError: The store can't be used. After any error, nothing is stored.
+            EventLoopError: The event loop is not asyncio's.
         """
         return (await self._bound()._hand_in([(args, kwargs)]))[0]
 
@@ -97,9 +98,9 @@ class BoundTask(Deferrable[P]):
     def _hand_in_sync(self, calls: Sequence[Call], *, instead: str) -> list[JobHandle]:
         """Store calls as `_hand_in` does; blocks."""
         instead = f"await {self.task.name}.{instead}"
+        refuse_event_loop(instead)
         if self.task._manager.inline:
             return [self._run_sync(job, instead) for job in self._jobs(calls)]
-        refuse_event_loop(instead)
         carried = self.task._hooks.propagated()
         ids = self.task._manager.store_blocking(lambda: self._jobs(calls, carried))
         return [self._handle(job_id) for job_id in ids]
@@ -116,8 +117,10 @@ class BoundTask(Deferrable[P]):
         return jobs
 
     async def _run(self, job: NewJob) -> JobHandle:
+        from anyio import to_thread  # noqa: PLC0415  Starlette has it, and only tests need it
+
         with _inside(job):
-            value = self._call(job)
+            value = self._call(job) if self.task.target.is_async else await to_thread.run_sync(self._call, job)
             if inspect.isawaitable(value):
                 await value
         return self._handle(job.run_id, ended=State.SUCCEEDED)

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from pseudocron.config.settings import Settings
 
 T = TypeVar("T")
+_NOT_ASYNCIO = (
+    "no asyncio event loop is running here, as under trio: call the method that ends in `_sync` in a thread, such as "
+    "`await anyio.to_thread.run_sync(TASK.defer_sync)`"
+)
 Listener = "Callable[[datetime], None]"
 
 
@@ -53,6 +57,8 @@ class JobManager:
     def connect(self, host: Host | None = None) -> Backend:
         """Return the store that the settings name, not opened; the same object until the settings change.
 
+        Where `PSEUDOCRON_ENABLED` switches everything off, it is a store in memory, whatever the settings name.
+
         Args:
             host: Time, sleep, chance and threads from now on; None keeps the present ones.
         """
@@ -60,7 +66,7 @@ class JobManager:
         with self._making:
             self.host = host or self.host
             made_of = (
-                settings.backend,
+                settings.backend if settings.enabled else "memory:",
                 settings.app,
                 settings.folder,
                 settings.history,
@@ -71,6 +77,10 @@ class JobManager:
                 url, app, folder, keep, durability, _ = self._made_of = made_of
                 self._backend = connect(url, app=app, folder=folder, keep=keep, durability=durability, host=self.host)
             self._backend.cron_max_time = settings.cron_max_time
+            if not settings.enabled:
+                from pseudocron.jobs.outbox import switched_off  # noqa: PLC0415  only where everything is switched off
+
+                switched_off.add(self)
             self.settled = True
             return self._backend
 
@@ -79,7 +89,11 @@ class JobManager:
         return self.host.now() + (self._backend.ahead if self._backend else timedelta())
 
     async def opened(self) -> ShortUse:
-        """Return a context in which the store is open."""
+        """Return a context in which the store is open; `EventLoopError` on an event loop that is not asyncio's."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise EventLoopError(_NOT_ASYNCIO) from None
         return ShortUse(
             await self.host.hop(self.connect) if self._backend is None or not self.settled else self._backend
         )

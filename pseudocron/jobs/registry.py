@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pseudocron.config.settings import Settings
     from pseudocron.hooks import Hooks
     from pseudocron.host import Host
+    from pseudocron.jobs.outbox import DeferredJob
     from pseudocron.jobs.tasks import TaskOptions
 
 P = ParamSpec("P")
@@ -158,6 +159,33 @@ class TaskRegistry:
     def immediate(self) -> AbstractContextManager[None]:
         """Run deferred calls at once inside of this context, through JSON but without a store; for tests.
 
-        `defer` raises what a call raises. The options `at`, `delay` and `key` have no effect.
+        Plain functions run in a thread, as usual; `defer` raises what a call raises. The options `at`, `delay` and
+        `key` have no effect.
         """
         return self._manager.immediate()
+
+    @property
+    def outbox(self) -> list[DeferredJob]:
+        """The pending jobs, in the order in which they were deferred, where `PSEUDOCRON_ENABLED` is 0; for tests.
+
+        Raises:
+            ConfigError: Nothing is switched off, and the store is not in memory.
+        """
+        from pseudocron.jobs import outbox  # noqa: PLC0415  only tests need it
+
+        return outbox.read(self._in_memory(), lambda name: self._task_named(name).function)
+
+    def clear_outbox(self) -> None:
+        """Cancel all jobs of the outbox; errors are those of `outbox`."""
+        from pseudocron.jobs import outbox  # noqa: PLC0415  likewise
+
+        outbox.clear(self._in_memory())
+
+    def _in_memory(self) -> Backend:
+        from pseudocron.jobs.outbox import completed  # noqa: PLC0415  likewise
+
+        if self.settings.enabled and self.settings.backend != "memory:":
+            raise ConfigError("outbox: jobs are stored, not kept: set PSEUDOCRON_ENABLED=0 before the tests")
+        backend = self._manager.connect()
+        completed(backend.open())
+        return backend

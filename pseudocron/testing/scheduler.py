@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Self
 
-from pseudocron.backends.model import Kind, State
-from pseudocron.backends.questions import Where
+from pseudocron.backends.model import State
 from pseudocron.config.settings import checked
 from pseudocron.config.source import Source
 from pseudocron.config.values import aware
 from pseudocron.host import Host
-from pseudocron.jobs.arguments import unpack
-from pseudocron.jobs.propagation import without_context
+from pseudocron.jobs import outbox
+from pseudocron.jobs.outbox import DeferredJob, completed
 from pseudocron.worker.poll import Poller
 from pseudocron.worker.runs import Runs
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
-
-    from pseudocron.backends import model
     from pseudocron.crons import Crons
     from pseudocron.worker.run import Run
 
-T = TypeVar("T")
+__all__ = ["START", "DeferredJob", "FakeScheduler", "FinishedRun"]
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -50,34 +45,6 @@ class FinishedRun:
     name: str
     due: datetime
     outcome: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class DeferredJob:
-    """A job as it was deferred, to be compared with the one that a test expects.
-
-    Args:
-        task: Name of the task.
-        arguments: Arguments by parameter name, converted to the types of the annotations. Arguments that the call
-            left out are left out here too.
-        due: When the job is due, aware UTC.
-        key: Its key; None without one.
-        priority: Its priority.
-        expires: Latest start, aware UTC; None without one.
-        state: State of the job now, a `State`.
-        attempts: Number of attempts that have started.
-        id: Identity of the job, as in `JobHandle.id`; not compared.
-    """
-
-    task: str
-    arguments: Mapping[str, Any]
-    due: datetime
-    key: str | None = None
-    priority: int = 0
-    expires: datetime | None = None
-    state: str = State.PENDING
-    attempts: int = 0
-    id: str = field(default="", compare=False)
 
 
 class FakeScheduler:
@@ -104,7 +71,7 @@ class FakeScheduler:
         crons._pin(backend="memory:", app=settings.app, cron_max_time=EVER)
         self._crons = crons
         self._backend = crons._connect(host)
-        _completed(self._backend.open())
+        completed(self._backend.open())
         runs = Runs(
             self._backend,
             host=host,
@@ -134,24 +101,8 @@ class FakeScheduler:
             key: Only jobs with this key.
             state: Only jobs in this state; None for jobs in any state.
         """
-        states = set() if state is None else {State(state)}
-        where = Where(states=states, kinds={Kind.JOB}, name=task, key=key)
-        jobs = _completed(self._backend.runs(where, limit=sys.maxsize))
-        return [self._deferred(job) for job in reversed(jobs)]
-
-    def _deferred(self, job: model.Run) -> DeferredJob:
-        function = self._crons._task_named(job.name).function
-        return DeferredJob(
-            task=job.name,
-            arguments=unpack(function, without_context(job.arguments or "{}")).arguments,
-            due=job.due,
-            key=job.key,
-            priority=job.priority,
-            expires=job.expires,
-            state=job.state,
-            attempts=job.attempts,
-            id=job.run_id,
-        )
+        function_of = self._crons._task_named
+        return outbox.read(self._backend, lambda name: function_of(name).function, task=task, key=key, state=state)
 
     async def advance(
         self, *, weeks: float = 0, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0
@@ -190,14 +141,3 @@ class FakeScheduler:
         """Move the clock instead of sleeping."""
         self.now += timedelta(seconds=seconds)
         await asyncio.sleep(0)
-
-
-def _completed(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Return the result of a coroutine that waits for nothing, as those of the store in memory; needs no event loop."""
-    try:
-        coroutine.send(None)
-    except StopIteration as stop:
-        value: T = stop.value
-        return value
-    coroutine.close()
-    raise RuntimeError("the store in memory had to wait")

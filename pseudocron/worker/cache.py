@@ -80,12 +80,12 @@ class DueCache:
     ) -> list[Plan]:
         """Return the plans of these crons, of those with something to do or to store."""
         self._planned_at = now
-        return [self._plan(cron, states[cron.name], now, absence) for cron in crons]
-
-    def _plan(self, cron: Cron, state: CronState, now: datetime, absence: Absence) -> Plan:
-        # The higher one: a store that was lost has forgotten slots that this process has seen claimed.
-        since = max(cron._first_mark(now), self._marks.get(cron.name, NEVER))
-        return plan(cron, state, now, since=since, absence=absence)
+        plans = []
+        for cron in crons:
+            # The higher one: a store that was lost has forgotten slots that this process has seen claimed.
+            since = max(cron._first_mark(now), self._marks.get(cron.name, NEVER))
+            plans.append(plan(cron, states[cron.name], now, since=since, absence=absence))
+        return plans
 
     def applied(self, crons: Crons, plans: Sequence[Plan], states: Mapping[str, CronState], polled: Polled) -> None:
         """Remember what a poll has done of these plans."""

@@ -216,7 +216,7 @@ class Poller:
         return [self._measured(crons[plan.name], plan) if plan.slots else plan for plan in plans]
 
     def _measured(self, cron: Cron, plan: Plan) -> Plan:
-        return plan._replace(waited=[self.delays.of(cron._wake(slot)) for slot in plan.slots])
+        return plan._replace(waited=list(map(self.delays.of, map(cron._wake, plan.slots))))
 
     async def _enter(self, crons: Crons, plans: Sequence[Plan], *, force: bool) -> tuple[Polled | None, Sequence[Run]]:
         """Ask the store, and start what was claimed."""
@@ -273,7 +273,7 @@ class Poller:
         if crons._hooks.counts and moment >= self._metrics.again:
             await self._metrics.count(crons._hooks.counts)
         if moment >= self._purger.again:
-            await self._purger.purge()
+            await self._purger.purge(crons)
 
 
 def _is_skipped(crons: Crons, refused: Refused) -> bool:

@@ -14,19 +14,22 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pseudocron.backends.contract import Backend
+    from pseudocron.config.settings import Settings
+    from pseudocron.crons import Crons
     from pseudocron.host import Host
 
-_FOR_A_WEEK = (State.SUCCEEDED, State.CANCELLED, State.REPLACED, State.EXPIRED)
-_FOR_A_MONTH = (State.FAILED, State.TIMED_OUT, State.INTERRUPTED, State.LOST)
-
-KEEP: Mapping[State, timedelta] = {
-    **dict.fromkeys(_FOR_A_WEEK, timedelta(days=7)),
-    **dict.fromkeys(_FOR_A_MONTH, timedelta(days=30)),
-}
-"""How long jobs are kept after their end."""
+DONE = (State.SUCCEEDED, State.CANCELLED, State.REPLACED, State.EXPIRED)
+FAILED = (State.FAILED, State.TIMED_OUT, State.INTERRUPTED, State.LOST)
+"""The states of jobs that somebody may want to look into, or to retry: by default they are kept for longer."""
 
 PURGED, PURGE_AGAIN = 1000, 60.0
 """How many jobs are deleted in one transaction, and the seconds after which there may be more to delete."""
+
+
+def kept_for(settings: Settings) -> Mapping[State, timedelta]:
+    """Return how long jobs are kept after their end, by their states."""
+    done, failed = timedelta(seconds=settings.retention), timedelta(seconds=settings.retention_failed)
+    return {**dict.fromkeys(DONE, done), **dict.fromkeys(FAILED, failed)}
 
 
 class Purger:
@@ -45,11 +48,11 @@ class Purger:
         self._host = host
         self.again = -inf
 
-    async def purge(self) -> None:
+    async def purge(self, crons: Crons) -> None:
         """Delete at most `PURGED` old jobs; not `again` for `PURGE_AGAIN` seconds, unless there are so many."""
         self.again = self._host.monotonic() + PURGE_AGAIN
         try:
-            purged = await self._backend.purge(KEEP, PURGED)
+            purged = await self._backend.purge(kept_for(crons.settings), PURGED)
         except BackendError as error:  # the poll has done its work, and the next purge is not urgent
             logger.debug("jobs: not purged: %s", error)
             return

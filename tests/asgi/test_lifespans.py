@@ -83,6 +83,21 @@ def test_what_an_application_leaves_out_of_its_lifespan_the_middleware_adds_once
     assert ended == [1], "drained"
 
 
+@pytest.mark.parametrize("before", [[], [RECEIVE]], ids=["unasked", "after receiving"])
+def test_an_application_that_answers_its_lifespan_as_a_request_gets_its_ticker(before: list[Any]) -> None:
+    crons, ran = Crons(backend="memory:"), []
+    crons.add("often", lambda: ran.append(1), 0.05)
+    start = {"type": "http.response.start", "status": 404, "headers": []}
+    app = says(*before, start, {"type": "http.response.body", "body": b"no such path"})
+
+    async def main() -> None:
+        async with Lifespan(PseudoCronMiddleware(app, crons=crons, ticker=True)) as server:
+            await until(lambda: ran)
+        assert server.events == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+    asyncio.run(main())
+
+
 def test_a_lifespan_that_hangs_at_its_end_hangs_as_the_bare_one_and_is_drained_already() -> None:
     crons, events = Crons(backend="memory:", drain=0), []
 

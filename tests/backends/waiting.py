@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Time:
-    """Stands for the module `time`; `meanwhile` is called after each sleep."""
+    """Stands for the module `time`, and has our monotonic clock; `meanwhile` is called after each sleep."""
 
     now: float = 1000.0
     slept: list[float] = field(default_factory=list)

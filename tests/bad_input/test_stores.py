@@ -6,13 +6,15 @@ import asyncio
 import logging
 import os
 import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 from servers.serving import Server
-from support import Clock, Lifespan, hello, visit
+from support import Clock, Lifespan, hello, until, visit
 
 from pseudocron import PseudoCronMiddleware
+from pseudocron.backends.file import commits
 from pseudocron.process import process_of
 
 if TYPE_CHECKING:
@@ -117,6 +119,29 @@ def test_it_stops_the_start_with_one_line_and_is_left_as_it_was(
     assert str(store) in told
     after = contents(store)
     assert {path: after[path] for path in before} == before
+
+
+def test_a_store_that_is_busy_at_the_start_does_not_stop_it_and_is_opened_later(
+    store: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert start(store) is None
+    monkeypatch.setattr(commits, "PATIENCE", 0.05)
+    config = store.parent / "crons.py"
+    app = PseudoCronMiddleware(hello, crons=config, ticker=True)
+
+    async def main() -> None:
+        writer.execute("BEGIN IMMEDIATE")
+        async with Lifespan(app) as lifespan:
+            assert lifespan.failure is None
+            assert (await visit(app))[0]["status"] == 200
+            writer.execute("COMMIT")
+            await until(lambda: process_of(config).runtime()._poller)
+            await until(lambda: process_of(config).runtime().runs)
+
+    caplog.set_level(logging.WARNING)
+    with closing(sqlite3.connect(store / "crons.db", isolation_level=None)) as writer:
+        asyncio.run(main())
+    assert f"poll failed: store '{store}/crons.db' is busy" in caplog.text
 
 
 def test_the_mend_that_is_named_mends_it(store: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,12 +11,13 @@ import pytest
 from pseudocron.config.settings import Settings, gather
 from pseudocron.config.source import open_source
 from pseudocron.crons import Crons
+from pseudocron.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 FILE = 'CRON_MAX_TIME = 7\nBACKEND = "file:f"\nAPP = "f"\nTZ = "Asia/Tokyo"\nDRAIN = 7\n'
-FILE += "CONCURRENCY = 7\nLEASE = 7\nHISTORY = 7\nDURABILITY = 'process'\n"
+FILE += "CONCURRENCY = 7\nLEASE = 7\nHISTORY = 7\nRETENTION = 7\nRETENTION_FAILED = '7d'\nDURABILITY = 'process'\n"
 ENVIRON = {
     "CRON_MAX_TIME": "8.5",
     "PSEUDOCRON_BACKEND": "file:e",
@@ -24,6 +27,8 @@ ENVIRON = {
     "PSEUDOCRON_CONCURRENCY": "8",
     "PSEUDOCRON_LEASE": " 8 ",
     "PSEUDOCRON_HISTORY": "8",
+    "PSEUDOCRON_RETENTION": "8",
+    "PSEUDOCRON_RETENTION_FAILED": "8d",
     "PSEUDOCRON_DURABILITY": "process",
 }
 GIVEN: dict[str, Any] = {
@@ -35,6 +40,8 @@ GIVEN: dict[str, Any] = {
     "concurrency": 9,
     "lease": 9,
     "history": 9,
+    "retention": 9,
+    "retention_failed": 99,
     "durability": "process",
 }
 
@@ -49,6 +56,8 @@ def test_the_defaults_are_those_of_the_design(shop: Path) -> None:
         concurrency=10,
         lease=30,
         history=20,
+        retention=7 * 86400,
+        retention_failed=30 * 86400,
         durability="power",
         enabled=True,
         folder=shop,
@@ -68,9 +77,25 @@ def test_a_file_is_more_than_the_default(shop: Path, suffix: str) -> None:
         concurrency=7,
         lease=7,
         history=7,
+        retention=7,
+        retention_failed=7 * 86400,
         durability="process",
         folder=shop / "jobs",
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [(0, 0), (1.5, 1.5), (timedelta(days=2), 172800), ("90", 90), ("7d", 604800), ("1h30m", 5400), ("2 days", 172800)],
+)
+def test_the_retention_is_seconds_a_timedelta_or_words(given: Any, seconds: float) -> None:
+    assert Crons(retention=given).settings.retention == seconds
+
+
+@pytest.mark.parametrize("given", [-1, "soon", "-1", "9" * 40 + "d", True, "", math.inf])
+def test_a_retention_that_is_none_is_refused_with_what_it_must_be(given: Any) -> None:
+    with pytest.raises(ConfigError, match=r"Crons: retention_failed: .*must be a number of seconds of 0 or more"):
+        Crons(retention_failed=given)
 
 
 def test_toml_may_write_settings_in_lower_case(shop: Path) -> None:
@@ -96,6 +121,8 @@ def test_the_environment_is_more_than_the_file(shop: Path, monkeypatch: pytest.M
         concurrency=8,
         lease=8,
         history=8,
+        retention=8,
+        retention_failed=8 * 86400,
         durability="process",
         folder=shop,
     )

@@ -84,7 +84,7 @@ class House:
         assert self.client.portal
         return self.client.portal.call(done)
 
-    def run(self, name: str = "bill", outcome: State | None = None) -> Claim:
+    def run(self, name: str = "bill", outcome: State | None = None, *, goes_on: bool = False) -> Claim:
         """A run of a cron that has ended, or with no outcome goes on."""
 
         async def run(backend: Backend) -> Claim:
@@ -93,7 +93,7 @@ class House:
             if outcome is State.FAILED:
                 await backend.finish([End(claim, outcome, error=TRACEBACK, output="<b>a line</b>")])
             elif outcome:
-                await backend.finish([End(claim, outcome)])
+                await backend.finish([End(claim, outcome, goes_on=goes_on)])
             return claim
 
         return self.do(run)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from html import escape
+from datetime import timedelta
+from html import escape, unescape
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -13,6 +14,7 @@ from support import wait_until
 from dashboard.house import EVIL, TRACEBACK, House, crons_of
 from pseudocron.backends.model import Reason, State
 from pseudocron.config.source import FileSource
+from pseudocron.host import utcnow
 from pseudocron.jobs.propagation import attach
 
 if TYPE_CHECKING:
@@ -44,6 +46,39 @@ def test_the_health_line_names_the_store_without_its_password(each_house: House)
         page = house.get(status=503)
     assert "geheim" not in page
     assert "127.0.0.1:1" in page
+
+
+def is_green(page: str) -> bool:
+    (colour,) = re.findall(r'<p id="health" data-live class="health (\w+)"', page)
+    return bool(colour == "good")
+
+
+def test_the_health_line_is_not_green_while_something_fails(each_house: House) -> None:
+    each_house.run("bill", State.SUCCEEDED)
+    assert is_green(each_house.get())
+    each_house.run("bill", State.TIMED_OUT)
+    each_house.run("bill", State.FAILED)
+    for page in (each_house.get(), each_house.get("/jobs"), each_house.get("/cron", name="bill")):
+        assert not is_green(page)
+        assert "bill: its last 2 runs did not succeed, the latest failed" in text(page)
+    each_house.run("bill", State.SUCCEEDED)
+    assert is_green(each_house.get())
+
+
+def test_the_health_line_tells_the_newest_poll(each_house: House) -> None:
+    assert "last poll" not in text(each_house.get())
+    each_house.skip("bill", Reason.MISFIRE)
+    assert re.search(r"last poll \d s ago", text(each_house.get()))
+
+
+def test_the_health_line_tells_overdue_crons_and_held_places(each_house: House) -> None:
+    each_house.do(lambda backend: backend.reset("bill", utcnow() - timedelta(days=3)))
+    each_house.run("bill", State.SUCCEEDED, goes_on=True)
+    page = each_house.get()
+    assert not is_green(page)
+    assert "host:1: runs that have ended while their code goes on: 1 (bill)" in text(page)
+    each_house.do(lambda backend: backend.reset(EVIL, utcnow() - timedelta(days=3)))
+    assert f"{EVIL}: overdue by" in unescape(text(each_house.get()))
 
 
 def test_the_page_of_a_cron_shows_its_runs_their_errors_and_why_slots_did_not_run(each_house: House) -> None:

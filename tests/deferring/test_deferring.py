@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
+import trio
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse
@@ -563,11 +564,10 @@ def test_immediate_calls_of_a_thread_are_made_there_and_need_no_store(tmp_path: 
     @crons.task
     async def later() -> None:
         threads.append(threading.get_ident())
-        sync.defer_sync()  # a function that does not wait needs no event loop
 
     with crons.immediate():
         handles = [sync.defer_sync(), later.defer_sync()]
-    assert threads == [threading.get_ident()] * 3
+    assert threads == [threading.get_ident()] * 2
     assert not any(handle.cancel_sync() for handle in handles)
     assert not (tmp_path / "store").exists()
 
@@ -582,6 +582,58 @@ def test_what_an_immediate_call_raises_defer_raises(crons: Crons, defer: Callabl
         defer(broken)
     defer(broken)
     assert len(asyncio.run(_all(crons))) == 1
+
+
+@pytest.mark.parametrize("run", [asyncio.run, trio.run])
+def test_immediate_calls_of_plain_functions_are_made_in_a_thread(run: Callable[..., Any], crons: Crons) -> None:
+    seen: list[Any] = []
+
+    @crons.task
+    def sync() -> None:
+        seen.append((threading.get_ident(), current_run().name))
+        asyncio.run(asyncio.sleep(0))  # which a thread may do that has no event loop
+
+    async def main() -> None:
+        with crons.immediate():
+            await sync.defer()
+
+    run(main if run is trio.run else main())
+    ((thread, name),) = seen
+    assert thread != threading.get_ident()
+    assert name == "sync"
+
+
+def test_immediate_calls_that_block_are_refused_on_the_event_loop_as_in_production(crons: Crons) -> None:
+    restore = restoring(crons)
+
+    async def main() -> None:
+        with crons.immediate(), pytest.raises(EventLoopError, match=r"await restore.defer\(...\)"):
+            restore.defer_sync("A")
+
+    asyncio.run(main())
+
+
+def test_under_trio_each_verb_says_what_to_call_instead(crons: Crons) -> None:
+    restore = restoring(crons)
+    handle = restore.defer_sync("A")
+
+    async def main() -> None:
+        verbs = (
+            lambda: restore.defer("B"),
+            lambda: restore.defer_many([{"classroom": "C"}]),
+            lambda: restore.cancel(key="D"),
+            handle.state,
+            handle.cancel,
+            lambda: crons.job(handle.id),
+            lambda: crons.cancel(handle.id),
+        )
+        for verb in verbs:
+            with pytest.raises(EventLoopError, match="as under trio: call the method that ends in `_sync` in a thread"):
+                await verb()
+        await trio.to_thread.run_sync(restore.defer_sync, "E")
+
+    trio.run(main)
+    assert len(asyncio.run(_all(crons))) == 2
 
 
 def test_immediate_calls_are_checked_like_any_other(crons: Crons) -> None:

@@ -18,7 +18,9 @@ from starlette.routing import Mount, Route
 from endpoints.calling import Answer, ask
 from pseudocron import Crons, PseudoCronMiddleware, cron_status, health
 from pseudocron.backends.file.backend import Memory
-from pseudocron.backends.model import CronState
+from pseudocron.backends.model import CronState, State
+from pseudocron.backends.questions import Claim, End, Manual
+from pseudocron.errors import ConfigError
 from pseudocron.polling import PollReason
 from pseudocron.process import process_of
 from pseudocron.report import history_of
@@ -31,7 +33,10 @@ if TYPE_CHECKING:
     from pseudocron.backends.questions import States
     from pseudocron.cron import Cron
 
-KEYS = {"healthy", "config", "backend", "enabled", "crons", "overdue", "latest", "lingering", "stuck"}
+KEYS = {
+    *("healthy", "config", "backend", "enabled", "crons", "polled", "overdue", "latest", "failing", "failed"),
+    *("lingering", "held", "stuck"),
+}
 
 
 def crons_with(schedule: object = "every 5 hours", backend: str = "memory:", **options: Any) -> Crons:
@@ -53,9 +58,13 @@ def test_all_is_well() -> None:
         "backend": "ok",
         "enabled": True,
         "crons": 1,
+        "polled": None,
         "overdue": 0,
         "latest": [],
+        "failing": 0,
+        "failed": [],
         "lingering": 0,
+        "held": [],
         "stuck": False,
     }
     assert dict(answer.headers)[b"cache-control"] == b"no-store"
@@ -171,6 +180,110 @@ def test_of_many_that_are_overdue_the_latest_twenty_are_named() -> None:
     answer = probe(crons).json
     assert answer["overdue"] == 30
     assert [one["name"] for one in answer["latest"]] == [f"cron {number}" for number in range(20)]
+
+
+async def run(crons: Crons, *outcomes: State, name: str = "one", goes_on: bool = False) -> None:
+    """Runs of a cron that end one after the other."""
+    async with process_of(crons).store() as (_, backend):
+        for outcome in outcomes:
+            claim = await backend.start(Manual(name, worker="host:7", lease=60))
+            assert isinstance(claim, Claim)
+            await backend.finish([End(claim, outcome, error="ValueError", goes_on=goes_on)])
+
+
+OK, FAILED, TIMED_OUT, INTERRUPTED = State.SUCCEEDED, State.FAILED, State.TIMED_OUT, State.INTERRUPTED
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "failures"),
+    [
+        ([OK], 0),
+        ([FAILED], 1),
+        ([FAILED, OK], 0),
+        ([OK, FAILED, TIMED_OUT], 2),
+        ([FAILED, FAILED, INTERRUPTED, FAILED], 3),
+        ([FAILED, INTERRUPTED, INTERRUPTED, INTERRUPTED], 1),
+        ([FAILED, OK, INTERRUPTED, INTERRUPTED, INTERRUPTED], 0),
+    ],
+)
+def test_a_cron_that_fails_is_named_with_how_often_in_a_row(outcomes: list[State], failures: int) -> None:
+    crons = crons_with()
+
+    async def main() -> None:
+        await run(crons, *outcomes)
+        answer = await ask(health(crons), "GET")
+        assert (answer.status, answer.json["healthy"]) == (200, True), "a restart would help nothing"
+        assert answer.json["failing"] == (failures > 0)
+        assert [(one["name"], one["failures"]) for one in answer.json["failed"]] == [("one", failures)][: failures > 0]
+        for least in (1, 2, 3):
+            assert (await ask(health(crons, failures=least), "GET")).status == (503 if failures >= least else 200)
+
+    asyncio.run(main())
+
+
+def test_a_cron_that_fails_is_told_with_its_last_outcome_and_not_while_it_is_paused() -> None:
+    crons = crons_with()
+
+    async def main() -> None:
+        before = datetime.now(UTC)
+        await run(crons, FAILED, TIMED_OUT)
+        (told,) = (await ask(health(crons), "GET")).json["failed"]
+        assert told["outcome"] == "timed_out"
+        assert timedelta(0) <= datetime.fromisoformat(told["ended"]) - before < timedelta(seconds=5)
+        async with process_of(crons).store() as (_, backend):
+            await backend.pause("one", True)
+            a_second_later(crons)
+            assert (await ask(health(crons), "GET")).json["failing"] == 0
+
+    asyncio.run(main())
+
+
+def test_more_failures_than_the_history_keeps_are_counted_as_those_it_keeps() -> None:
+    crons = Crons(backend="memory:", history=3)
+    crons.add("one", int, "every 5 hours")
+
+    async def main() -> None:
+        await run(crons, FAILED, FAILED)
+        assert (await ask(health(crons, failures=50), "GET")).status == 200
+        await run(crons, FAILED)
+        a_second_later(crons)
+        assert (await ask(health(crons, failures=50), "GET")).status == 503
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("options", [{"failures": 0}, {"failures": True}, {"failures": "3"}, {"verbose": 1}])
+def test_an_option_that_is_wrong_is_told_at_once(options: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^health: "):
+        health(crons_with(), **options)
+
+
+def test_places_that_are_held_by_code_that_goes_on_are_named_and_only_the_verbose_answer_names_the_process() -> None:
+    crons = crons_with()
+
+    async def main() -> None:
+        await run(crons, TIMED_OUT, goes_on=True)
+        answer, verbose = await ask(health(crons), "GET"), await ask(health(crons, verbose=True), "GET")
+        assert (answer.status, answer.json["lingering"]) == (200, 1)
+        assert [one["name"] for one in answer.json["held"]] == ["one"]
+        assert "host:7" not in answer.body.decode()
+        assert "host:7: runs that have ended while their code goes on: 1 (one)" in verbose.json["errors"][0]
+
+    asyncio.run(main())
+
+
+def test_the_newest_poll_is_told() -> None:
+    crons = crons_with()
+
+    async def main() -> None:
+        assert (await ask(health(crons), "GET")).json["polled"] is None
+        await asyncio.wait([process_of(crons).runtime().request_poll(PollReason.REQUEST)])
+        a_second_later(crons)
+        polled = datetime.fromisoformat((await ask(health(crons), "GET")).json["polled"])
+        assert abs(datetime.now(UTC) - polled) < timedelta(seconds=5)
+        await process_of(crons).runtime().close()
+
+    asyncio.run(main())
 
 
 def test_a_store_that_can_not_be_used_is_503_and_only_the_verbose_answer_names_it(tmp_path: Path) -> None:

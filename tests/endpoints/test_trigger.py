@@ -176,10 +176,9 @@ def test_a_wait_that_is_no_number_of_seconds_is_answered_by_400(asked: str) -> N
         ("POST", f"/cron?token={TOKEN[:-1]}", {}),
         ("POST", "/cron?token=%ff%00%zz", {}),
         ("POST", "/cron?" + "&".join(f"a{n}=1" for n in range(200)), {}),
-        ("GET", "/cron", BEARER),
-        ("HEAD", "/cron", BEARER),
+        ("GET", "/cron", {}),
+        ("HEAD", "/cron", {"authorization": "Bearer another-token-as-long"}),
         ("DELETE", "/cron", BEARER),
-        ("GET", f"/cron?token={TOKEN}", {}),
     ],
 )
 @pytest.mark.parametrize("framework", [Starlette, FastAPI])
@@ -208,10 +207,25 @@ def test_an_application_with_a_page_for_what_is_not_there_shows_it() -> None:
     assert asyncio.run(ask(app, path="/cron")).body == b"our own"
 
 
-def test_get_is_answered_if_it_is_asked_for() -> None:
+def test_get_polls_unless_that_is_refused() -> None:
     crons, ran = one_cron()
-    assert asyncio.run(ask(trigger(crons, token=TOKEN, get=True), "GET", f"/?token={TOKEN}")).status == 200
+    for method in ("GET", "HEAD"):
+        assert asyncio.run(ask(trigger(crons, token=TOKEN, get=False), method, f"/?token={TOKEN}")).status == 404
+    assert not ran
+    assert asyncio.run(ask(trigger(crons, token=TOKEN), "GET", f"/?token={TOKEN}")).status == 200
     assert ran
+
+
+def test_head_is_answered_without_a_poll() -> None:
+    crons, ran = one_cron()
+
+    async def main() -> None:
+        answer = await ask(trigger(crons, token=TOKEN), "HEAD", f"/?token={TOKEN}")
+        assert (answer.status, answer.body) == (200, b"")
+        assert process_of(crons).runtime()._polls.task is None
+
+    asyncio.run(main())
+    assert not ran
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])

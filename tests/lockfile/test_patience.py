@@ -44,6 +44,7 @@ def held(path: Path) -> Iterator[None]:
 
 def test_lowering_waits_for_the_lock_for_a_second(lock: LockFile, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lockfile, "time", waited := Time())
+    monkeypatch.setattr(lockfile, "monotonic", waited.monotonic)
     with held(path), pytest.raises(BackendError, match="locked by another process for over 1 s"):
         lock.lower(NOON + 10 * NANO, 60)
     assert 1.0 <= sum(waited.slept) < 1.1

@@ -35,15 +35,46 @@ def start(url: str, app: str = "app") -> str:
     return told
 
 
-def test_a_host_that_can_not_be_reached_is_named() -> None:
+def test_a_host_that_can_not_be_reached_is_named_and_does_not_stop_the_start(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     port = free_port()
-    told = start(f"redis://me:{SECRET}@127.0.0.1:{port}/0")
-    assert told.startswith(f"Redis at redis://***@127.0.0.1:{port}/0 can't be reached: ")
+    assert start(f"redis://me:{SECRET}@127.0.0.1:{port}/0") == ""
+    (told,) = caplog.messages
+    assert told.startswith(f"poll failed: Redis at redis://***@127.0.0.1:{port}/0 can't be reached: ")
     assert told.endswith("is it running, and is the URL right?")
+    assert SECRET not in told
 
 
-def test_a_name_that_nobody_has_is_named() -> None:
-    assert "can't be reached: " in start(f"redis://:{SECRET}@nobody.invalid/0")
+def test_a_name_that_nobody_has_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    assert start(f"redis://:{SECRET}@nobody.invalid/0") == ""
+    assert "can't be reached: " in caplog.text
+    assert SECRET not in caplog.text
+
+
+@pytest.mark.parametrize("ticker", [False, True])
+def test_what_is_due_runs_once_a_server_is_there_that_was_away_at_the_start(tmp_path: Path, *, ticker: bool) -> None:
+    server, ran = Server(tmp_path), list[int]()
+    crons = Crons(backend=server.url)
+    crons.add("often", lambda: ran.append(1), 0.05)
+
+    async def main() -> None:
+        app = PseudoCronMiddleware(hello, crons=crons, ticker=ticker)
+        async with Lifespan(app) as lifespan:
+            assert not lifespan.failure
+            if not ticker:
+                assert (await visit(app))[0]["status"] == 200
+            await asyncio.to_thread(server.start)
+            async with asyncio.timeout(10):
+                while not ran:
+                    if not ticker:
+                        await visit(app)
+                    await asyncio.sleep(0.02)
+
+    try:
+        asyncio.run(main())
+    finally:
+        server.stop()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +17,6 @@ from worker.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import timedelta
     from typing import Any
 
 
@@ -35,8 +35,8 @@ class Noting(Memory):
         return self.purged[-1]
 
 
-def a_world() -> tuple[World, Noting]:
-    crons = Crons()
+def a_world(**settings: Any) -> tuple[World, Noting]:
+    crons = Crons(**settings)
 
     @crons.task(retries=0)
     async def work(*, fails: bool = False) -> None:
@@ -60,6 +60,21 @@ def test_jobs_are_deleted_after_a_week_and_failed_ones_after_a_month() -> None:
         await world.poll_all()
         for days, left in ((6.9, 2), (0.2, 1), (22.8, 1), (0.2, 0)):
             world.clock.forward(days * DAY)
+            await world.poll_all()
+            assert sum((await world.states()).values()) == left
+
+    asyncio.run(main())
+
+
+def test_how_long_jobs_are_kept_is_a_setting() -> None:
+    world, _ = a_world(retention=timedelta(hours=1), retention_failed="2h")
+
+    async def main() -> None:
+        await world.defer("work")
+        await world.defer("work", fails=True)
+        await world.poll_all()
+        for minutes, left in ((59, 2), (2, 1), (58, 1), (2, 0)):
+            world.clock.forward(minutes * 60)
             await world.poll_all()
             assert sum((await world.states()).values()) == left
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-import time
 from collections import deque
 from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
@@ -15,7 +14,8 @@ from pseudocron.backends.file.connection import PATIENCE, Connection, is_busy, n
 from pseudocron.backends.file.folder import named
 from pseudocron.backends.file.forks import parkable
 from pseudocron.backends.file.operation import Operation, deliver
-from pseudocron.errors import BackendError
+from pseudocron.clock import monotonic
+from pseudocron.errors import BackendAwayError, BackendError
 from pseudocron.log import logger
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Store:
         """Connect, making what is missing."""
         self.is_open = True
         try:
-            with self._turn, self._naming(), self._writer.transaction("BEGIN IMMEDIATE", time.monotonic() + PATIENCE):
+            with self._turn, self._naming(), self._writer.transaction("BEGIN IMMEDIATE", monotonic() + PATIENCE):
                 pass
         except BackendError:
             self.close()
@@ -108,7 +108,7 @@ class Store:
         with (
             self._read_turn,
             self._naming(),
-            self._reader.transaction("BEGIN", time.monotonic() + PATIENCE) as db,
+            self._reader.transaction("BEGIN", monotonic() + PATIENCE) as db,
         ):
             return work(self._begun(db))
 
@@ -130,7 +130,9 @@ class Store:
             self._rouse()
         except RuntimeError as error:
             future.cancel()  # so that it is not committed
-            raise BackendError(f"{self.name} can't be written: {error}: let this process have a thread more") from error
+            raise BackendAwayError(
+                f"{self.name} can't be written: {error}: let this process have a thread more"
+            ) from error
         return await future
 
     def _demand_open(self) -> None:
@@ -249,7 +251,7 @@ class Store:
 
     def _give_up(self, group: list[Operation[Any]], error: Exception) -> None:
         """Let those fail that have waited long enough for a busy store."""
-        now = time.monotonic()
+        now = monotonic()
         for one in group:
             if one.deadline <= now:
                 self._end(one, error)

@@ -8,10 +8,11 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from pseudocron.backends.file.folder import complaint, named, prepare
-from pseudocron.backends.file.schema import create, grow_log, is_ready, make_file
+from pseudocron.backends.file.folder import complaint, is_passing, named, prepare
+from pseudocron.backends.file.schema import FULL_LOG, create, grow_log, is_ready, make_file
 from pseudocron.backends.legible import ILLEGIBLE
-from pseudocron.errors import BackendError, PseudoCronError, cause
+from pseudocron.clock import monotonic
+from pseudocron.errors import BackendAwayError, BackendError, PseudoCronError, cause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -30,6 +31,8 @@ STATEMENTS = 256
 """How many prepared statements a connection keeps: all that a verb may use."""
 
 BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
+PASSING = BUSY | {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
+"""The primary result codes after which the same call may succeed in a moment."""
 UNREADABLE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 FIXES = {
     sqlite3.SQLITE_FULL: "make room on its disk: nothing is lost",
@@ -61,7 +64,7 @@ class Connection:
 
         Args:
             begin: The statement that begins it.
-            deadline: The `time.monotonic` until which a busy store is tried.
+            deadline: The moment of our monotonic clock until which a busy store is tried.
         """
         db = self._begun(begin, deadline)
         try:
@@ -78,7 +81,7 @@ class Connection:
                 db = self._connected()
                 db.execute(begin)
             except sqlite3.Error as error:
-                if not is_busy(error) or time.monotonic() > deadline:
+                if not is_busy(error) or monotonic() > deadline:
                     raise
             else:
                 return db
@@ -126,6 +129,9 @@ def connect(path: Path, durability: Durability) -> sqlite3.Connection:
 
 
 def _set_up(db: sqlite3.Connection, path: Path, synchronous: str) -> None:
+    if not db.execute("PRAGMA page_count").fetchone()[0]:  # for another file it would be a write
+        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    db.execute(f"PRAGMA journal_size_limit = {FULL_LOG}")
     db.execute("PRAGMA trusted_schema = OFF")  # its views and triggers may call no function that does more than compute
     db.execute("BEGIN")  # it is read as of one moment: another process may make the tables just now
     ready = is_ready(db, named(path))
@@ -153,17 +159,17 @@ def named_error(error: Exception, path: Path) -> Exception:
     if isinstance(error, PseudoCronError):
         return error
     if isinstance(error, sqlite3.Error):
-        return _from(error, f"{named(path)} {_complaint(error)}")
+        return _from(error, f"{named(path)} {_complaint(error)}", is_passing=_code(error) in PASSING)
     if isinstance(error, OSError):
-        return _from(error, f"{named(path)} {complaint(error, path)}")
+        return _from(error, f"{named(path)} {complaint(error, path)}", is_passing=is_passing(error))
     if isinstance(error, ILLEGIBLE):  # a column may hold anything, whatever its type is
         fix = "remove it, or name another store"
         return _from(error, f"{named(path)} holds what can't be read ({cause(error)}): {fix}")
     return error
 
 
-def _from(error: Exception, message: str) -> BackendError:
-    backend_error = BackendError(message)
+def _from(error: Exception, message: str, *, is_passing: bool = False) -> BackendError:
+    backend_error = BackendAwayError(message) if is_passing else BackendError(message)
     backend_error.__cause__ = error
     return backend_error
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from errno import EACCES, EDQUOT, ENOSPC, ENOTDIR, EPERM, EROFS
+from errno import EACCES, EDQUOT, EIO, EMFILE, ENFILE, ENOSPC, ENOTDIR, EPERM, EROFS
 from typing import TYPE_CHECKING
 
 from pseudocron.backends.file.mounts import network_type
@@ -25,6 +25,8 @@ MENDS = {
     ENOSPC: "make room on its disk",
     EDQUOT: "make room on its disk",
 }
+
+PASSING = frozenset({ENOSPC, EDQUOT, EMFILE, ENFILE, EIO})
 
 
 def prepare(store: Path) -> None:
@@ -84,6 +86,11 @@ def named(store: Path) -> str:
         return f"store '{store}' (its folder is a link to '{store.parent.readlink()}')"
     except OSError:  # it is none
         return f"store '{store}'"
+
+
+def is_passing(error: OSError) -> bool:
+    """Return whether the same call may succeed in a moment."""
+    return error.errno in PASSING
 
 
 def complaint(error: OSError, store: Path) -> str:

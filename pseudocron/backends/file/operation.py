@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pseudocron.backends.file.connection import PATIENCE
+from pseudocron.clock import monotonic
 from pseudocron.errors import JobConflictError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Operation(Generic[T]):
         self.size = size
         self.may_conflict = may_conflict
         self.is_alone = is_alone
-        self.since = time.monotonic()
+        self.since = monotonic()
         self.future: asyncio.Future[T] | None = None
         self.value: T | None = None
         self.error: Exception | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -17,6 +16,7 @@ from pseudocron.backends.file.transaction import SECOND, Terms, Transaction
 from pseudocron.backends.legible import EPOCH, MICROSECOND, instant
 from pseudocron.backends.model import Conflict, Kind
 from pseudocron.backends.questions import Finished, States
+from pseudocron.clock import monotonic
 from pseudocron.errors import BackendError
 from pseudocron.log import logger
 
@@ -113,7 +113,7 @@ class Sqlite(Backend):
             return self._entered(store, poll)
 
     def _entered(self, store: Store | EmbeddedStore, poll: Poll) -> Polled:
-        with store.transaction(time.monotonic() + PATIENCE) as txn:
+        with store.transaction(monotonic() + PATIENCE) as txn:
             before = txn.db.total_changes
             polled, due = polls.poll(txn, poll)
             is_changed, version = txn.db.total_changes > before, txn.db.execute(_VERSION).fetchone()[0]
@@ -129,7 +129,7 @@ class Sqlite(Backend):
     def _put_off(self, store: Store | EmbeddedStore, due: int, version: int, *, outdated: bool) -> None:
         """Date the gate by what is stored now, while nobody can write; another process may have written since."""
         try:
-            with store.transaction(time.monotonic() + PATIENCE) as txn:
+            with store.transaction(monotonic() + PATIENCE) as txn:
                 if txn.db.execute(_VERSION).fetchone()[0] != version:
                     due = txn.now if outdated else earliest(txn)
                 gates.put_off(self._gate, due)

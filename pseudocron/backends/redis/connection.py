@@ -15,9 +15,9 @@ from uuid import uuid4
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError
 
 from pseudocron.backends.redis.loop_thread import LoopThread
-from pseudocron.backends.redis.messages import ANSWER_WITHIN, READ_ONLY, explain, is_passing
+from pseudocron.backends.redis.messages import ANSWER_WITHIN, READ_ONLY, explain, is_away, is_passing
 from pseudocron.backends.redis.schema import SCRIPTS
-from pseudocron.errors import BackendError, cause
+from pseudocron.errors import BackendAwayError, BackendError, cause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -193,7 +193,8 @@ class Connection:
         try:
             yield
         except ERRORS as error:
-            raise BackendError(f"{self.name} {explain(error)}") from error
+            kind = BackendAwayError if is_away(error) else BackendError
+            raise kind(f"{self.name} {explain(error)}") from error
 
 
 _open: set[Connection] = set()  # held until they are closed, as only `close` may free their connections

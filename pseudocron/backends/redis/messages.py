@@ -41,12 +41,24 @@ BY_TEXT = {
     "unknown command": "does not know a command we need: it must be Redis 6.2 or newer, or Valkey",
 }
 
+AWAY = (NoConnection, NoAnswer, OSError, TimeoutError, OutOfMemoryError, ReadOnlyError)
+PASSING = (READ_ONLY, "OOM command", "CLUSTERDOWN", "Cluster cannot be connected", "not covered")
+LASTING = ("NOAUTH", "HELLO must be called", "Authentication required", "WRONGPASS", "invalid username-password")
+
 
 def is_passing(error: Exception) -> bool:
     """Return whether the same call may succeed in a moment."""
     if isinstance(error, AuthenticationError):
         return False
     return isinstance(error, NoConnection | NoAnswer | OSError) or READ_ONLY in str(error)
+
+
+def is_away(error: Exception) -> bool:
+    """Return whether the server can't be used at the moment, but may be soon, without a change of the configuration."""
+    found = str(error)
+    if isinstance(error, AuthenticationError) or any(part in found for part in LASTING):
+        return False
+    return isinstance(error, AWAY) or any(part in found for part in PASSING)
 
 
 def explain(error: Exception) -> str:
