@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 from pseudocron.config.entries import Entry, check_parcel, in_process, read_entry, read_options, spell_every
 from pseudocron.config.settings import Settings, gather
 from pseudocron.config.values import cron_name
-from pseudocron.cron import Cron
+from pseudocron.cron import Cron, phased
 from pseudocron.errors import ConfigError, PseudoCronError, UnknownCronError, did_you_mean, show
 from pseudocron.hooks import own_hooks
 from pseudocron.hooks.registry import HookRegistry
 from pseudocron.jobs.registry import TaskRegistry
 from pseudocron.jobs.tasks import undecorated
-from pseudocron.schedule import Interval, parse
+from pseudocron.schedule import parse
 from pseudocron.targets import describe, resolve
 
 if TYPE_CHECKING:
@@ -257,12 +257,11 @@ class Crons(TaskRegistry, HookRegistry):
     def _build(self, name: str, entry: Entry) -> Cron:
         options = dict(entry.options)
         schedule = parse(entry.schedule, options.pop("tz", None) or self.settings.tz)
+        schedule = phased(schedule, options.get("last_run"), options.get("next_run"))
         target = resolve(entry.target, folder=self.settings.folder, script=entry.script)
         process = in_process(options.pop("executor", None), target)
         hooks = own_hooks(self._hooks, name, options.get("ping"))
         cron = Cron(name=name, target=target, schedule=schedule, process=process, _hooks=hooks, **options)
         if cron.process:
             check_parcel(cron.args, cron.kwargs)
-        if cron.last_run is not None and isinstance(schedule, Interval):
-            return replace(cron, schedule=schedule.anchored(cron.last_run))
         return cron

@@ -16,8 +16,10 @@ from pseudocron.config.values import (
     from_zero,
     instant,
     keywords,
+    never_or,
     one_of,
     optional,
+    past,
     several,
     web_address,
     whole,
@@ -36,11 +38,12 @@ if TYPE_CHECKING:
 class Options(TypedDict, total=False):
     """What may be said of a cron besides its target and its schedule; `Cron` says what each means.
 
-    `last_run` is aware ISO text, an aware `datetime` or epoch seconds. `executor` is "async", "thread" or
-    "process"; None chooses by the target.
+    `last_run` and `next_run` are aware ISO text, an aware `datetime` or epoch seconds; None, 0 and empty text mean
+    never. `executor` is "async", "thread" or "process"; None chooses by the target.
     """
 
     last_run: str | datetime | float | None
+    next_run: str | datetime | float | None
     timeout: float | None
     coalesce: bool
     misfire_grace_time: float | None
@@ -58,7 +61,8 @@ class Options(TypedDict, total=False):
 
 OPTIONS: Mapping[str, Check] = {
     "tz": optional(zone),
-    "last_run": optional(instant),
+    "last_run": never_or(past),
+    "next_run": never_or(instant),
     "timeout": optional(above_zero),
     "coalesce": flag,
     "misfire_grace_time": optional(above_zero),

@@ -80,11 +80,13 @@ class Interval(Schedule):
 
     Args:
         every: From slot to slot, 1 ms or more; else `ScheduleError`.
-        phase: One of the slots, aware; the Unix epoch, so that all processes agree, unless a last run sets it.
+        phase: One of the slots, aware; the Unix epoch, so that all processes agree, unless a last or next run sets it.
+        begins: Whether the phase is the first slot.
     """
 
     every: timedelta
     phase: datetime = EPOCH
+    begins: bool = False
 
     def __post_init__(self) -> None:
         if self.every < SHORTEST:
@@ -94,6 +96,10 @@ class Interval(Schedule):
     def anchored(self, phase: datetime) -> Interval:
         """Return the same interval, with a slot at `phase`."""
         return Interval(self.every, phase)
+
+    def beginning(self, first: datetime) -> Interval:
+        """Return the same interval, with `first` as its first slot."""
+        return Interval(self.every, first, begins=True)
 
     def ahead(self, after: datetime) -> Iterator[datetime]:
         """See `Schedule.ahead`."""
@@ -115,12 +121,13 @@ class Interval(Schedule):
         return f"every {spell(self.every)}"
 
     def _number(self, instant: datetime) -> int:
-        """Return the number of the last slot up to an instant; the slot at `phase` is number 0."""
-        return (_utc(instant) - self.phase) // self.every
+        """Return the number of the last slot up to an instant; the slot at `phase` is number 0, -1 is before all."""
+        number = (_utc(instant) - self.phase) // self.every
+        return -1 if self.begins and number < 0 else number
 
     def _walk(self, number: int, step: int) -> Iterator[datetime]:
         try:
-            while True:
+            while number >= 0 or not self.begins:
                 yield self.phase + number * self.every
                 number += step
         except OverflowError:

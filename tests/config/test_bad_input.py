@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 FORMS = "must be (target, schedule), (target, schedule, last_run) or a mapping with 'run' and 'schedule'"
 INSTANT = "must be ISO text such as '2024-05-01T08:00:00+08:00', an aware datetime or epoch seconds, or None"
 OFFSET = "must say its offset from UTC, such as '2024-05-01T08:00:00+08:00', or None"
+FUTURE = "lies in the future, must be when it last ran; a first run to come is the option 'next_run'"
 SECONDS = "must be a number of seconds above 0"
 ZONE = "is unknown, use an IANA name such as Europe/Berlin"
 IMPORT = "must be an import string 'package.module:function'"
@@ -79,6 +80,16 @@ ENTRIES: list[tuple[Any, str]] = [
     (
         ("shop:count", 60, datetime(2024, 5, 1)),  # noqa: DTZ001 - naive is what is refused
         f"last_run: datetime.datetime(2024, 5, 1, 0, 0): {OFFSET}",
+    ),
+    (("shop:count", 60, "9000-05-01T08:00:00Z"), f"last_run: '9000-05-01T08:00:00Z': {FUTURE}"),
+    (("shop:count", "@daily", 99_999_999_999), f"last_run: 99999999999: {FUTURE}"),
+    # the next run
+    ({**COUNT, "next_run": "tomorrow"}, f"next_run: 'tomorrow': {INSTANT}"),
+    ({**COUNT, "next_run": False}, f"next_run: False: {INSTANT}"),
+    ({**COUNT, "last_run": 1, "next_run": 5}, "has both 'last_run' and 'next_run', keep one of them"),
+    (
+        {"run": "shop:count", "schedule": "@daily", "next_run": 5},
+        "next_run: only an interval takes it, a clock time says itself when it is due; leave it out",
     ),
     # the executor
     (

@@ -7,6 +7,7 @@ import json
 import sys
 from datetime import UTC, datetime, timedelta, timezone
 from importlib import import_module
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -73,8 +74,30 @@ def test_a_last_run_sets_the_phase_of_an_interval(shop: Path, last_run: object) 
         assert cron.schedule == Interval(timedelta(seconds=7), MAY)
 
 
-def test_a_last_run_of_none_is_none(shop: Path) -> None:
-    assert only((work, 60, None)) == only((work, 60))
+@pytest.mark.parametrize("never", [None, 0, 0.0, "", " "])
+def test_none_and_zero_and_empty_text_mean_never(shop: Path, never: object) -> None:
+    assert only((work, 60, never)) == only((work, 60))
+    assert only({"run": work, "schedule": 60, "next_run": never}) == only((work, 60))
+    assert only((work, "0 0 * * *", never))._first_mark(MAY) == MAY
+
+
+@pytest.mark.parametrize("seconds", [-90, 0, 90, 9000])
+def test_a_next_run_is_the_first_slot_of_an_interval(shop: Path, seconds: int) -> None:
+    now = MAY + timedelta(seconds=5)
+    first = now + timedelta(seconds=seconds)
+    cron = only({"run": work, "schedule": 60, "next_run": first})
+    since = cron._first_mark(now)
+    assert since <= now
+    assert list(islice(cron.schedule.ahead(since), 2)) == [first, first + timedelta(seconds=60)]
+    assert cron.schedule.latest(MAY - timedelta(days=1), first - timedelta(microseconds=1)) is None
+    assert cron.schedule.count(MAY - timedelta(days=1), first + timedelta(seconds=120)) == 3
+    assert cron.schedule.last(MAY - timedelta(days=1), first + timedelta(seconds=60), limit=9)[0] == first
+
+
+def test_a_next_run_that_has_passed_is_due_now(shop: Path) -> None:
+    cron = only({"run": work, "schedule": 3600, "next_run": MAY})
+    now = MAY + timedelta(seconds=1)
+    assert cron.schedule.latest(cron._first_mark(now), now) == MAY
 
 
 def test_a_mapping_says_everything(shop: Path) -> None:

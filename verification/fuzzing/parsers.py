@@ -43,7 +43,7 @@ TOML = (
 )
 ENTRIES = (
     *("run", "script", "schedule", "json:loads", "json:nothing", "no.such:thing", "a.py", "/", "..", "every day"),
-    *("tz", "last_run", "timeout", "coalesce", "misfire_grace_time", "max_instances", "jitter", "retries"),
+    *("tz", "last_run", "next_run", "timeout", "coalesce", "misfire_grace_time", "max_instances", "jitter", "retries"),
     *(
         "at_least_once",
         "executor",
