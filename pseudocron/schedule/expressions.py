@@ -1,4 +1,4 @@
-"""Cron expressions in naive local time: parsed once by cronsim, walked in both directions, told in words."""
+"""Cron expressions in naive local time: parsed once by cronsim, and walked in both directions."""
 
 from __future__ import annotations
 
@@ -80,10 +80,10 @@ class Pattern:
 
     @property
     def words(self) -> str:
-        """In English, such as "at 02:00 every day"; cronsim's words."""
-        words = self._sim.explain()
-        words = re.sub(r"\b([2-5])([123])th\b", lambda m: m[1] + {"1": "1st", "2": "2nd", "3": "3rd"}[m[2]], words)
-        return words[0].lower() + words[1:]
+        """In English, such as "at 02:00 every day"."""
+        from pseudocron.schedule.words import describe  # noqa: PLC0415  only for those who read them
+
+        return describe(self._sim)
 
 
 def _unalias(text: str) -> str:
