@@ -67,12 +67,23 @@ class NoRunError(PseudoCronError, LookupError):
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return the end of a message that suggests a fix, `", did you mean 'timeout'?"`, or an empty string."""
+    near = closest(word, known)
+    return f", did you mean {near!r}?" if near is not None else ""
+
+
+def closest(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """Return the known word that resembles a word the most, or None if none does.
+
+    Args:
+        word: What was written.
+        known: The words that there are.
+        cutoff: How much a word must resemble, from 0 to 1.
+    """
     from difflib import get_close_matches  # noqa: PLC0415  only for those who make a mistake
 
     if len(word) > _LONGEST:  # nobody has mistyped that
-        return ""
-    close = get_close_matches(word, list(islice(known, _COMPARED)), n=1)
-    return f", did you mean {close[0]!r}?" if close else ""
+        return None
+    return next(iter(get_close_matches(word, list(islice(known, _COMPARED)), n=1, cutoff=cutoff)), None)
 
 
 def show(value: object, most: int = 80) -> str:

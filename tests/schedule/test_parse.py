@@ -233,7 +233,7 @@ BAD_ZONES = [
     ("Europe/Berln", "'Europe/Berln'", "did you mean 'Europe/Berlin'"),
     ("europe/berlin", "'europe/berlin'", "did you mean 'Europe/Berlin'"),
     ("Europe/Berlin ", "'Europe/Berlin '", "did you mean 'Europe/Berlin'"),
-    ("Europe", "'Europe'", "did you mean"),
+    ("Europe", "'Europe'", "IANA"),
     ("../../etc/passwd", "'../../etc/passwd'", "IANA"),
     ("/etc/passwd", "'/etc/passwd'", "IANA"),
     ("", "''", "IANA"),

@@ -147,7 +147,7 @@ def claimed(words: str) -> Iterator[datetime]:
 def field(low: int, high: int, *others: str, names: str = "") -> st.SearchStrategy[str]:
     value = st.integers(low, high)
     pair = st.tuples(value, value).map(sorted)
-    step = st.integers(1, high - low + 1)
+    step = st.integers(1, min(high, high - low + 1))  # 0 and 7 are one weekday
     terms = [
         st.just("*"),
         value.map(str),
@@ -181,7 +181,7 @@ def test_the_words_of_an_expression_name_its_slots_and_no_others(expression: str
     try:
         schedule = parse(expression)
     except ScheduleError as error:
-        assert "never comes" in str(error) or "larger" in str(error)  # noqa: PT017 - it may be the 31st of June
+        assert "never comes" in str(error)  # noqa: PT017 - it may be the 31st of June
         return
     slots = list(islice(schedule.ahead(START), 50))
     end = START.replace(hour=0, minute=0) + timedelta(days=DAYS)
