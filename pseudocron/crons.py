@@ -7,7 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
-from pseudocron.config.entries import Entry, check_parcel, in_process, read_entry, read_options, spell_every
+from pseudocron.config.entries import (
+    Entry,
+    check_call,
+    check_parcel,
+    defined,
+    in_process,
+    read_entry,
+    read_options,
+    spell_every,
+)
 from pseudocron.config.settings import Settings, gather
 from pseudocron.config.values import cron_name
 from pseudocron.cron import Cron, phased
@@ -17,7 +26,7 @@ from pseudocron.hooks.registry import HookRegistry
 from pseudocron.jobs.registry import TaskRegistry
 from pseudocron.jobs.tasks import undecorated
 from pseudocron.schedule import parse
-from pseudocron.targets import describe, resolve
+from pseudocron.targets import caller, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -187,7 +196,8 @@ class Crons(TaskRegistry, HookRegistry):
         """
         with self._naming(name):
             checked = read_options({**options, "tz": tz})
-            self._define(name, Entry(target=undecorated(target), schedule=schedule, options=checked))
+            target = undecorated(target)
+            self._define(name, Entry(target=target, schedule=schedule, options=checked, place=caller()))
 
     def _decorator(self, name: str | None, schedule: object, tz: str | None, options: Options) -> Callable[[F], F]:
         def decorate(function: F) -> F:
@@ -208,8 +218,7 @@ class Crons(TaskRegistry, HookRegistry):
         except ValueError as error:
             raise ConfigError(str(error)) from None
         if name in self._entries:
-            taken, other = (describe(one.target) for one in (self._entries[name], entry))
-            raise ConfigError(f"names both {taken} and {other}, give one of them another name")
+            raise ConfigError(defined(self._entries[name].place, self._entries[name].target, entry.target))
         self._entries[name] = entry
         self._version += 1
         if self._crons:
@@ -235,6 +244,8 @@ class Crons(TaskRegistry, HookRegistry):
     def __getitem__(self, name: str) -> Cron:
         if name not in self._entries:
             known = did_you_mean(name, self._entries)
+            if name in self._tasks:
+                known = f": it is a task, which is run by a job: pseudocron defer {name}"
             raise UnknownCronError(f"there is no cron {show(name)}{known}")
         if name not in self._crons:
             with self._naming(name):
@@ -262,6 +273,7 @@ class Crons(TaskRegistry, HookRegistry):
         process = in_process(options.pop("executor", None), target)
         hooks = own_hooks(self._hooks, name, options.get("ping"))
         cron = Cron(name=name, target=target, schedule=schedule, process=process, _hooks=hooks, **options)
+        check_call(target, cron.args, cron.kwargs)
         if cron.process:
             check_parcel(cron.args, cron.kwargs)
         return cron

@@ -11,7 +11,7 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from pseudocron.dataclass import dataclass
-from pseudocron.errors import ArgumentError, cause, show
+from pseudocron.errors import ArgumentError, cause, did_you_mean, show
 from pseudocron.jobs.codecs import decode, encode, same
 
 if TYPE_CHECKING:
@@ -108,7 +108,15 @@ def _bind(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str
     try:
         return _shape(function).signature.bind(*args, **kwargs)
     except TypeError as error:
-        raise ArgumentError(f"{_name(function)}: {error}") from None
+        raise ArgumentError(f"{_name(function)}: {_unknown(function, kwargs) or error}") from None
+
+
+def _unknown(function: Callable[..., Any], kwargs: Mapping[str, Any]) -> str | None:
+    """Return what is wrong if an argument has a name that no parameter has."""
+    parameters = _shape(function).signature.parameters
+    takes_all = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+    unknown = [name for name in kwargs if name not in parameters and not takes_all]
+    return f"has no parameter {show(unknown[0])}{did_you_mean(unknown[0], parameters)}" if unknown else None
 
 
 @lru_cache(maxsize=1024)

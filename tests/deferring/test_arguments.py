@@ -244,7 +244,7 @@ def test_a_default_is_that_of_the_day_of_the_run() -> None:
     [
         ((), {}, "missing a required argument: 'classroom'"),
         (("B", 1, 2), {}, "too many positional arguments"),
-        (("B",), {"clasroom": 1}, "got an unexpected keyword argument 'clasroom'"),
+        (("B",), {"clasroom": 1}, "has no parameter 'clasroom', did you mean 'classroom'?"),
         (("B",), {"classroom": "C"}, "multiple values for argument 'classroom'"),
     ],
 )
