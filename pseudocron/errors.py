@@ -90,7 +90,7 @@ def show(value: object, most: int = 80) -> str:
     """Return a value for a one-line message: its `repr` without passwords, cut to `most` characters."""
     try:
         return _line(repr(unspoken(value)[:most] if isinstance(value, str) else value), most)
-    except Exception:  # noqa: BLE001 - a repr may raise anything; that of an int of 5000 digits does
+    except BaseException:  # noqa: BLE001 - a repr may raise anything; that of an int of 5000 digits does
         return f"<{type(value).__name__}>"
 
 
@@ -112,7 +112,11 @@ def _without_user(word: str) -> str:
 
 def cause(error: BaseException) -> str:
     """Return an error for a one-line message: its type and its words, cut to 300 characters."""
-    return _line(f"{type(error).__name__}: {error}", 300).removesuffix(": ")
+    try:
+        words = str(error)
+    except BaseException:  # noqa: BLE001 - it is the user's code, and may raise anything
+        words = "<exception can't be formatted>"
+    return _line(f"{type(error).__name__}: {words}", 300).removesuffix(": ")
 
 
 def _line(text: str, most: int) -> str:

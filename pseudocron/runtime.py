@@ -11,7 +11,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from pseudocron.backends.usage import usage
-from pseudocron.errors import BackendError, PseudoCronError
+from pseudocron.errors import BackendError, PseudoCronError, show
 from pseudocron.host import spawn
 from pseudocron.log import Complaints, logger
 from pseudocron.polling import NoPoll, PollReason, PollResult, Polls
@@ -190,7 +190,7 @@ class Runtime:
     def _failed(self, error: Exception, reasons: frozenset[PollReason]) -> PollResult:
         ours = isinstance(error, PseudoCronError)
         if PollReason.TICK not in reasons:  # the command shows it
-            self.complain(error if ours else repr(error), traceback=not ours)
+            self.complain(error if ours else show(error, 1000), traceback=not ours)
         why = NoPoll.BACKEND_DOWN if isinstance(error, BackendError) else NoPoll.BAD_CONFIG if ours else NoPoll.ERROR
         return PollResult(why, error=error)
 

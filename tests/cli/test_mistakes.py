@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -54,3 +55,11 @@ def test_check_refuses_a_target_that_lacks_an_argument(here: Path) -> None:
     assert "'restore': " in said
     assert "missing a required argument: 'classroom'" in said
     assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("digits", ["12345", "049151", "1.10"])
+def test_digits_that_are_typed_stay_text_where_text_is_meant(school: Path, digits: str) -> None:
+    runner, environ = CliRunner(), named(school)
+    assert runner.invoke(main, ["defer", "restore", "--arg", f"classroom={digits}"], env=environ).exit_code == 0
+    (job,) = json.loads(runner.invoke(main, ["jobs", "--json"], env=environ).stdout)
+    assert job["arguments"] == {"classroom": digits}
