@@ -15,6 +15,7 @@ from pseudocron.errors import BackendError, PseudoCronError, show
 from pseudocron.host import spawn
 from pseudocron.log import Complaints, logger
 from pseudocron.polling import NoPoll, PollReason, PollResult, Polls
+from pseudocron.worker.announcement import announce
 from pseudocron.worker.poll import Poller
 from pseudocron.worker.pool import Lifetime
 from pseudocron.worker.runs import Runs
@@ -82,7 +83,10 @@ class Runtime:
         self._closed = False
         self._wants_ticker |= ticker and execute
         self._executes = self._executes or execute
-        await self.open()
+        poller = await self.open()
+        if poller is not None and not self._lifetimes:
+            source = self._process.source
+            await announce(source.where, source.load(), poller.backend, self._host, ticker=self._wants_ticker)
         lifetime = Lifetime({} if state is None else state)
         self._lifetimes.append(lifetime)
         return lifetime
