@@ -44,6 +44,7 @@ _MEANT = {
 }
 """Names that people write for zones; an abbreviation resembles others that are far away."""
 
+_UNUSUAL = re.compile(r"[^a-z0-9_/:+-]")
 _OFFSET = re.compile(r"(?:utc|gmt)?([+-])0?(\d\d?)(?::?00)?", re.ASCII)
 
 
@@ -82,7 +83,7 @@ def wrong_with(tz: object) -> str:
                 _zone(tz)
                 return ""
         except (LookupError, OSError, ValueError):  # it has an error for each fault, even IsADirectoryError
-            meant = _meant(tz[:60].strip().lower().replace(" ", "_"))
+            meant = _meant(_UNUSUAL.sub("", tz[:60].strip().lower().replace(" ", "_")))
     return f"is unknown, did you mean {meant}?" if meant else "is unknown, use an IANA name such as Europe/Berlin"
 
 
