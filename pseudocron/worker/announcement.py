@@ -58,7 +58,8 @@ def on_requests(crons: Crons, states: States) -> str | None:
     if not waiting:
         return None
     return (
-        f"no process polls by itself, so these crons run only when requests come: {_some(waiting)}; "
+        f"no poll within the last {lately.total_seconds():.12g} s: these crons run only when requests come: "
+        f"{_some(waiting)}; "
         "to run them on time set ticker=True, or let 'pseudocron work' or 'pseudocron tick' of a crontab poll"
     )
 

@@ -192,7 +192,7 @@ def test_while_running_requests_are_served_and_it_is_said_once_a_minute(
         async with Lifespan(app) as lifespan:
             assert lifespan.failure is None
             await come()
-            assert all("no process polls by itself" in message for message in caplog.messages)
+            assert all("no poll within the last 120 s" in message for message in caplog.messages)
             caplog.clear()
             spoil(store)
             before = contents(store)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 INFO, WARNING = logging.INFO, logging.WARNING
 POLL = Poll(Take({}, {}, Capacity(1, 1, 1), worker="other:1", lease=30), force=True)
 DEPENDS = (
-    "crons.py: no process polls by itself, so these crons run only when requests come: {}; "
+    "crons.py: no poll within the last 120 s: these crons run only when requests come: {}; "
     "to run them on time set ticker=True, or let 'pseudocron work' or 'pseudocron tick' of a crontab poll"
 )
 
