@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 async def tick_now(process: Process) -> AsyncIterator[Run]:
-    """Poll, whatever the gate says, until nothing is due any more; yield each run of a cron when it is over.
+    """Poll, whatever the gate says, until nothing is due any more; yield each run when it is over.
 
     Args:
         process: The configuration.
@@ -36,8 +36,7 @@ async def tick_now(process: Process) -> AsyncIterator[Run]:
             while busy := {*runtime.busy(), *(run.over() for run in started)}:
                 for run in [run for run in started if run.is_over]:
                     started.remove(run)
-                    if not run.is_job:
-                        yield run
+                    yield run
                 await asyncio.wait(busy, return_when=asyncio.FIRST_COMPLETED)
     finally:
         runtime.started = None

@@ -6,8 +6,10 @@ from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from pseudocron.dataclass import dataclass
+from pseudocron.errors import ConfigError
 from pseudocron.hooks import Hooks
-from pseudocron.schedule import Interval, jittered
+from pseudocron.schedule import Interval
+from pseudocron.schedule.jitter import jittered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,8 +26,9 @@ class Cron:
     Args:
         name: Name of the cron in the store and in logs.
         target: The callable or script that runs.
-        schedule: When it runs. The phase of an interval is `last_run` if given, else the Unix epoch.
+        schedule: When it runs. The phase of an interval is `last_run` or `next_run` if given, else the Unix epoch.
         last_run: When it last ran before it was stored, aware UTC.
+        next_run: The first slot of an interval, aware UTC.
         timeout: Seconds after which a run is ended; None for never.
         coalesce: Whether only the latest of several missed slots runs; otherwise each of the last 100 runs.
         misfire_grace_time: Seconds after which a slot is too late to run; None for never.
@@ -45,6 +48,7 @@ class Cron:
     target: Target
     schedule: Schedule
     last_run: datetime | None = None
+    next_run: datetime | None = None
     timeout: float | None = 1000.0
     coalesce: bool = True
     misfire_grace_time: float | None = None
@@ -67,16 +71,34 @@ class Cron:
     def _first_mark(self, now: datetime) -> datetime:
         """Return the mark of this cron in a store that does not have it yet, aware UTC, at most `now`.
 
-        The mark is `last_run` if given. Otherwise an interval is due now, for the latest slot of its phase, and a
-        clock-time schedule waits for its first slot: a nightly report must not run at deployment.
+        The mark is `last_run` if given, or lies one interval before `next_run`. Otherwise an interval is due now, for
+        the latest slot of its phase, and a clock-time schedule waits for its first slot: a nightly report must not run
+        at deployment.
         """
         if self.last_run is not None:
             return min(self.last_run, now)
         if not isinstance(self.schedule, Interval):
             return now
         try:
+            if self.next_run is not None:
+                return min(self.next_run - self.schedule.every, now)
             # Exactly one slot lies in a stretch as long as the interval.
             latest = self.schedule.latest(now - self.schedule.every, now)
             return latest - self.schedule.every if latest else now
         except OverflowError:  # an interval of millennia
             return now
+
+
+def phased(schedule: Schedule, last_run: datetime | None, next_run: datetime | None) -> Schedule:
+    """Return a schedule, with the phase that a last or the next run gives to an interval.
+
+    Raises:
+        ConfigError: Both are given, or there is a next run and no interval.
+    """
+    if next_run is None:
+        return schedule.anchored(last_run) if last_run and isinstance(schedule, Interval) else schedule
+    if last_run is not None:
+        raise ConfigError("has both 'last_run' and 'next_run', keep one of them")
+    if not isinstance(schedule, Interval):
+        raise ConfigError("next_run: only an interval takes it, a clock time says itself when it is due; leave it out")
+    return schedule.beginning(next_run)

@@ -7,17 +7,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
-from pseudocron.config.entries import Entry, check_parcel, in_process, read_entry, read_options, spell_every
+from pseudocron.config.entries import (
+    Entry,
+    check_call,
+    check_parcel,
+    defined,
+    in_process,
+    read_entry,
+    read_options,
+    spell_every,
+)
 from pseudocron.config.settings import Settings, gather
 from pseudocron.config.values import cron_name
-from pseudocron.cron import Cron
+from pseudocron.cron import Cron, phased
 from pseudocron.errors import ConfigError, PseudoCronError, UnknownCronError, did_you_mean, show
 from pseudocron.hooks import own_hooks
 from pseudocron.hooks.registry import HookRegistry
 from pseudocron.jobs.registry import TaskRegistry
 from pseudocron.jobs.tasks import undecorated
-from pseudocron.schedule import Interval, parse
-from pseudocron.targets import describe, resolve
+from pseudocron.schedule import parse
+from pseudocron.targets import caller, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -192,7 +201,8 @@ class Crons(TaskRegistry, HookRegistry):
         """
         with self._naming(name):
             checked = read_options({**options, "tz": tz})
-            self._define(name, Entry(target=undecorated(target), schedule=schedule, options=checked))
+            target = undecorated(target)
+            self._define(name, Entry(target=target, schedule=schedule, options=checked, place=caller()))
 
     def _decorator(self, name: str | None, schedule: object, tz: str | None, options: Options) -> Callable[[F], F]:
         def decorate(function: F) -> F:
@@ -213,8 +223,7 @@ class Crons(TaskRegistry, HookRegistry):
         except ValueError as error:
             raise ConfigError(str(error)) from None
         if name in self._entries:
-            taken, other = (describe(one.target) for one in (self._entries[name], entry))
-            raise ConfigError(f"names both {taken} and {other}, give one of them another name")
+            raise ConfigError(defined(self._entries[name].place, self._entries[name].target, entry.target))
         self._entries[name] = entry
         self._version += 1
         if self._crons:
@@ -240,6 +249,8 @@ class Crons(TaskRegistry, HookRegistry):
     def __getitem__(self, name: str) -> Cron:
         if name not in self._entries:
             known = did_you_mean(name, self._entries)
+            if name in self._tasks:
+                known = f": it is a task, which is run by a job: pseudocron defer {name}"
             raise UnknownCronError(f"there is no cron {show(name)}{known}")
         if name not in self._crons:
             with self._naming(name):
@@ -263,12 +274,12 @@ class Crons(TaskRegistry, HookRegistry):
     def _build(self, name: str, entry: Entry) -> Cron:
         options = dict(entry.options)
         schedule = parse(entry.schedule, options.pop("tz", None) or self.settings.tz)
+        schedule = phased(schedule, options.get("last_run"), options.get("next_run"))
         target = resolve(entry.target, folder=self.settings.folder, script=entry.script)
         process = in_process(options.pop("executor", None), target)
         hooks = own_hooks(self._hooks, name, options.get("ping"))
         cron = Cron(name=name, target=target, schedule=schedule, process=process, _hooks=hooks, **options)
+        check_call(target, cron.args, cron.kwargs)
         if cron.process:
             check_parcel(cron.args, cron.kwargs)
-        if cron.last_run is not None and isinstance(schedule, Interval):
-            return replace(cron, schedule=schedule.anchored(cron.last_run))
         return cron

@@ -74,19 +74,30 @@ class NoRunError(PseudoCronError, LookupError):
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return the end of a message that suggests a fix, `", did you mean 'timeout'?"`, or an empty string."""
+    near = closest(word, known)
+    return f", did you mean {near!r}?" if near is not None else ""
+
+
+def closest(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """Return the known word that resembles a word the most, or None if none does.
+
+    Args:
+        word: What was written.
+        known: The words that there are.
+        cutoff: How much a word must resemble, from 0 to 1.
+    """
     from difflib import get_close_matches  # noqa: PLC0415  only for those who make a mistake
 
     if len(word) > _LONGEST:  # nobody has mistyped that
-        return ""
-    close = get_close_matches(word, list(islice(known, _COMPARED)), n=1)
-    return f", did you mean {close[0]!r}?" if close else ""
+        return None
+    return next(iter(get_close_matches(word, list(islice(known, _COMPARED)), n=1, cutoff=cutoff)), None)
 
 
 def show(value: object, most: int = 80) -> str:
     """Return a value for a one-line message: its `repr` without passwords, cut to `most` characters."""
     try:
         return _line(repr(unspoken(value)[:most] if isinstance(value, str) else value), most)
-    except Exception:  # noqa: BLE001 - a repr may raise anything; that of an int of 5000 digits does
+    except BaseException:  # noqa: BLE001 - a repr may raise anything; that of an int of 5000 digits does
         return f"<{type(value).__name__}>"
 
 
@@ -108,7 +119,11 @@ def _without_user(word: str) -> str:
 
 def cause(error: BaseException) -> str:
     """Return an error for a one-line message: its type and its words, cut to 300 characters."""
-    return _line(f"{type(error).__name__}: {error}", 300).removesuffix(": ")
+    try:
+        words = str(error)
+    except BaseException:  # noqa: BLE001 - it is the user's code, and may raise anything
+        words = "<exception can't be formatted>"
+    return _line(f"{type(error).__name__}: {words}", 300).removesuffix(": ")
 
 
 def _line(text: str, most: int) -> str:

@@ -7,7 +7,7 @@ import sys
 import traceback
 from contextlib import suppress
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +19,31 @@ else:
 
 COMPLAIN_AGAIN = 60.0
 """Seconds between two log lines about the same trouble."""
+
+
+class _Fallback(logging.StreamHandler[TextIO]):
+    """A handler for applications that have configured no logging: warnings and errors, with time, level and logger.
+
+    Python itself would write the bare message. As soon as any other handler gets a line, this one writes nothing.
+    """
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self, logging.WARNING)
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]
+        """The standard error of the moment, which tests and servers replace."""
+        return sys.stderr
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line, unless another handler gets it."""
+        at: logging.Logger | None = logging.getLogger(record.name)
+        while at is not None:
+            if any(handler is not self for handler in at.handlers):
+                return
+            at = at.parent if at.propagate else None
+        super().emit(record)
 
 
 class _HarmlessLogger(_Adapter):
@@ -35,6 +60,7 @@ class _HarmlessLogger(_Adapter):
 
 
 logger = _HarmlessLogger(logging.getLogger("pseudocron"))
+logger.logger.addHandler(_Fallback())
 
 
 class Complaints:

@@ -118,7 +118,7 @@ class PseudoCronMiddleware:
         try:
             return self._when is None or bool(self._when(scope))
         except Exception as error:  # noqa: BLE001 - it must not fail the request
-            runtime.complain(f"PseudoCronMiddleware: when: failed: {error!r}", traceback=True)
+            runtime.complain(f"PseudoCronMiddleware: when: failed: {show(error, 1000)}", traceback=True)
             return False
 
     async def _serve_and_poll(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -140,7 +140,9 @@ class Polls(Generic[T]):
             while self._reasons:
                 answer = self._next or self.next()
                 reasons, self._reasons, self._next = frozenset(self._reasons), set(), None
-                _answer(answer, await self._poll(reasons))
+                result = await self._poll(reasons)
+                if not answer.done():  # who waited may have been cancelled
+                    answer.set_result(result)
         finally:
             self._is_polling = False
             if answer is not None and not answer.done():  # it was cut off
@@ -160,5 +162,5 @@ class Polls(Generic[T]):
 
 
 def _answer(future: asyncio.Future[T], value: T) -> None:
-    if not future.done():  # who waited may have been cancelled
+    if not future.done():
         future.set_result(value)

@@ -11,10 +11,11 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from pseudocron.backends.usage import usage
-from pseudocron.errors import BackendAwayError, BackendError, PseudoCronError
+from pseudocron.errors import BackendAwayError, BackendError, PseudoCronError, show
 from pseudocron.host import spawn
 from pseudocron.log import Complaints, logger
 from pseudocron.polling import NoPoll, PollReason, PollResult, Polls
+from pseudocron.worker.announcement import announce
 from pseudocron.worker.poll import Poller
 from pseudocron.worker.pool import Lifetime
 from pseudocron.worker.runs import Runs
@@ -85,11 +86,15 @@ class Runtime:
         self._wants_ticker |= ticker and execute
         self._executes = self._executes or execute
         try:
-            await self.open()
+            poller = await self.open()
         except BackendAwayError as error:
             self.complain(error)
             if self._wants_ticker and self._ticker is None:
                 self._ticker = spawn(self._tick_for_ever())
+        else:
+            if poller is not None and not self._lifetimes:
+                source = self._process.source
+                await announce(source.where, source.load(), poller.backend, self._host, ticker=self._wants_ticker)
         lifetime = Lifetime({} if state is None else state)
         self._lifetimes.append(lifetime)
         return lifetime
@@ -197,7 +202,7 @@ class Runtime:
     def _failed(self, error: Exception, reasons: frozenset[PollReason]) -> PollResult:
         ours = isinstance(error, PseudoCronError)
         if PollReason.TICK not in reasons:  # the command shows it
-            self.complain(error if ours else repr(error), traceback=not ours)
+            self.complain(error if ours else show(error, 1000), traceback=not ours)
         why = NoPoll.BACKEND_DOWN if isinstance(error, BackendError) else NoPoll.BAD_CONFIG if ours else NoPoll.ERROR
         return PollResult(why, error=error)
 

@@ -61,6 +61,9 @@ class Function:
 
 Target = Script | Function
 
+_FEW = 10
+"""How many words of a command line are repeated in a message."""
+
 
 def needs_thread(target: Target, *, process: bool) -> bool:
     """Return whether a run of this has a thread of its own, which can't be killed.
@@ -88,6 +91,8 @@ def resolve(value: object, *, folder: Path, script: bool = False) -> Target:
         return _script(value, folder)
     if callable(value) and not script:
         return _function(value, _ref(value))
+    if isinstance(value, str) and (fix := _arguments(value, folder)):
+        raise TargetError(f"{show(value)}: {fix}")
     if not isinstance(value, str):
         kinds = "" if script else ", an import string 'package.module:function' or a callable"
         raise TargetError(f"{show(value)}: must be a script's path{kinds}")
@@ -122,8 +127,17 @@ def _script(value: str | os.PathLike[Any], folder: Path) -> Script:
     if holds(Path.is_dir, path):
         raise TargetError(f"{show(value)}: is a folder, must be a script")
     if not holds(Path.is_file, path):
-        raise TargetError(f"{show(value)}: there is no such script in {folder}")
+        fix = _arguments(value, folder) if isinstance(value, str) else ""
+        raise TargetError(f"{show(value)}: {fix or f'there is no such script in {folder}'}")
     return Script(path)
+
+
+def _arguments(text: str, folder: Path) -> str:
+    """Return the fix for a script that is named with its arguments, such as `backup.sh --full`, or an empty string."""
+    script, *arguments = text.split()[:_FEW] or [""]
+    if not arguments or not (Path(script).suffix or holds(Path.is_file, folder / script)):
+        return ""
+    return f"must be the script alone, its arguments go into the option 'args': {show(script)} with args={arguments!r}"
 
 
 def load(ref: str) -> object:
@@ -148,8 +162,17 @@ def load(ref: str) -> object:
 def _colon(ref: str) -> str:
     """Return the fix for an import string such as `shop.mail.send`, or an empty string."""
     module, dot, function = ref.rpartition(".")
-    meant = dot and ":" not in ref and all(part.isidentifier() for part in ref.split("."))
-    return f", did you mean {f'{module}:{function}'!r}?" if meant and len(ref) < 80 else ""
+    meant = f"{module}:{function}"
+    return f", did you mean {meant!r}?" if dot and ":" not in ref and len(ref) < 80 and loads(meant) else ""
+
+
+def loads(ref: str) -> bool:
+    """Return whether an import string names something. Imports its module."""
+    try:
+        load(ref)
+    except TargetError:
+        return False
+    return True
 
 
 def _import(ref: str, module: str) -> object:
@@ -170,3 +193,11 @@ def _ref(call: Callable[..., Any]) -> str:
     """Return how a child process would import a callable. An object or a partial goes by its type's name."""
     owner = call if hasattr(call, "__qualname__") else type(call)
     return f"{call.__module__}:{owner.__qualname__}"
+
+
+def caller() -> str:
+    """Return the line of the application that has called into this package, such as `/srv/shop/crons.py:12`."""
+    frame = sys._getframe(1)  # noqa: SLF001 - what `inspect` calls; the stack of all frames would read their sources
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == __package__:
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"

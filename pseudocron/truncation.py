@@ -38,7 +38,14 @@ def brief(error: BaseException) -> str:
         for frame, line in traceback.walk_tb(error.__traceback__)
         if not frame.f_code.co_filename.startswith(_OURS)
     ]
-    return tail("".join([*traceback.format_list(frames), *traceback.format_exception_only(error)]))
+    return tail("".join([*traceback.format_list(frames), *_last_lines(error)]))
+
+
+def _last_lines(error: BaseException) -> list[str]:
+    try:
+        return traceback.format_exception_only(error)
+    except BaseException:  # noqa: BLE001 - what an exception says of itself is the user's code, and may raise anything
+        return [f"{type(error).__module__}.{type(error).__qualname__}: <exception can't be formatted>\n"]
 
 
 def timed_out(timeout: float | None) -> str:

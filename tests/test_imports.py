@@ -60,6 +60,8 @@ async def poll():
     await runtime.request_poll(PollReason.REQUEST, ticker=False)
     await runtime.stop(lifetime)
 
+import logging
+logging.disable()  # that only requests poll is a warning
 crons.add("report", print, 3600)
 asyncio.run(poll())
 """

@@ -25,7 +25,7 @@ from pseudocron.config.source import open_source
 from pseudocron.host import utcnow
 from pseudocron.process import process_of
 from pseudocron.report import CronStatus, cron_status, duration, history_of, lateness, span
-from pseudocron.schedule import jittered
+from pseudocron.worker.announcement import on_requests
 from pseudocron.worker.diagnostics import advice, outlasting
 
 if TYPE_CHECKING:
@@ -127,9 +127,10 @@ def history(ref: str, name: str | None, limit: int, *, as_json: bool) -> None:
 
 
 async def _open(process: Process) -> Sequence[str]:
-    """Open the store, and return advice on it and on the tasks that have left the code, but not the store."""
+    """Open the store, and return advice on it, on its polls and on the tasks that have left the code."""
     async with process.store() as (crons, backend):
-        return await advice(backend, crons.tasks)
+        states = await backend.states([cron.name for cron in crons])
+        return [*await advice(backend, crons.tasks), *filter(None, [on_requests(crons, states)])]
 
 
 async def _status(ref: str) -> tuple[list[CronStatus], Sequence[str]]:
@@ -153,7 +154,7 @@ def _upcoming(cron: Cron, count: int) -> Iterator[datetime]:
 
 
 def _wake(cron: Cron, slot: datetime) -> datetime:
-    return jittered(cron.name, slot, jitter=cron.jitter, schedule=cron.schedule)
+    return cron._wake(slot)
 
 
 def _next(cron: CronStatus) -> str:

@@ -16,7 +16,7 @@ from pseudocron.cli.shared import crons_option, fail, json_option, perform, prin
 from pseudocron.cli.tables import Column, brief, local, plain, print_table
 from pseudocron.config.values import MOST, span
 from pseudocron.errors import show as shown
-from pseudocron.jobs.arguments import revive
+from pseudocron.jobs.arguments import typed
 from pseudocron.jobs.propagation import without_context
 from pseudocron.process import process_of
 from pseudocron.schedule.phrases import duration
@@ -59,16 +59,16 @@ class Moment(click.ParamType["datetime | timedelta"]):
         return Span().convert(value, param, ctx) if is_span else Instant().convert(value, param, ctx)
 
 
-def _arguments(_: click.Context, __: click.Parameter, pairs: Sequence[str]) -> dict[str, Any]:
-    """Return arguments by name from `name=value`. A value that is not JSON is text."""
-    arguments: dict[str, Any] = {}
+def _arguments(_: click.Context, __: click.Parameter, pairs: Sequence[str]) -> dict[str, str]:
+    """Return the texts of arguments by name from `name=value`."""
+    arguments: dict[str, str] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not name or not equals:
             raise click.BadParameter(f"{shown(pair)}: must be name=value")
         if name in arguments:
             raise click.BadParameter(f"{shown(name)}: is given twice, give it once")
-        arguments[name] = _json(value)
+        arguments[name] = value
     return arguments
 
 
@@ -96,8 +96,15 @@ def _json(text: str) -> Any:
     "--priority", type=click.IntRange(-MOST, MOST), default=0, help="Of what is due the highest starts first."
 )
 @click.option("--expires", type=Moment(), help="Not started after this instant, or so much later.")
-@click.option("--arg", "arguments", multiple=True, metavar="NAME=VALUE", callback=_arguments, help="JSON, else text.")
-def defer(ref: str, task: str, arguments: dict[str, Any], **terms: Any) -> None:
+@click.option(
+    "--arg",
+    "arguments",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=_arguments,
+    help="By the annotation: JSON, else text.",
+)
+def defer(ref: str, task: str, arguments: dict[str, str], **terms: Any) -> None:
     """Store a call of a task, and print the job's id.
 
     When the id is printed, the job is committed. With `--on-conflict keep` it may be that of the older job.
@@ -187,11 +194,10 @@ def purge(ref: str, older_than: timedelta | None) -> None:
     click.echo(f"{count} job{'' if count == 1 else 's'} forgotten")
 
 
-async def _defer(ref: str, name: str, arguments: dict[str, Any], terms: dict[str, Any]) -> str:
+async def _defer(ref: str, name: str, arguments: dict[str, str], terms: dict[str, Any]) -> str:
     async with durable(ref) as (crons, _):
         task = crons._task_named(name)
-        # JSON has no datetime: what is typed means what the annotations make of it, as when the job runs.
-        meant = revive(task.function, (), arguments)
+        meant = typed(task.function, arguments)
         return (await task.options(**terms).defer(*meant.args, **meant.kwargs)).id
 
 

@@ -31,10 +31,10 @@ OVERLAP = 4
 def tick(ref: str) -> None:
     """Look once, run what is due, and exit.
 
-    For the system's crontab. Exits with 1 if a run did not succeed.
+    For the system's crontab. Exits with 1 if a run of a cron or a job did not succeed, and is not retried.
     """
     log()
-    if any(outcome is not State.SUCCEEDED for outcome in perform(_tick(ref))):
+    if any(map(_has_failed, perform(_tick(ref)))):
         sys.exit(FAILED)
 
 
@@ -73,10 +73,15 @@ def _outcome(run: Run) -> State:
     return State.INTERRUPTED if run.end is None else run.end.outcome
 
 
-async def _tick(ref: str) -> list[State]:
+def _has_failed(run: Run) -> bool:
+    """Return whether a run has ended for good, and not well. A retry, or a job that is handed back, is pending."""
+    return (run.state or _outcome(run)) not in {State.SUCCEEDED, State.PENDING, State.CANCELLED, State.REPLACED}
+
+
+async def _tick(ref: str) -> list[Run]:
     process = process_of(ref)
     try:
-        return [_outcome(run) async for run in tick_now(process)]
+        return [run async for run in tick_now(process)]
     finally:
         await process.runtime().close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Mapping
 from dataclasses import field
@@ -16,8 +17,10 @@ from pseudocron.config.values import (
     from_zero,
     instant,
     keywords,
+    never_or,
     one_of,
     optional,
+    past,
     several,
     web_address,
     whole,
@@ -25,7 +28,7 @@ from pseudocron.config.values import (
 )
 from pseudocron.dataclass import dataclass
 from pseudocron.errors import ConfigError, did_you_mean, show
-from pseudocron.targets import Script
+from pseudocron.targets import Script, describe
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -36,11 +39,12 @@ if TYPE_CHECKING:
 class Options(TypedDict, total=False):
     """What may be said of a cron besides its target and its schedule; `Cron` says what each means.
 
-    `last_run` is aware ISO text, an aware `datetime` or epoch seconds. `executor` is "async", "thread" or
-    "process"; None chooses by the target.
+    `last_run` and `next_run` are aware ISO text, an aware `datetime` or epoch seconds; None, 0 and empty text mean
+    never. `executor` is "async", "thread" or "process"; None chooses by the target.
     """
 
     last_run: str | datetime | float | None
+    next_run: str | datetime | float | None
     timeout: float | None
     coalesce: bool
     misfire_grace_time: float | None
@@ -58,7 +62,8 @@ class Options(TypedDict, total=False):
 
 OPTIONS: Mapping[str, Check] = {
     "tz": optional(zone),
-    "last_run": optional(instant),
+    "last_run": never_or(past),
+    "next_run": never_or(instant),
     "timeout": optional(above_zero),
     "coalesce": flag,
     "misfire_grace_time": optional(above_zero),
@@ -79,12 +84,16 @@ _FORMS = "must be (target, schedule), (target, schedule, last_run) or a mapping 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One entry, its options checked; its target and its schedule are still as they were written."""
+    """One entry, its options checked; its target and its schedule are still as they were written.
+
+    `place` is the line of the application that has defined it, if it was code.
+    """
 
     target: object
     schedule: object
     script: bool = False
     options: dict[str, Any] = field(default_factory=dict)
+    place: str = ""
 
 
 def read_entry(value: object) -> Entry:
@@ -142,6 +151,21 @@ def in_process(executor: str | None, target: Target) -> bool:
     return executor == "process"
 
 
+def check_call(target: Target, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    """Raise `ConfigError` if a function can't be called with these arguments."""
+    if isinstance(target, Script):
+        return
+    try:
+        # Of the function itself: a decorator may add arguments to those that are given.
+        signature = inspect.signature(target.call, follow_wrapped=False)
+    except (TypeError, ValueError):  # that of a builtin may not be known
+        return
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise ConfigError(f"{target}: {error}; its arguments are the options 'args' and 'kwargs'") from None
+
+
 def check_parcel(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
     """Raise `ConfigError` if the arguments of a function in a child process are not JSON."""
     for key, value in (("args", args), ("kwargs", kwargs)):
@@ -149,6 +173,12 @@ def check_parcel(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
             json.dumps(value)
         except (TypeError, ValueError, RecursionError):
             raise ConfigError(f"{key}: {show(value)}: must be JSON for a child process") from None
+
+
+def defined(place: str, taken: object, other: object) -> str:
+    """Return a message about a name that two targets have, the first of them defined at a line of the application."""
+    at = f"already defined at {place}" if place else "already defined"
+    return f"{at} for {describe(taken)}, give {describe(other)} another name"
 
 
 def spell_every(schedule: object, units: Mapping[str, float]) -> object:

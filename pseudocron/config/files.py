@@ -90,6 +90,7 @@ def _python(text: str, path: Path, where: str) -> Contents:
     crons = names["crons"]
     if not isinstance(crons, Mapping | Crons):
         raise ConfigError(f"{where}: crons: {show(crons)}: must be a mapping or a Crons")
+    check_keys(text, "crons", path, where)
     return Contents(crons=crons, settings={name: names[name] for name in IN_FILES & names.keys()})
 
 
@@ -122,6 +123,46 @@ def _execute(text: str, path: Path, where: str) -> dict[str, Any]:
     finally:
         sys.modules.pop(module.__name__, None)
     return vars(module)
+
+
+def check_keys(text: str, variable: str, path: Path, where: str) -> None:
+    """Raise `ConfigError` if a mapping that is assigned to a variable names a key twice: only the source shows it.
+
+    Args:
+        text: The source of a module that can be executed.
+        variable: The variable; all mappings inside of its value are checked.
+        path: The file, for the message.
+        where: Its name, for the message.
+    """
+    import ast  # noqa: PLC0415  only for those who write Python
+
+    try:
+        statements = ast.parse(text).body
+    except (MemoryError, RecursionError, SyntaxError, ValueError):  # it was executed, and may have changed since
+        return
+    for statement in statements:
+        targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+        if not any(isinstance(target, ast.Name) and target.id == variable for target in targets):
+            continue
+        for mapping in ast.walk(statement):
+            keys = [key for key in getattr(mapping, "keys", ()) if isinstance(key, ast.Constant)]
+            lines: dict[object, int] = {}
+            for key in keys:
+                if key.value in lines:
+                    first = f"already defined at {path}:{lines[key.value]}"
+                    raise ConfigError(f"{where}, line {key.lineno}: {show(key.value)}: {first}, keep one of them")
+                lines[key.value] = key.lineno
+
+
+def check_keys_of_module(ref: str) -> None:
+    """Check the keys of the mapping that an import string names as `check_keys` does, if its source can be read."""
+    module, _, variable = ref.partition(":")
+    path = Path(getattr(sys.modules.get(module), "__file__", None) or "")
+    try:
+        text = _text(path, ref) if path.suffix == ".py" else ""
+    except ConfigError:
+        return
+    check_keys(text, variable, path, ref)
 
 
 def _line(error: BaseException, path: Path) -> str:

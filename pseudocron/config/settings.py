@@ -7,7 +7,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from pseudocron.backends import Durability, Store, wrong_with
+from pseudocron.backends import Durability, Store, named, wrong_with
 from pseudocron.backends.contract import Backend
 from pseudocron.config.values import Check, above_zero, application, flag, from_zero, one_of, span, text, whole, zone
 from pseudocron.dataclass import dataclass
@@ -55,6 +55,12 @@ class Settings:
     retention_failed: float = 30 * DAY
     enabled: bool = True
     folder: Path = field(default_factory=Path.cwd)
+
+    @property
+    def store(self) -> str:
+        """The name of the store for people, a folder by its absolute path."""
+        scheme, _, path = named(self.backend).partition(":")
+        return f"file:{(self.folder / path).absolute()}" if scheme == "file" else named(self.backend)
 
 
 def _number(said: str) -> object:

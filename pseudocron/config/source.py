@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pseudocron.backends import named
-from pseudocron.config.files import read_file, signature
+from pseudocron.config.files import check_keys_of_module, read_file, signature
 from pseudocron.crons import Crons
 from pseudocron.errors import ConfigError, PseudoCronError, TargetError, show
 from pseudocron.log import logger
-from pseudocron.targets import is_path, load
+from pseudocron.targets import is_path, load, loads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -145,6 +145,8 @@ def _checked(crons: Crons) -> Crons:
 
 
 def _imported(ref: str) -> Crons:
+    if ":" not in ref and loads(f"{ref}:crons"):
+        raise ConfigError(f"{show(ref)}: {_KINDS}, did you mean {f'{ref}:crons'!r}?")
     try:
         found = load(ref)
     except TargetError as error:
@@ -154,6 +156,7 @@ def _imported(ref: str) -> Crons:
         found._locate(ref)
         return found
     if isinstance(found, Mapping):
+        check_keys_of_module(ref)
         return Crons.read(found, where=ref)
     raise ConfigError(f"{ref}: is of type {type(found).__name__}, must be a mapping or a Crons")
 

@@ -150,6 +150,25 @@ def instant(value: object) -> datetime:
     raise ValueError("must say its offset from UTC, such as '2024-05-01T08:00:00+08:00'")
 
 
+def past(value: object) -> datetime:
+    """Return an instant as `instant` does, if it is not in the future."""
+    moment = instant(value)
+    if moment > datetime.now(UTC):
+        raise ValueError("lies in the future, must be when it last ran; a first run to come is the option 'next_run'")
+    return moment
+
+
+def never_or(check: Check) -> Check:
+    """Return a check of an instant that takes None, 0 and empty text for never, as ThinkPHP does."""
+    check = optional(check)
+
+    def checked(value: object) -> Any:
+        is_zero = isinstance(value, int | float) and not isinstance(value, bool) and value == 0
+        return None if is_zero or (isinstance(value, str) and not value.strip()) else check(value)
+
+    return checked
+
+
 def aware(value: object) -> datetime:
     """Return an aware `datetime` in UTC."""
     if not isinstance(value, datetime) or value.utcoffset() is None:

@@ -11,6 +11,7 @@ from pseudocron.backends.model import State
 from pseudocron.context import running
 from pseudocron.errors import TargetError
 from pseudocron.executors import graces
+from pseudocron.executors.blocking import timed
 from pseudocron.executors.call import SUCCEEDED, failed, impossible, past_timeout
 from pseudocron.executors.call import Call as Call
 from pseudocron.executors.ended import CutOff as CutOff
@@ -131,7 +132,7 @@ class Execution:
             # A task that ends with SystemExit or KeyboardInterrupt would stop the event loop, and with it the server.
             error: BaseException | None = None
             try:
-                await function(*self._call.args, **self._call.kwargs)
+                await timed(function(*self._call.args, **self._call.kwargs), self._run)
             except BaseException as raised:
                 if self._is_abandoned(raised):
                     raise
@@ -147,7 +148,7 @@ class Execution:
             return
         error: BaseException | None = None
         try:
-            await value
+            await timed(value, self._run)
         except BaseException as raised:
             if self._is_abandoned(raised):
                 raise

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pseudocron.backends.model import State
+from pseudocron.errors import show
 from pseudocron.executors import graces
 from pseudocron.executors.ended import Ended
 from pseudocron.host import hop
@@ -47,7 +48,7 @@ def past_timeout(call: Call) -> Ended:
 
 def impossible(error: Exception) -> Ended:
     """Return the end of a call that could not be made."""
-    return Ended(State.FAILED, f"can't be run: {error!r}")
+    return Ended(State.FAILED, f"can't be run: {show(error, 1000)}")
 
 
 async def failed(error: BaseException) -> Ended:

@@ -54,7 +54,7 @@ def encoded(error: BaseException) -> bytes:
 def _tree(error: BaseException) -> dict[str, Any]:
     after = getattr(error, "after", None)
     members: list[dict[str, Any]] = []
-    for member in error.exceptions if isinstance(error, BaseExceptionGroup) else ():
+    for member in members_of(error):
         if (tree := _tree(member)) not in members:
             members.append(tree)
     return {
@@ -62,6 +62,14 @@ def _tree(error: BaseException) -> dict[str, Any]:
         "after": after.total_seconds() if isinstance(after, timedelta) else None,
         "members": members,
     }
+
+
+def members_of(error: BaseException) -> Sequence[BaseException]:
+    """Return the members of an exception group, of another exception none."""
+    try:
+        return error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    except Exception:  # noqa: BLE001 - a subclass of the user's may raise anything
+        return ()
 
 
 def decoded(report: str) -> RaisedInChild | None:

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from pseudocron.context import running
+from pseudocron.executors.blocking import timed
 from pseudocron.executors.ended import Done
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ async def done(
     running.set(run)
     # A task that ends with SystemExit or KeyboardInterrupt would stop the event loop, and with it the server.
     try:
-        return Done(await function(*args, **kwargs))
+        return Done(await timed(function(*args, **kwargs), run))
     except BaseException as error:  # noqa: BLE001 - as above
         return Done(error=error)
 

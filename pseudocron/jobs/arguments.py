@@ -8,17 +8,22 @@ import types
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, get_type_hints
+from itertools import islice
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from pseudocron.dataclass import dataclass
-from pseudocron.errors import ArgumentError, cause, show
-from pseudocron.jobs.codecs import PLAIN, decode, encode, same
+from pseudocron.errors import ArgumentError, cause, did_you_mean, show
+from pseudocron.jobs.codecs import LISTS, PLAIN, decode, encode, same
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 LIMIT = 256 * 1024
 """Maximum bytes of JSON of the arguments of one job."""
+
+FEW = 20
+"""How many items of a list or mapping are searched for one that can't be stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +103,29 @@ def revive(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[st
     return unpack(function, json.dumps(_bind(function, args, kwargs).arguments))
 
 
+def typed(function: Callable[..., Any], texts: Mapping[str, str]) -> inspect.BoundArguments:
+    """Return arguments that were typed in a shell, each of them JSON if that fits its annotation, else the text.
+
+    So `5` is text to a `str`, and `1.10` is an exact `Decimal`. Errors are those of `unpack`.
+    """
+    bound = _bind(function, (), texts)
+    hints = _shape(function).hints
+    names = {name: hints[name] for name in bound.arguments}
+    for name, parameter in bound.signature.parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            names |= dict.fromkeys(texts.keys() - hints.keys(), get_args(hints[name])[1])
+    return revive(function, (), {name: _of_text(text, names[name]) for name, text in texts.items()})
+
+
+def _of_text(text: str, hint: Any) -> Any:
+    try:
+        value = json.loads(text)
+        decode(value, hint)
+    except Exception:  # noqa: BLE001 - a dataclass or an Enum of the user's may raise anything
+        return text
+    return value
+
+
 def _stored(function: Callable[..., Any], text: str) -> dict[str, Any]:
     try:
         stored = json.loads(text)
@@ -112,7 +140,15 @@ def _bind(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str
     try:
         return _shape(function).signature.bind(*args, **kwargs)
     except TypeError as error:
-        raise ArgumentError(f"{_name(function)}: {error}") from None
+        raise ArgumentError(f"{_name(function)}: {_unknown(function, kwargs) or error}") from None
+
+
+def _unknown(function: Callable[..., Any], kwargs: Mapping[str, Any]) -> str | None:
+    """Return what is wrong if an argument has a name that no parameter has."""
+    parameters = _shape(function).signature.parameters
+    takes_all = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+    unknown = [name for name in kwargs if name not in parameters and not takes_all]
+    return f"has no parameter {show(unknown[0])}{did_you_mean(unknown[0], parameters)}" if unknown else None
 
 
 @lru_cache(maxsize=1024)
@@ -129,7 +165,7 @@ def _shape(function: Callable[..., Any]) -> _Shape:
             hash(hint)
         except Exception:  # noqa: BLE001 - an annotation is the user's own expression
             unread[name], hint = str(hint), Any
-        hints[name] = _of_all(parameter, hint)
+        hints[name] = _of_all(parameter, hint if parameter.default is not None else hint | None)
     return _Shape(signature, hints, unread, _needed(signature))
 
 
@@ -177,7 +213,9 @@ def _json(function: Callable[..., Any], name: str, value: object) -> str:
 def _misfit(function: Callable[..., Any], name: str, value: object) -> str:
     unread = _shape(function).unread.get(name)
     hint = _shape(function).hints[name]
-    if unread:
+    if instead := _instead(value):
+        fix = f"pass {instead}"
+    elif unread:
         fix = f"its annotation {unread!r} can't be resolved at run time, import what it names outside of TYPE_CHECKING"
     elif hint is Any:
         fix = "annotate the parameter with its type, or pass text, numbers, lists and mappings"
@@ -185,6 +223,20 @@ def _misfit(function: Callable[..., Any], name: str, value: object) -> str:
         fix = f"pass a value of its annotation: {inspect.formatannotation(hint)}"
     problem = f"of type {type(value).__name__}, would not come back from the store as it is"
     return f"{_name(function)}: argument {name!r}: {show(value)}: {problem}, {fix}"
+
+
+def _instead(value: Any, depth: int = 3) -> str | None:
+    """Return what to pass for a value of a type that has no JSON, or for the first such value in a list or mapping."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        return "text, such as base64.b64encode(value).decode()"
+    if isinstance(value, PurePath):
+        return "str(path), to a parameter that is annotated as str"
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return "a dataclass, and annotate the parameter with it"
+    if depth == 0 or type(value) not in {dict, *LISTS}:
+        return None
+    items = islice(value.values() if isinstance(value, dict) else value, FEW)
+    return next((found for item in items if (found := _instead(item, depth - 1))), None)
 
 
 def _name(function: Callable[..., Any]) -> str:

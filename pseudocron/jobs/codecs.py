@@ -10,7 +10,7 @@ from dataclasses import fields, is_dataclass
 from datetime import date, datetime, time, timedelta
 from enum import Enum
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,6 +26,14 @@ BY_TEXT = frozenset({"decimal.Decimal", "uuid.UUID"})
 """Types that are encoded as their text; by name, so that they need not be imported."""
 
 PLAIN = frozenset({str, int, float, bool, types.NoneType})
+SCALARS: Mapping[Any, frozenset[type]] = {
+    str: frozenset({str}),
+    int: frozenset({int, bool}),
+    float: frozenset({float, int, bool}),
+    bool: frozenset({bool}),
+    types.NoneType: frozenset({types.NoneType}),
+}
+"""Types of the values that a plain annotation takes, as type checkers have it."""
 LISTS = frozenset({list, tuple, set, frozenset})
 ABSTRACT: Mapping[Any, type] = {Sequence: list, Collection: list, Iterable: list, Mapping: dict, MutableMapping: dict}
 """Concrete types for abstract annotations."""
@@ -54,24 +62,43 @@ def _codec(kind: type) -> tuple[Callable[[Any], Any], Callable[[Any], Any]] | No
 
 
 def decode(value: Any, hint: Any) -> Any:
-    """Return the value that is encoded, by its annotation."""
-    hint = getattr(hint, "__supertype__", getattr(hint, "__value__", hint))  # a NewType, a type alias
-    origin, parts = get_origin(hint) or hint, get_args(hint)
-    origin = ABSTRACT.get(origin, origin)
+    """Return the value that is encoded, by its annotation; `TypeError` or `ValueError` if it is of another type."""
+    if (kinds := SCALARS.get(hint)) is not None:
+        return value if type(value) in kinds else _refuse(hint)
+    if (meant := getattr(hint, "__supertype__", getattr(hint, "__value__", None))) is not None:
+        return decode(value, meant)  # a NewType, a type alias
+    origin = get_origin(hint) or hint
     if origin in {Union, types.UnionType}:
         return _first(value, hint)
-    if origin in LISTS and isinstance(value, list | tuple):
-        return _several(value, origin, parts)
-    if origin is dict and isinstance(value, dict) and parts:
-        return {key: decode(item, parts[1]) for key, item in value.items()}
+    concrete = ABSTRACT.get(origin, origin)
+    if concrete in LISTS or concrete is dict:
+        return _container(value, concrete, hint)
+    if origin is Literal and value not in map(encode, get_args(hint)):
+        _refuse(hint)
     return _instance(value, hint) if isinstance(hint, type) else value
+
+
+def _refuse(hint: Any) -> NoReturn:
+    raise TypeError(f"must be {inspect.formatannotation(hint)}")
+
+
+def _container(value: Any, kind: type, hint: Any) -> Any:
+    parts = get_args(hint)
+    if kind is dict:
+        if not isinstance(value, dict):
+            _refuse(hint)
+        return {key: decode(item, parts[1]) for key, item in value.items()} if parts else value
+    if isinstance(value, list | tuple):
+        return _several(value, kind, parts)
+    # Text is a sequence of text, where any kind of sequence is taken.
+    return value if isinstance(value, str) and (get_origin(hint) or hint) in ABSTRACT else _refuse(hint)
 
 
 def _first(value: Any, union: Any) -> Any:
     """Return the value by the member of a union that would be encoded the same way, else by the first that fits."""
     fitting = list(_fitting(value, get_args(union)))
     if not fitting:
-        raise TypeError(f"must be {inspect.formatannotation(union)}")
+        _refuse(union)
     return next((one for one in fitting if encode(one) == value), fitting[0])
 
 
@@ -99,13 +126,15 @@ def _several(value: Sequence[Any], kind: Any, parts: Sequence[Any]) -> Any:
 
 def _instance(value: Any, kind: type) -> Any:
     if codec := _codec(kind):
-        return codec[1](value)
+        return codec[1](value) if isinstance(value, str) or kind is timedelta else _refuse(kind)
     if issubclass(kind, Enum):
         return kind(value)
-    if is_dataclass(kind) and isinstance(value, dict):
+    if is_dataclass(kind):
+        if not isinstance(value, dict):
+            _refuse(kind)
         hints = _hints(kind)
         return kind(**{name: decode(item, hints.get(name, Any)) for name, item in value.items()})
-    return value
+    return value if _is_a(value, kind) else _refuse(kind)
 
 
 @lru_cache(maxsize=1024)

@@ -6,17 +6,18 @@ from inspect import isfunction
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
-from pseudocron.config.entries import read_options
+from pseudocron.config.entries import defined, read_options
 from pseudocron.config.values import cron_name
 from pseudocron.errors import ConfigError, UnknownTaskError, did_you_mean, show
 from pseudocron.jobs.manager import JobManager, blocking
 from pseudocron.jobs.tasks import TASK_OPTIONS, Task
-from pseudocron.targets import describe
+from pseudocron.targets import caller, describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
     from datetime import datetime
+    from types import FunctionType
 
     from pseudocron.backends.contract import Backend
     from pseudocron.backends.model import Run
@@ -39,6 +40,7 @@ class TaskRegistry:
         super().__init__()
         self._manager = JobManager(lambda: self.settings)
         self._tasks: dict[str, Task[..., Any]] = {}
+        self._places: dict[str, str] = {}  # the lines of the application that have defined the tasks
         self._checked_tasks: Mapping[str, Task[..., Any]] | None = None
         self._version = 0  # grows with each definition
 
@@ -91,14 +93,14 @@ class TaskRegistry:
                 raise ConfigError(str(error)) from None
             if not callable(function):
                 raise ConfigError(f"{show(function)}: must be a function")
-            if isfunction(function) and function.__code__.co_varnames[:1] in {("self",), ("cls",)}:
+            if isfunction(function) and _first_parameter(function) in {"self", "cls"}:
                 raise ConfigError(f"{describe(function)} is a method, must be a function: a job has no object to call")
             if given in self._tasks:
-                taken, other = describe(self._tasks[given].function), describe(function)
-                raise ConfigError(f"names both {taken} and {other}, give one of them another name")
+                raise ConfigError(defined(self._places[given], self._tasks[given].function, function))
             checked = read_options(options, known=TASK_OPTIONS)
             task = Task(given, function, checked, manager=self._manager, hooks=self._hooks)
             self._tasks[given] = task
+            self._places[given] = caller()
             self._checked_tasks = None
             self._version += 1
         return task
@@ -189,3 +191,8 @@ class TaskRegistry:
         backend = self._manager.connect()
         completed(backend.open())
         return backend
+
+
+def _first_parameter(function: FunctionType) -> str | None:
+    code = function.__code__  # its variables begin with its parameters
+    return code.co_varnames[0] if code.co_argcount else None

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from pseudocron.errors import ArgumentError
-from pseudocron.executors.raised import RaisedInChild, name_of
+from pseudocron.executors.raised import RaisedInChild, members_of, name_of
 from pseudocron.jobs.tasks import Retry
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def _as_retry(leaf: BaseException) -> Retry:
 def _members(raised: BaseException) -> Sequence[BaseException]:
     if isinstance(raised, RaisedInChild):
         return raised.members
-    return raised.exceptions if isinstance(raised, BaseExceptionGroup) else ()
+    return members_of(raised)
 
 
 def _leaves(raised: BaseException | None) -> Iterator[BaseException]:

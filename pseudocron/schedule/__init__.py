@@ -31,7 +31,6 @@ COUNTED = 10_000
 COUNTED_FOR = timedelta(days=20 * 366)
 """And over which time: where slots are rare, it is the years between them that take long."""
 
-_MICROSECOND = timedelta(microseconds=1)
 _MINUTE = timedelta(minutes=1)
 _LONGEST_TEXT = 1000
 
@@ -80,11 +79,13 @@ class Interval(Schedule):
 
     Args:
         every: From slot to slot, 1 ms or more; else `ScheduleError`.
-        phase: One of the slots, aware; the Unix epoch, so that all processes agree, unless a last run sets it.
+        phase: One of the slots, aware; the Unix epoch, so that all processes agree, unless a last or next run sets it.
+        begins: Whether the phase is the first slot.
     """
 
     every: timedelta
     phase: datetime = EPOCH
+    begins: bool = False
 
     def __post_init__(self) -> None:
         if self.every < SHORTEST:
@@ -94,6 +95,10 @@ class Interval(Schedule):
     def anchored(self, phase: datetime) -> Interval:
         """Return the same interval, with a slot at `phase`."""
         return Interval(self.every, phase)
+
+    def beginning(self, first: datetime) -> Interval:
+        """Return the same interval, with `first` as its first slot."""
+        return Interval(self.every, first, begins=True)
 
     def ahead(self, after: datetime) -> Iterator[datetime]:
         """See `Schedule.ahead`."""
@@ -124,12 +129,13 @@ class Interval(Schedule):
         return f"every {spell(self.every)}"
 
     def _number(self, instant: datetime) -> int:
-        """Return the number of the last slot up to an instant; the slot at `phase` is number 0."""
-        return (_utc(instant) - self.phase) // self.every
+        """Return the number of the last slot up to an instant; the slot at `phase` is number 0, -1 is before all."""
+        number = (_utc(instant) - self.phase) // self.every
+        return -1 if self.begins and number < 0 else number
 
     def _slot(self, number: int) -> datetime | None:
         try:
-            return self.phase + number * self.every
+            return None if self.begins and number < 0 else self.phase + number * self.every
         except OverflowError:  # beyond the end of time
             return None
 
@@ -261,25 +267,6 @@ def _read(text: str, tz: str) -> Schedule:
     if every is not None:
         return Interval(every)
     return CronExpression(expression(text), tz)
-
-
-def jittered(name: str, slot: datetime, *, jitter: float, schedule: Schedule) -> datetime:
-    """Return when the run of a slot starts: up to `jitter` seconds later, but by less than the gap to the next slot.
-
-    The delay follows from the cron's name and the slot alone, so that every process computes the same.
-    """
-    span = timedelta(seconds=max(jitter, 0))
-    if not span:
-        return slot
-    from hashlib import sha256  # noqa: PLC0415  its library takes half a megabyte, and jitter is rare
-
-    following = schedule.next(slot)
-    if following:
-        span = min(span, following - slot)
-    key = f"{name}\0{(_utc(slot) - EPOCH) // _MICROSECOND}"
-    share = int.from_bytes(sha256(key.encode()).digest()[:8])
-    span = min(span, _LAST - slot)  # nothing comes behind the end of time
-    return slot + timedelta(microseconds=(span // _MICROSECOND) * share >> 64)
 
 
 def _utc(instant: datetime) -> datetime:

@@ -1,4 +1,4 @@
-"""Cron expressions in naive local time: parsed once by cronsim, walked in both directions, told in words."""
+"""Cron expressions in naive local time: parsed once by cronsim, and walked in both directions."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ _FIELDS = (
     ("month", "1-12 or jan-dec"),
     ("day of week", "0-7, sun-sat, mon#2 (the second monday) or friL (the last friday)"),
 )
+_SIZES = (60, 24, 31, 12, 7)
+_STEP = re.compile(r"/([0-9]+)")
 _DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
 _DAY = re.compile("|".join(_DAYS))
 _ONE_STEP = re.compile(r"\b([0-9A-Z]+)-\1/0*[1-9][0-9]*\b")
@@ -52,6 +54,7 @@ class Pattern:
             fields = _unalias(text).split()
         if len(fields) != len(_FIELDS):
             raise ScheduleError(_miscounted(fields))
+        _check_steps(fields)
         self.text = " ".join(fields)
         self.fixed = not fields[0].startswith("*") and not fields[1].startswith("*")
         self._sim = _simulate(fields)
@@ -80,10 +83,10 @@ class Pattern:
 
     @property
     def words(self) -> str:
-        """In English, such as "at 02:00 every day"; cronsim's words."""
-        words = self._sim.explain()
-        words = re.sub(r"\b([2-5])([123])th\b", lambda m: m[1] + {"1": "1st", "2": "2nd", "3": "3rd"}[m[2]], words)
-        return words[0].lower() + words[1:]
+        """In English, such as "at 02:00 every day"."""
+        from pseudocron.schedule.words import describe  # noqa: PLC0415  only for those who read them
+
+        return describe(self._sim)
 
 
 def _unalias(text: str) -> str:
@@ -98,6 +101,24 @@ def _miscounted(fields: list[str]) -> str:
     names = ", ".join(name for name, _ in _FIELDS)
     seconds = "; for seconds use an interval such as '30s'" if len(fields) == len(_FIELDS) + 1 else ""
     return f"{len(fields)} fields instead of 5 ({names}){seconds}"
+
+
+def _check_steps(fields: list[str]) -> None:
+    """Refuse a step that leaves its field at once: of `*/120` minutes only minute 0 would remain."""
+    for place, (field, size) in enumerate(zip(fields, _SIZES, strict=True)):
+        for step in map(int, _STEP.findall(field)):
+            if step > size:
+                name = _FIELDS[place][0]
+                raise ScheduleError(f"bad {name} {field[:40]!r}, a step is at most {size}{_interval(place, step)}")
+
+
+def _interval(place: int, step: int) -> str:
+    """Return the fix for a step that is too large: the interval that it means, if there is one."""
+    if step > 1000 or place > 2:
+        return ""
+    hours, minutes = divmod(step, 60)
+    spelled = (f"{hours}h{f'{minutes}m' * (minutes > 0)}", f"{step}h", f"{step}d")
+    return f"; for an interval write {spelled[place]!r}"
 
 
 def _simulate(fields: list[str]) -> CronSim:

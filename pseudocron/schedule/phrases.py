@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 
-from pseudocron.errors import ScheduleError, did_you_mean
+from pseudocron.errors import ScheduleError, closest
 
 _UNITS = {
     "weeks": ("w", "week"),
@@ -36,6 +36,11 @@ _FILLERS = {"the", "of"}
 _KNOWN = {"every", "at", "on", "and", *_UNIT_OF, *_WEEKDAY_OF, *_MONTH_OF, *_PERIODS, *_NTH, *_NAMED_TIMES}
 _ENDINGS = {"am", "pm", "st", "nd", "rd", "th"}
 _MEND = "write it like 'every 5 minutes', 'every monday at 09:30' or '30 9 * * mon'"
+
+_ADVERBS = {"hourly", "daily", "weekly", "monthly", "yearly", "annually"}
+_EVERY_OTHER = re.compile(r"every other (second|minute|hour|day|week)s?")
+_EVERY_MONTHS = re.compile(r"every (quarter|other month|(\d\d?) months?)", re.ASCII)
+_LONGEST_FIX = 100
 
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?", re.ASCII)
 _TOKEN = re.compile(r"\d+(?:\.\d+)?|[a-z]+|\S", re.ASCII)
@@ -87,6 +92,8 @@ def expression(text: str) -> str:
     if first.startswith("@") or (not first.isalpha() and ("*" in text or len(others) > 3)):
         return text
     words = [word for word in _COMMA.sub(" and ", text.lower()).split() if word not in _FILLERS]
+    if meant := _meant(" ".join(words)):
+        raise ScheduleError(f"not understood, did you mean {meant!r}?")
     _check(words)
     days, _, times = " ".join(words[1:]).partition(" at ")
     if days == "hour":
@@ -97,10 +104,35 @@ def expression(text: str) -> str:
 def _check(words: list[str]) -> None:
     for word in _TOKEN.findall(" ".join(words)):
         if word.isalpha() and word not in _KNOWN and word not in _ENDINGS:
-            near = did_you_mean(word[:40], {known for known in _KNOWN if len(known) > 2})
-            raise ScheduleError(f"{word[:40]!r} is not understood{near or ', ' + _MEND}")
+            near = closest(word, {known for known in _KNOWN if len(known) > 2}, cutoff=0.7)
+            is_fix = near is not None and _is_schedule(re.sub(rf"\b{word}\b|(?<=\d){word}\b", near, " ".join(words)))
+            fix = f"did you mean {near!r}?" if is_fix else _MEND
+            raise ScheduleError(f"{word[:40]!r} is not understood, {fix}")
     if words[:1] != ["every"]:
         raise ScheduleError(f"not understood, {_MEND}")
+
+
+def _meant(phrase: str) -> str | None:
+    """Return how a phrase that is common elsewhere is written here, or None."""
+    if phrase in _ADVERBS:
+        return f"@{phrase}"
+    if match := _EVERY_OTHER.fullmatch(phrase):
+        return f"every 2 {match[1]}s"
+    if match := _EVERY_MONTHS.fullmatch(phrase):
+        months = {"quarter": 3, "other month": 2}.get(match[1]) or int(match[2])
+        return f"0 0 1 */{months} *" if 0 < months <= 12 and 12 % months == 0 else None
+    return None
+
+
+def _is_schedule(text: str) -> bool:
+    from pseudocron.schedule.expressions import Pattern  # noqa: PLC0415  only for those who make a mistake
+
+    if len(text) > _LONGEST_FIX:
+        return False
+    try:
+        return duration(text) is not None or bool(Pattern(expression(text)))
+    except (OverflowError, ScheduleError):
+        return False
 
 
 def _minutes(times: str) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cache, lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from pseudocron.dataclass import dataclass
-from pseudocron.errors import ScheduleError, did_you_mean, show
+from pseudocron.errors import ScheduleError, closest, show
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +22,30 @@ YEARS = range(2, 9999)
 
 _OF_THE_HOST = {"localtime", "posixrules"}
 """Names that mean something else on every host, where all must compute the same slots."""
+
+_MEANT = {
+    **dict.fromkeys(("beijing", "peking", "china"), "'Asia/Shanghai'"),
+    "cst": "'Asia/Shanghai' or 'America/Chicago'",
+    "cdt": "'America/Chicago'",
+    "est5edt": "'America/New_York'",
+    "edt": "'America/New_York'",
+    **dict.fromkeys(("pst", "pdt"), "'America/Los_Angeles'"),
+    "mdt": "'America/Denver'",
+    "bst": "'Europe/London'",
+    "cest": "'Europe/Berlin'",
+    "ist": "'Asia/Kolkata'",
+    "jst": "'Asia/Tokyo'",
+    "kst": "'Asia/Seoul'",
+    "hkt": "'Asia/Hong_Kong'",
+    "sgt": "'Asia/Singapore'",
+    "aest": "'Australia/Sydney'",
+    "msk": "'Europe/Moscow'",
+    "z": "'UTC'",
+}
+"""Names that people write for zones; an abbreviation resembles others that are far away."""
+
+_UNUSUAL = re.compile(r"[^a-z0-9_/:+-]")
+_OFFSET = re.compile(r"(?:utc|gmt)?([+-])0?(\d\d?)(?::?00)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,17 +76,33 @@ def check_zone(tz: object) -> str:
 
 def wrong_with(tz: object) -> str:
     """Return why a value is no IANA name, with the fix, or an empty string if it is one."""
-    near = ""
+    meant = None
     if isinstance(tz, str):
         try:
             if tz not in _OF_THE_HOST:
                 _zone(tz)
                 return ""
         except (LookupError, OSError, ValueError):  # it has an error for each fault, even IsADirectoryError
-            from zoneinfo import available_timezones  # noqa: PLC0415  only for those who make a mistake
+            meant = _meant(_UNUSUAL.sub("", tz[:60].strip().lower().replace(" ", "_")))
+    return f"is unknown, did you mean {meant}?" if meant else "is unknown, use an IANA name such as Europe/Berlin"
 
-            near = did_you_mean(tz[:60], available_timezones())
-    return f"is unknown{near or ', use an IANA name such as Europe/Berlin'}"
+
+def _meant(tz: str) -> str | None:
+    """Return the quoted name of the zone that was meant, or None; `tz` is in lower case."""
+    from zoneinfo import available_timezones  # noqa: PLC0415  only for those who make a mistake
+
+    names = {name.lower(): name for name in sorted(available_timezones() - _OF_THE_HOST)}
+    city = tz.rpartition("/")[2]
+    if city in _MEANT:
+        return _MEANT[city]
+    if offset := _OFFSET.fullmatch(tz):  # the signs of Etc are those of POSIX: west is positive
+        city = tz = f"etc/gmt{'-' if offset[1] == '+' else '+'}{int(offset[2])}"
+    if tz not in names:
+        # By its last part: an area in common makes Asia/Beijing and Asia/Brunei alike.
+        cities = {name.rpartition("/")[2]: name for name in names if "/" in name}
+        near = city if city in cities else closest(city, cities, cutoff=0.75) if len(city) > 4 else None
+        tz = cities[near] if near else tz
+    return repr(names[tz]) if tz in names else None
 
 
 def parts_ahead(tz: str, instant: datetime) -> Iterator[Part]:

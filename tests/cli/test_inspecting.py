@@ -93,7 +93,7 @@ def test_history_shows_skipped_slots_with_their_reason_and_number(folder: Path) 
 def test_a_run_that_is_retried_is_shown_with_when_and_its_attempts(folder: Path) -> None:
     crons = {"broken": {"run": "jobs:fail", "schedule": 3600, "retries": 2}}
     (folder / "crons.py").write_text(f"{crons = }")
-    assert pseudocron(folder, "tick").returncode == 1, "the attempt has failed, though another one follows"
+    assert pseudocron(folder, "tick").returncode == 0, "another attempt follows"
     (run,) = asked(folder, "history")
     assert (run["outcome"], run["attempt"]) == ("pending", 1)
     assert run["due"] > run["ended"]
@@ -117,7 +117,7 @@ def test_check_shows_the_settings_and_that_the_store_can_be_opened(folder: Path)
     done = pseudocron(folder, "check", PSEUDOCRON_LEASE="7")
     settings = dict(line.split(None, 1) for line in done.stdout.split("\n\n")[0].splitlines()[1:])
     assert (settings["lease"], settings["backend"], settings["folder"]) == ("7.0", "file:.pseudocron", str(folder))
-    assert done.stdout.endswith("The store file:.pseudocron can be opened.\n")
+    assert "\nThe store file:.pseudocron can be opened.\n" in done.stdout
 
 
 def test_check_exits_with_1_and_one_line_when_the_store_cannot_be_opened(folder: Path) -> None:

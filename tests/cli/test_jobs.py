@@ -89,7 +89,7 @@ def test_what_one_process_defers_another_runs_and_a_failed_job_can_be_tried_agai
     done = pseudocron(tmp_path, "defer", "restore", *argv)
     assert (done.returncode, done.stderr) == (0, "")
     broken = pseudocron(tmp_path, "defer", "broken").stdout.strip()
-    assert pseudocron(tmp_path, "tick").returncode == 0
+    assert pseudocron(tmp_path, "tick").returncode == 1
     until = repr(datetime.fromisoformat(UNTIL))
     assert (tmp_path / "restored").read_text() == f"'B-204' {until}"
     job, other = asked(tmp_path, "jobs")

@@ -84,7 +84,7 @@ def short_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PSEUDOCRON_LEASE", "1")
 
 
-CRONS = '{{"job": {{"run": "jobs:until_told", "schedule": "0 0 1 1 *", "last_run": 0, "at_least_once": {}}}}}'
+CRONS = '{{"job": {{"run": "jobs:until_told", "schedule": "0 0 1 1 *", "last_run": 1, "at_least_once": {}}}}}'
 
 
 @pytest.mark.usefixtures("short_lease")

@@ -22,6 +22,9 @@ async def send():
 def count():
     pass
 
+def report(number, a=0):
+    pass
+
 mailer = Mailer()
 price = 5
 crons = {"count": (count, 60)}
@@ -40,5 +43,5 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path
-    for module in ("shop", "broken", "leaver", "tasks_of_views", "round", "about"):
+    for module in ("shop", "broken", "leaver", "tasks_of_views", "round", "about", "twice", "store", "store.crons"):
         sys.modules.pop(module, None)

@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 FORMS = "must be (target, schedule), (target, schedule, last_run) or a mapping with 'run' and 'schedule'"
 INSTANT = "must be ISO text such as '2024-05-01T08:00:00+08:00', an aware datetime or epoch seconds, or None"
 OFFSET = "must say its offset from UTC, such as '2024-05-01T08:00:00+08:00', or None"
+FUTURE = "lies in the future, must be when it last ran; a first run to come is the option 'next_run'"
 SECONDS = "must be a number of seconds above 0"
 ZONE = "is unknown, use an IANA name such as Europe/Berlin"
+KINDS = "must be a path (.py or .toml), an import string 'package.module:crons', a mapping or a Crons"
 IMPORT = "must be an import string 'package.module:function'"
+ARGUMENTS = "must be the script alone, its arguments go into the option 'args'"
 COUNT = {"run": "shop:count", "schedule": 60}
 SEND = {"run": "shop:send", "schedule": 60}
 SCRIPT = {"script": "jobs/tidy.py", "schedule": 60}
@@ -80,6 +83,16 @@ ENTRIES: list[tuple[Any, str]] = [
         ("shop:count", 60, datetime(2024, 5, 1)),  # noqa: DTZ001 - naive is what is refused
         f"last_run: datetime.datetime(2024, 5, 1, 0, 0): {OFFSET}",
     ),
+    (("shop:count", 60, "9000-05-01T08:00:00Z"), f"last_run: '9000-05-01T08:00:00Z': {FUTURE}"),
+    (("shop:count", "@daily", 99_999_999_999), f"last_run: 99999999999: {FUTURE}"),
+    # the next run
+    ({**COUNT, "next_run": "tomorrow"}, f"next_run: 'tomorrow': {INSTANT}"),
+    ({**COUNT, "next_run": False}, f"next_run: False: {INSTANT}"),
+    ({**COUNT, "last_run": 1, "next_run": 5}, "has both 'last_run' and 'next_run', keep one of them"),
+    (
+        {"run": "shop:count", "schedule": "@daily", "next_run": 5},
+        "next_run: only an interval takes it, a clock time says itself when it is due; leave it out",
+    ),
     # the executor
     (
         {**COUNT, "executor": "proces"},
@@ -99,7 +112,7 @@ ENTRIES: list[tuple[Any, str]] = [
         "executor: 'process': no child process can import config.test_bad_input:<lambda>, define it in a module",
     ),
     (
-        {**COUNT, "executor": "process", "args": [{1}]},
+        {"run": "shop:report", "schedule": 60, "executor": "process", "args": [{1}]},
         "args: ({1},): must be JSON for a child process",
     ),
 ]
@@ -108,7 +121,11 @@ TARGETS: list[tuple[Any, str]] = [
     (None, "None: must be a script's path, an import string 'package.module:function' or a callable"),
     ("", f"'': {IMPORT}"),
     ("shop", f"'shop': {IMPORT}"),
-    ("shop.mail.send", f"'shop.mail.send': {IMPORT}, did you mean 'shop.mail:send'?"),
+    ("shop.send", f"'shop.send': {IMPORT}, did you mean 'shop:send'?"),
+    ("shop.mail.send", f"'shop.mail.send': {IMPORT}"),
+    ("tidy --full", f"'tidy --full': {ARGUMENTS}: 'tidy' with args=['--full']"),
+    ("jobs/tidy.py -v now", f"'jobs/tidy.py -v now': {ARGUMENTS}: 'jobs/tidy.py' with args=['-v', 'now']"),
+    ("backup.sh --full", f"'backup.sh --full': {ARGUMENTS}: 'backup.sh' with args=['--full']"),
     ("shop:", f"'shop:': {IMPORT}"),
     (":send", f"':send': {IMPORT}"),
     ("shop:send:now", f"'shop:send:now': {IMPORT}"),
@@ -283,13 +300,17 @@ def test_a_bad_variable_is_named(
         ("shop:price", "shop:price: is of type int, must be a mapping or a Crons"),
         ("shop:cron", "'shop:cron': 'shop' has no 'cron', did you mean 'crons'?"),
         ("shop.crons", f"'shop.crons': {IMPORT}, did you mean 'shop:crons'?"),
-        ("shop", f"'shop': {IMPORT}"),
+        ("shop", f"'shop': {KINDS}, did you mean 'shop:crons'?"),
+        ("store.crons", f"'store.crons': {KINDS}, did you mean 'store.crons:crons'?"),
+        ("store", f"'store': {IMPORT}"),
         (None, "crons: None: must be a path (.py or .toml), an import string "),
         (5, "crons: 5: must be a path (.py or .toml), an import string "),
     ],
 )
 def test_a_bad_reference_is_refused_when_it_is_loaded(shop: Path, ref: object, message: str) -> None:
     (shop / "folder.py").mkdir()
+    (shop / "store").mkdir()
+    (shop / "store" / "crons.py").write_text("crons = {}")
     assert refusal(ref).startswith(message.replace("{folder}", str(shop)))
 
 
@@ -324,3 +345,32 @@ def test_instants_are_refused_in_one_line_at_the_edge_of_the_calendar(shop: Path
     edge = datetime.min.replace(tzinfo=UTC)
     assert open_source({"digest": ("shop:count", "@daily", edge)}).load()["digest"].last_run == edge
     assert "last_run" in refusal({"digest": ("shop:count", 60, "0001-01-01T00:00:00+08:00")})
+
+
+TWICE = """
+crons = {
+    "count": ("shop:count", 60),
+    "send": {"run": "shop:send", "schedule": 60, "timeout": 5,
+             "timeout": 6},
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (TWICE, ", line 5: 'timeout': already defined at {file}:4, keep one of them"),
+        (TWICE.replace('"send"', '"count"'), ", line 4: 'count': already defined at {file}:3, keep one of them"),
+        ("crons: dict = {1: 2, True: 3}", ", line 1: True: already defined at {file}:1, keep one of them"),
+    ],
+)
+def test_a_key_that_is_named_twice_is_noticed(shop: Path, text: str, message: str) -> None:
+    (shop / "crons.py").write_text(text)
+    (shop / "twice.py").write_text(text)
+    assert refusal("crons.py") == f"crons.py{message}".replace("{file}", str(shop / "crons.py"))
+    assert refusal("twice:crons") == f"twice:crons{message}".replace("{file}", str(shop / "twice.py"))
+
+
+def test_a_mapping_beside_the_crons_may_name_a_key_twice(shop: Path) -> None:
+    (shop / "crons.py").write_text('other = {"a": 1, "a": 2}\ncrons = {**other, **other} and {"c": ("shop:count", 5)}')
+    assert len(open_source("crons.py").load()) == 1

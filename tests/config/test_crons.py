@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 import sys
 from datetime import UTC, datetime, timedelta, timezone
 from importlib import import_module
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -73,8 +75,30 @@ def test_a_last_run_sets_the_phase_of_an_interval(shop: Path, last_run: object) 
         assert cron.schedule == Interval(timedelta(seconds=7), MAY)
 
 
-def test_a_last_run_of_none_is_none(shop: Path) -> None:
-    assert only((work, 60, None)) == only((work, 60))
+@pytest.mark.parametrize("never", [None, 0, 0.0, "", " "])
+def test_none_and_zero_and_empty_text_mean_never(shop: Path, never: object) -> None:
+    assert only((work, 60, never)) == only((work, 60))
+    assert only({"run": work, "schedule": 60, "next_run": never}) == only((work, 60))
+    assert only((work, "0 0 * * *", never))._first_mark(MAY) == MAY
+
+
+@pytest.mark.parametrize("seconds", [-90, 0, 90, 9000])
+def test_a_next_run_is_the_first_slot_of_an_interval(shop: Path, seconds: int) -> None:
+    now = MAY + timedelta(seconds=5)
+    first = now + timedelta(seconds=seconds)
+    cron = only({"run": work, "schedule": 60, "next_run": first})
+    since = cron._first_mark(now)
+    assert since <= now
+    assert list(islice(cron.schedule.ahead(since), 2)) == [first, first + timedelta(seconds=60)]
+    assert cron.schedule.latest(MAY - timedelta(days=1), first - timedelta(microseconds=1)) is None
+    assert cron.schedule.count(MAY - timedelta(days=1), first + timedelta(seconds=120)) == 3
+    assert cron.schedule.last(MAY - timedelta(days=1), first + timedelta(seconds=60), limit=9)[0] == first
+
+
+def test_a_next_run_that_has_passed_is_due_now(shop: Path) -> None:
+    cron = only({"run": work, "schedule": 3600, "next_run": MAY})
+    now = MAY + timedelta(seconds=1)
+    assert cron.schedule.latest(cron._first_mark(now), now) == MAY
 
 
 def test_a_mapping_says_everything(shop: Path) -> None:
@@ -92,7 +116,7 @@ def test_a_mapping_says_everything(shop: Path) -> None:
         "args": [1],
         "kwargs": {"a": 2},
     }
-    entry = {"run": "shop:send", "schedule": "0 7 * * mon-fri", "tz": "Asia/Shanghai", **options}
+    entry = {"run": "shop:report", "schedule": "0 7 * * mon-fri", "tz": "Asia/Shanghai", **options}
     cron = only(entry)
     assert isinstance(cron.target, Function)
     assert cron == Cron(
@@ -205,9 +229,11 @@ def test_a_script_may_say_that_it_is_a_process(shop: Path, executor: str | None)
     assert not only({"script": "tidy", "schedule": 60, "executor": executor}).process
 
 
-@pytest.mark.parametrize("call", ["shop:send", work, async_work, json.dumps, Worker.__call__])
-def test_what_a_child_can_import_may_be_a_process(shop: Path, call: object) -> None:
-    assert only({"run": call, "schedule": 60, "executor": "process"}).process
+@pytest.mark.parametrize(
+    ("call", "args"), [("shop:send", []), (work, []), (async_work, []), (json.dumps, [1]), (Worker.__call__, [1])]
+)
+def test_what_a_child_can_import_may_be_a_process(shop: Path, call: object, args: list[int]) -> None:
+    assert only({"run": call, "schedule": 60, "executor": "process", "args": args}).process
 
 
 def in_main() -> None:
@@ -341,11 +367,12 @@ def test_options_of_a_decorator_are_checked_where_they_stand() -> None:
 def test_two_functions_of_one_name_are_both_named() -> None:
     crons = Crons()
     crons.every(60)(work)
+    line = inspect.currentframe().f_lineno - 1  # type: ignore[union-attr]
     with pytest.raises(ConfigError) as caught:
         crons.every(60, name="work")(other_work)
-    both = f"{__name__}:work and {__name__}:other_work"
-    assert str(caught.value) == f"'work': names both {both}, give one of them another name"
-    with pytest.raises(ConfigError, match=r"and 'shop:send', give one of them another name$"):
+    place = f"already defined at {__file__}:{line} for {__name__}:work"
+    assert str(caught.value) == f"'work': {place}, give {__name__}:other_work another name"
+    with pytest.raises(ConfigError, match=r", give 'shop:send' another name$"):
         crons.add("work", "shop:send", 60)
 
 
@@ -476,3 +503,55 @@ def test_a_generator_is_refused_as_its_body_would_never_run(shop: Path, kind: st
     (shop / "gen.py").write_text(f"{kind} rows():\n    yield 1\n")
     with pytest.raises(TargetError, match="'gen:rows': is a generator, whose body would never run"):
         open_source({"a": ("gen:rows", 60)}).load()
+
+
+# The call
+
+
+def add_session(function: Any) -> Any:
+    """Decorate a function as frameworks do, with an argument of their own."""
+
+    @functools.wraps(function)
+    def with_session(*args: object, **kwargs: object) -> object:
+        return function("session", *args, **kwargs)
+
+    return with_session
+
+
+@add_session
+def import_orders(session: str, shop: str) -> None:
+    """For entries to name."""
+
+
+@pytest.mark.parametrize(
+    ("entry", "problem"),
+    [
+        ({"run": "shop:report"}, "missing a required argument: 'number'"),
+        ({"run": "shop:report", "args": [1, 2, 3]}, "too many positional arguments"),
+        ({"run": "shop:report", "args": [1], "kwargs": {"nmae": 2}}, "got an unexpected keyword argument 'nmae'"),
+        ({"run": "shop:Mailer.send"}, "missing a required argument: 'self'"),
+        ({"run": functools.partial(stamp)}, "missing a required argument: 'path'"),
+        ({"run": "shop:report", "executor": "process"}, "missing a required argument: 'number'"),
+    ],
+)
+def test_a_target_that_can_not_be_called_is_refused(shop: Path, entry: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        only({**entry, "schedule": 60})
+    assert f": {problem}; its arguments are the options 'args' and 'kwargs'" in str(caught.value)
+    assert str(caught.value).startswith("crons: 'digest': ")
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"run": "shop:report", "kwargs": {"number": 1}},
+        {"run": functools.partial(stamp, "a")},
+        {"run": import_orders},
+        {"run": import_orders, "args": ["Berlin"]},
+        {"run": print, "args": [1]},
+        {"run": dict},
+        {"run": "shop:mailer.send"},
+    ],
+)
+def test_a_target_that_may_be_called_is_taken(shop: Path, entry: dict[str, Any]) -> None:
+    assert only({**entry, "schedule": 60}).name == "digest"

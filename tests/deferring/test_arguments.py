@@ -10,8 +10,9 @@ from decimal import Decimal
 from enum import Enum, IntEnum, StrEnum
 from functools import partial, wraps
 from inspect import formatannotation
+from pathlib import PurePath
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, Literal, NewType, Optional
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NewType, Optional
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -20,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from pseudocron.errors import ArgumentError, show
-from pseudocron.jobs.arguments import LIMIT, pack, revive, unpack
+from pseudocron.jobs.arguments import LIMIT, pack, revive, typed, unpack
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -170,7 +171,6 @@ def test_a_time_in_the_repeated_hour_of_a_zone_comes_back_as_the_same_instant() 
         (Any, (1, 2), "tuple"),
         (Any, {1: 2}, "dict"),
         (Any, {1, 2}, "set"),
-        (Any, b"bytes", "bytes"),
         pytest.param(Any, object(), "object", id="Any-an object"),
         (Any, float("nan"), "float"),
         (Any, float("inf"), "float"),
@@ -188,6 +188,14 @@ def test_a_time_in_the_repeated_hour_of_a_zone_comes_back_as_the_same_instant() 
         (tuple[int, int], (1, 2, 3), "tuple"),
         (Order, Price(Decimal(1)), "Price"),
         (str, 10**5000, "int"),
+        (str, 5, "int"),
+        (int, "5", "str"),
+        (int, 5.0, "float"),
+        (bool, 1, "int"),
+        (list[int], "12", "str"),
+        (dict[str, int], [], "list"),
+        (Price, [], "list"),
+        (PurePath, "here", "str"),
     ],
     ids=show,
 )
@@ -203,6 +211,39 @@ def test_what_would_not_come_back_is_refused_with_the_name_of_the_argument(
     typed = f"pass a value of its annotation: {formatannotation(annotation)}"
     assert line.endswith(fix if annotation is Any else typed)
     assert "\n" not in line
+
+
+class Pair(NamedTuple):
+    left: int
+    right: int
+
+
+@pytest.mark.parametrize("inside", [lambda value: value, lambda value: [1, value], lambda value: {"a": [value]}])
+@pytest.mark.parametrize(
+    ("annotation", "value", "instead"),
+    [
+        (bytes, b"\x00", "pass text, such as base64.b64encode(value).decode()"),
+        (Any, bytearray(b"x"), "pass text, such as base64.b64encode(value).decode()"),
+        (PurePath, PurePath("here"), "pass str(path), to a parameter that is annotated as str"),
+        (Pair, Pair(1, 2), "pass a dataclass, and annotate the parameter with it"),
+    ],
+)
+def test_what_has_no_json_is_refused_with_what_to_pass(
+    annotation: Any, value: object, instead: str, inside: Any
+) -> None:
+    for hint in (annotation, Any):
+        with pytest.raises(ArgumentError) as caught:
+            pack(of(hint), (inside(value),), {})
+        assert str(caught.value).endswith(f", {instead}")
+
+
+def test_a_parameter_whose_default_is_none_takes_none() -> None:
+    def task(number: int = None, when: datetime = None) -> None: ...  # type: ignore[assignment]  # noqa: RUF013
+
+    assert unpack(task, pack(task, (None,), {"when": None})).args == (None, None)
+    assert unpack(task, pack(task, (5,), {"when": EIGHT})).args == (5, EIGHT)
+    with pytest.raises(ArgumentError, match="argument 'number'"):
+        pack(task, ("5",), {})
 
 
 def test_a_list_that_holds_itself_is_refused() -> None:
@@ -244,7 +285,7 @@ def test_a_default_is_that_of_the_day_of_the_run() -> None:
     [
         ((), {}, "missing a required argument: 'classroom'"),
         (("B", 1, 2), {}, "too many positional arguments"),
-        (("B",), {"clasroom": 1}, "got an unexpected keyword argument 'clasroom'"),
+        (("B",), {"clasroom": 1}, "has no parameter 'clasroom', did you mean 'classroom'?"),
         (("B",), {"classroom": "C"}, "multiple values for argument 'classroom'"),
     ],
 )
@@ -300,14 +341,25 @@ def test_a_wrapped_function_a_partial_and_an_object_are_known_by_their_annotatio
         ({"number": str(ID), "price": {"cost": 1}}, "argument 'price': {'cost': 1}: TypeError: "),
         ({"number": str(ID), "rest": 5}, "stored arguments do not fit: TypeError: "),
         ([1], r"stored arguments [1]: must be a mapping"),
+        ({"number": str(ID), "count": [1]}, "argument 'count': [1]: TypeError: must be int"),
+        ({"number": str(ID), "count": "1"}, "argument 'count': '1': TypeError: must be int"),
+        ({"number": str(ID), "rest": ["1"]}, "argument 'rest': ('1',): TypeError: must be int"),
+        ({"number": str(ID), "colours": "red"}, "argument 'colours': 'red': TypeError: must be list["),
     ],
 )
 def test_stored_arguments_that_do_not_fit_any_more_are_named(stored: object, words: str) -> None:
     def pay(
-        number: UUID, *rest: int, colour: Colour = Colour.RED, until: datetime | None = None, price: Any = None
+        number: UUID,
+        *rest: int,
+        count: int = 1,
+        colour: Colour = Colour.RED,
+        colours: list[Colour] = [],  # noqa: B006 - never changed
+        until: datetime | None = None,
+        price: Any = None,
     ) -> None: ...
 
     pay.__annotations__["price"] = "Price"
+    pay.__annotations__["colours"] = list[Colour]
     with pytest.raises(ArgumentError) as caught:
         unpack(pay, json.dumps(stored))
     assert str(caught.value).startswith(f"pay(): {words}")
@@ -323,3 +375,51 @@ def test_a_child_process_makes_of_plain_arguments_what_the_annotations_say() -> 
     bound = revive(every_kind, (1, str(ID), "2024-05-01"), {"only": "2.5", "a": 1.5})
     assert bound.args == (1, ID, date(2024, 5, 1))
     assert bound.kwargs == {"only": Decimal("2.5"), "a": timedelta(seconds=1.5)}
+
+
+@pytest.mark.parametrize(
+    ("annotation", "text", "value"),
+    [
+        (str, "12345", "12345"),
+        (str, "049151", "049151"),
+        (str, "1.10", "1.10"),
+        (str, "true", "true"),
+        (str, '"quoted"', "quoted"),
+        (str | None, "null", None),
+        (str | None, "5", "5"),
+        (int, "5", 5),
+        (int | str, "5", 5),
+        (int | str, "049151", "049151"),
+        (float, "5", 5),
+        (Decimal, "1.10", Decimal("1.10")),
+        (Decimal, "0.1", Decimal("0.1")),
+        (Decimal, "5", Decimal(5)),
+        (Decimal | None, "1.10", Decimal("1.10")),
+        (list[Decimal], '["1.10"]', [Decimal("1.10")]),
+        (list[str], "[]", []),
+        (Literal["5", "6"], "5", "5"),
+        (Colour, "red", Colour.RED),
+        (Colour, "2", Colour.BLUE),
+        (datetime, "2024-05-01T08:00:00+08:00", EIGHT),
+        (timedelta, "90", timedelta(seconds=90)),
+        (UUID, str(ID), ID),
+        (Any, "5", 5),
+        (Any, "049151", "049151"),
+        (Any, "text", "text"),
+    ],
+    ids=show,
+)
+def test_what_is_typed_means_what_its_annotation_says(annotation: Any, text: str, value: object) -> None:
+    def more(**rest: Any) -> None: ...
+
+    more.__annotations__["rest"] = annotation
+    for function in (of(annotation), more):
+        (came,) = typed(function, {"value": text}).kwargs.values() or typed(function, {"value": text}).args
+        assert came == value
+        assert type(came) is type(value)
+
+
+@pytest.mark.parametrize(("annotation", "text"), [(int, "five"), (int, "5.0"), (bool, "1"), (list[int], "5")])
+def test_what_is_typed_and_does_not_fit_is_named(annotation: Any, text: str) -> None:
+    with pytest.raises(ArgumentError, match=rf"argument 'value': '{text}': TypeError: must be "):
+        typed(of(annotation), {"value": text})

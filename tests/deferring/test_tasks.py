@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import os
 import subprocess
@@ -122,12 +123,21 @@ def test_a_wrong_option_is_said_with_its_task_and_registers_nothing(options: Any
 def test_a_name_that_is_taken_is_said_with_both_functions() -> None:
     crons = Crons()
     crons.task("mail")(greet)
+    line = inspect.currentframe().f_lineno - 1  # type: ignore[union-attr]
     with pytest.raises(ConfigError) as caught:
         crons.task("mail")(agreet)
-    assert str(caught.value) == (
-        "'mail': names both deferring.test_tasks:greet and deferring.test_tasks:agreet, give one of them another name"
-    )
+    place = f"already defined at {__file__}:{line} for deferring.test_tasks:greet"
+    assert str(caught.value) == f"'mail': {place}, give deferring.test_tasks:agreet another name"
     assert crons.tasks["mail"].function is greet
+
+
+def without_arguments() -> str:
+    self = ["a local variable"]
+    return self[0]
+
+
+def test_a_function_whose_first_variable_is_called_self_is_no_method() -> None:
+    assert Crons().task(without_arguments)() == "a local variable"
 
 
 class Mailer:
@@ -174,7 +184,7 @@ def test_a_task_that_no_child_process_can_run_is_found_when_the_crons_are_read(a
 
 def test_a_task_may_be_a_cron_as_well() -> None:
     crons = Crons()
-    task = crons.every(60)(crons.task("welcome")(agreet))
+    task = crons.every(60, args=["Ada"])(crons.task("welcome")(agreet))
     target = crons["agreet"].target
     assert isinstance(task, Task)
     assert getattr(target, "call", None) is agreet

@@ -269,8 +269,9 @@ def test_a_process_of_its_own_may_ask_for_a_retry(shop: Any, task: str) -> None:
     assert (job.state, job.due) == (State.PENDING, world.clock.now + timedelta(seconds=0.2))
 
 
-def test_arguments_that_do_not_fit_in_a_process_are_not_retried(shop: Any) -> None:
-    assert job_after(shop.crons, "typed", number="five")[0].state is State.FAILED
+def test_arguments_that_do_not_fit_a_process_wait_for_a_newer_version(shop: Any) -> None:
+    job, world = job_after(shop.crons, "typed", number="five")
+    assert (job.state, job.attempts, job.due) == (State.PENDING, 0, world.clock.now + timedelta(seconds=10))
 
 
 @pytest.mark.parametrize("plain", [True, False], ids=["thread", "coroutine"])

@@ -14,7 +14,8 @@ from endpoints.calling import BEARER, TOKEN, ask
 from pseudocron import Crons, trigger
 from pseudocron.config.source import open_source
 from pseudocron.errors import ConfigError, ScheduleError, did_you_mean, show, unspoken
-from pseudocron.schedule import jittered, parse
+from pseudocron.schedule import parse
+from pseudocron.schedule.jitter import jittered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

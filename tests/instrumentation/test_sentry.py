@@ -45,7 +45,7 @@ def sent() -> Iterator[Captured]:
 def test_a_run_checks_in_when_it_starts_and_when_it_has_ended(sent: Captured) -> None:
     crons = Crons()
     crons.add("Nightly report", lambda: None, "0 2 * * *", tz="Asia/Shanghai")
-    crons.add("broken", dict.fromkeys, 300, timeout=None)
+    crons.add("broken", dict.fromkeys, 300, timeout=None, args=[5])
     sentry.instrument(crons, slugs={"broken": "the-broken-one"})
     world = World(crons)
 

@@ -141,7 +141,10 @@ def _field(  # noqa: C901, PLR0911  a case for each kind
     random: Random, low: int, high: int, kind: str
 ) -> tuple[str, frozenset[Hashable]]:
     everything = range(low, high + 1)
-    one, step = random.choice(everything), random.choice([1, 2, 3, 5, 7, 10, 15, 20, 30])
+    one, step = (
+        random.choice(everything),
+        random.choice([step for step in (1, 2, 3, 5, 7, 10, 15, 20, 30) if step < len(everything)]),
+    )
     a, b = sorted((random.choice(everything), random.choice(everything)))
     day = random.randrange(7)
     match kind:

@@ -8,13 +8,15 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pseudocron.schedule import jittered, parse
+from pseudocron.schedule import parse
+from pseudocron.schedule.jitter import jittered
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 HOURLY = parse("@hourly")
 SCRIPT = """
 from datetime import datetime, timedelta
-from pseudocron.schedule import jittered, parse
+from pseudocron.schedule import parse
+from pseudocron.schedule.jitter import jittered
 noon = datetime.fromisoformat("2024-05-01T12:00+00:00")
 for n in range(20):
     print(jittered("digest", noon + timedelta(hours=n), jitter=600, schedule=parse("@hourly")).isoformat())

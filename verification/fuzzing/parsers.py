@@ -17,8 +17,9 @@ from pseudocron.config.files import _toml
 from pseudocron.config.settings import IN_FILES, gather
 from pseudocron.errors import ArgumentError, PseudoCronError, ScheduleError
 from pseudocron.jobs.propagation import detach
-from pseudocron.schedule import jittered, parse
+from pseudocron.schedule import parse
 from pseudocron.schedule.expressions import ALIASES
+from pseudocron.schedule.jitter import jittered
 from pseudocron.schedule.phrases import _ENDINGS, _FILLERS, _KNOWN
 from verification.fuzzing.inputs import Bytes
 
@@ -38,12 +39,12 @@ PHRASES = (
 )
 TOML = (
     *("[crons.a]", "[[crons]]", "[crons", "]", "[", "\n", "=", " = ", "run", "schedule", "'''", '"""', "{", "}", "."),
-    *('"json:loads"', '"every 5 minutes"', "backend", "tz", '"UTC"', "1979-05-27T07:32:00Z", "#", "\\u0000", ","),
-    *("crons", *IN_FILES, "timeout", "args", "kwargs", "jitter", "[crons.b]\nrun='json:loads'\nschedule=5\n"),
+    *('"builtins:print"', '"every 5 minutes"', "backend", "tz", '"UTC"', "1979-05-27T07:32:00Z", "#", "\\u0000", ","),
+    *("crons", *IN_FILES, "timeout", "args", "kwargs", "jitter", "[crons.b]\nrun='builtins:print'\nschedule=5\n"),
 )
 ENTRIES = (
-    *("run", "script", "schedule", "json:loads", "json:nothing", "no.such:thing", "a.py", "/", "..", "every day"),
-    *("tz", "last_run", "timeout", "coalesce", "misfire_grace_time", "max_instances", "jitter", "retries"),
+    *("run", "script", "schedule", "builtins:print", "json:nothing", "no.such:thing", "a.py", "/", "..", "every day"),
+    *("tz", "last_run", "next_run", "timeout", "coalesce", "misfire_grace_time", "max_instances", "jitter", "retries"),
     *(
         "at_least_once",
         "executor",
@@ -117,7 +118,11 @@ def mapping(data: bytes) -> None:
         name = bytes_.value(ENTRIES, depth=0)
         entry = bytes_.value(ENTRIES)
         if bytes_.one() % 2:
-            entry = {"run": "json:loads", "schedule": "every 5 minutes", bytes_.pick(ENTRIES): bytes_.value(ENTRIES)}
+            entry = {
+                "run": "builtins:print",
+                "schedule": "every 5 minutes",
+                bytes_.pick(ENTRIES): bytes_.value(ENTRIES),
+            }
         entries[name] = entry
     with refused():
         read(entries)
