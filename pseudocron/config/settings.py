@@ -16,6 +16,8 @@ from pseudocron.errors import ConfigError, show
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from pseudocron.config.origin import Origin
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -33,7 +35,10 @@ class Settings:
         lease: Seconds after which a claim is void unless renewed.
         history: How many runs of each cron are kept.
         enabled: False switches everything off.
-        folder: What relative backends and scripts count from: the config file's folder, else the working one.
+        folder: What relative backends and scripts count from: that of `Crons`, else that of the file that defines the
+            crons, else the working one.
+        origin: What defines the crons; None if `Crons` names a folder.
+        named: Whether `app` was set, and is not the default.
     """
 
     cron_max_time: float = 60
@@ -47,6 +52,8 @@ class Settings:
     history: int = 20
     enabled: bool = True
     folder: Path = field(default_factory=Path.cwd)
+    origin: Origin | None = field(default=None, repr=False, compare=False)
+    named: bool = field(default=False, repr=False, compare=False)
 
 
 def _number(said: str) -> object:
@@ -118,6 +125,7 @@ def gather(
     file: Mapping[str, object] | None = None,
     where: str = "",
     folder: Path | None = None,
+    origin: Origin | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Settings:
     """Take each setting from the first that has it: what is given, the environment, the config file, the default.
@@ -127,6 +135,7 @@ def gather(
         file: What the config file says, by upper- or lower-case name; of the names in `IN_FILES`.
         where: The config file's name, for messages.
         folder: What relative paths count from; the working folder if None.
+        origin: What defines the crons, if that decides on the folder.
         environ: The environment; that of this process if None.
 
     Raises:
@@ -135,10 +144,10 @@ def gather(
     environ = os.environ if environ is None else environ
     chosen: dict[str, Any] = {}
     for setting in _SETTINGS:
-        for origin, value in setting.sources(given, environ, file or {}, where):
-            chosen[setting.name] = checked(setting.check, value, origin)
+        for source, value in setting.sources(given, environ, file or {}, where):
+            chosen[setting.name] = checked(setting.check, value, source)
             break
-    return Settings(**chosen, folder=folder or Path.cwd())
+    return Settings(**chosen, folder=folder or Path.cwd(), origin=origin, named="app" in chosen)
 
 
 def checked(check: Check, value: object, origin: str) -> Any:

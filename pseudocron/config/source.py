@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from pseudocron.backends import named
 from pseudocron.config.files import read_file, signature
+from pseudocron.config.origin import Origin, origin_in
+from pseudocron.config.settings import IN_FILES
 from pseudocron.crons import Crons
 from pseudocron.errors import ConfigError, PseudoCronError, TargetError, show
 from pseudocron.log import logger
@@ -118,11 +121,12 @@ class FileSource(Source):
         contents = read_file(self._path, self.where)
         if self._crons is None:
             self.may_change = not isinstance(contents.crons, Crons)
-        folder = self._path.parent
-        if not isinstance(contents.crons, Crons):
-            return Crons.read(contents.crons, where=self.where, folder=folder, file=contents.settings)
-        contents.crons._locate(self.where, folder=folder, file=contents.settings)
-        return contents.crons
+        crons = contents.crons
+        if not isinstance(crons, Crons):
+            return Crons.read(crons, where=self.where, origin=Origin(self._path), file=contents.settings)
+        _refuse_elsewhere(crons, contents.settings, self.where)
+        crons._locate(self.where)
+        return crons
 
     def _keep_store(self, before: Settings, after: Crons) -> None:
         """Keep the store, which is open, and log that another one needs a restart."""
@@ -130,7 +134,7 @@ class FileSource(Source):
             old, new = _comparable(getattr(before, setting)), _comparable(getattr(after.settings, setting))
             if old != new:
                 logger.warning("%s: %s: %r: needs a restart, %r stays", self.where, setting, new, old)
-        after._pin(backend=before.backend, app=before.app)
+        after._pin(backend=before.backend, app=before.app, named=before.named)
 
 
 def _comparable(value: Any) -> str:
@@ -144,6 +148,14 @@ def _checked(crons: Crons) -> Crons:
     return crons
 
 
+def _refuse_elsewhere(crons: Crons, settings: Mapping[str, object], where: str) -> None:
+    """Raise `ConfigError` for settings beside a `Crons` from another file, as only this path would lead to them."""
+    there = crons._origin
+    for name, value in settings.items():
+        if name not in there.names or there.names[name] is not value:
+            raise ConfigError(f"{where}: {name}: has no effect here; set it in {there.file}, or by Crons(...)")
+
+
 def _imported(ref: str) -> Crons:
     try:
         found = load(ref)
@@ -154,7 +166,8 @@ def _imported(ref: str) -> Crons:
         found._locate(ref)
         return found
     if isinstance(found, Mapping):
-        return Crons.read(found, where=ref)
+        origin = origin_in(vars(sys.modules[ref.partition(":")[0]]))
+        return Crons.read(found, where=ref, origin=origin, file=origin.constants(IN_FILES))
     raise ConfigError(f"{ref}: is of type {type(found).__name__}, must be a mapping or a Crons")
 
 

@@ -5,10 +5,13 @@ A check raises `ValueError("must be ...")`; who calls it says where the value st
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from os import PathLike
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -97,6 +100,13 @@ def text(value: object) -> str:
     if _is_unsafe(value):
         raise ValueError("must hold no control characters")
     return value
+
+
+def folder_path(value: object) -> Path:
+    """Return the path of a folder, from text or a path."""
+    if not isinstance(value, str | PathLike) or not str(value).strip():
+        raise ValueError("must be the path of a folder")
+    return Path(text(os.fspath(value)))
 
 
 def application(value: object) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -13,6 +14,7 @@ from pseudocron.backends.questions import Where
 from pseudocron.config.settings import checked
 from pseudocron.config.source import Source
 from pseudocron.config.values import aware
+from pseudocron.errors import ConfigError
 from pseudocron.host import Host
 from pseudocron.jobs.arguments import unpack
 from pseudocron.jobs.propagation import without_context
@@ -121,8 +123,9 @@ class FakeScheduler:
 
     def __exit__(self, *_: object) -> None:
         before = self._before
-        self._crons._pin(backend=before.backend, app=before.app, cron_max_time=before.cron_max_time)
-        self._crons._connect(Host())
+        self._crons._pin(backend=before.backend, app=before.app, named=before.named, cron_max_time=before.cron_max_time)
+        with suppress(ConfigError):  # crons that have no place for a store, or no name for a server
+            self._crons._connect(Host())
 
     def jobs(
         self, task: str | None = None, *, key: str | None = None, state: str | None = State.PENDING

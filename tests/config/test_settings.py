@@ -40,7 +40,7 @@ GIVEN: dict[str, Any] = {
 
 
 def test_the_defaults_are_those_of_the_design(shop: Path) -> None:
-    assert Crons().settings == Settings(
+    assert Crons(folder=shop).settings == Settings(
         cron_max_time=60,
         backend="file:.pseudocron",
         app="pseudocron",
@@ -104,7 +104,7 @@ def test_the_environment_is_more_than_the_file(shop: Path, monkeypatch: pytest.M
 def test_the_argument_is_more_than_the_environment(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable, value in ENVIRON.items():
         monkeypatch.setenv(variable, value)
-    assert Crons(**GIVEN).settings == Settings(**GIVEN, folder=shop)
+    assert Crons(**GIVEN, folder=shop).settings == Settings(**GIVEN, folder=shop)
 
 
 def test_the_longer_variable_is_the_more_definite(shop: Path) -> None:
