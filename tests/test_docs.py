@@ -188,7 +188,7 @@ def test_what_is_stored_on_a_redis_server_stands_in_its_reference(key: str) -> N
 def test_an_example_of_the_reference_makes_a_client_that_is_taken(example: str) -> None:
     names: dict[str, Any] = {"Crons": Crons}
     exec(example, names)  # noqa: S102 - it is ours
-    assert Crons(backend=names["make_client"])._connect() is not None
+    assert Crons(backend=names["make_client"], app="shop")._connect() is not None
     assert callable(names["make_client"]().evalsha)
 
 

@@ -73,7 +73,7 @@ def connect(
         store: `memory:`, a new one with every call; `file:FOLDER`; the URL of a Redis server; a URL whose scheme
             another package has added. Or a `Backend`, which is used as it is, or what makes a Redis client.
         app: The name under which everything is stored. Any but the default has a folder of its own in FOLDER. None for
-            the default.
+            the default, which a store that other applications can reach does not have.
         folder: What a relative FOLDER counts from.
         unfit: Returns why `folder` can't be a place for data, or None if it can. It may block.
         keep: How many runs, and how many skips, are kept of each cron.
@@ -82,25 +82,40 @@ def connect(
         host: Where the clock, the chance and the threads come from.
 
     Raises:
-        ConfigError: `store` or `app` is not understood, or its library is not installed; or `folder` has to be named.
+        ConfigError: `store` or `app` is not understood, or its library is not installed; or `app` or `folder` has to be
+            named.
     """
     if why := wrong_with(store):
         raise ConfigError(f"backend {show(store)}: {why}")
     if isinstance(store, Backend):
         return store
+    if app is None and (callable(store) or store.partition(":")[0] in REDIS):
+        raise _nameless(store)
     if unfit and isinstance(store, str) and _is_relative(store) and (why := unfit()):
         raise ConfigError(
             f"backend {show(store)}: has no folder to count from: {why}; "
             "set Crons(folder=...) to an absolute one, or PSEUDOCRON_BACKEND=file:/var/lib/shop"
         )
-    app = DEFAULT_APP if app is None else app
+    is_named, app = app is not None, DEFAULT_APP if app is None else app
     if not APP.fullmatch(app):
         raise ConfigError(f"app {app!r} is not a name of letters, digits, '_', '-' and '.'")
     options = Options(app=app, folder=folder, keep=keep, durability=durability, cron_max_time=cron_max_time, host=host)
     if callable(store):
         return _redis(store, options)
     scheme = store.partition(":")[0]
-    return SCHEMES[scheme](store, options) if scheme in SCHEMES else _of_plugin(scheme, store, options)
+    if scheme in SCHEMES:
+        return SCHEMES[scheme](store, options)
+    backend = _of_plugin(scheme, store, options)
+    if backend.has_own_clock and not is_named:  # a server
+        raise _nameless(store)
+    return backend
+
+
+def _nameless(store: Store) -> ConfigError:
+    return ConfigError(
+        f"backend {show(named(store))}: other applications can reach it; name this one by Crons(app=...), "
+        "APP or PSEUDOCRON_APP"
+    )
 
 
 def _is_relative(store: str) -> bool:
