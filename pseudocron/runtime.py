@@ -82,7 +82,9 @@ class Runtime:
         self._closed = False
         self._wants_ticker |= ticker and execute
         self._executes = self._executes or execute
-        await self.open()
+        if await self.open() and not self._lifetimes:
+            source = self._process.source
+            logger.info("%s: store %s", source.where, source.load().settings.store)
         lifetime = Lifetime({} if state is None else state)
         self._lifetimes.append(lifetime)
         return lifetime

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pseudocron.backends import named
 from pseudocron.cli.shared import crons_option, name_argument, perform
 from pseudocron.cli.tables import local
 from pseudocron.config.values import instant
@@ -127,7 +126,5 @@ async def durable(ref: str) -> AsyncIterator[tuple[Crons, Backend]]:
     """Yield the crons and their store, or raise `BackendError` if changes to the store end with this process."""
     async with process_of(ref).store() as (crons, backend):
         if not backend.durable:
-            raise BackendError(
-                f"store {named(crons.settings.backend)!r} ends with its process: there is nothing to change"
-            )
+            raise BackendError(f"store {crons.settings.store!r} ends with its process: there is nothing to change")
         yield crons, backend

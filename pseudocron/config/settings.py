@@ -7,7 +7,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from pseudocron.backends import Durability, Store, wrong_with
+from pseudocron.backends import Durability, Store, located, wrong_with
 from pseudocron.backends.contract import Backend
 from pseudocron.config.values import Check, above_zero, application, flag, from_zero, one_of, text, whole, zone
 from pseudocron.dataclass import dataclass
@@ -54,6 +54,11 @@ class Settings:
     folder: Path = field(default_factory=Path.cwd)
     origin: Origin | None = field(default=None, repr=False, compare=False)
     named: bool = field(default=False, repr=False, compare=False)
+
+    @property
+    def store(self) -> str:
+        """What to call the store for people: a folder by its absolute path, never a password."""
+        return located(self.backend, app=self.app, folder=self.folder)
 
 
 def _number(said: str) -> object:

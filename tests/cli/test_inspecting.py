@@ -117,7 +117,12 @@ def test_check_shows_the_settings_and_that_the_store_can_be_opened(folder: Path)
     done = pseudocron(folder, "check", PSEUDOCRON_LEASE="7")
     settings = dict(line.split(None, 1) for line in done.stdout.split("\n\n")[0].splitlines()[1:])
     assert (settings["lease"], settings["backend"], settings["folder"]) == ("7.0", "file:.pseudocron", str(folder))
-    assert done.stdout.endswith("The store file:.pseudocron can be opened.\n")
+    assert f"\nThe store file:{folder}/.pseudocron can be opened.\n" in done.stdout
+
+
+def test_list_names_the_store_beside_the_table(folder: Path) -> None:
+    done = pseudocron(folder, "list", PSEUDOCRON_APP="shop")
+    assert done.stderr == f"Store: file:{folder}/.pseudocron/shop\n"
 
 
 def test_check_exits_with_1_and_one_line_when_the_store_cannot_be_opened(folder: Path) -> None:
