@@ -137,6 +137,15 @@ def located(store: Store, *, app: str, folder: Path) -> str:
     return named(store)
 
 
+def risks(store: Store, *, app: str, folder: Path) -> list[str]:
+    """Return why a store may be lost by a deployment or restart, a line each, with the fix. Arguments as above."""
+    if not isinstance(store, str) or not store.startswith("file:"):
+        return []
+    from pseudocron.backends.file import risks as of_folders  # noqa: PLC0415  only when asked for
+
+    return of_folders.risks(_root(store, app, folder))
+
+
 def _root(url: str, app: str, folder: Path) -> Path:
     root = folder.absolute() / url.partition(":")[2]
     return root if app == DEFAULT_APP else root / app

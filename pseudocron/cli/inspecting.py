@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pseudocron.backends import named
+from pseudocron.backends import named, risks
 from pseudocron.backends.questions import Where
 from pseudocron.cli.shared import (
     as_plain,
@@ -67,7 +67,8 @@ def check(ref: str) -> None:
         click.echo(f"\n{task.name}: a task, retries={task.retries}\n  runs {task.target}")
     advised = perform(_open(process))
     click.echo(f"\nThe store {crons.settings.store} can be opened.")
-    for line in advised:
+    settings = crons.settings
+    for line in (*risks(settings.backend, app=settings.app, folder=settings.folder), *advised):
         click.echo(f"\nWarning: {plain(line)}")
 
 

@@ -247,3 +247,32 @@ def test_a_relative_store_of_another_package_needs_a_folder_too(tmp_path: Path) 
     with pytest.raises(ConfigError, match="'file:x': has no folder to count from: so it is; set"):
         connect("file:x", folder=tmp_path, unfit=lambda: "so it is")
     assert connect("memory:", folder=tmp_path, unfit=lambda: "so it is") is not None
+
+
+SUITE = """
+pytest_plugins = ["pseudocron.pytest_plugin"]
+
+import pytest
+from pseudocron import Crons
+
+made = Crons()
+
+@made.task
+def mail(): ...
+
+@pytest.fixture
+def crons():
+    return made
+
+def test_it(scheduler):
+    mail.defer_sync()
+    assert [job.task for job in scheduler.jobs()] == ["mail"]
+"""
+
+
+def test_the_pytest_plugin_uses_memory_also_where_no_store_can_be(tmp_path: Path) -> None:
+    (tmp_path / "site-packages").mkdir()
+    (tmp_path / "site-packages" / "conftest.py").write_text("")
+    (tmp_path / "site-packages" / "test_it.py").write_text(SUITE)
+    said("-m", "pytest", "-q", "-p", "no:cacheprovider", "site-packages/test_it.py", folder=tmp_path)
+    assert not [path for path in tmp_path.rglob("*") if path.suffix in {".db", ".lock"}]
