@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -202,3 +205,30 @@ def test_a_bad_edit_becomes_good_when_what_it_names_is_there(shop: Path, caplog:
     (shop / "late.py").touch()
     assert names(source) == ["b"]
     assert source.error is None
+
+
+def test_files_of_one_name_that_are_loaded_at_once_never_mix(tmp_path: Path) -> None:
+    """Each has a dataclass whose annotations are looked up in its module, and waits for the other one in its middle."""
+    names = ("a", "b", "c")
+    text = (
+        "from __future__ import annotations\n"
+        "import threading, dataclasses, typing\n"
+        "threading.meeting.wait(10)\n"
+        "class Name(str): pass\n"
+        "threading.meeting.wait(10)\n"
+        "@dataclasses.dataclass\n"
+        "class Entry:\n    kind: dataclasses.InitVar[int]\n    name: Name = Name('{name}')\n"
+        "threading.meeting.wait(10)\n"
+        "assert typing.get_type_hints(Entry)['name'] is Name\n"
+        "crons = {{Entry(1).name: ('os:getpid', 60)}}\n"
+    )
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "crons.py").write_text(text.format(name=name))
+    sources = {f"{name}{n}": open_source(tmp_path / name / "crons.py") for name in names for n in (1, 2)}
+    threading.meeting = threading.Barrier(len(sources))  # type: ignore[attr-defined]
+    with ThreadPoolExecutor(len(sources)) as pool:
+        loaded = list(pool.map(lambda source: [cron.name for cron in source.load()], sources.values()))
+    del threading.meeting  # type: ignore[attr-defined]
+    assert loaded == [[name[0]] for name in sources]
+    assert not [name for name in sys.modules if name.startswith("<crons")]
