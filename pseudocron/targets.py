@@ -122,7 +122,7 @@ def _script(value: str | os.PathLike[Any], folder: Path) -> Script:
     if holds(Path.is_dir, path):
         raise TargetError(f"{show(value)}: is a folder, must be a script")
     if not holds(Path.is_file, path):
-        raise TargetError(f"{show(value)}: there is no such script in {folder}")
+        raise TargetError(f"{show(value)}: there is no such script in {folder}", path=str(path))
     return Script(path)
 
 

@@ -26,6 +26,8 @@ mailer = Mailer()
 price = 5
 crons = {"count": (count, 60)}
 """
+LATE = ("jobs", "jobs.later", "later", "twisted_")
+"""Modules that tests add."""
 
 
 @pytest.fixture
@@ -40,5 +42,5 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path
-    for module in ("shop", "broken", "leaver", "tasks_of_views", "round", "about"):
+    for module in (*LATE, "shop", "broken", "leaver", "tasks_of_views", "round", "about"):
         sys.modules.pop(module, None)

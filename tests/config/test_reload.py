@@ -6,14 +6,19 @@ import logging
 import os
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
+from support import wait_until
 
+from pseudocron.config import reading
+from pseudocron.config import source as source_module
 from pseudocron.config.source import open_source
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from pseudocron.config.source import Source
@@ -170,6 +175,130 @@ def test_settings_follow_an_edit_but_not_those_of_the_open_store(shop: Path, cap
     ]
     source.reload()
     assert len(caplog.messages) == 2
+
+
+HANGS = """
+import threading, builtins
+from pathlib import Path
+with Path(__file__).with_name("executed").open("a") as file:
+    file.write("x")
+threading.stop.wait(60)
+crons = {"b": ("os:getpid", 60)}
+"""
+
+
+def executed(shop: Path) -> int:
+    return len((shop / "executed").read_text()) if (shop / "executed").exists() else 0
+
+
+@pytest.fixture
+def stop(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """What a file that hangs waits for."""
+    event = threading.Event()
+    monkeypatch.setattr(threading, "stop", event, raising=False)
+    monkeypatch.setattr(source_module, "READ_WITHIN", 0.05)
+    monkeypatch.setattr(reading, "TELL_AFTER", 0.1)
+    yield event
+    event.set()
+
+
+def test_an_edit_that_hangs_is_told_once_with_its_line_while_the_last_good_one_stays(
+    shop: Path, stop: threading.Event, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(shop / "crons.py", GOOD[".py"] % "a")
+    source = open_source("crons.py")
+    good = source.load()
+    write(shop / "crons.py", HANGS)
+    began = time.monotonic()
+    assert source.reload() is source.reload() is good
+    wait_until(lambda: source.error, 2)
+    assert source.reload() is good
+    assert time.monotonic() - began < 1
+    assert source.error == "crons.py, line 6: still being read after 5 s"
+    assert caplog.messages == [f"{source.error} (the last good configuration stays)"]
+    stop.set()
+    wait_until(lambda: names(source) == ["b"], 2)
+    assert source.error is None
+    assert executed(shop) == 1
+
+
+@pytest.mark.usefixtures("stop")
+def test_an_edit_after_one_that_hangs_is_read(shop: Path) -> None:
+    write(shop / "crons.py", GOOD[".py"] % "a")
+    source = open_source("crons.py")
+    source.load()
+    write(shop / "crons.py", HANGS)
+    assert names(source) == ["a"]
+    write(shop / "crons.py", GOOD[".py"] % "c")
+    wait_until(lambda: names(source) == ["c"], 2)
+    assert source.error is None
+
+
+def test_a_first_read_that_takes_long_is_told(
+    shop: Path, stop: threading.Event, caplog: pytest.LogCaptureFixture
+) -> None:
+    (shop / "crons.py").write_text(HANGS)
+
+    def go_on() -> None:
+        wait_until(lambda: caplog.messages, 2)
+        stop.set()
+
+    threading.Thread(target=go_on).start()
+    assert names(open_source("crons.py")) == ["b"]
+    assert caplog.messages == ["crons.py, line 6: still being read after 5 s"]
+
+
+BAD_ONCE = """
+from pathlib import Path
+with Path(__file__).with_name("executed").open("a") as file:
+    file.write("x")
+"""
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "1 / 0",
+        "crons = {'b': ('shop:sned', 60)}",
+        "crons = {'b': ('broken:send', 60)}",
+        "crons = {'b': ('a', 6, 6, 6)}",
+    ],
+)
+def test_a_bad_edit_is_executed_once(shop: Path, wrong: str) -> None:
+    write(shop / "crons.py", GOOD[".py"] % "a")
+    source = open_source("crons.py")
+    source.load()
+    write(shop / "crons.py", BAD_ONCE + wrong)
+    for _ in range(5):
+        assert names(source) == ["a"]
+    assert source.error
+    assert executed(shop) == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "file", "right"),
+    [
+        ("crons = {'b': ('broken:send', 60)}", "broken.py", "def send(): pass  # repaired"),
+        ("import later\ncrons = {'b': (later.send, 60)}", "later.py", "def send(): pass"),
+        ("crons = {'b': ('jobs.later:send', 60)}", "jobs/later.py", "def send(): pass"),
+        ("crons = {'b': ('jobs/later.py', 60)}", "jobs/later.py", ""),
+        ("from twisted_ import send\ncrons = {'b': (send, 60)}", "twisted_.py", "def send(): pass"),
+    ],
+)
+def test_a_bad_edit_is_executed_again_when_what_it_failed_in_or_missed_has_changed(
+    shop: Path, wrong: str, file: str, right: str
+) -> None:
+    write(shop / "crons.py", GOOD[".py"] % "a")
+    (shop / "twisted_.py").write_text("def other(): pass")
+    (shop / "jobs" / "__init__.py").touch()
+    source = open_source("crons.py")
+    source.load()
+    write(shop / "crons.py", BAD_ONCE + wrong)
+    assert names(source) == names(source) == ["a"]
+    write(shop / file, right)
+    expected = ["a"] if file == "twisted_.py" else ["b"]  # a module that is imported stays as it is
+    assert names(source) == names(source) == expected
+    assert executed(shop) == 2
 
 
 def test_crons_built_in_code_are_not_read_again(shop: Path) -> None:
