@@ -21,9 +21,12 @@ from click.shell_completion import CompletionItem
 from pseudocron.config.source import open_source
 from pseudocron.errors import PseudoCronError
 from pseudocron.log import logger
+from pseudocron.process import process_of
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
+
+    from pseudocron.process import Process
 
 T = TypeVar("T")
 
@@ -107,6 +110,7 @@ def one_line() -> Iterator[None]:
 def perform(work: Coroutine[Any, Any, T]) -> T:
     """Run the work and return its result. SIGTERM or SIGINT cancels it, and the exit code is then 143 or 130."""
     told: list[int] = []
+    _process = _loaded()  # held: the work asks for the same one
     try:
         with one_line():
             return asyncio.run(_stoppable(work, told))
@@ -114,6 +118,21 @@ def perform(work: Coroutine[Any, Any, T]) -> T:
         if not told:
             raise
         sys.exit(128 + told[0])
+
+
+def _loaded() -> Process | None:
+    """Read the configuration of the command in the main thread, where a module may call `signal.signal`."""
+    context = click.get_current_context(silent=True)
+    ref = context and context.params.get("ref")
+    if ref is None:
+        return None
+    process = process_of(ref)
+    try:
+        with one_line():
+            process.source.load()
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    return process
 
 
 async def _stoppable(work: Coroutine[Any, Any, T], told: list[int]) -> T:

@@ -13,7 +13,7 @@ from pseudocron.config.settings import IN_FILES
 from pseudocron.crons import Crons
 from pseudocron.dataclass import dataclass
 from pseudocron.errors import ConfigError, PseudoCronError, cause, did_you_mean, show
-from pseudocron.targets import holds
+from pseudocron.targets import holds, import_fix
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -121,10 +121,14 @@ def _execute(text: str, path: Path, where: str) -> dict[str, Any]:
     except PseudoCronError as error:
         raise ConfigError(f"{where}{_line(error, path)}: {error}") from error
     except (Exception, SystemExit) as error:
-        raise ConfigError(f"{where}{_line(error, path)}: {cause(error)}") from error
+        raise ConfigError(f"{where}{_line(error, path)}: {cause(error)}{_fix(error)}") from error
     finally:
         sys.modules.pop(name, None)
     return vars(module)
+
+
+def _fix(error: BaseException) -> str:
+    return "" if isinstance(error, ModuleNotFoundError) else import_fix(error)
 
 
 def _register(module: ModuleType) -> str:
