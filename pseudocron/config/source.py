@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pseudocron.backends import named
 from pseudocron.config.awaited import Awaited
 from pseudocron.config.files import read_file, signature
+from pseudocron.config.imported import Imported
 from pseudocron.config.origin import Origin, origin_in
 from pseudocron.config.reading import Reading, told_if_slow
 from pseudocron.config.settings import IN_FILES
@@ -100,6 +101,7 @@ class FileSource(Source):
         self._awaited: Awaited | None = None
         self._reading: Reading[Crons] | None = None
         self._lock = threading.Lock()
+        self._imported = Imported()
         self.may_change = True
         super().__init__(str(path), self._read_file)
 
@@ -107,6 +109,7 @@ class FileSource(Source):
         """See `Source.load`."""
         if self._crons is None:
             self._crons = self._read_new(logger.warning)
+            self._imported.changed(cron.target for cron in self._crons)
         return self._crons
 
     def reload(self) -> Crons:
@@ -158,6 +161,9 @@ class FileSource(Source):
             return before
         self.error = self._awaited = None
         logger.info("%s: read again, crons: %d", self.where, len(after))
+        if changed := self._imported.changed(cron.target for cron in after):
+            names = ", ".join(changed)
+            logger.warning("%s: not read again, though changed: %s; restart to run the new code", self.where, names)
         self._keep_store(before.settings, after)
         return after
 

@@ -301,6 +301,28 @@ def test_a_bad_edit_is_executed_again_when_what_it_failed_in_or_missed_has_chang
     assert executed(shop) == 2
 
 
+def test_modules_that_have_changed_but_are_not_read_again_are_told(
+    shop: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = "import later\ndef own(): pass\ncrons = {'a': ('shop:send', 60), 'b': (later.send, 60), 'c': (own, %d)}"
+    (shop / "later.py").write_text("def send(): return 1")
+    write(shop / "crons.py", text % 60)
+    source = open_source("crons.py")
+    source.load()
+    write(shop / "crons.py", text % 61)
+    source.reload()
+    assert caplog.messages == []
+    for file in ("later.py", "shop.py"):
+        write(shop / file, (shop / file).read_text() + "# edited")
+    write(shop / "crons.py", text % 62)
+    assert source.reload()["b"].target.call() == 1  # type: ignore[union-attr]
+    told = "crons.py: not read again, though changed: later, shop; restart to run the new code"
+    assert caplog.messages == [told]
+    write(shop / "crons.py", text % 63)
+    source.reload()
+    assert caplog.messages == [told]
+
+
 def test_crons_built_in_code_are_not_read_again(shop: Path) -> None:
     path = shop / "crons.py"
     text = "from pseudocron.crons import Crons\ncrons = Crons()\ncrons.add('%s', 'shop:send', 60)\n"
