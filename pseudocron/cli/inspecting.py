@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import fields
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from pseudocron.cli.shared import (
     print_json,
 )
 from pseudocron.cli.tables import Column, brief, local, plain, print_table
+from pseudocron.config.environment import unknown_variables
 from pseudocron.config.settings import Settings
 from pseudocron.config.source import open_source
 from pseudocron.host import utcnow
@@ -68,7 +70,8 @@ def check(ref: str) -> None:
     advised = perform(_open(process))
     click.echo(f"\nThe store {crons.settings.store} can be opened.")
     settings = crons.settings
-    for line in (*risks(settings.backend, app=settings.app, folder=settings.folder), *advised):
+    risky = risks(settings.backend, app=settings.app, folder=settings.folder)
+    for line in (*unknown_variables(os.environ), *risky, *advised):
         click.echo(f"\nWarning: {plain(line)}")
 
 

@@ -93,13 +93,18 @@ class _Setting:
     variables: tuple[str, ...] = ()
     in_files: bool = True
 
+    @property
+    def all_variables(self) -> tuple[str, ...]:
+        """The names of its variables, the one that counts first."""
+        return (f"PSEUDOCRON_{self.name.upper()}", *self.variables)
+
     def sources(
         self, given: Mapping[str, object], environ: Mapping[str, str], file: Mapping[str, object], where: str
     ) -> Iterator[tuple[str, object]]:
         """Yield each value given for this setting with its origin for messages, the strongest first."""
         if given.get(self.name) is not None:
             yield f"Crons: {self.name}", given[self.name]
-        for variable in (f"PSEUDOCRON_{self.name.upper()}", *self.variables):
+        for variable in self.all_variables:
             if variable in environ:
                 yield f"${variable}", self.read(environ[variable])
         for written in (self.name.upper(), self.name):
@@ -122,6 +127,9 @@ _SETTINGS = (
 
 IN_FILES = frozenset(setting.name.upper() for setting in _SETTINGS if setting.in_files)
 """The names that a config file may set; TOML may write them in lower case too."""
+
+VARIABLES = frozenset(variable for setting in _SETTINGS for variable in setting.all_variables)
+"""The variables of the environment that are read."""
 
 
 def gather(
