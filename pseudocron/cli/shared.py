@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import sys
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from io import StringIO
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
+from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from pseudocron.config.source import open_source
@@ -38,7 +39,7 @@ VARIABLE, DEFAULT = "PSEUDOCRON_CRONS", "crons.py"
 
 def complete_name(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
     """Return the names that a shell may complete, none if the configuration is wrong."""
-    ref = ctx.params.get("ref") or os.environ.get(VARIABLE) or DEFAULT
+    ref = ctx.params.get("ref") or _before_the_command(ctx) or os.environ.get(VARIABLE) or DEFAULT
     try:
         # What the application prints when it is imported is not for the shell.
         with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
@@ -49,10 +50,24 @@ def complete_name(ctx: click.Context, _: click.Parameter, incomplete: str) -> li
     return [CompletionItem(cron.name, help=cron.schedule.words) for cron in crons if cron.name.startswith(incomplete)]
 
 
+def _before_the_command(ctx: click.Context) -> str | None:
+    """Return the configuration that is named before the command, as in `pseudocron --crons shop.py list`."""
+    named: str | None = ctx.find_root().params.get("ref")
+    return named
+
+
+def _nearest(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """Return the configuration that is named after the command, else before it, else by the environment."""
+    if ctx.parent is None or ctx.get_parameter_source(param.name or "") is ParameterSource.COMMANDLINE:
+        return value
+    return _before_the_command(ctx) or value
+
+
 crons_option = click.option(
     "--crons",
     "ref",
     envvar=VARIABLE,
+    callback=_nearest,
     default=DEFAULT,
     show_default=True,
     show_envvar=True,
@@ -110,9 +125,9 @@ def one_line() -> Iterator[None]:
 def perform(work: Coroutine[Any, Any, T]) -> T:
     """Run the work and return its result. SIGTERM or SIGINT cancels it, and the exit code is then 143 or 130."""
     told: list[int] = []
-    _process = _loaded()  # held: the work asks for the same one
     try:
-        with one_line():
+        with closing(work), one_line():  # a configuration that is wrong keeps it from starting
+            _process = _loaded()  # held: the work asks for the same one
             return asyncio.run(_stoppable(work, told))
     except asyncio.CancelledError:
         if not told:
@@ -128,8 +143,7 @@ def _loaded() -> Process | None:
         return None
     process = process_of(ref)
     try:
-        with one_line():
-            process.source.load()
+        process.source.load()
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     return process

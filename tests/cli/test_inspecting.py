@@ -120,6 +120,23 @@ def test_check_shows_the_settings_and_that_the_store_can_be_opened(folder: Path)
     assert f"\nThe store file:{folder}/.pseudocron can be opened.\n" in done.stdout
 
 
+@pytest.mark.parametrize("command", [["next", "a", "-n", "1"], ["check"], ["jobs"], ["jobs", "purge"], ["tick"]])
+def test_the_configuration_may_be_named_before_the_command(here: Path, command: list[str]) -> None:
+    (here / "crons.py").unlink()
+    (here / "own.py").write_text('BACKEND = "file:own"\ncrons = {"a": ("os:getpid", "@yearly")}')
+    absent = {"PSEUDOCRON_CRONS": str(here / "absent.py")}
+    assert CliRunner().invoke(main, ["--crons", str(here / "own.py"), *command], env=absent).exit_code == 0
+    done = CliRunner().invoke(main, ["--crons", "own.py", *command, "--crons", "absent.py"])
+    assert (done.exit_code, "absent.py: there is no such file" in done.stderr) == (1, True)
+    assert CliRunner().invoke(main, command, env=absent).exit_code == 1
+
+
+@pytest.mark.parametrize("command", ["tick", "work", "list"])
+def test_a_wrong_configuration_is_one_line_and_nothing_else(tmp_path: Path, command: str) -> None:
+    done = pseudocron(tmp_path, command, PYTHONWARNINGS="always")
+    assert (done.returncode, done.stderr) == (1, f"Error: crons.py: there is no such file in {tmp_path}\n")
+
+
 def test_list_names_the_store_beside_the_table(folder: Path) -> None:
     done = pseudocron(folder, "list", PSEUDOCRON_APP="shop")
     assert done.stderr == f"Store: file:{folder}/.pseudocron/shop\n"
