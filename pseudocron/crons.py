@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from pseudocron.backends import Durability, Store
     from pseudocron.config.entries import Options
+    from pseudocron.config.values import Duration
     from pseudocron.hooks import Hooks
 
 __all__ = ["Cron", "Crons"]
@@ -56,10 +57,10 @@ class Crons(TaskRegistry, HookRegistry):
         durability: Durability | None = None,
         app: str | None = None,
         tz: str | None = None,
-        cron_max_time: float | None = None,
-        drain: float | None = None,
+        cron_max_time: Duration | None = None,
+        drain: Duration | None = None,
         concurrency: int | None = None,
-        lease: float | None = None,
+        lease: Duration | None = None,
         history: int | None = None,
         folder: str | PathLike[str] | None = None,
     ) -> None:
