@@ -24,7 +24,7 @@ NUMBER = 5000
 def on_redis(folder: Path) -> Iterator[Mapping[str, str]]:
     """Run a server whose data are in the folder, under the names that the contestants read."""
     with serving(folder, options=KEEPING) as server:
-        yield {"REDIS_URL": server.url, "PSEUDOCRON_BACKEND": server.url}
+        yield {"REDIS_URL": server.url, "PSEUDOCRON_BACKEND": server.url, "PSEUDOCRON_APP": "contest"}
 
 
 MINE = replace(OURS, number=NUMBER, beside=on_redis)

@@ -5,16 +5,20 @@ from __future__ import annotations
 from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
+from pseudocron.config.entries import check_call, check_parcel, in_process
 from pseudocron.dataclass import dataclass
 from pseudocron.errors import ConfigError
-from pseudocron.hooks import Hooks
-from pseudocron.schedule import Interval
+from pseudocron.hooks import Hooks, own_hooks
+from pseudocron.schedule import Interval, parse
 from pseudocron.schedule.jitter import jittered
+from pseudocron.targets import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from pseudocron.config.entries import Entry
+    from pseudocron.config.settings import Settings
     from pseudocron.schedule import Schedule
     from pseudocron.targets import Target
 
@@ -87,6 +91,28 @@ class Cron:
             return latest - self.schedule.every if latest else now
         except OverflowError:  # an interval of millennia
             return now
+
+
+def build(name: str, entry: Entry, settings: Settings, hooks: Hooks) -> Cron:
+    """Return the cron of an entry, with its target resolved; `PseudoCronError` if something of it is wrong.
+
+    Args:
+        name: Its name.
+        entry: What was written.
+        settings: Of the `Crons`.
+        hooks: Of the `Crons`.
+    """
+    options = dict(entry.options)
+    schedule = parse(entry.schedule, options.pop("tz", None) or settings.tz)
+    schedule = phased(schedule, options.get("last_run"), options.get("next_run"))
+    target = resolve(entry.target, folder=settings.folder, script=entry.script)
+    process = in_process(options.pop("executor", None), target)
+    hooks = own_hooks(hooks, name, options.get("ping"))
+    cron = Cron(name=name, target=target, schedule=schedule, process=process, _hooks=hooks, **options)
+    check_call(target, cron.args, cron.kwargs)
+    if cron.process:
+        check_parcel(cron.args, cron.kwargs)
+    return cron
 
 
 def phased(schedule: Schedule, last_run: datetime | None, next_run: datetime | None) -> Schedule:

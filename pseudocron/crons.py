@@ -9,31 +9,28 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from pseudocron.config.entries import (
     Entry,
-    check_call,
-    check_parcel,
     defined,
-    in_process,
     read_entry,
     read_options,
     spell_every,
 )
-from pseudocron.config.settings import Settings, gather
-from pseudocron.config.values import cron_name
-from pseudocron.cron import Cron, phased
+from pseudocron.config.origin import A_MAPPING, Origin, origin_of
+from pseudocron.config.settings import IN_FILES, Settings, checked, gather
+from pseudocron.config.values import cron_name, folder_path
+from pseudocron.cron import Cron, build
 from pseudocron.errors import ConfigError, PseudoCronError, UnknownCronError, did_you_mean, show
-from pseudocron.hooks import own_hooks
 from pseudocron.hooks.registry import HookRegistry
 from pseudocron.jobs.registry import TaskRegistry
 from pseudocron.jobs.tasks import undecorated
-from pseudocron.schedule import parse
-from pseudocron.targets import caller, resolve
+from pseudocron.targets import caller
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from datetime import timedelta
+    from os import PathLike
 
     from pseudocron.backends import Durability, Store
     from pseudocron.config.entries import Options
+    from pseudocron.config.values import Duration
     from pseudocron.hooks import Hooks
 
 __all__ = ["Cron", "Crons"]
@@ -46,6 +43,9 @@ class Crons(TaskRegistry, HookRegistry):
 
     A setting that is not given here comes from the environment, else from the config file, else it is the
     default; see `Settings`.
+
+    A relative `backend`, and relative scripts, count from `folder`, by default the folder of the file that calls
+    `Crons()`. A relative `folder` counts from there too.
 
     Targets and schedules are resolved when the crons are first read, so that a module can name its own functions while
     it is still being imported.
@@ -61,13 +61,14 @@ class Crons(TaskRegistry, HookRegistry):
         durability: Durability | None = None,
         app: str | None = None,
         tz: str | None = None,
-        cron_max_time: float | None = None,
-        drain: float | None = None,
+        cron_max_time: Duration | None = None,
+        drain: Duration | None = None,
         concurrency: int | None = None,
-        lease: float | None = None,
+        lease: Duration | None = None,
         history: int | None = None,
-        retention: float | timedelta | str | None = None,
-        retention_failed: float | timedelta | str | None = None,
+        retention: Duration | None = None,
+        retention_failed: Duration | None = None,
+        folder: str | PathLike[str] | None = None,
     ) -> None:
         super().__init__()
         self._given: dict[str, object] = {
@@ -84,9 +85,11 @@ class Crons(TaskRegistry, HookRegistry):
             "retention_failed": retention_failed,
         }
         gather(self._given, environ={}, folder=Path())  # checked now; used later, with its real folder
+        self._given_folder = None if folder is None else checked(folder_path, folder, "Crons: folder")
         self._entries: dict[str, Entry] = {}
         self._settings: Settings | None = None
         self._crons: dict[str, Cron] = {}
+        self._origin = origin_of(self)
         self._locate("")
 
     @classmethod
@@ -95,7 +98,7 @@ class Crons(TaskRegistry, HookRegistry):
         entries: Mapping[Any, object],
         *,
         where: str,
-        folder: Path | None = None,
+        origin: Origin = Origin(without=A_MAPPING),  # noqa: B008  immutable
         file: Mapping[str, object] | None = None,
     ) -> Crons:
         """Return crons from a mapping of names to entries.
@@ -103,39 +106,54 @@ class Crons(TaskRegistry, HookRegistry):
         Args:
             entries: `(target, schedule)`, `(target, schedule, last_run)` or a mapping, by name.
             where: Name of the mapping, for messages.
-            folder: Folder for relative backends and scripts; the working folder if None.
+            origin: What defines the mapping.
             file: Settings from the file of the mapping.
 
         Raises:
             ConfigError: An entry or one of its options is wrong.
         """
         crons = cls()
-        crons._locate(where, folder=folder, file=file)
+        crons._locate(where, origin, file=file or {})
         for name, value in entries.items():
             with crons._naming(name):
                 crons._define(name, read_entry(value))
         return crons
 
-    def _locate(self, where: str, *, folder: Path | None = None, file: Mapping[str, object] | None = None) -> None:
-        """Set the name for messages, the folder and the settings of the file that defines these crons."""
-        self._where, self._folder, self._file = where, folder, file
+    def _locate(self, where: str, origin: Origin | None = None, *, file: Mapping[str, object] | None = None) -> None:
+        """Set the name for messages, what defines these crons, and the settings in its file.
+
+        Args:
+            where: The name.
+            origin: What defines them; None keeps what it is.
+            file: The settings; None for the constants beside the crons.
+        """
+        self._where, self._file = where, file
+        self._origin = origin or self._origin
         self._settings = None
         self._manager.settled = False
         self._crons.clear()
 
-    def _pin(self, *, backend: Store, app: str, cron_max_time: float | None = None) -> None:
+    def _pin(self, *, backend: Store, app: str, named: bool = True, cron_max_time: float | None = None) -> None:
         """Stay with a store, and with a `CRON_MAX_TIME` if it is given, whatever the settings say of them."""
         settings = self.settings
         longest = settings.cron_max_time if cron_max_time is None else cron_max_time
-        self._settings = replace(settings, backend=backend, app=app, cron_max_time=longest)
+        self._settings = replace(settings, backend=backend, app=app, named=named, cron_max_time=longest)
         self._manager.settled = False
 
     @property
     def settings(self) -> Settings:
         """The settings; the environment is read at first use."""
         if self._settings is None:
-            self._settings = gather(self._given, file=self._file, where=self._where, folder=self._folder)
+            self._settings = self._gather()
         return self._settings
+
+    def _gather(self) -> Settings:
+        origin, given = self._origin, self._given_folder
+        file = origin.constants(IN_FILES) if self._file is None else self._file
+        where = self._where or str(origin.file)
+        folder = (origin.folder or Path.cwd()) / (given or "")
+        is_sure = given is not None and given.is_absolute()
+        return gather(self._given, file=file, where=where, folder=folder, origin=None if is_sure else origin)
 
     def every(
         self,
@@ -232,7 +250,7 @@ class Crons(TaskRegistry, HookRegistry):
     def _at_once(self, name: str) -> None:
         """Resolve a cron that is added after the first read, so that `add` raises its errors, and not the next poll."""
         try:
-            self._crons[name] = self._build(name, self._entries[name])
+            self._crons[name] = build(name, self._entries[name], self.settings, self._hooks)
         except PseudoCronError:
             del self._entries[name]
             raise
@@ -254,7 +272,7 @@ class Crons(TaskRegistry, HookRegistry):
             raise UnknownCronError(f"there is no cron {show(name)}{known}")
         if name not in self._crons:
             with self._naming(name):
-                self._crons[name] = self._build(name, self._entries[name])
+                self._crons[name] = build(name, self._entries[name], self.settings, self._hooks)
         return self._crons[name]
 
     def _hooks_of(self, name: str) -> Hooks:
@@ -270,16 +288,3 @@ class Crons(TaskRegistry, HookRegistry):
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries
-
-    def _build(self, name: str, entry: Entry) -> Cron:
-        options = dict(entry.options)
-        schedule = parse(entry.schedule, options.pop("tz", None) or self.settings.tz)
-        schedule = phased(schedule, options.get("last_run"), options.get("next_run"))
-        target = resolve(entry.target, folder=self.settings.folder, script=entry.script)
-        process = in_process(options.pop("executor", None), target)
-        hooks = own_hooks(self._hooks, name, options.get("ping"))
-        cron = Cron(name=name, target=target, schedule=schedule, process=process, _hooks=hooks, **options)
-        check_call(target, cron.args, cron.kwargs)
-        if cron.process:
-            check_parcel(cron.args, cron.kwargs)
-        return cron

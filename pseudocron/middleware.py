@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from pseudocron.config.values import Duration
+
 
 F = TypeVar("F", bound="Callable[..., None]")
 
@@ -71,7 +73,7 @@ class PseudoCronMiddleware:
         when: Callable[[Scope], bool] | None = None,
         ticker: bool = False,
         execute: bool = True,
-        wait: float = 0,
+        wait: Duration = 0,
     ) -> None:
         from pseudocron.process import process_of  # noqa: PLC0415  with it come the worker and all that it needs
 
@@ -81,8 +83,8 @@ class PseudoCronMiddleware:
         self._when = when
         self._ticker = ticker and execute
         self._execute = execute
-        self._wait = wait
         self._mistake = _mistake(when, wait)
+        self._wait = 0.0 if self._mistake else from_zero(wait)
         # Servers tell ASGI 3 by whether the instance's `__call__` is a coroutine function. Python itself calls
         # the class's, which may be the cheaper plain function that hands on the application's own awaitable.
         # Not by way of `vars()`: that makes a dictionary of the attributes, from which each is read more slowly.

@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 
 from pseudocron.backends.usage import usage
 from pseudocron.host import Host
+from pseudocron.log import logger
 from pseudocron.polling import READ_AGAIN
 from pseudocron.runtime import Runtime
 
@@ -53,6 +54,7 @@ class Process:
         self._host = host or Host()
         self.monotonic = self._host.monotonic
         self._backend: Backend | None = None
+        self._warned = False
         self._runtimes: dict[asyncio.AbstractEventLoop, Runtime] = {}
 
     def request_polls(self) -> None:
@@ -88,6 +90,14 @@ class Process:
         from pseudocron.config.source import open_source  # noqa: PLC0415  here it does not block an event loop
 
         return open_source(self._ref)
+
+    def warn_of_environment(self) -> None:
+        """Log variables of the environment that look like settings and are none, once."""
+        from pseudocron.config.environment import unknown_variables  # noqa: PLC0415  likewise
+
+        lines, self._warned = () if self._warned else unknown_variables(os.environ), True
+        for line in lines:
+            logger.warning("%s", line)
 
     def reload(self) -> Crons:
         """Return the configuration as it is now, or raise `PseudoCronError` if it has never been right. Blocks."""

@@ -266,6 +266,7 @@ class Runtime:
             return self._poller
 
     async def _connect(self) -> Poller | None:
+        self._process.warn_of_environment()
         crons = await self._host.hop(self._process.reload)
         settings = crons.settings
         if not settings.enabled:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+_MAIN_THREAD = ("signal only works in main thread", "no current event loop in thread")
+"""What `signal.signal` and `asyncio.get_event_loop` say in another thread than the main one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Script:
     """A file that runs in a child process."""
@@ -128,7 +132,7 @@ def _script(value: str | os.PathLike[Any], folder: Path) -> Script:
         raise TargetError(f"{show(value)}: is a folder, must be a script")
     if not holds(Path.is_file, path):
         fix = _arguments(value, folder) if isinstance(value, str) else ""
-        raise TargetError(f"{show(value)}: {fix or f'there is no such script in {folder}'}")
+        raise TargetError(f"{show(value)}: {fix or f'there is no such script in {folder}'}", path=str(path))
     return Script(path)
 
 
@@ -180,8 +184,16 @@ def _import(ref: str, module: str) -> object:
     try:
         return importlib.import_module(module)
     except (Exception, SystemExit) as error:
-        mend = ", is its folder on the import path?" if isinstance(error, ModuleNotFoundError) else ""
-        raise TargetError(f"{show(ref)}: can't import {show(module)}: {cause(error)}{mend}") from error
+        raise TargetError(f"{show(ref)}: can't import {show(module)}: {cause(error)}{import_fix(error)}") from error
+
+
+def import_fix(error: BaseException) -> str:
+    """Return the fix for an import that has failed, or an empty string."""
+    if isinstance(error, ModuleNotFoundError):
+        return ", is its folder on the import path?"
+    if any(words in str(error) for words in _MAIN_THREAD):
+        return "; servers read the configuration in another thread: import the module in the application, at its start"
+    return ""
 
 
 def describe(value: object) -> str:

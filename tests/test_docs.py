@@ -45,8 +45,12 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("
 WORDS: dict[str, list[str]] = {
     "option of the middleware": [name for name in inspect.signature(PseudoCronMiddleware).parameters if name != "app"],
     "option of an entry": list(OPTIONS),
-    "setting": [name for name in Settings.__dataclass_fields__ if name not in {"enabled", "folder"}],
-    "variable": [f"PSEUDOCRON_{name.upper()}" for name in Settings.__dataclass_fields__ if name != "folder"],
+    "setting": [name for name in Settings.__dataclass_fields__ if name not in {"enabled", "origin", "named"}],
+    "variable": [
+        f"PSEUDOCRON_{name.upper()}"
+        for name in Settings.__dataclass_fields__
+        if name not in {"folder", "origin", "named"}
+    ],
     "part of a run": list(CurrentRun.__dataclass_fields__),
     "option of a task": list(TASK_OPTIONS),
     "option of a job": list(JOB_OPTIONS),
@@ -184,7 +188,7 @@ def test_what_is_stored_on_a_redis_server_stands_in_its_reference(key: str) -> N
 def test_an_example_of_the_reference_makes_a_client_that_is_taken(example: str) -> None:
     names: dict[str, Any] = {"Crons": Crons}
     exec(example, names)  # noqa: S102 - it is ours
-    assert Crons(backend=names["make_client"])._connect() is not None
+    assert Crons(backend=names["make_client"], app="shop")._connect() is not None
     assert callable(names["make_client"]().evalsha)
 
 

@@ -30,6 +30,7 @@ RUNNING = {"executors", "process", "runtime", "sysconfig", "worker"}
 """What only a middleware that was built needs."""
 
 COUNT = """
+import os
 import sys
 import starlette.applications
 
@@ -45,7 +46,7 @@ import pseudocron
 USED = """
 from pseudocron import Crons, PseudoCronMiddleware
 
-crons = Crons(backend="file:store")
+crons = Crons(backend="file:store", folder=os.getcwd())
 """
 BUILT = f"""{USED}
 middleware = PseudoCronMiddleware(lambda scope, receive, send: None, crons=crons)

@@ -39,6 +39,7 @@ LAYERS = (
         "backends.rules",
         "backends.legible",
         "backends.usage",
+        "config.origin",
         "config.values",
     ),
     ("backends", "backends.file", "backends.redis", "hooks", "instrumentation.ping"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -13,7 +14,7 @@ from pseudocron import Crons, PseudoCronMiddleware, current_run
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-crons = Crons()
+crons = Crons(folder=Path.cwd())
 
 
 @crons.every(seconds=1)

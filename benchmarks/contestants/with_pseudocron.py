@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
 
 CONCURRENT = 64
-crons = Crons()
+crons = Crons(folder=Path.cwd())
 
 
 @crons.task

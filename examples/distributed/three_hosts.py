@@ -67,7 +67,7 @@ def main() -> None:
             wait_for(server)
             store = f"redis://127.0.0.1:{REDIS_PORT}/0"
         for port, name in enumerate(NAMES, PORT):
-            stack.callback(end, start(host(port), NAME=name, PSEUDOCRON_BACKEND=store))
+            stack.callback(end, start(host(port), NAME=name, PSEUDOCRON_BACKEND=store, PSEUDOCRON_APP="shop"))
             print(f"{name}: http://127.0.0.1:{port}", flush=True)
         over.wait()
 

@@ -59,8 +59,9 @@ class Options:
 def connect(
     store: Store,
     *,
-    app: str = DEFAULT_APP,
+    app: str | None = None,
     folder: Path,
+    unfit: Callable[[], str | None] | None = None,
     keep: int = 20,
     durability: Durability = "power",
     cron_max_time: float = 60.0,
@@ -71,27 +72,83 @@ def connect(
     Args:
         store: `memory:`, a new one with every call; `file:FOLDER`; the URL of a Redis server; a URL whose scheme
             another package has added. Or a `Backend`, which is used as it is, or what makes a Redis client.
-        app: The name under which everything is stored. Any but the default has a folder of its own in FOLDER.
+        app: The name under which everything is stored. Any but the default has a folder of its own in FOLDER. None for
+            the default, which a store that other applications can reach does not have.
         folder: What a relative FOLDER counts from.
+        unfit: Returns why `folder` can't be a place for data, or None if it can. It may block.
         keep: How many runs, and how many skips, are kept of each cron.
         durability: What a change outlives; `memory:` outlives nothing, and a Redis server has settings of its own.
         cron_max_time: The configured `CRON_MAX_TIME` in seconds.
         host: Where the clock, the chance and the threads come from.
 
     Raises:
-        ConfigError: `store` or `app` is not understood, or its library is not installed.
+        ConfigError: `store` or `app` is not understood, or its library is not installed; or `app` or `folder` has to be
+            named.
     """
     if why := wrong_with(store):
         raise ConfigError(f"backend {show(store)}: {why}")
     if isinstance(store, Backend):
         return store
+    if app is None and (callable(store) or store.partition(":")[0] in REDIS):
+        raise _nameless(store)
+    if unfit and isinstance(store, str) and _is_relative(store) and (why := unfit()):
+        raise ConfigError(
+            f"backend {show(store)}: has no folder to count from: {why}; "
+            "set Crons(folder=...) to an absolute one, or PSEUDOCRON_BACKEND=file:/var/lib/shop"
+        )
+    is_named, app = app is not None, DEFAULT_APP if app is None else app
     if not APP.fullmatch(app):
         raise ConfigError(f"app {app!r} is not a name of letters, digits, '_', '-' and '.'")
     options = Options(app=app, folder=folder, keep=keep, durability=durability, cron_max_time=cron_max_time, host=host)
     if callable(store):
         return _redis(store, options)
     scheme = store.partition(":")[0]
-    return SCHEMES[scheme](store, options) if scheme in SCHEMES else _of_plugin(scheme, store, options)
+    if scheme in SCHEMES:
+        return SCHEMES[scheme](store, options)
+    backend = _of_plugin(scheme, store, options)
+    if backend.has_own_clock and not is_named:  # a server
+        raise _nameless(store)
+    return backend
+
+
+def _nameless(store: Store) -> ConfigError:
+    return ConfigError(
+        f"backend {show(named(store))}: other applications can reach it; name this one by Crons(app=...), "
+        "APP or PSEUDOCRON_APP"
+    )
+
+
+def _is_relative(store: str) -> bool:
+    """Return whether a store is at a relative path: `file:FOLDER`, or the like of another package."""
+    rest = store.partition(":")[2]
+    return bool(rest) and not rest.startswith("/")
+
+
+def located(store: Store, *, app: str, folder: Path) -> str:
+    """Return what to call a store for people who look for it: a folder by its absolute path, never a password.
+
+    Args:
+        store: The store.
+        app: The name under which everything is stored.
+        folder: What a relative path counts from.
+    """
+    if isinstance(store, str) and store.startswith("file:"):
+        return f"file:{_root(store, app, folder)}"
+    return named(store)
+
+
+def risks(store: Store, *, app: str, folder: Path) -> list[str]:
+    """Return why a store may be lost by a deployment or restart, a line each, with the fix. Arguments as above."""
+    if not isinstance(store, str) or not store.startswith("file:"):
+        return []
+    from pseudocron.backends.file import risks as of_folders  # noqa: PLC0415  only when asked for
+
+    return of_folders.risks(_root(store, app, folder))
+
+
+def _root(url: str, app: str, folder: Path) -> Path:
+    root = folder.absolute() / url.partition(":")[2]
+    return root if app == DEFAULT_APP else root / app
 
 
 def named(store: Store) -> str:
@@ -186,9 +243,8 @@ def _memory(_: str, options: Options) -> Backend:
 def _file(url: str, options: Options) -> Backend:
     from pseudocron.backends.file.backend import File  # noqa: PLC0415  only when named
 
-    root = options.folder / url.partition(":")[2]
     return File(
-        root if options.app == DEFAULT_APP else root / options.app,
+        _root(url, options.app, options.folder),
         keep=options.keep,
         durability=options.durability,
         cron_max_time=options.cron_max_time,

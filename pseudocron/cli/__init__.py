@@ -20,7 +20,8 @@ from pseudocron.config.settings import is_switched_off
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="pseudocron")
-def main() -> None:
+@click.option("--crons", "ref", help="The configuration, as after a command.")
+def main(ref: str | None) -> None:  # noqa: ARG001  read by the commands, from its context
     """Scheduled work for any ASGI application."""
     import_from_here()
     for stream in (sys.stdout, sys.stderr):

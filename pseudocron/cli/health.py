@@ -31,7 +31,7 @@ def health(ref: str, failures: int | None, *, as_json: bool) -> None:
 
     Exits with 1 if the configuration or the store can't be used, or a cron is overdue.
     """
-    report = perform(examine(process_of(ref)))
+    report = perform(examine(process_of(ref)), examines=True)
     is_healthy = report.is_healthy(failures=failures)
     if as_json:
         print_json(report.as_json(failures=failures, verbose=True))

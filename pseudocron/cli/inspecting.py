@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import fields
 from itertools import islice
 from typing import TYPE_CHECKING
 
 import click
 
-from pseudocron.backends import named
+from pseudocron.backends import named, risks
 from pseudocron.backends.questions import Where
 from pseudocron.cli.shared import (
     as_plain,
@@ -21,6 +22,8 @@ from pseudocron.cli.shared import (
     print_json,
 )
 from pseudocron.cli.tables import Column, brief, local, plain, print_table
+from pseudocron.config.environment import unknown_variables
+from pseudocron.config.settings import Settings
 from pseudocron.config.source import open_source
 from pseudocron.host import utcnow
 from pseudocron.process import process_of
@@ -35,6 +38,9 @@ if TYPE_CHECKING:
     from pseudocron.crons import Cron
     from pseudocron.process import Process
     from pseudocron.report import HistoryLine
+
+SETTINGS = [field.name for field in fields(Settings) if field.repr]
+"""What `check` shows."""
 
 MOST = 10_000
 """The most lines that anybody may ask for."""
@@ -52,7 +58,7 @@ def check(ref: str) -> None:
     with one_line():
         crons = process.source.load()
     click.echo(f"{ref}: {len(crons)} crons, {len(crons.tasks)} tasks")
-    for name in (field.name for field in fields(crons.settings)):
+    for name in SETTINGS:
         value = getattr(crons.settings, name)
         click.echo(f"  {name:<13}  {named(value) if name == 'backend' else value}")
     for cron in crons:
@@ -62,8 +68,10 @@ def check(ref: str) -> None:
     for task in crons.tasks.values():
         click.echo(f"\n{task.name}: a task, retries={task.retries}\n  runs {task.target}")
     advised = perform(_open(process))
-    click.echo(f"\nThe store {named(crons.settings.backend)} can be opened.")
-    for line in advised:
+    click.echo(f"\nThe store {crons.settings.store} can be opened.")
+    settings = crons.settings
+    risky = risks(settings.backend, app=settings.app, folder=settings.folder)
+    for line in (*unknown_variables(os.environ), *risky, *advised):
         click.echo(f"\nWarning: {plain(line)}")
 
 
@@ -71,12 +79,13 @@ def check(ref: str) -> None:
 @crons_option
 @json_option
 def list_(ref: str, *, as_json: bool) -> None:
-    """Show each cron's last and next run."""
-    crons, outlasting_runs = perform(_status(ref))
+    """Show each cron's last and next run, and the store."""
+    crons, store, outlasting_runs = perform(_status(ref))
     if as_json:
         print_json(crons)
     else:
         print_table(_STATUS, crons)
+        click.echo(f"Store: {plain(store)}", err=True)
     for line in outlasting_runs:
         click.echo(f"Warning: {plain(line)}", err=True)
 
@@ -133,12 +142,12 @@ async def _open(process: Process) -> Sequence[str]:
         return [*await advice(backend, crons.tasks), *filter(None, [on_requests(crons, states)])]
 
 
-async def _status(ref: str) -> tuple[list[CronStatus], Sequence[str]]:
-    """Return the status of the crons, and a line for each worker with code that has outlasted its runs."""
+async def _status(ref: str) -> tuple[list[CronStatus], str, Sequence[str]]:
+    """Return the status of the crons, their store, and a line for each worker with code that has outlasted its runs."""
     async with process_of(ref).store() as (crons, backend):  # which stays open for both
         kept = await backend.runs(Where(is_kept=True), MOST)
         outlasting_runs = outlasting(kept, concurrency=crons.settings.concurrency)
-        return await cron_status(ref), outlasting_runs
+        return await cron_status(ref), crons.settings.store, outlasting_runs
 
 
 async def _history(ref: str, name: str | None, limit: int) -> Sequence[HistoryLine]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pseudocron.backends import named
 from pseudocron.cli.shared import crons_option, name_argument, perform
 from pseudocron.cli.tables import local
 from pseudocron.config.values import instant
@@ -129,7 +128,5 @@ async def durable(ref: str) -> AsyncIterator[tuple[Crons, Backend]]:
         if not crons.settings.enabled:
             raise ConfigError("$PSEUDOCRON_ENABLED: 0: everything is switched off: there is nothing to change")
         if not backend.durable:
-            raise BackendError(
-                f"store {named(crons.settings.backend)!r} ends with its process: there is nothing to change"
-            )
+            raise BackendError(f"store {crons.settings.store!r} ends with its process: there is nothing to change")
         yield crons, backend

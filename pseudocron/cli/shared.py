@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import sys
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import closing, contextmanager, nullcontext, redirect_stderr, redirect_stdout, suppress
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from io import StringIO
@@ -16,14 +16,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
+from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from pseudocron.config.source import open_source
 from pseudocron.errors import PseudoCronError
 from pseudocron.log import logger
+from pseudocron.process import process_of
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
+
+    from pseudocron.process import Process
 
 T = TypeVar("T")
 
@@ -35,7 +39,7 @@ VARIABLE, DEFAULT = "PSEUDOCRON_CRONS", "crons.py"
 
 def complete_name(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
     """Return the names that a shell may complete, none if the configuration is wrong."""
-    ref = ctx.params.get("ref") or os.environ.get(VARIABLE) or DEFAULT
+    ref = ctx.params.get("ref") or _before_the_command(ctx) or os.environ.get(VARIABLE) or DEFAULT
     try:
         # What the application prints when it is imported is not for the shell.
         with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
@@ -46,10 +50,24 @@ def complete_name(ctx: click.Context, _: click.Parameter, incomplete: str) -> li
     return [CompletionItem(cron.name, help=cron.schedule.words) for cron in crons if cron.name.startswith(incomplete)]
 
 
+def _before_the_command(ctx: click.Context) -> str | None:
+    """Return the configuration that is named before the command, as in `pseudocron --crons shop.py list`."""
+    named: str | None = ctx.find_root().params.get("ref")
+    return named
+
+
+def _nearest(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """Return the configuration that is named after the command, else before it, else by the environment."""
+    if ctx.parent is None or ctx.get_parameter_source(param.name or "") is ParameterSource.COMMANDLINE:
+        return value
+    return _before_the_command(ctx) or value
+
+
 crons_option = click.option(
     "--crons",
     "ref",
     envvar=VARIABLE,
+    callback=_nearest,
     default=DEFAULT,
     show_default=True,
     show_envvar=True,
@@ -104,16 +122,37 @@ def one_line() -> Iterator[None]:
         fail(error)
 
 
-def perform(work: Coroutine[Any, Any, T]) -> T:
-    """Run the work and return its result. SIGTERM or SIGINT cancels it, and the exit code is then 143 or 130."""
+def perform(work: Coroutine[Any, Any, T], *, examines: bool = False) -> T:
+    """Run the work and return its result. SIGTERM or SIGINT cancels it, and the exit code is then 143 or 130.
+
+    Args:
+        work: The work.
+        examines: Whether it starts with a wrong configuration too, as it reports what is wrong.
+    """
     told: list[int] = []
     try:
-        with one_line():
+        with closing(work), one_line():
+            with suppress(PseudoCronError) if examines else nullcontext():
+                _process = _loaded()  # held: the work asks for the same one
             return asyncio.run(_stoppable(work, told))
     except asyncio.CancelledError:
         if not told:
             raise
         sys.exit(128 + told[0])
+
+
+def _loaded() -> Process | None:
+    """Read the configuration of the command in the main thread, where a module may call `signal.signal`."""
+    context = click.get_current_context(silent=True)
+    ref = context and context.params.get("ref")
+    if ref is None:
+        return None
+    process = process_of(ref)
+    try:
+        process.source.load()
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    return process
 
 
 async def _stoppable(work: Coroutine[Any, Any, T], told: list[int]) -> T:

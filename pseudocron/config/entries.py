@@ -33,6 +33,7 @@ from pseudocron.targets import Script, describe
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from pseudocron.config.values import Duration
     from pseudocron.targets import Target
 
 
@@ -45,15 +46,15 @@ class Options(TypedDict, total=False):
 
     last_run: str | datetime | float | None
     next_run: str | datetime | float | None
-    timeout: float | None
+    timeout: Duration | None
     coalesce: bool
-    misfire_grace_time: float | None
+    misfire_grace_time: Duration | None
     max_instances: int
-    jitter: float
+    jitter: Duration
     retries: int
     at_least_once: bool
     executor: Literal["async", "thread", "process"] | None
-    tolerance: float | None
+    tolerance: Duration | None
     enabled: bool
     ping: str | None
     args: list[Any] | tuple[Any, ...]

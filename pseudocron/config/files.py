@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from pseudocron.config.settings import IN_FILES
 from pseudocron.crons import Crons
 from pseudocron.dataclass import dataclass
 from pseudocron.errors import ConfigError, PseudoCronError, cause, did_you_mean, show
-from pseudocron.targets import holds
+from pseudocron.targets import holds, import_fix
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -99,8 +100,10 @@ def _imported(path: Path) -> dict[str, Any] | None:
 
     Its tasks are those that the views defer.
     """
-    for module in list(sys.modules.values()):
+    for name, module in list(sys.modules.items()):
         names: dict[str, Any] = getattr(module, "__dict__", {})
+        if name.startswith("<"):  # a config file that is being executed, perhaps in another thread
+            continue
         if isinstance(names.get("crons"), Crons) and holds(path.samefile, Path(names.get("__file__") or "")):
             return names
     return None
@@ -110,7 +113,7 @@ def _execute(text: str, path: Path, where: str) -> dict[str, Any]:
     """Execute a Python file in a module that no other module can import, and return the names that it defines."""
     module = ModuleType(f"<{path.name}>")
     module.__file__ = str(path)
-    sys.modules[module.__name__] = module  # a dataclass looks its annotations up there
+    name = _register(module)
     try:
         exec(compile(text, str(path), "exec", dont_inherit=True), vars(module))  # noqa: S102 - it is the operator's code
     except SyntaxError as error:
@@ -119,9 +122,9 @@ def _execute(text: str, path: Path, where: str) -> dict[str, Any]:
     except PseudoCronError as error:
         raise ConfigError(f"{where}{_line(error, path)}: {error}") from error
     except (Exception, SystemExit) as error:
-        raise ConfigError(f"{where}{_line(error, path)}: {cause(error)}") from error
+        raise ConfigError(f"{where}{_line(error, path)}: {cause(error)}{_fix(error)}") from error
     finally:
-        sys.modules.pop(module.__name__, None)
+        sys.modules.pop(name, None)
     return vars(module)
 
 
@@ -163,6 +166,23 @@ def check_keys_of_module(ref: str) -> None:
     except ConfigError:
         return
     check_keys(text, variable, path, ref)
+
+
+def _fix(error: BaseException) -> str:
+    return "" if isinstance(error, ModuleNotFoundError) else import_fix(error)
+
+
+def _register(module: ModuleType) -> str:
+    """Add a module to those of the process, where a dataclass looks its annotations up, and return its name there.
+
+    Each has a name of its own: another file of this name, or this file, may be executed in another thread.
+    """
+    base = module.__name__.removesuffix(">")
+    for number in count(2):
+        if sys.modules.setdefault(module.__name__, module) is module:
+            break
+        module.__name__ = f"{base} {number}>"
+    return module.__name__
 
 
 def _line(error: BaseException, path: Path) -> str:

@@ -7,15 +7,16 @@ from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from pseudocron.backends import Durability, Store, named, wrong_with
+from pseudocron.backends import Durability, Store, located, wrong_with
 from pseudocron.backends.contract import Backend
-from pseudocron.config.values import Check, above_zero, application, flag, from_zero, one_of, span, text, whole, zone
+from pseudocron.config.values import Check, above_zero, application, flag, from_zero, one_of, text, whole, zone
 from pseudocron.dataclass import dataclass
 from pseudocron.errors import ConfigError, show
-from pseudocron.schedule.phrases import duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+    from pseudocron.config.origin import Origin
 
 DAY = 86400.0
 """Seconds."""
@@ -39,7 +40,10 @@ class Settings:
         retention: Seconds for which jobs are kept after their end.
         retention_failed: The same of jobs that failed, timed out, were interrupted or lost.
         enabled: False switches everything off: nothing runs, and deferred jobs are kept in the process.
-        folder: What relative backends and scripts count from: the config file's folder, else the working one.
+        folder: What relative backends and scripts count from: that of `Crons`, else that of the file that defines the
+            crons, else the working one.
+        origin: What defines the crons; None if `Crons` names a folder.
+        named: Whether `app` was set, and is not the default.
     """
 
     cron_max_time: float = 60
@@ -55,12 +59,13 @@ class Settings:
     retention_failed: float = 30 * DAY
     enabled: bool = True
     folder: Path = field(default_factory=Path.cwd)
+    origin: Origin | None = field(default=None, repr=False, compare=False)
+    named: bool = field(default=False, repr=False, compare=False)
 
     @property
     def store(self) -> str:
-        """The name of the store for people, a folder by its absolute path."""
-        scheme, _, path = named(self.backend).partition(":")
-        return f"file:{(self.folder / path).absolute()}" if scheme == "file" else named(self.backend)
+        """What to call the store for people: a folder by its absolute path, never a password."""
+        return located(self.backend, app=self.app, folder=self.folder)
 
 
 def _number(said: str) -> object:
@@ -70,13 +75,6 @@ def _number(said: str) -> object:
         except ValueError:
             continue
     return said
-
-
-def _seconds(value: object) -> float:
-    try:
-        return span(duration(value) if isinstance(value, str) else value).total_seconds()
-    except (OverflowError, ValueError):
-        raise ValueError("must be a number of seconds of 0 or more, a timedelta, or text such as '7d'") from None
 
 
 def _word(said: str) -> object:
@@ -107,13 +105,18 @@ class _Setting:
     variables: tuple[str, ...] = ()
     in_files: bool = True
 
+    @property
+    def all_variables(self) -> tuple[str, ...]:
+        """The names of its variables, the one that counts first."""
+        return (f"PSEUDOCRON_{self.name.upper()}", *self.variables)
+
     def sources(
         self, given: Mapping[str, object], environ: Mapping[str, str], file: Mapping[str, object], where: str
     ) -> Iterator[tuple[str, object]]:
         """Yield each value given for this setting with its origin for messages, the strongest first."""
         if given.get(self.name) is not None:
             yield f"Crons: {self.name}", given[self.name]
-        for variable in (f"PSEUDOCRON_{self.name.upper()}", *self.variables):
+        for variable in self.all_variables:
             if variable in environ:
                 yield f"${variable}", self.read(environ[variable])
         for written in (self.name.upper(), self.name):
@@ -131,13 +134,16 @@ _SETTINGS = (
     _Setting(name="concurrency", check=whole(1)),
     _Setting(name="lease", check=above_zero),
     _Setting(name="history", check=whole(1)),
-    _Setting(name="retention", check=_seconds),
-    _Setting(name="retention_failed", check=_seconds),
+    _Setting(name="retention", check=from_zero),
+    _Setting(name="retention_failed", check=from_zero),
     _Setting(name="enabled", check=flag, read=_word, in_files=False),
 )
 
 IN_FILES = frozenset(setting.name.upper() for setting in _SETTINGS if setting.in_files)
 """The names that a config file may set; TOML may write them in lower case too."""
+
+VARIABLES = frozenset(variable for setting in _SETTINGS for variable in setting.all_variables)
+"""The variables of the environment that are read."""
 
 
 def gather(
@@ -146,6 +152,7 @@ def gather(
     file: Mapping[str, object] | None = None,
     where: str = "",
     folder: Path | None = None,
+    origin: Origin | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Settings:
     """Take each setting from the first that has it: what is given, the environment, the config file, the default.
@@ -155,6 +162,7 @@ def gather(
         file: What the config file says, by upper- or lower-case name; of the names in `IN_FILES`.
         where: The config file's name, for messages.
         folder: What relative paths count from; the working folder if None.
+        origin: What defines the crons, if that decides on the folder.
         environ: The environment; that of this process if None.
 
     Raises:
@@ -163,10 +171,10 @@ def gather(
     environ = os.environ if environ is None else environ
     chosen: dict[str, Any] = {}
     for setting in _SETTINGS:
-        for origin, value in setting.sources(given, environ, file or {}, where):
-            chosen[setting.name] = checked(setting.check, value, origin)
+        for source, value in setting.sources(given, environ, file or {}, where):
+            chosen[setting.name] = checked(setting.check, value, source)
             break
-    return Settings(**chosen, folder=folder or Path.cwd())
+    return Settings(**chosen, folder=folder or Path.cwd(), origin=origin, named="app" in chosen)
 
 
 def checked(check: Check, value: object, origin: str) -> Any:

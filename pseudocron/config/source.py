@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pseudocron.backends import named
+from pseudocron.config.awaited import Awaited
 from pseudocron.config.files import check_keys_of_module, read_file, signature
+from pseudocron.config.imported import Imported
+from pseudocron.config.origin import Origin, origin_in
+from pseudocron.config.reading import Reading, told_if_slow
+from pseudocron.config.settings import IN_FILES
 from pseudocron.crons import Crons
-from pseudocron.errors import ConfigError, PseudoCronError, TargetError, show
+from pseudocron.errors import ConfigError, PseudoCronError, TargetError, cause, show
 from pseudocron.log import logger
 from pseudocron.targets import is_path, load, loads
 
@@ -19,6 +26,9 @@ if TYPE_CHECKING:
 
     from pseudocron.config.files import Signature
     from pseudocron.config.settings import Settings
+
+READ_WITHIN = 1.0
+"""Seconds for which a poll waits for an edit to be read."""
 
 _KINDS = "must be a path (.py or .toml), an import string 'package.module:crons', a mapping or a Crons"
 
@@ -68,7 +78,8 @@ class Source:
             TargetError: What an entry should run is not there.
         """
         if self._crons is None:
-            self._crons = _checked(self._read())
+            with told_if_slow(logger.warning, self.where, None):
+                self._crons = _checked(self._read())
         return self._crons
 
     def reload(self) -> Crons:
@@ -87,28 +98,72 @@ class FileSource(Source):
         # Not resolved: where a symlink is swapped, the new file is the configuration.
         self._path = path.absolute()
         self._seen: Signature | None = None
+        self._awaited: Awaited | None = None
+        self._reading: Reading[Crons] | None = None
+        self._lock = threading.Lock()
+        self._imported = Imported()
         self.may_change = True
         super().__init__(str(path), self._read_file)
 
-    def reload(self) -> Crons:
-        """Return the crons as they are now. A bad edit is logged once, and stays in `error` until a good one."""
-        before = self.load()
-        # A bad edit is tried again at each look: what it names may be there only now.
-        if self.may_change and (self.error or signature(self._path) != self._seen):
-            self._crons = self._read_again(before)
-            return self._crons
-        return before
+    def load(self) -> Crons:
+        """See `Source.load`."""
+        if self._crons is None:
+            self._crons = self._read_new(logger.warning)
+            self._imported.changed(cron.target for cron in self._crons)
+        return self._crons
 
-    def _read_again(self, before: Crons) -> Crons:
-        try:
-            after = _checked(self._read())
-        except PseudoCronError as error:
-            if str(error) != self.error:
-                logger.error("%s (the last good configuration stays)", error)  # noqa: TRY400 - one line, by design
-            self.error = str(error)
+    def reload(self) -> Crons:
+        """Return the crons as they are now, or after a second the last good ones, while an edit is still being read.
+
+        A bad edit is executed and logged once, and stays in `error` until a good one, or until a file that it has
+        failed in or missed has changed.
+        """
+        before = self.load()
+        if not self.may_change:
             return before
-        self.error = None
+        with self._lock:
+            reading = self._reading = self._reading_of(signature(self._path))
+        if reading is None or not reading.ends_within(READ_WITHIN):
+            return before
+        with self._lock:
+            if self._reading is reading:  # no other thread was quicker
+                self._reading = None
+                self._crons = self._taken_over(reading, before)
+        return self.load()
+
+    def _reading_of(self, version: Signature | None) -> Reading[Crons] | None:
+        """Return the read of the present version that is under way or begins now; None if it was read before."""
+        if self._reading is not None and self._reading.version == version:
+            return self._reading
+        if version == self._seen and self._reading is None and not (self._awaited and self._awaited.has_changed):
+            return None
+        try:
+            return Reading(lambda: self._read_new(self._tell), version)
+        except RuntimeError:  # no thread is to be had
+            return None
+
+    def _read_new(self, tell: Callable[[str], None]) -> Crons:
+        with told_if_slow(tell, self.where, str(self._path)):
+            return _checked(self._read())
+
+    def _tell(self, line: str) -> None:
+        self.error = line
+        logger.error("%s (the last good configuration stays)", line)
+
+    def _taken_over(self, reading: Reading[Crons], before: Crons) -> Crons:
+        try:
+            after = reading.result()
+        except Exception as error:  # noqa: BLE001 - what runs must go on
+            self._awaited = Awaited(error)
+            line = str(error) if isinstance(error, PseudoCronError) else f"{self.where}: {cause(error)}"
+            if line != self.error:
+                self._tell(line)
+            return before
+        self.error = self._awaited = None
         logger.info("%s: read again, crons: %d", self.where, len(after))
+        if changed := self._imported.changed(cron.target for cron in after):
+            names = ", ".join(changed)
+            logger.warning("%s: not read again, though changed: %s; restart to run the new code", self.where, names)
         self._keep_store(before.settings, after)
         return after
 
@@ -118,11 +173,12 @@ class FileSource(Source):
         contents = read_file(self._path, self.where)
         if self._crons is None:
             self.may_change = not isinstance(contents.crons, Crons)
-        folder = self._path.parent
-        if not isinstance(contents.crons, Crons):
-            return Crons.read(contents.crons, where=self.where, folder=folder, file=contents.settings)
-        contents.crons._locate(self.where, folder=folder, file=contents.settings)
-        return contents.crons
+        crons = contents.crons
+        if not isinstance(crons, Crons):
+            return Crons.read(crons, where=self.where, origin=Origin(self._path), file=contents.settings)
+        _refuse_elsewhere(crons, contents.settings, self.where)
+        crons._locate(self.where)
+        return crons
 
     def _keep_store(self, before: Settings, after: Crons) -> None:
         """Keep the store, which is open, and log that another one needs a restart."""
@@ -130,7 +186,7 @@ class FileSource(Source):
             old, new = _comparable(getattr(before, setting)), _comparable(getattr(after.settings, setting))
             if old != new:
                 logger.warning("%s: %s: %r: needs a restart, %r stays", self.where, setting, new, old)
-        after._pin(backend=before.backend, app=before.app)
+        after._pin(backend=before.backend, app=before.app, named=before.named)
 
 
 def _comparable(value: Any) -> str:
@@ -142,6 +198,14 @@ def _checked(crons: Crons) -> Crons:
     """Read all crons and tasks once, so that what is wrong is raised now, and return the same crons."""
     _ = crons.settings, tuple(crons), crons.tasks
     return crons
+
+
+def _refuse_elsewhere(crons: Crons, settings: Mapping[str, object], where: str) -> None:
+    """Raise `ConfigError` for settings beside a `Crons` from another file, as only this path would lead to them."""
+    there = crons._origin
+    for name, value in settings.items():
+        if name not in there.names or there.names[name] is not value:
+            raise ConfigError(f"{where}: {name}: has no effect here; set it in {there.file}, or by Crons(...)")
 
 
 def _imported(ref: str) -> Crons:
@@ -157,7 +221,8 @@ def _imported(ref: str) -> Crons:
         return found
     if isinstance(found, Mapping):
         check_keys_of_module(ref)
-        return Crons.read(found, where=ref)
+        origin = origin_in(vars(sys.modules[ref.partition(":")[0]]))
+        return Crons.read(found, where=ref, origin=origin, file=origin.constants(IN_FILES))
     raise ConfigError(f"{ref}: is of type {type(found).__name__}, must be a mapping or a Crons")
 
 

@@ -5,10 +5,14 @@ A check raises `ValueError("must be ...")`; who calls it says where the value st
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from math import inf
+from os import PathLike
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +20,9 @@ from pseudocron.errors import did_you_mean
 
 Check = Callable[[object], Any]
 """Takes what was written, gives what is meant."""
+
+Duration = float | timedelta | str
+"""What people write for a time span: seconds, a `timedelta`, or words such as "5 min" and "1h30m"."""
 
 MOST_SECONDS = 1_000_000_000
 """Some thirty years: an instant of today plus this never leaves the calendar."""
@@ -26,6 +33,11 @@ MOST = 1_000_000
 LONGEST_NAME = 200
 """Characters in the name of a cron or a task, and in the key of a job."""
 
+OR_WORDS = ", or words such as '5 min' or '1h30m'"
+
+_WITH_UNITS = re.compile(r"\s*\d+(\.\d+)?\s*[a-z]", re.IGNORECASE)
+"""How words for a time span begin. A number alone is none: seconds are written as a number, and not as text."""
+
 _UNSEEN = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Unicode categories that would tear a line of log, or can't be encoded."""
 
@@ -34,29 +46,46 @@ _TURNS = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI
 
 
 def above_zero(value: object) -> float:
-    """Check that a value is a number of seconds above 0."""
+    """Return a number of seconds above 0, from a number, a `timedelta` or words such as "5 min"."""
     return _seconds(value, "above 0", lambda seconds: seconds > 0)
 
 
 def from_zero(value: object) -> float:
-    """Check that a value is a number of seconds, 0 or more."""
+    """Return a number of seconds of 0 or more, from a number, a `timedelta` or words such as "5 min"."""
     return _seconds(value, "of 0 or more", lambda seconds: seconds >= 0)
 
 
 def span(value: object) -> timedelta:
-    """Return a time span of 0 or more, from seconds or a `timedelta`."""
+    """Return a time span of 0 or more, from seconds, a `timedelta` or words such as "5 min"."""
     try:
-        return timedelta(seconds=from_zero(value / timedelta(seconds=1) if isinstance(value, timedelta) else value))
+        return timedelta(seconds=from_zero(value))
     except ValueError as error:
         raise ValueError(f"{error}, or a timedelta") from None
 
 
 def _seconds(value: object, words: str, fits: Callable[[float], bool]) -> float:
+    written, value = value, _counted(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not fits(value):
-        raise ValueError(f"must be a number of seconds {words}")
+        in_words = isinstance(written, str) and _WITH_UNITS.match(written)
+        raise ValueError(f"must be a number of seconds {words}{OR_WORDS if in_words else ''}")
     if value > MOST_SECONDS:
         raise ValueError(f"must be at most {MOST_SECONDS} seconds")
     return float(value)
+
+
+def _counted(value: object) -> object:
+    """Return the seconds of a `timedelta` and of text with units, such as "1h30m"; other values as they are."""
+    if isinstance(value, timedelta):
+        return value / timedelta(seconds=1)
+    if not isinstance(value, str) or not _WITH_UNITS.match(value) or len(value) > LONGEST_NAME:
+        return value
+    from pseudocron.schedule.phrases import duration  # noqa: PLC0415  only for those who write words
+
+    try:
+        found = duration(value)
+    except OverflowError:
+        return inf
+    return value if found is None else found / timedelta(seconds=1)
 
 
 def whole(least: int) -> Check:
@@ -97,6 +126,13 @@ def text(value: object) -> str:
     if _is_unsafe(value):
         raise ValueError("must hold no control characters")
     return value
+
+
+def folder_path(value: object) -> Path:
+    """Return the path of a folder, from text or a path."""
+    if not isinstance(value, str | PathLike) or not str(value).strip():
+        raise ValueError("must be the path of a folder")
+    return Path(text(os.fspath(value)))
 
 
 def application(value: object) -> str:

@@ -14,7 +14,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse
 
-from pseudocron.backends import named
 from pseudocron.dashboard import csrf, pictures, words
 from pseudocron.errors import BackendError
 from pseudocron.health_check import HealthReport, examine_store
@@ -83,7 +82,7 @@ class Site:
         report = await examine_store(crons, backend, HealthReport(), states)
         newest = [line_of(entry) for entries in (await backend.timelines(limit=1)).values() for entry in entries]
         return {
-            "backend": named(crons.settings.backend),
+            "backend": crons.settings.store,
             "error": self.process.source.error,
             "fresh_for": await backend.stale_in(),
             "last": max(newest, key=lambda line: line.started, default=None),

@@ -67,15 +67,20 @@ class JobManager:
             self.host = host or self.host
             made_of = (
                 settings.backend if settings.enabled else "memory:",
-                settings.app,
+                settings.app if settings.named else None,
                 settings.folder,
                 settings.history,
                 settings.durability,
                 self.host,
             )
             if self._backend is None or self._made_of != made_of:
-                url, app, folder, keep, durability, _ = self._made_of = made_of
-                self._backend = connect(url, app=app, folder=folder, keep=keep, durability=durability, host=self.host)
+                url, app, folder, keep, durability, _ = made_of
+                self._backend = None  # if this one can't be made, none is used
+                unfit = settings.origin.unfit if settings.origin else None
+                self._backend = connect(
+                    url, app=app, folder=folder, unfit=unfit, keep=keep, durability=durability, host=self.host
+                )
+                self._made_of = made_of
             self._backend.cron_max_time = settings.cron_max_time
             if not settings.enabled:
                 from pseudocron.jobs.outbox import switched_off  # noqa: PLC0415  only where everything is switched off

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
     from inspect import BoundArguments
 
-    from pseudocron.config.values import Check
+    from pseudocron.config.values import Check, Duration
     from pseudocron.hooks import Hooks
     from pseudocron.jobs.manager import JobManager
 
@@ -32,13 +32,13 @@ class Retry(Exception):  # noqa: N818 - it is a wish, and no error
     """Raised by a task to be retried, whatever its `retry_for` is; the run counts as an attempt.
 
     Args:
-        after: Seconds to wait, or a `timedelta`; None for the usual backoff.
+        after: Seconds to wait, a `timedelta` or words such as "5 min"; None for the usual backoff.
 
     Raises:
         ConfigError: `after` is none of these.
     """
 
-    def __init__(self, after: float | timedelta | None = None) -> None:
+    def __init__(self, after: Duration | None = None) -> None:
         self.after: timedelta | None = checked(optional(span), after, "Retry: after")
         super().__init__(f"again after {self.after}" if self.after is not None else "again")
 
@@ -52,7 +52,7 @@ class TaskOptions(TypedDict, total=False):
     """
 
     retries: int
-    timeout: float | None
+    timeout: Duration | None
     retry_for: type[BaseException] | tuple[type[BaseException], ...]
     max_instances: int | None
     executor: Literal["async", "thread", "process"] | None
@@ -130,17 +130,17 @@ class Task(Deferrable[P], Generic[P, T]):
         self,
         *,
         at: datetime | None = None,
-        delay: float | timedelta | None = None,
+        delay: Duration | None = None,
         key: str | None = None,
         on_conflict: Conflict | Literal["replace", "keep", "raise"] = Conflict.REPLACE,
         priority: int = 0,
-        expires: datetime | float | timedelta | None = None,
+        expires: datetime | Duration | None = None,
     ) -> BoundTask[P]:
         """Return the task bound to options for its jobs; the result is immutable and reusable.
 
         Args:
             at: Earliest start, an aware `datetime`; an instant in the past means now.
-            delay: Time from the call of `defer` to the earliest start, in seconds or as a `timedelta`.
+            delay: Time from the call of `defer` to the earliest start, in seconds, as a `timedelta` or in words.
             key: 1 to 200 characters, unique among the pending jobs of the task.
             on_conflict: What happens to a pending job with the same key: the new job replaces it ("replace"), it stays
                 and the new job is not stored ("keep"), or `defer` raises `JobConflictError` ("raise").

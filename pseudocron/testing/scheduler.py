@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Self
@@ -11,6 +12,7 @@ from pseudocron.backends.model import State
 from pseudocron.config.settings import checked
 from pseudocron.config.source import Source
 from pseudocron.config.values import aware
+from pseudocron.errors import ConfigError
 from pseudocron.host import Host
 from pseudocron.jobs import outbox
 from pseudocron.jobs.outbox import DeferredJob, completed
@@ -88,8 +90,9 @@ class FakeScheduler:
 
     def __exit__(self, *_: object) -> None:
         before = self._before
-        self._crons._pin(backend=before.backend, app=before.app, cron_max_time=before.cron_max_time)
-        self._crons._connect(Host())
+        self._crons._pin(backend=before.backend, app=before.app, named=before.named, cron_max_time=before.cron_max_time)
+        with suppress(ConfigError):  # crons that have no place for a store, or no name for a server
+            self._crons._connect(Host())
 
     def jobs(
         self, task: str | None = None, *, key: str | None = None, state: str | None = State.PENDING

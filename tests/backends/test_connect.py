@@ -174,6 +174,34 @@ def test_what_a_package_can_not_open_is_told_with_its_name(tmp_path: Path, url: 
         connect(url, folder=tmp_path)
 
 
+NAMELESS = r"other applications can reach it; name this one by Crons\(app=\.\.\.\), APP or PSEUDOCRON_APP$"
+
+
+@pytest.mark.parametrize(
+    ("store", "words"),
+    [
+        ("redis://me:secret@h/0", r"'redis://\*\*\*@h/0'"),
+        ("rediss://h/0", "'rediss://h/0'"),
+        ("unix:///run/redis.sock", "'unix:///run/redis.sock'"),
+        (lambda: None, r"'the client of <lambda>\(\)'"),
+    ],
+)
+def test_a_store_that_others_can_reach_needs_a_name(store: Any, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match=rf"^backend {words}: {NAMELESS}"):
+        Crons(backend=store)._connect()
+    Crons(backend=store, app="pseudocron")._connect()
+    monkeypatch.setenv("PSEUDOCRON_APP", "shop")
+    Crons(backend=store)._connect()
+
+
+@pytest.mark.usefixtures("plugin")
+def test_a_server_of_another_package_needs_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Ours, "has_own_clock", True)
+    with pytest.raises(ConfigError, match=rf"^backend 'ours:there': {NAMELESS}"):
+        Crons(backend="ours:there")._connect()
+    Crons(backend="ours:there", app="shop")._connect()
+
+
 @pytest.mark.parametrize("app", ["", "..", "a/b", ".hidden", "a b", "näme"])
 def test_an_app_that_can_not_name_a_folder_is_refused(tmp_path: Path, app: str) -> None:
     with pytest.raises(ConfigError, match="is not a name of letters"):

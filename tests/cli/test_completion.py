@@ -59,7 +59,7 @@ def test_names_come_from_the_configuration(command: str, here: Path) -> None:
 
 def test_names_come_from_the_configuration_that_is_named(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (here / "other.py").write_text('crons = {"other": ("os:getpid", 60)}')
-    assert completed("pseudocron run --crons other.py ") == ["other"]
+    assert completed("pseudocron run --crons other.py ") == completed("pseudocron --crons other.py run ") == ["other"]
     monkeypatch.setenv("PSEUDOCRON_CRONS", "other.py")
     assert completed("pseudocron run ") == ["other"]
 

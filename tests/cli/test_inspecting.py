@@ -117,7 +117,29 @@ def test_check_shows_the_settings_and_that_the_store_can_be_opened(folder: Path)
     done = pseudocron(folder, "check", PSEUDOCRON_LEASE="7")
     settings = dict(line.split(None, 1) for line in done.stdout.split("\n\n")[0].splitlines()[1:])
     assert (settings["lease"], settings["backend"], settings["folder"]) == ("7.0", "file:.pseudocron", str(folder))
-    assert "\nThe store file:.pseudocron can be opened.\n" in done.stdout
+    assert f"\nThe store file:{folder}/.pseudocron can be opened.\n" in done.stdout
+
+
+@pytest.mark.parametrize("command", [["next", "a", "-n", "1"], ["check"], ["jobs"], ["jobs", "purge"], ["tick"]])
+def test_the_configuration_may_be_named_before_the_command(here: Path, command: list[str]) -> None:
+    (here / "crons.py").unlink()
+    (here / "own.py").write_text('BACKEND = "file:own"\ncrons = {"a": ("os:getpid", "@yearly")}')
+    absent = {"PSEUDOCRON_CRONS": str(here / "absent.py")}
+    assert CliRunner().invoke(main, ["--crons", str(here / "own.py"), *command], env=absent).exit_code == 0
+    done = CliRunner().invoke(main, ["--crons", "own.py", *command, "--crons", "absent.py"])
+    assert (done.exit_code, "absent.py: there is no such file" in done.stderr) == (1, True)
+    assert CliRunner().invoke(main, command, env=absent).exit_code == 1
+
+
+@pytest.mark.parametrize("command", ["tick", "work", "list"])
+def test_a_wrong_configuration_is_one_line_and_nothing_else(tmp_path: Path, command: str) -> None:
+    done = pseudocron(tmp_path, command, PYTHONWARNINGS="always")
+    assert (done.returncode, done.stderr) == (1, f"Error: crons.py: there is no such file in {tmp_path}\n")
+
+
+def test_list_names_the_store_beside_the_table(folder: Path) -> None:
+    done = pseudocron(folder, "list", PSEUDOCRON_APP="shop")
+    assert done.stderr == f"Store: file:{folder}/.pseudocron/shop\n"
 
 
 def test_check_exits_with_1_and_one_line_when_the_store_cannot_be_opened(folder: Path) -> None:

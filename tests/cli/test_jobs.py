@@ -208,7 +208,7 @@ def test_the_jobs_of_a_task_that_has_left_the_code_can_be_seen_and_cancelled(tas
 
 def test_check_shows_the_tasks_and_names_those_that_have_left_jobs_behind(tasks: Path) -> None:
     deferred(tasks, "restore", *LATER)
-    assert "Warning" not in said(tasks, "check").stdout
+    assert "Warning: task" not in said(tasks, "check").stdout
     (tasks / "crons.py").write_text(TASKS.replace("def restore", "def restore_now"))
     done = pseudocron(tasks, "check")
     assert "restore_now: a task, retries=3" in done.stdout

@@ -29,6 +29,8 @@ mailer = Mailer()
 price = 5
 crons = {"count": (count, 60)}
 """
+LATE = ("jobs", "jobs.later", "later", "twisted_")
+"""Modules that tests add."""
 
 
 @pytest.fixture
@@ -43,5 +45,16 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path
-    for module in ("shop", "broken", "leaver", "tasks_of_views", "round", "about", "twice", "store", "store.crons"):
+    for module in (
+        *LATE,
+        "shop",
+        "broken",
+        "leaver",
+        "tasks_of_views",
+        "round",
+        "about",
+        "twice",
+        "store",
+        "store.crons",
+    ):
         sys.modules.pop(module, None)

@@ -208,7 +208,7 @@ TOML: list[tuple[str | bytes, str]] = [
 ENVIRONMENT: list[tuple[str, str, str]] = [
     ("CRON_MAX_TIME", "-1", f"$CRON_MAX_TIME: -1: {SECONDS}"),
     ("CRON_MAX_TIME", "", f"$CRON_MAX_TIME: '': {SECONDS}"),
-    ("CRON_MAX_TIME", "1m", f"$CRON_MAX_TIME: '1m': {SECONDS}"),
+    ("CRON_MAX_TIME", "1 moon", f"$CRON_MAX_TIME: '1 moon': {SECONDS}, or words such as '5 min' or '1h30m'"),
     ("PSEUDOCRON_CRON_MAX_TIME", "nan", f"$PSEUDOCRON_CRON_MAX_TIME: nan: {SECONDS}"),
     ("PSEUDOCRON_BACKEND", "", "$PSEUDOCRON_BACKEND: '': must be text that is not empty"),
     ("PSEUDOCRON_APP", "../x", "$PSEUDOCRON_APP: '../x': must be 1 to 64 of the characters A-Z a-z 0-9 _ -"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -20,7 +21,7 @@ EVIL = """<!doctype html><title>You have won</title>
   <button>Claim</button>
 </form>"""
 
-crons = crons_of("file:store")
+crons = crons_of(f"file:{Path.cwd() / 'store'}")
 
 
 async def evil(request: Request) -> HTMLResponse:

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.alone
 
 def crons_of(store: str, started: list[float]) -> Crons:
     """A cron of half a second and a task that fails; when each of them started."""
-    crons = Crons(backend=store)
+    crons = Crons(backend=store, app="pseudocron")
 
     @crons.every(0.5)
     async def often() -> None:

@@ -12,6 +12,7 @@ import pytest
 from support import wait_until
 
 from dashboard.house import EVIL, TRACEBACK, House, crons_of
+from pseudocron import Crons
 from pseudocron.backends.model import Reason, State
 from pseudocron.config.source import FileSource
 from pseudocron.host import utcnow
@@ -42,6 +43,11 @@ def test_the_first_page_shows_each_cron_and_how_it_is_doing(each_house: House) -
 
 def test_the_health_line_names_the_store_without_its_password(each_house: House) -> None:
     assert str(each_house.crons.settings.backend) in each_house.get()
+
+
+def test_the_health_line_names_a_folder_by_its_absolute_path(tmp_path: Path) -> None:
+    with House.at(Crons(backend="file:store", app="shop", folder=tmp_path)) as house:
+        assert f"file:{tmp_path}/store/shop" in house.get()
     with House.open("redis://:geheim@127.0.0.1:1/0") as house:
         page = house.get(status=503)
     assert "geheim" not in page

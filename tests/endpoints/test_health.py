@@ -40,7 +40,7 @@ KEYS = {
 
 
 def crons_with(schedule: object = "every 5 hours", backend: str = "memory:", **options: Any) -> Crons:
-    crons = Crons(backend=backend)
+    crons = Crons(backend=backend, app="shop")
     crons.add("one", int, schedule, **options)
     return crons
 

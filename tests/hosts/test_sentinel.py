@@ -23,7 +23,7 @@ def test_after_a_failover_jobs_are_where_they_were_and_new_ones_are_taken(tmp_pa
         def make_client() -> Any:
             return Sentinel([("127.0.0.1", watcher.port)]).master_for("mymaster")  # type: ignore[no-untyped-call]
 
-        crons = Crons(backend=make_client)
+        crons = Crons(backend=make_client, app="pseudocron")
 
         @crons.task
         def work(number: int) -> None: ...

@@ -40,7 +40,7 @@ def test_what_endangers_jobs_is_logged_once_and_shown_by_check(
     lines: list[str],
 ) -> None:
     server = start_server(*options)
-    crons = Crons(backend=server.url)
+    crons = Crons(backend=server.url, app="pseudocron")
     middleware, clock = PseudoCronMiddleware(hello, crons=crons, wait=10), Clock()
 
     async def main() -> None:
@@ -58,7 +58,7 @@ def test_what_endangers_jobs_is_logged_once_and_shown_by_check(
     assert all(line in said for line, said in zip(lines, warned, strict=True))
     if len(lines) < 2:  # `check` is a process of its own, which takes its time
         return
-    (tmp_path / "crons.py").write_text(f"BACKEND = {server.url!r}\ncrons = {{}}")
+    (tmp_path / "crons.py").write_text(f"BACKEND = {server.url!r}\nAPP = 'shop'\ncrons = {{}}")
     shown = pseudocron(tmp_path, "check", COLUMNS="400").stdout
     assert shown.count("Warning: ") == len(lines)
     assert all(line in shown for line in lines)

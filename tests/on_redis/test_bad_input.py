@@ -95,7 +95,7 @@ def test_a_password_reaches_neither_check_nor_a_log(
 ) -> None:
     server.do("CONFIG", "SET", "requirepass", SECRET)
     url = f"redis://:{SECRET}@127.0.0.1:{server.port}/0"
-    (tmp_path / "crons.py").write_text(f"BACKEND = {url!r}\ncrons = {{}}")
+    (tmp_path / "crons.py").write_text(f"BACKEND = {url!r}\nAPP = 'shop'\ncrons = {{}}")
     right = pseudocron(tmp_path, "check")
     assert right.returncode == 0, right.stderr
     server.stop()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 CRONS = """{"often": ("jobs:in_a_thread", 0.2), "long": ("jobs:until_told", 3600)}
 BACKEND = %r
+APP = "pseudocron"
 """
 
 

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from pseudocron import Crons
 from pseudocron.config.files import _toml
+from pseudocron.config.origin import Origin
 from pseudocron.config.settings import IN_FILES, gather
 from pseudocron.errors import ArgumentError, PseudoCronError, ScheduleError
 from pseudocron.jobs.propagation import detach
@@ -182,7 +183,7 @@ def arguments(data: bytes) -> None:
 
 
 def read(entries: Mapping[Any, object], **more: Any) -> None:
-    found = Crons.read(entries, where="crons.toml", folder=Path(os.devnull).parent, **more)
+    found = Crons.read(entries, where="crons.toml", origin=Origin(Path(os.devnull)), **more)
     _ = found.settings, list(found), found.tasks
 
 

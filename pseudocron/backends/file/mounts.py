@@ -29,6 +29,12 @@ def network_type(folder: Path, table: Path | None = None) -> str | None:
         folder: A folder that is there.
         table: What is mounted where, in the form of `/proc/self/mountinfo`; None for that of this process.
     """
+    found = mounted_type(folder, table)
+    return found if found in NETWORK else None
+
+
+def mounted_type(folder: Path, table: Path | None = None) -> str | None:
+    """Return the type of the file system that a folder is on, or None if that is not known. Arguments as above."""
     try:
         lines = (table or TABLE).read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
@@ -41,4 +47,4 @@ def network_type(folder: Path, table: Path | None = None) -> str | None:
         # Of several at one place the last one covers the others.
         if place.is_relative_to(point) and len(point.parts) >= deepest:
             deepest, found = len(point.parts), kind.split()[0]
-    return found if found in NETWORK else None
+    return found or None
