@@ -144,10 +144,12 @@ class Backend(ABC):
            knows that the process of a lease is gone shortens the lease to a second from now, for the children of that
            process.
         4. Name the tasks and crons of `take`, those that rest too, and `cron_max_time`, as in use.
-        5. For each plan whose `mark` is the stored one: record its skips, and let the mark grow to the last of
-           them. A skip of the same reason as the newest one of the cron is added to that one, unless a run of the
-           cron has begun since. A `clock_back` skip leaves the mark as it is, sets `back`, and is recorded only if it
-           is above the `back` before.
+        5. For each plan that was computed from the stored mark, `since` and schedule (`rules.is_current`): store
+           `since` if there is none, or `counts_from`; store its schedule. If it `replaces` another one, add that to
+           `replaced` (`rules.replaced`), and count it in `takeovers`. Record its skips, and let the mark grow to the
+           last of them. A skip of the same reason as the newest one of the cron is added to that one, unless a run
+           of the cron has begun since. A `clock_back` skip leaves the mark as it is, sets `back`, and is recorded
+           only if it is above the `back` before.
         6. Claim the slots of these plans, the oldest first, whatever their cron, unless they rest, and while there
            is capacity for slots. A slot that is later than the store's clock is refused as `early`. A slot of a paused
            cron is refused as `paused`, and skipped. A slot of a cron with `max_instances` runs that count (those that

@@ -77,7 +77,7 @@ def _plan(
     return Plan(
         name=cron.name,
         mark=state.mark,
-        since=since,
+        since=state.since or since,
         slots=slots,
         skips=skips,
         next=upcoming,
