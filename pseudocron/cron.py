@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pseudocron.dataclass import dataclass
 from pseudocron.hooks import Hooks
 from pseudocron.schedule import Interval, jittered
+from pseudocron.schedule.definitions import definition
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,6 +60,10 @@ class Cron:
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     _hooks: Hooks = field(default_factory=Hooks, repr=False, compare=False)
+    _definition: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_definition", definition(self.schedule))
 
     def _wake(self, slot: datetime) -> datetime:
         """Return when the run of a slot is due: the slot and its jitter."""

@@ -35,6 +35,13 @@ The store holds a pending run back while
 - its cron is paused;
 - the lease of its own earlier attempt is still living.
 
+**Which schedule of a cron counts**
+
+At any moment one schedule of a cron counts: the stored one, from `CronState.since` on. A plan is done only if it goes
+on with that schedule or takes over from it. Processes decide whether theirs takes over: by `replaced`, by how long
+others have polled since the cron was `seen`, and by an edit that they have seen. A process that leaves a cron to a
+newer schedule does not name it in `Take`, so `seen` is when the version last polled whose schedule counts.
+
 **The law of the gate**
 
 The gate says when a process should poll next. It is an economy, and never what makes a run unique. *Earliest* is the
