@@ -167,7 +167,7 @@ async def history_of(backend: Backend, name: str | None = None, *, limit: int) -
     runs = await backend.runs(Where(kinds=OF_CRONS), limit)  # with their errors, which timelines of several crons lack
     timelines = await backend.timelines(None, limit)
     skips = [entry for entries in timelines.values() for entry in entries if isinstance(entry, Skip)]
-    return sorted(map(line_of, [*runs, *skips]), key=lambda line: line.began, reverse=True)[:limit]
+    return sorted([*map(line_of, runs), *map(line_of, skips)], key=lambda line: line.began, reverse=True)[:limit]
 
 
 async def latest_runs(
