@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pseudocron.backends.model import Kind, Run, Skip, State
 from pseudocron.backends.questions import Where
-from pseudocron.host import utcnow
+from pseudocron.host import hop, utcnow
 from pseudocron.process import process_of
 from pseudocron.schedule.definitions import words_of
 from pseudocron.worker.due import is_stored, plan
@@ -244,7 +244,7 @@ async def cron_status(crons: object) -> list[CronStatus]:
     async with process_of(crons).store() as (entries, backend):
         states = (await backend.states([cron.name for cron in entries])).crons
         latest = await latest_runs(backend, states)
-    return [status_of(cron, states[cron.name], latest.get(cron.name), utcnow()) for cron in entries]
+    return await hop(lambda: [status_of(cron, states[cron.name], latest.get(cron.name), utcnow()) for cron in entries])
 
 
 def status_of(cron: Cron, state: CronState, last: HistoryLine | None, now: datetime) -> CronStatus:

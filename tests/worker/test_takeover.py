@@ -12,6 +12,7 @@ from backends.stores import STORES
 from support import Clock
 
 from pseudocron.backends.model import Reason, Skip
+from pseudocron.backends.questions import Capacity, Plan, Poll, Take
 from pseudocron.crons import Crons
 from worker.world import Process, World, aside
 
@@ -208,6 +209,19 @@ def test_jitter_is_no_part_of_a_schedule_but_the_phase_is(
         await slots(world.another(one(**before)))
         world.clock.now = noon(hour=13, minute=45)
         assert await slots(world.another(one(**after))) == due
+
+
+def test_the_stored_schedule_is_read_off_the_event_loop() -> None:
+    """Its time zone is in a file, which the suite does not let an event loop read."""
+
+    @by(noon())
+    async def _(world: World) -> None:
+        take = Take({}, {"report": 1}, Capacity(0, 0, 0), "gone:1", 30)
+        plan = Plan("report", None, noon(), schedule="0 * * * *|Pacific/Chatham|")
+        await world.backend.poll(Poll(take, [plan], force=True))
+        world.clock.now = noon(hour=15)
+        await slots(world.another(one("0 16 * * *")))
+        assert await skips(world) == [(Reason.CHANGED, 3)]
 
 
 # Versions side by side
