@@ -12,6 +12,7 @@ from pseudocron.backends.file.plans import Slots
 from pseudocron.backends.file.runs import end_leases, renew
 from pseudocron.backends.file.slots import state
 from pseudocron.backends.file.transaction import SECOND
+from pseudocron.backends.legible import whole
 from pseudocron.backends.model import Kind
 from pseudocron.backends.questions import Polled
 
@@ -67,7 +68,7 @@ def poll(txn: Transaction, asked: Poll) -> tuple[Polled, int]:
         claims, dropped, left = [*slots.claims, *claims], [*dropped, *slots.dropped], slots.left or left
     if expired:
         dropped = [*dropped, *expired]
-    refused, takeovers = () if slots is None else slots.refused, txn.db.execute(_TAKEOVERS).fetchone()[0]
+    refused, takeovers = () if slots is None else slots.refused, whole(txn.db.execute(_TAKEOVERS).fetchone()[0])
     polled = Polled(0.0, claims, refused, outdated, lost, dropped, left, takeovers)
     return polled, txn.now if outdated else earliest(txn)
 

@@ -191,5 +191,5 @@ def _polled(answer: Mapping[str, Any]) -> Polled:
         lost=list(map(run_of, answer["lost"])),
         dropped=list(map(run_of, answer["dropped"])),
         left=answer["left"],
-        takeovers=answer["takeovers"],
+        takeovers=int(answer["takeovers"]),
     )
