@@ -10,7 +10,7 @@ from pseudocron.dataclass import dataclass
 from pseudocron.errors import ConfigError
 from pseudocron.hooks import Hooks, own_hooks
 from pseudocron.schedule import Interval, parse
-from pseudocron.schedule.jitter import jittered
+from pseudocron.schedule.definitions import definition
 from pseudocron.targets import resolve
 
 if TYPE_CHECKING:
@@ -67,10 +67,18 @@ class Cron:
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     _hooks: Hooks = field(default_factory=Hooks, repr=False, compare=False)
+    _definition: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_definition", definition(self.schedule))
 
     def _wake(self, slot: datetime) -> datetime:
         """Return when the run of a slot is due: the slot and its jitter."""
-        return jittered(self.name, slot, jitter=self.jitter, schedule=self.schedule) if self.jitter else slot
+        if not self.jitter:
+            return slot
+        from pseudocron.schedule.jitter import jittered  # noqa: PLC0415  jitter is rare
+
+        return jittered(self.name, slot, jitter=self.jitter, schedule=self.schedule)
 
     def _first_mark(self, now: datetime) -> datetime:
         """Return the mark of this cron in a store that does not have it yet, aware UTC, at most `now`.

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from pseudocron.backends.model import Kind, Run, Skip, State
 from pseudocron.backends.questions import Where
-from pseudocron.host import utcnow
+from pseudocron.host import hop, utcnow
 from pseudocron.process import process_of
-from pseudocron.worker.due import plan
+from pseudocron.schedule.definitions import words_of
+from pseudocron.worker.due import is_stored, plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -166,8 +167,7 @@ async def history_of(backend: Backend, name: str | None = None, *, limit: int) -
     runs = await backend.runs(Where(kinds=OF_CRONS), limit)  # with their errors, which timelines of several crons lack
     timelines = await backend.timelines(None, limit)
     skips = [entry for entries in timelines.values() for entry in entries if isinstance(entry, Skip)]
-    lines = [*map(line_of, runs), *map(line_of, skips)]
-    return sorted(lines, key=lambda line: line.began, reverse=True)[:limit]
+    return sorted([*map(line_of, runs), *map(line_of, skips)], key=lambda line: line.began, reverse=True)[:limit]
 
 
 async def latest_runs(
@@ -212,6 +212,8 @@ class CronStatus:
         runs: How often it was claimed.
         failures: How many of its runs did not succeed.
         missed: How many slots were skipped, for whatever reason.
+        since: The stored schedule counts from this instant; None if no process has polled with the cron.
+        counting: The schedule in words that counts, if that is another one; None if it is this one.
     """
 
     name: str
@@ -226,6 +228,8 @@ class CronStatus:
     runs: int
     failures: int
     missed: int
+    since: datetime | None = None
+    counting: str | None = None
 
 
 async def cron_status(crons: object) -> list[CronStatus]:
@@ -240,7 +244,7 @@ async def cron_status(crons: object) -> list[CronStatus]:
     async with process_of(crons).store() as (entries, backend):
         states = (await backend.states([cron.name for cron in entries])).crons
         latest = await latest_runs(backend, states)
-    return [status_of(cron, states[cron.name], latest.get(cron.name), utcnow()) for cron in entries]
+    return await hop(lambda: [status_of(cron, states[cron.name], latest.get(cron.name), utcnow()) for cron in entries])
 
 
 def status_of(cron: Cron, state: CronState, last: HistoryLine | None, now: datetime) -> CronStatus:
@@ -268,6 +272,8 @@ def status_of(cron: Cron, state: CronState, last: HistoryLine | None, now: datet
         runs=state.claims,
         failures=state.failures,
         missed=state.missed,
+        since=state.since,
+        counting=None if is_stored(cron, state) else words_of(state.schedule or ""),
     )
 
 

@@ -87,6 +87,7 @@ class Beside:
         assert self._states(polled.lost) == {(run.run_id, run.state) for run in right.lost}
         if not poll.take.resting:
             assert polled.left == right.left
+        assert polled.takeovers == right.takeovers
         await self._check(before)
         return polled
 
@@ -216,8 +217,8 @@ class Beside:
         )
 
     def _bare(self, state: CronState) -> CronState:
-        """Return a state without its `next` if that is held back."""
-        state = state._replace(schedule=state.schedule or None)
+        """Return a state without its `next` if that is held back, and without `seen`, which is written now and then."""
+        state = state._replace(schedule=state.schedule or None, seen=None)
         return state._replace(next=None) if state.name in self.oracle.store.waiting else state
 
     def _skips(self, timeline: Sequence[Run | Skip]) -> list[Skip]:

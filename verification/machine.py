@@ -130,6 +130,7 @@ class Machine(RuleBasedStateMachine):
         capacity=st.sampled_from([Capacity(9, 9, 9), Capacity(1, 1, 1), Capacity(2, 1, 2), Capacity(0, 0, 0)]),
         rests=st.sampled_from([(), (), ((Kind.JOB, "mail"), (Kind.SLOT, "tick"))]),
         holds=st.booleans(),
+        version=st.sampled_from([0, 0, 0, 0, 1, 2]),
     )
     def poll(  # noqa: PLR0917 - as many as a poll has sides
         self,
@@ -142,8 +143,9 @@ class Machine(RuleBasedStateMachine):
         capacity: Capacity,
         rests: tuple[tuple[Kind, str], ...],
         holds: bool,  # noqa: FBT001
+        version: int = 0,
     ) -> None:
-        """Poll, with plans from what is known."""
+        """Poll, with plans from what is known; of another version of the schedules if `version` is not 0."""
         process = self.processes[which]
         if is_read or not process.known:
             self.read(which)
@@ -152,6 +154,8 @@ class Machine(RuleBasedStateMachine):
             for name in planned
             if name in process.crons
         ]
+        if version:
+            plans = [self.another(plan, version) for plan in plans]
         holding = self.claims[-3:] if holds else []
         poll = Poll(self.take(which, capacity)._replace(resting=rests), plans, holding, force)
         if polled := self.do(process.both.poll(poll)):
@@ -185,8 +189,14 @@ class Machine(RuleBasedStateMachine):
             next=self.slots(state, up_to=self.now + 3 * EVERY * SECOND)[-1],
             coalesce=state.name == "tick",
             at_least_once=at_least_once,
-            schedule=state.name,
+            schedule=state.schedule or state.name,
         )
+
+    def another(self, plan: Plan, version: int) -> Plan:
+        """Return a plan by which a schedule takes over, or the same one counts from now."""
+        schedule = f"{plan.name} {version}"
+        replaces = None if plan.schedule == schedule else plan.schedule
+        return plan._replace(schedule=schedule, replaces=replaces, counts_from=self.now, slots=())
 
     def slots(self, state: CronState, up_to: datetime) -> list[datetime]:
         """Return the slots of a cron above its mark up to a moment, and at least the one after the mark."""

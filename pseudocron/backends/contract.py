@@ -35,6 +35,13 @@ The store holds a pending run back while
 - its cron is paused;
 - the lease of its own earlier attempt is still living.
 
+**Which schedule of a cron counts**
+
+At any moment one schedule of a cron counts: the stored one, from `CronState.since` on. A plan is done only if it goes
+on with that schedule or takes over from it. Processes decide whether theirs takes over: by `replaced`, by how long
+others have polled since the cron was `seen`, and by an edit that they have seen. A process that leaves a cron to a
+newer schedule does not name it in `Take`, so `seen` is when the version last polled whose schedule counts.
+
 **The law of the gate**
 
 The gate says when a process should poll next. It is an economy, and never what makes a run unique. *Earliest* is the
@@ -144,10 +151,12 @@ class Backend(ABC):
            knows that the process of a lease is gone shortens the lease to a second from now, for the children of that
            process.
         4. Name the tasks and crons of `take`, those that rest too, and `cron_max_time`, as in use.
-        5. For each plan whose `mark` is the stored one: record its skips, and let the mark grow to the last of
-           them. A skip of the same reason as the newest one of the cron is added to that one, unless a run of the
-           cron has begun since. A `clock_back` skip leaves the mark as it is, sets `back`, and is recorded only if it
-           is above the `back` before.
+        5. For each plan that was computed from the stored mark, `since` and schedule (`rules.is_current`): store
+           `since` if there is none, or `counts_from`; store its schedule. If it `replaces` another one, add that to
+           `replaced` (`rules.replaced`), and count it in `takeovers`. Record its skips, and let the mark grow to the
+           last of them. A skip of the same reason as the newest one of the cron is added to that one, unless a run
+           of the cron has begun since. A `clock_back` skip leaves the mark as it is, sets `back`, and is recorded
+           only if it is above the `back` before.
         6. Claim the slots of these plans, the oldest first, whatever their cron, unless they rest, and while there
            is capacity for slots. A slot that is later than the store's clock is refused as `early`. A slot of a paused
            cron is refused as `paused`, and skipped. A slot of a cron with `max_instances` runs that count (those that

@@ -193,6 +193,8 @@ class CronState(NamedTuple):
         failures: How many runs ended otherwise than `succeeded`.
         missed: How many slots were skipped.
         schedule: The schedule that counts, as text.
+        replaced: The schedules that it and earlier ones took over from, the latest last, at most the last 20.
+        seen: When a process last named the cron as its own in a poll; up to half a `CRON_MAX_TIME` earlier.
     """
 
     name: str
@@ -206,6 +208,8 @@ class CronState(NamedTuple):
     failures: int = 0
     missed: int = 0
     schedule: str | None = None
+    replaced: tuple[str, ...] = ()
+    seen: datetime | None = None
 
     @property
     def floor(self) -> datetime | None:

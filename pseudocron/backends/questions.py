@@ -32,11 +32,13 @@ class States(NamedTuple):
         now: The store's clock.
         crons: The state of each cron that was asked for.
         polled: When any process polled last; None if none has.
+        cron_max_time: The largest `CRON_MAX_TIME` in use, in seconds.
     """
 
     now: datetime
     crons: Mapping[str, CronState]
     polled: datetime | None = None
+    cron_max_time: float = 0.0
 
 
 class Plan(NamedTuple):
@@ -44,9 +46,9 @@ class Plan(NamedTuple):
 
     Args:
         name: The name of the cron.
-        mark: The `CronState.mark` that the plan was computed from. If it is no longer the stored one, nothing of the
-            plan is done, and the cron is in `Polled.outdated`.
-        since: The `CronState.since` of a cron that the store has never seen.
+        mark: The `CronState.mark` that the plan was computed from. If this, `since` or the schedule is no longer the
+            stored one, nothing of the plan is done, and the cron is in `Polled.outdated`.
+        since: The `CronState.since` that the plan was computed from; of a cron that has none, what it becomes.
         slots: The slots to claim, oldest first, at most 100; a coalescing cron has one at most.
         skips: What to record before that, oldest first.
         next: When the cron is due next if all of `slots` are dealt with; None if never.
@@ -55,6 +57,8 @@ class Plan(NamedTuple):
         at_least_once: Whether the runs of these slots become pending again when they are lost.
         waited: Where the lateness of each of `slots` comes from; empty if that was not measured.
         schedule: The schedule as text.
+        replaces: The stored schedule from which this one takes over; None if it goes on.
+        counts_from: What `CronState.since` becomes, if the schedule takes over, or was away; None if that stays.
     """
 
     name: str
@@ -67,6 +71,8 @@ class Plan(NamedTuple):
     at_least_once: bool = False
     waited: Sequence[Waited] = ()
     schedule: str = ""
+    replaces: str | None = None
+    counts_from: datetime | None = None
 
 
 class Capacity(NamedTuple):
@@ -88,7 +94,7 @@ class Take(NamedTuple):
 
     Args:
         tasks: The registered tasks, each with how many living jobs of it there may be (None: any number).
-        crons: The enabled crons, each with its `max_instances`.
+        crons: The enabled crons, each with its `max_instances`; without those whose stored schedule is a newer one.
         capacity: How many runs the process may start.
         worker: Which process asks, for people to read (`host:pid`).
         lease: Seconds for which the claims hold unless renewed.
@@ -169,11 +175,13 @@ class Polled(NamedTuple):
         fresh_for: Seconds until the gate turns stale; 0 if something due remains, for this process or others.
         claims: What was claimed.
         refused: Slots that were not claimed. Those refused as `overlap` or `paused` of a coalescing cron are skipped.
-        outdated: The crons of this process that were not planned, or by a `mark` that is no longer the stored one,
+        outdated: The crons of this process that were not planned, or from a state that is no longer the stored one,
             although they are due: they are to be planned from this state, and polled with `force`.
         lost: The runs whose leases were over, in their new states.
         dropped: Pending runs that ended without being started: expired, or replaced by a later slot.
         left: Whether something due was left that this process may start when it has capacity again.
+        takeovers: How many schedules have taken over in this store, ever. When it has grown, what a process remembers
+            of its crons may be out of date.
     """
 
     fresh_for: float
@@ -183,6 +191,7 @@ class Polled(NamedTuple):
     lost: Sequence[Run] = ()
     dropped: Sequence[Run] = ()
     left: bool = False
+    takeovers: int = 0
 
 
 class End(NamedTuple):

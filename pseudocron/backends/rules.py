@@ -8,9 +8,10 @@ from pseudocron.backends.model import LOST_AT_MOST, Attempt, Kind, Run, Skip, St
 from pseudocron.truncation import kept
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
-    from pseudocron.backends.questions import End
+    from pseudocron.backends.questions import End, Plan
 
 IN_USE_FOR, SEEN_AGAIN = 2.0, 0.5
 """Parts of `CRON_MAX_TIME`: for how long a name is in use, and after how long it is written again."""
@@ -20,6 +21,9 @@ ENTERED_FOR = 2.0
 
 CHILDREN_END_WITHIN = 1.0
 """Seconds that the lease of a process that is gone goes on at most, for its children."""
+
+REPLACED_AT_MOST = 20
+"""How many replaced schedules are kept of a cron."""
 
 EARLIER_AT_MOST = 10
 """How many earlier attempts a run describes."""
@@ -112,6 +116,17 @@ def merged(newest: Skip, skip: Skip, *, now: datetime) -> Skip:
     """Return the newest skip of a cron with further slots, skipped for the same reason."""
     first = min(newest.first or newest.slot, skip.first or skip.slot)
     return newest._replace(slot=max(newest.slot, skip.slot), first=first, slots=newest.slots + skip.slots, updated=now)
+
+
+def is_current(plan: Plan, *, mark: datetime | None, since: datetime | None, schedule: str | None) -> bool:
+    """Return whether a plan was computed from what is stored; a cron that is new has no `since` and no schedule."""
+    expected = plan.schedule if plan.replaces is None else plan.replaces
+    return plan.mark == mark and since in {None, plan.since} and schedule in {None, expected}
+
+
+def replaced(before: Sequence[str], old: str, new: str) -> tuple[str, ...]:
+    """Return the replaced schedules of a cron after one has taken over from another."""
+    return (*(one for one in before if one not in {old, new}), old)[-REPLACED_AT_MOST:]
 
 
 def is_in_use(age: float, cron_max_time: float) -> bool:

@@ -86,7 +86,7 @@ def list_(ref: str, *, as_json: bool) -> None:
     else:
         print_table(_STATUS, crons)
         click.echo(f"Store: {plain(store)}", err=True)
-    for line in outlasting_runs:
+    for line in (*_counting(crons), *outlasting_runs):
         click.echo(f"Warning: {plain(line)}", err=True)
 
 
@@ -156,6 +156,14 @@ async def _history(ref: str, name: str | None, limit: int) -> Sequence[HistoryLi
         if name is not None and not lines:  # one that has left the configuration may have left a history
             _ = crons[name]
         return lines
+
+
+def _counting(crons: Sequence[CronStatus]) -> Iterator[str]:
+    """Yield a line for each cron of which another schedule counts."""
+    for cron in crons:
+        if cron.counting is not None:
+            since = f" since {brief(cron.since)}" if cron.since else ""
+            yield f"{cron.name}: another schedule counts{since}: {cron.counting}; see: pseudocron why {cron.name}"
 
 
 def _upcoming(cron: Cron, count: int) -> Iterator[datetime]:

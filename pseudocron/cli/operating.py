@@ -14,6 +14,7 @@ from pseudocron.config.values import instant
 from pseudocron.errors import BackendError, ConfigError
 from pseudocron.host import utcnow
 from pseudocron.process import process_of
+from pseudocron.worker.due import floor_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -110,7 +111,7 @@ async def _reset(ref: str, name: str, mark: datetime) -> None:
 async def _mark(ref: str, name: str) -> datetime:
     async with process_of(ref).store() as (crons, backend):
         state = (await backend.states([name])).crons[name]
-        return state.floor or crons[name]._first_mark(utcnow())
+        return floor_of(crons[name], state, utcnow())
 
 
 @asynccontextmanager

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 import threading
 from contextlib import contextmanager
-from time import monotonic
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from pseudocron.clock import monotonic
 from pseudocron.log import logger
 
 if TYPE_CHECKING:

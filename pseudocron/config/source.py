@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pseudocron.backends import named
-from pseudocron.config.awaited import Awaited
 from pseudocron.config.files import check_keys_of_module, read_file, signature
 from pseudocron.config.imported import Imported
 from pseudocron.config.origin import Origin, origin_in
@@ -24,6 +23,7 @@ from pseudocron.targets import is_path, load, loads
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pseudocron.config.awaited import Awaited
     from pseudocron.config.files import Signature
     from pseudocron.config.settings import Settings
 
@@ -154,6 +154,8 @@ class FileSource(Source):
         try:
             after = reading.result()
         except Exception as error:  # noqa: BLE001 - what runs must go on
+            from pseudocron.config.awaited import Awaited  # noqa: PLC0415  only after a bad edit
+
             self._awaited = Awaited(error)
             line = str(error) if isinstance(error, PseudoCronError) else f"{self.where}: {cause(error)}"
             if line != self.error:

@@ -115,7 +115,7 @@ class Interval(Schedule):
     def latest(self, after: datetime, until: datetime) -> datetime | None:
         """See `Schedule.latest`."""
         slot = self._slot(self._number(until))
-        return slot if slot is not None and slot > _utc(after) else None
+        return slot if slot is not None and slot > (after if after.tzinfo else _utc(after)) else None
 
     def count(self, after: datetime, until: datetime, *, limit: int = COUNTED) -> int:  # noqa: ARG002  not walked
         """Count the slots in (after, until], exactly."""

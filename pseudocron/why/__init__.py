@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING
 
 from pseudocron.backends.model import Reason, State
 from pseudocron.report import lateness
-from pseudocron.why.words import NEVER_KNOWN, WAITING, coming, forgotten, no_slot, ran, skipped, unrecorded
+from pseudocron.why.words import (
+    NEVER_KNOWN,
+    WAITING,
+    another,
+    changed,
+    coming,
+    forgotten,
+    no_slot,
+    ran,
+    skipped,
+    unrecorded,
+)
+from pseudocron.worker.due import floor_of, is_stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -120,7 +132,7 @@ class Inquiry:
     ) -> None:
         self._cron = cron
         self._state = state
-        self._floor = state.floor or cron._first_mark(scene.now)
+        self._floor = floor_of(cron, state, scene.now)
         self._lines = sorted(lines, key=lambda line: (line.slot, line.fence), reverse=True)
         self._scene = scene
         self._tell = tell
@@ -224,12 +236,22 @@ class Inquiry:
         return Waiting.FULL if self._scene.full else Waiting.NOBODY
 
     def _coming(self, slot: datetime) -> Why:
-        return Why(slot=slot, kind=Fate.COMING, sentence=coming(slot, self._cron, self._scene, self._tell))
+        return Why(slot=slot, kind=Fate.COMING, sentence=self._told_coming(slot))
+
+    def _told_coming(self, slot: datetime) -> str:
+        sentence = coming(slot, self._cron, self._scene, self._tell)
+        if is_stored(self._cron, self._state):
+            return sentence
+        return f"{sentence}; {another(self._state, self._tell)}"
 
     def _unknown(self, slot: datetime) -> Why:
         oldest = min((line.first or line.slot for line in self._lines), default=None)
         is_early = oldest is None or slot < oldest
-        if self._has_forgotten():
+        if not is_stored(self._cron, self._state):
+            sentence = another(self._state, self._tell)
+        elif self._state.replaced and self._state.since and slot <= self._state.since:
+            sentence = changed(self._state.since, self._tell)
+        elif self._has_forgotten():
             sentence = forgotten(self._scene.keep)
         else:
             sentence = NEVER_KNOWN if is_early else unrecorded(self._floor, self._tell)

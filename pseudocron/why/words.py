@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from pseudocron.backends.model import Reason, State
 from pseudocron.report import duration, lateness, span
+from pseudocron.schedule.definitions import words_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -151,7 +152,9 @@ SKIPPED: Mapping[Reason, Skipped] = {
         f"the clock was back at {tell(line.started)}, and comes a second time to what is dealt with"
     ),
     Reason.NO_TRAFFIC: _no_traffic,
-    Reason.CHANGED: lambda line, _, __, tell: f"the schedule was another then, as a look at {tell(line.started)} found",
+    Reason.CHANGED: lambda line, _, __, tell: (
+        f"the schedule was changed at {tell(line.started)}, and it had not run by then"
+    ),
 }
 
 
@@ -194,9 +197,21 @@ def forgotten(keep: int) -> str:
     return f"not known any more: of each cron the last {keep} runs and the last {keep} skips are kept"
 
 
+def changed(since: datetime, tell: Tell) -> str:
+    """Explain that a slot lies before the instant from which the schedule counts."""
+    return f"the schedule was changed at {tell(since)}, or its mark was set then: slots up to that do not count"
+
+
+def another(state: CronState, tell: Tell) -> str:
+    """Explain that another schedule counts than that of this configuration."""
+    since = f" since {tell(state.since)}" if state.since else ""
+    words = words_of(state.schedule or "")
+    return f"another schedule counts{since}: {words}; this one takes over when a process polls with it, if it is newer"
+
+
 def unrecorded(mark: datetime, tell: Tell) -> str:
     """Explain why a slot is not recorded between others that are."""
-    return f"nothing is recorded: the schedule was another then, or the mark, now {tell(mark)}, was set past it"
+    return f"nothing is recorded: the cron was away then, or the mark, now {tell(mark)}, was set past it"
 
 
 def no_slot(cron: Cron, nearest: Sequence[datetime], tell: Tell) -> str:

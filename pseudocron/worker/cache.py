@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from pseudocron.backends.model import CronState, Reason
 from pseudocron.backends.questions import Refusal
 from pseudocron.worker.due import NEVER, Absence, plan
+from pseudocron.worker.versions import ASKED_TIMES, Others, Standing, Versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -33,6 +35,7 @@ class _Known(NamedTuple):
 
 _next_of = attrgetter("next")
 
+NOBODY_KNOWN = Others()
 _UNKNOWN = _Known(None, CronState(""), NEVER)
 
 
@@ -45,11 +48,14 @@ class DueCache:
     Attributes:
         is_current: Whether the last poll found that the remembered marks were those of the store, so that the next poll
             need not read them first.
+        versions: Which crons this process leaves alone.
     """
 
     def __init__(self) -> None:
+        self.versions = Versions()
+        self.takeovers: int | None = None
         self._known: dict[str, _Known] = {}
-        self._marks: dict[str, datetime] = {}
+        self._floors: dict[str, datetime] = {}
         self._planned_at = self._next = NEVER
         self._crons: Crons | None = None
         self.is_current = False
@@ -70,21 +76,31 @@ class DueCache:
     def state(self, cron: Cron) -> CronState | None:
         """Return the state of a cron as remembered; None if it must be read.
 
-        That of a paused cron must be read: nothing tells that it was resumed, as its mark stays.
+        That of a paused cron must be read: nothing tells that it was resumed, as its mark stays. So must that of one
+        that is left alone, to learn whether the version is gone that has it.
         """
-        known = self._known.get(cron.name) if self.is_current else None
+        is_remembered = self.is_current and cron.name not in self.versions.aside
+        known = self._known.get(cron.name) if is_remembered else None
         return known.state if known and not known.state.paused else None
 
     def plan(
-        self, crons: Iterable[Cron], states: Mapping[str, CronState], now: datetime, absence: Absence
+        self,
+        crons: Iterable[Cron],
+        states: Mapping[str, CronState],
+        now: datetime,
+        absence: Absence,
+        others: Others = NOBODY_KNOWN,
     ) -> list[Plan]:
-        """Return the plans of these crons, of those with something to do or to store."""
+        """Return the plans of these crons but for those that are left alone."""
         self._planned_at = now
         plans = []
         for cron in crons:
-            # The higher one: a store that was lost has forgotten slots that this process has seen claimed.
-            since = max(cron._first_mark(now), self._marks.get(cron.name, NEVER))
-            plans.append(plan(cron, states[cron.name], now, since=since, absence=absence))
+            state = states[cron.name]
+            standing = self.versions.standing(cron, state, others)
+            if standing is not Standing.IS_REPLACED:
+                # The higher one: a store that was lost has forgotten slots that this process has seen claimed.
+                since = max(cron._first_mark(now), self._floors.get(cron.name, NEVER))
+                plans.append(plan(cron, state, now, since=since, absence=absence, standing=standing))
         return plans
 
     def applied(self, crons: Crons, plans: Sequence[Plan], states: Mapping[str, CronState], polled: Polled) -> None:
@@ -98,17 +114,35 @@ class DueCache:
             if name in changed or name not in crons:
                 self._known.pop(name, None)
                 continue
-            state = _moved(states[name], done, reached.get(name))
-            if state.mark is not None:
-                self._marks[name] = state.mark
-            is_settled = not state.paused and crons[name].enabled and _is_dealt_with(done, state)
-            self._known[name] = _Known(crons[name], state, (done.next or NEVER) if is_settled else NEVER)
-
+            state, cron = _moved(states[name], done, reached.get(name)), crons[name]
+            self.versions.settle(cron)
+            self._floors[name] = state.floor or NEVER
+            is_settled = not state.paused and cron.enabled and _is_dealt_with(done, state)
+            self._known[name] = _Known(cron, state, (done.next or NEVER) if is_settled else NEVER)
+        for name in self.versions.aside & states.keys():
+            if name in crons:
+                again = self._planned_at + timedelta(seconds=ASKED_TIMES * crons.settings.cron_max_time)
+                self._known[name] = _Known(crons[name], states[name], again)
         self._crons = crons
         if len(self._known) > len(crons):
-            self._known = {name: known for name, known in self._known.items() if name in crons}
-            self._marks = {name: mark for name, mark in self._marks.items() if name in crons}
+            self._forget([name for name in self._known if name not in crons])
         self._next = min(map(_next_of, self._known.values()), default=NEVER)
+
+    def _forget(self, names: Iterable[str]) -> None:
+        for name in names:
+            del self._known[name]
+            self._floors.pop(name, None)
+            self.versions.forget(name)
+
+    def note_takeovers(self, plans: Iterable[Plan], polled: Polled) -> None:
+        """Forget all crons if schedules of other versions have taken over, so that the next poll reads them."""
+        mine = 0
+        for done in plans:
+            mine += done.replaces is not None and done.name not in polled.outdated
+        if self.takeovers is not None and polled.takeovers != self.takeovers + mine:
+            self._known.clear()
+            self._next = NEVER
+        self.takeovers = polled.takeovers
 
     def next(self) -> datetime | None:
         """Return when the first of the remembered crons is due; without those that must be planned at each poll."""
@@ -139,7 +173,11 @@ def _moved(state: CronState, done: Plan, reached: datetime | None) -> CronState:
             back = max(skip.slot, back or NEVER)
         else:
             mark = max(skip.slot, mark)
-    return state._replace(mark=mark if mark > NEVER else None, since=state.since or done.since, back=back)
+    since = done.counts_from or state.since or done.since
+    # For how long others have polled without it can only be told from a state that was just read.
+    return state._replace(
+        mark=mark if mark > NEVER else None, since=since, back=back, schedule=done.schedule, seen=None
+    )
 
 
 def _is_dealt_with(done: Plan, state: CronState) -> bool:

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pseudocron.backends.model import CronState, Reason, Skip
 from pseudocron.backends.questions import Plan
+from pseudocron.schedule.definitions import defined
+from pseudocron.worker.versions import Standing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pseudocron.cron import Cron
+    from pseudocron.schedule import Schedule
 
 AT_MOST = 100
 """How many missed slots of a cron without `coalesce` are executed."""
@@ -38,7 +41,15 @@ class Absence(NamedTuple):
 NOTHING_KNOWN = Absence()
 
 
-def plan(cron: Cron, state: CronState, now: datetime, *, since: datetime, absence: Absence = NOTHING_KNOWN) -> Plan:
+def plan(
+    cron: Cron,
+    state: CronState,
+    now: datetime,
+    *,
+    since: datetime,
+    absence: Absence = NOTHING_KNOWN,
+    standing: Standing | None = None,
+) -> Plan:
     """Return what is due of a cron.
 
     Args:
@@ -47,7 +58,13 @@ def plan(cron: Cron, state: CronState, now: datetime, *, since: datetime, absenc
         now: The present, aware UTC.
         since: From when on its slots count if the store has never seen it.
         absence: Why slots were missed.
+        standing: How its schedule stands to the stored one. If it takes over or returns, it counts from now. None: it
+            takes over if another one is stored.
     """
+    if standing is None:
+        standing = Standing.COUNTS if is_stored(cron, state) else Standing.TAKES_OVER
+    if standing is not Standing.COUNTS:
+        return _from_now(cron, state, now, since, takes_over=standing is not Standing.RETURNS)
     floor = state.floor or since
     latest = _ripe(cron, floor, now)
     if not cron.enabled or state.paused:
@@ -65,6 +82,16 @@ def plan(cron: Cron, state: CronState, now: datetime, *, since: datetime, absenc
     return _plan(cron, state, since, slots=slots, skips=skips, upcoming=upcoming)
 
 
+def _from_now(cron: Cron, state: CronState, now: datetime, since: datetime, *, takes_over: bool) -> Plan:
+    """Let a schedule count from now, and record which slots of the one that it replaces nobody has claimed."""
+    upcoming = _next(cron, max(now, state.mark or now)) if cron.enabled else None
+    skips: tuple[Skip, ...] = ()
+    if takes_over and (old := defined(state.schedule or "")):
+        skips = _skips(cron, state.floor or now, now, Reason.CHANGED, schedule=old)
+    planned = _plan(cron, state, since, skips=skips, upcoming=upcoming)
+    return planned._replace(counts_from=now, replaces=state.schedule if takes_over else None)
+
+
 def _plan(
     cron: Cron,
     state: CronState,
@@ -77,13 +104,26 @@ def _plan(
     return Plan(
         name=cron.name,
         mark=state.mark,
-        since=since,
+        since=state.since or since,
         slots=slots,
         skips=skips,
         next=upcoming,
         coalesce=cron.coalesce,
         at_least_once=cron.at_least_once,
+        schedule=cron._definition,
     )
+
+
+def is_stored(cron: Cron, state: CronState) -> bool:
+    """Return whether the schedule of a cron is the one that counts, or will, as the store has none."""
+    return state.schedule is None or state.schedule == cron._definition
+
+
+def floor_of(cron: Cron, state: CronState, now: datetime) -> datetime:
+    """Return the instant above which slots of a cron are due: the present, if another schedule counts until now."""
+    if is_stored(cron, state):
+        return state.floor or cron._first_mark(now)
+    return max(now, state.mark or now)
 
 
 class Overdue(NamedTuple):
@@ -114,7 +154,7 @@ def overdue(cron: Cron, state: CronState, now: datetime, *, cron_max_time: float
         now: The present, aware UTC.
         cron_max_time: Seconds between two polls.
     """
-    floor = state.floor or cron._first_mark(now)
+    floor = floor_of(cron, state, now)
     slot = cron.schedule.next(floor) if floor < now else None
     if slot is None or slot > now or not cron.enabled or state.paused or state.running:
         return None
@@ -176,11 +216,18 @@ def _again(cron: Cron, state: CronState, now: datetime) -> tuple[Skip, ...]:
 
 
 def _skips(
-    cron: Cron, floor: datetime, until: datetime | None, reason: Reason, *, since: datetime | None = None
+    cron: Cron,
+    floor: datetime,
+    until: datetime | None,
+    reason: Reason,
+    *,
+    since: datetime | None = None,
+    schedule: Schedule | None = None,
 ) -> tuple[Skip, ...]:
-    """Return all slots in `(floor, until]` as one skip."""
-    last = cron.schedule.latest(floor, until) if until is not None and until > floor else None
+    """Return all slots in `(floor, until]` as one skip; of another schedule, if one is given."""
+    schedule = schedule or cron.schedule
+    last = schedule.latest(floor, until) if until is not None and until > floor else None
     if last is None:
         return ()
-    first, count = cron.schedule.next(floor), cron.schedule.count(floor, last)
+    first, count = schedule.next(floor), schedule.count(floor, last)
     return (Skip(name=cron.name, slot=last, reason=reason, slots=count, first=first, since=since),)

@@ -6,8 +6,8 @@ from functools import partial
 from math import inf
 from typing import TYPE_CHECKING
 
-from pseudocron.backends.model import CronState, Kind, Reason, Skip
-from pseudocron.backends.questions import Poll, Refusal
+from pseudocron.backends.model import CronState, Kind
+from pseudocron.backends.questions import Poll
 from pseudocron.errors import BackendError
 from pseudocron.hooks.events import EventKind, lost_as, of_lost, of_skip
 from pseudocron.hooks.metrics import Metrics
@@ -16,16 +16,19 @@ from pseudocron.polling import READ_AGAIN, NoPoll, PollReason, PollResult, Repor
 from pseudocron.worker.cache import DueCache
 from pseudocron.worker.delays import Delays
 from pseudocron.worker.diagnostics import Diagnostics
-from pseudocron.worker.due import Absence
+from pseudocron.worker.due import Absence, is_stored
 from pseudocron.worker.purging import Purger
 from pseudocron.worker.run import Run
+from pseudocron.worker.skips import skips_of, warn_of_the_clock
+from pseudocron.worker.versions import Others
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from pseudocron.backends.contract import Backend
-    from pseudocron.backends.questions import Plan, Polled, Refused
+    from pseudocron.backends.model import Skip
+    from pseudocron.backends.questions import Plan, Polled
     from pseudocron.config.source import Source
     from pseudocron.crons import Cron, Crons
     from pseudocron.host import Host
@@ -38,7 +41,7 @@ REFILL_FOR = 1.0
 """Seconds after a poll in which runs that end are followed by others in the same transaction; then a poll is due."""
 
 PLANNED_AT_ONCE = 20
-"""Crons that are planned on the event loop; more go to a thread."""
+"""Crons that are planned on the event loop; more go to a thread, and those whose stored schedule is to be read."""
 
 NO_STATES: Mapping[str, CronState] = {}
 
@@ -68,6 +71,7 @@ class Poller:
         self._metrics = Metrics(backend, host)
         self._purger = Purger(backend, host)
         self._absence = Absence()
+        self._others = Others()
         self._pace = -inf
         self._named = host.monotonic()
 
@@ -183,8 +187,10 @@ class Poller:
             polled, started = await self._enter(crons, plans, force=force or attempt > 0)
             if polled is None:
                 break
-            if plans or polled.outdated:
+            if due or polled.outdated:
                 self._cache.applied(crons, plans, states, polled)
+            if plans or polled.takeovers != self._cache.takeovers:
+                self._cache.note_takeovers(plans, polled)
             self._cache.is_current = attempt == 0 and not polled.outdated
             report = self._report(crons, plans, polled, started, report or Report())
             if not polled.outdated:
@@ -197,29 +203,37 @@ class Poller:
 
     async def _states(self, due: Sequence[Cron]) -> Mapping[str, CronState]:
         """Return the states of crons, read from the store unless what is remembered is current."""
-        states, unknown = dict[str, CronState](), []
+        states: dict[str, CronState] = {}
+        unknown = []
         for cron in due:
             if (state := self._cache.state(cron)) is None:
                 unknown.append(cron.name)
             else:
                 states[cron.name] = state
         if unknown:
-            states.update((await self.backend.states(unknown)).crons)
+            read = await self.backend.states(unknown)
+            self._others = Others(read.polled, read.cron_max_time)
+            states.update(read.crons)
         return states
 
     async def _plan(self, crons: Crons, due: Sequence[Cron], states: Mapping[str, CronState]) -> list[Plan]:
         now = self._host.now()  # read again: what others have claimed since must not seem to lie in the future
-        if len(due) <= PLANNED_AT_ONCE:
-            plans = self._cache.plan(due, states, now, self._absence)
+        is_quick = len(due) <= PLANNED_AT_ONCE
+        for cron in due if is_quick else ():
+            is_quick = is_quick and is_stored(cron, states[cron.name])
+        if is_quick:
+            plans = self._cache.plan(due, states, now, self._absence, self._others)
         else:
-            plans = await self._host.hop(self._cache.plan, due, states, now, self._absence)
-        return [self._measured(crons[plan.name], plan) if plan.slots else plan for plan in plans]
-
-    def _measured(self, cron: Cron, plan: Plan) -> Plan:
-        return plan._replace(waited=list(map(self.delays.of, map(cron._wake, plan.slots))))
+            plans = await self._host.hop(self._cache.plan, due, states, now, self._absence, self._others)
+        for number, plan in enumerate(plans):
+            if plan.slots:
+                due_at = map(crons[plan.name]._wake, plan.slots)
+                plans[number] = plan._replace(waited=list(map(self.delays.of, due_at)))
+        return plans
 
     async def _enter(self, crons: Crons, plans: Sequence[Plan], *, force: bool) -> tuple[Polled | None, Sequence[Run]]:
         """Ask the store, and start what was claimed."""
+        self.runs.aside = self._cache.versions.aside
         take, asked = self.runs.take(crons), self.runs.leases.asked()
         holding = self.runs.leases.holding()
         polled, started = None, list[Run]()
@@ -234,7 +248,7 @@ class Poller:
     def _report(
         self, crons: Crons, plans: Sequence[Plan], polled: Polled, started: Sequence[Run], before: Report
     ) -> Report:
-        skips = list[Skip]()
+        skips: list[Skip] = []
         for plan in plans:
             if plan.name not in polled.outdated:
                 skips += plan.skips
@@ -249,9 +263,8 @@ class Poller:
         )
 
     def _notify(self, crons: Crons, polled: Polled, skips: Sequence[Skip]) -> None:
-        _warn_of_the_clock(skips)
-        refused = [_skip_of(one) for one in polled.refused if _is_skipped(crons, one)]
-        for skip in (*skips, *refused):
+        warn_of_the_clock(skips)
+        for skip in (*skips, *skips_of(crons, polled.refused)):
             self.runs.dispatcher.dispatch(crons._hooks, EventKind.SKIPPED, partial(of_skip, skip, self.runs.name))
         for run in polled.lost:
             logger.error("%s: run %s of %s is lost: now %s", run.name, run.run_id, run.worker, run.state)
@@ -274,22 +287,3 @@ class Poller:
             await self._metrics.count(crons._hooks.counts)
         if moment >= self._purger.again:
             await self._purger.purge(crons)
-
-
-def _is_skipped(crons: Crons, refused: Refused) -> bool:
-    if refused.why is Refusal.OVERLAP:
-        return refused.name in crons and crons[refused.name].coalesce
-    return refused.why is Refusal.PAUSED
-
-
-def _skip_of(refused: Refused) -> Skip:
-    return Skip(refused.name, refused.slot, Reason(str(refused.why)), blockers=refused.blockers)
-
-
-def _warn_of_the_clock(skips: Iterable[Skip]) -> None:
-    """Log that crons wait for a clock that was set back."""
-    again = [skip for skip in skips if skip.reason is Reason.CLOCK_BACK]
-    if again:
-        last = max(again, key=lambda skip: skip.slot)
-        line = "clock set back: %d crons wait until it is past what they have run, the longest %s, until %s"
-        logger.warning(line, len(again), last.name, last.slot.isoformat())

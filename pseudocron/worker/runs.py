@@ -30,6 +30,7 @@ class _Limits(NamedTuple):
 
     of: Crons
     version: int
+    aside: frozenset[str]
     tasks: Mapping[str, int | None]
     crons: Mapping[str, int]
 
@@ -49,6 +50,7 @@ class Runs:
             code has ended that had outlasted its run. Not called while runs that end are followed by others.
 
     Attributes:
+        aside: The crons that this process leaves to a newer version of the application.
         left: Whether the last claim left something due that this process may start when it has capacity again.
         refill_until: Until when, by the monotonic clock, runs that end are followed by others in the same transaction.
     """
@@ -69,6 +71,7 @@ class Runs:
         self.pool = Pool(concurrency)
         self.dispatcher = Dispatcher()
         self.leases = LeaseRenewer(backend.renew, lease, pulse=host.pulse)
+        self.aside: frozenset[str] = frozenset()
         self.left = False
         self.refill_until = -inf
         self._backend, self._host, self._lease = backend, host, lease
@@ -90,12 +93,13 @@ class Runs:
         """
         self._crons = crons
         limits = self._limits
-        if limits is None or limits.of is not crons or limits.version != crons._version:
+        if limits is None or limits[:3] != (crons, crons._version, self.aside):
             limits = self._limits = _Limits(
                 crons,
                 crons._version,
+                self.aside,
                 {name: task.max_instances for name, task in crons.tasks.items()},
-                {cron.name: cron.max_instances for cron in crons if cron.enabled},
+                {cron.name: cron.max_instances for cron in crons if cron.enabled and cron.name not in self.aside},
             )
         capacity = self.pool.reserve(has_crons=bool(limits.crons), has_tasks=bool(limits.tasks), ending=ending)
         resting = () if self.pool.has_threads else _in_threads(crons)

@@ -260,6 +260,26 @@ class TakesOutdatedPlans(Polling):
         return super().poll(poll._replace(plans=plans), cron_max_time)
 
 
+class TakesPlansOfAnySchedule(Polling):
+    def _is_current(self, plan: Plan) -> bool:
+        return super()._is_current(plan._replace(replaces=self.store.cron(plan.name).schedule))
+
+
+class TakesPlansOfAnySince(Polling):
+    def _is_current(self, plan: Plan) -> bool:
+        return super()._is_current(plan._replace(since=self.store.cron(plan.name).since or plan.since))
+
+
+class CountsFromTheFirst(Polling):
+    def _set_schedule(self, plan: Plan) -> None:
+        super()._set_schedule(plan._replace(counts_from=None))
+
+
+class ReplacesNothing(Polling):
+    def _set_schedule(self, plan: Plan) -> None:
+        super()._set_schedule(plan._replace(replaces=None))
+
+
 class TellsNoOutdated(Polling):
     def _find_outdated(self, poll: Poll, current: set[str]) -> None:
         super()._find_outdated(poll, current | set(self.take.crons))

@@ -63,7 +63,7 @@ def test_it_tells_of_runs_overlaps_and_times_without_traffic(process: Process) -
 
 def test_it_tells_what_a_slot_waits_for(process: Process) -> None:
     cluster = process.cluster
-    process.poll(process.plan(name="mail", since=NOON, next=NOON + timedelta(days=1)))
+    process.poll(process.plan(name="mail", since=NOON, schedule="60||0", next=NOON + timedelta(days=1)))
     cluster.forward(61)
     assert asked(process).last(1)[0].reason is Waiting.NOBODY
     process.poll()

@@ -55,4 +55,4 @@ def test_the_suite_finds(mutant: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("mutant", FOUND_BY_THE_MACHINE)
 def test_the_machine_finds(mutant: str) -> None:
     with pytest.raises(Exception, match=r"."):
-        run(lambda: MachineStore(MUTANTS[mutant]().make), examples=100, is_shrunk=False)
+        run(lambda: MachineStore(MUTANTS[mutant]().make), examples=300, is_shrunk=False)

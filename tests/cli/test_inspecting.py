@@ -18,6 +18,21 @@ if TYPE_CHECKING:
 TWO = 'crons = {"hourly": ("jobs:work", 3600), "broken": ("jobs:fail", 3600)}'
 
 
+def test_list_warns_of_a_cron_of_which_another_schedule_counts(folder: Path) -> None:
+    (folder / "crons.py").write_text('crons = {"cron": ("jobs:work", "0 2 * * *")}')
+    pseudocron(folder, "tick")
+    assert asked(folder, "list")[0]["counting"] is None
+    (folder / "crons.py").write_text('crons = {"cron": ("jobs:work", "0 16 * * *")}')
+    done = pseudocron(folder, "list")
+    assert "\nWarning: cron: another schedule counts since " in done.stderr
+    assert "at 02:00 every day" in done.stderr
+    (shown,) = asked(folder, "list")
+    assert (shown["due"], shown["next"][11:16], shown["counting"]) == (False, "16:00", "at 02:00 every day (UTC)")
+    pseudocron(folder, "tick")
+    assert asked(folder, "list")[0]["counting"] is None
+    assert pseudocron(folder, "list").stderr == ""
+
+
 def test_next_shows_the_coming_slots_in_the_readers_zone(folder: Path) -> None:
     done = pseudocron(folder, "next", "digest", "-n", "12", TZ="Asia/Shanghai")
     head, *shown = done.stdout.splitlines()

@@ -140,7 +140,7 @@ def test_a_mapping_says_everything(shop: Path) -> None:
 
 def test_the_table_of_options_is_what_the_types_say() -> None:
     assert set(OPTIONS) - {"tz"} == set(Options.__annotations__)
-    own = {"name", "target", "schedule", "process", "_hooks"}
+    own = {"name", "target", "schedule", "process", "_hooks", "_definition"}
     assert set(OPTIONS) - {"tz", "executor"} == set(Cron.__dataclass_fields__) - own
 
 

@@ -46,9 +46,9 @@ def ready(crons: Crons) -> Crons:
     return open_source(crons).load()
 
 
-def every(seconds: float, **more: Any) -> Crons:
+def every(seconds: float, *, name: str = "cron", **more: Any) -> Crons:
     crons = Crons(backend="memory:")
-    crons.add("cron", int, seconds, **more)
+    crons.add(name, int, seconds, **more)
     return ready(crons)
 
 

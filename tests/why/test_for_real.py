@@ -149,13 +149,14 @@ def test_a_lost_run_is_told_by_whom_and_who_took_its_slot_over() -> None:
 
 
 def test_what_has_come_and_waits_is_told_by_what_it_waits_for() -> None:
-    crons, other = every(60), every(600)
+    crons, other = every(60), every(600, name="other")
 
     async def main() -> list[Waiting | Reason | None]:
         process = Process(crons, Clock())
         await process.visit()
         process.clock.forward(61)
         told = [(await newest(process, crons)).reason]
+        process.clock.forward(120)  # a gate is only fresh while a slot waits if its cron is in use no longer
         await Process(other, process.clock, backend=process.backend).visit()
         told.append((await newest(process, crons)).reason)
         await process.backend.pause("cron", True)

@@ -71,7 +71,7 @@ SKIPS = {
         a_skip(0, Reason.CLOCK_BACK),
         "skipped: the clock was back at 12:00:30, and comes a second time to what is dealt with",
     ),
-    "changed": (a_skip(0, Reason.CHANGED), "skipped: the schedule was another then, as a look at 12:00:30 found"),
+    "changed": (a_skip(0, Reason.CHANGED), "skipped: the schedule was changed at 12:00:30, and it had not run by then"),
     "no_traffic": (
         a_skip(0, Reason.NO_TRAFFIC, since=at(-70), slots=2, first=at(-20)),
         (
@@ -279,8 +279,28 @@ def test_a_slot_between_others_of_which_nothing_is_recorded_says_so() -> None:
     (why,) = ask(a_run(0), a_run(120), mark=120, now=130).at(at(60))
     assert (why.kind, why.sentence) == (
         Fate.UNKNOWN,
-        "nothing is recorded: the schedule was another then, or the mark, now 12:02:00, was set past it",
+        "nothing is recorded: the cron was away then, or the mark, now 12:02:00, was set past it",
     )
+
+
+def test_a_slot_from_before_the_schedule_was_changed_says_when_that_was() -> None:
+    known: dict[str, Any] = {"since": at(90), "schedule": "60||0", "replaced": ("0 16 * * *|UTC|",)}
+    (why,) = ask(mark=120, now=130, **known).at(at(60))
+    assert why.kind is Fate.UNKNOWN
+    assert why.sentence.startswith("the schedule was changed at 12:01:30")
+    assert ask(a_run(120), mark=120, now=130, **known).at(at(120))[0].kind is Fate.RAN
+
+
+@pytest.mark.parametrize("asked", [60, 180])
+def test_while_another_schedule_counts_that_is_told(asked: float) -> None:
+    (why,) = ask(mark=0, now=130, since=at(-5), schedule="0 16 * * *|UTC|").at(at(asked))
+    assert why.kind is (Fate.COMING if asked > 130 else Fate.UNKNOWN)
+    assert "another schedule counts since 11:59:55: at 16:00 every day (UTC)" in why.sentence
+
+
+def test_no_slot_waits_while_another_schedule_counts() -> None:
+    assert Fate.WAITING not in {why.kind for why in ask(mark=0, now=130, schedule="0 16 * * *|UTC|").last(9)}
+    assert Fate.WAITING in {why.kind for why in ask(mark=0, now=130, schedule="60||0").last(9)}
 
 
 def test_where_the_schedule_has_no_slot_the_nearest_two_are_named() -> None:

@@ -73,7 +73,7 @@ def test_a_poll_plans_only_what_may_be_due_and_a_process_alone_reads_nothing() -
     asyncio.run(main())
 
 
-def test_what_another_process_has_claimed_is_not_claimed_again_and_marks_are_read() -> None:
+def test_what_another_process_has_claimed_is_not_claimed_again_and_floors_are_read() -> None:
     async def main() -> None:
         world, store = await settled(some(cron=10, rarely=3600))
         other = world.another()
@@ -180,7 +180,7 @@ def test_a_store_that_fails_while_states_are_read_is_asked_again() -> None:
     asyncio.run(main())
 
 
-def test_a_store_that_has_lost_everything_gets_the_marks_that_this_process_remembers() -> None:
+def test_a_store_that_has_lost_everything_gets_the_floors_that_this_process_remembers() -> None:
     async def main() -> None:
         world, _ = await settled(some(cron=3600))
         world.backend = world.poller.backend = Memory(host=world.clock.host)
@@ -203,7 +203,7 @@ def test_a_slot_that_was_skipped_is_remembered_as_one_that_was_claimed() -> None
         world.clock.forward(7000)
         await world.poll_all()
         began = world.clock.now - timedelta(seconds=7000)
-        assert world.poller._cache._marks["cron"] == began + timedelta(hours=1)
+        assert world.poller._cache._floors["cron"] == began + timedelta(hours=1)
         return began
 
     asyncio.run(main())

@@ -59,7 +59,8 @@ async def fill(backend: Backend, now: datetime) -> None:
     """Store something of each kind: runs in each state, with leases, keys and earlier attempts, and skips."""
     states = (await backend.states(list(CRONS))).crons
     missed = Skip("b", now - 60 * SECOND, Reason.NO_TRAFFIC, slots=3, first=now - 180 * SECOND)
-    plans = [one._replace(skips=[missed] if one.name == "b" else []) for one in plans_of(states, now)]
+    planned = await asyncio.to_thread(plans_of, states, now)
+    plans = [one._replace(skips=[missed] if one.name == "b" else []) for one in planned]
     await backend.defer([job(f"j{n}", now, key=f"k{n}", priority=n) for n in range(4)])
     polled = await backend.poll(Poll(taking(), plans, force=True))
     assert polled
@@ -90,12 +91,13 @@ def job(run_id: str, due: datetime, task: str = "mail", **options: Any) -> NewJo
 
 async def look(backend: Backend, now: datetime) -> object:
     states = await backend.states(list(CRONS))
-    return [await backend.stale_in(), states, plans_of(states.crons, now)]
+    return [await backend.stale_in(), states, await asyncio.to_thread(plans_of, states.crons, now)]
 
 
 async def poll_as_planned(backend: Backend, now: datetime) -> object:
     states = (await backend.states(list(CRONS))).crons
-    polled = await backend.poll(Poll(taking(), plans_of(states, now), [of("j3"), of("r", Kind.SLOT)], force=True))
+    plans = await asyncio.to_thread(plans_of, states, now)
+    polled = await backend.poll(Poll(taking(), plans, [of("j3"), of("r", Kind.SLOT)], force=True))
     # A name may be another's when it was harmed; the worker calls nothing but what is registered.
     assert polled is None or all(isinstance(claim.name, str) for claim in polled.claims)
     return polled

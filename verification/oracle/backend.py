@@ -58,7 +58,9 @@ class Oracle(Backend):
     async def states(self, names: Collection[str]) -> States:
         """Return what the store knows of these crons."""
         with self.store.lock:
-            return States(self.host.now(), {name: self.store.cron(name) for name in names}, self.store.polled)
+            now = self.host.now()
+            longest = max([*self.store.times_in_use(now), self.cron_max_time])
+            return States(now, {name: self.store.cron(name) for name in names}, self.store.polled, longest)
 
     async def poll(self, poll: Poll) -> Polled | None:
         """Enter the gate, and do what is due."""

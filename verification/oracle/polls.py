@@ -43,7 +43,7 @@ class Polling:
         self._end_leases()
         self.store.polled = self.store.times[cron_max_time] = self.now
         self.store.name_in_use(self._limits(), cron_max_time, self.now)
-        current = [plan for plan in poll.plans if plan.mark == self.store.cron(plan.name).mark]
+        current = [plan for plan in poll.plans if self._is_current(plan)]
         for plan in current:
             self._record_skips(plan)
         remaining = self._claim_slots(current)
@@ -52,7 +52,8 @@ class Polling:
             self.store.change(plan.name, next=min([*due, *([plan.next] if plan.next else [])], default=None))
         self.claim_pending()
         self._find_outdated(poll, {plan.name for plan in current})
-        return Polled(0.0, self.claims, self.refused, self.outdated, self.lost, self.dropped, self.left)
+        answers = self.claims, self.refused, self.outdated, self.lost, self.dropped, self.left
+        return Polled(0.0, *answers, self.store.takeovers)
 
     def _limits(self) -> dict[Name, int | None]:
         resting = dict.fromkeys(self.take.resting)
@@ -78,9 +79,20 @@ class Polling:
 
     # Of crons
 
-    def _record_skips(self, plan: Plan) -> None:
+    def _is_current(self, plan: Plan) -> bool:
         cron = self.store.cron(plan.name)
-        self.store.change(plan.name, since=cron.since or plan.since, schedule=plan.schedule)
+        return rules.is_current(plan, mark=cron.mark, since=cron.since, schedule=cron.schedule)
+
+    def _set_schedule(self, plan: Plan) -> None:
+        cron = self.store.cron(plan.name)
+        self.store.change(plan.name, since=plan.counts_from or plan.since, schedule=plan.schedule)
+        if plan.replaces is not None:
+            replaced = rules.replaced(cron.replaced, plan.replaces, plan.schedule)
+            self.store.change(plan.name, replaced=replaced)
+            self.store.takeovers += 1
+
+    def _record_skips(self, plan: Plan) -> None:
+        self._set_schedule(plan)
         for skip in plan.skips:
             cron = self.store.cron(plan.name)
             if skip.reason is not Reason.CLOCK_BACK:

@@ -62,6 +62,7 @@ class Store:
     seen: dict[Name, datetime] = field(default_factory=dict)
     limits: dict[Name, int | None] = field(default_factory=dict)
     """Of each name in use, as the last poll has named it."""
+    takeovers: int = 0
     times: dict[float, datetime] = field(default_factory=dict)
     """The `CRON_MAX_TIME` of the processes, with the last poll by each."""
     order: dict[str, int] = field(default_factory=dict)
@@ -73,7 +74,8 @@ class Store:
 
     def cron(self, name: str) -> CronState:
         """Return the state of a cron."""
-        return self.crons.get(name, CronState(name))._replace(running=len(self.counting(name)))
+        seen = self.seen.get((Kind.SLOT, name))
+        return self.crons.get(name, CronState(name))._replace(running=len(self.counting(name)), seen=seen)
 
     def change(self, name: str, **changes: object) -> None:
         """Change the state of a cron."""

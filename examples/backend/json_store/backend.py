@@ -104,7 +104,13 @@ class JsonFile(Backend):
 
     async def states(self, names: Collection[str]) -> States:
         return await self.host.hop(
-            self.read, lambda data: States(data.now, {name: data.cron(name) for name in names}, data.polled)
+            self.read,
+            lambda data: States(
+                data.now,
+                {name: data.cron(name) for name in names},
+                data.polled,
+                max([*data.times_in_use(), self.cron_max_time]),
+            ),
         )
 
     async def poll(self, poll: Poll) -> Polled | None:

@@ -60,6 +60,7 @@ class Data:
     seen: dict[str, datetime] = field(default_factory=dict)
     limits: dict[str, int | None] = field(default_factory=dict)
     times: dict[str, datetime] = field(default_factory=dict)  # when each CRON_MAX_TIME polled last
+    takeovers: int = 0
 
     def runs(self, name: str | None = None, state: State | None = None) -> list[Run]:
         runs = [entry for entry in self.entries.values() if isinstance(entry, Run)]
@@ -73,7 +74,8 @@ class Data:
     def cron(self, name: str, **changes: Any) -> CronState:
         if changes:
             self.crons[name] = self.crons.get(name, CronState(name))._replace(**changes)
-        return self.crons.get(name, CronState(name))._replace(running=len(self.counting(name)))
+        known, running = self.crons.get(name, CronState(name)), len(self.counting(name))
+        return known._replace(running=running, seen=self.seen.get(f"cron:{name}"))
 
     def living(self, name: str) -> list[Run]:
         return [run for run in self.runs(name) if run.run_id in self.leases]

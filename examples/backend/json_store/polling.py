@@ -38,7 +38,7 @@ class Polling:
         data.polled = data.times[str(cron_max_time)] = now
         data.limits |= self.limits()
         data.seen |= dict.fromkeys(self.limits(), now)
-        current = [plan for plan in poll.plans if plan.mark == data.cron(plan.name).mark]
+        current = [plan for plan in poll.plans if self.is_current(plan)]
         for plan in current:
             self.record_skips(plan)
         left = self.claim_slots(current)
@@ -47,7 +47,7 @@ class Polling:
             data.cron(plan.name, next=min(nexts, default=None))
         self.claim_pending()
         outdated = self.outdated({plan.name for plan in poll.plans}, {plan.name for plan in current})
-        return Polled(0.0, self.claims, self.refused, outdated, self.lost, self.dropped, self.left)
+        return Polled(0.0, self.claims, self.refused, outdated, self.lost, self.dropped, self.left, data.takeovers)
 
     def limits(self) -> dict[str, int | None]:
         crons: dict[str, int | None] = {f"cron:{cron}": limit for cron, limit in self.take.crons.items()}
@@ -77,9 +77,17 @@ class Polling:
                 self.dropped += data.free_key(run)
             self.lost.append(data.put(after))
 
+    def is_current(self, plan: Plan) -> bool:
+        cron = self.data.cron(plan.name)
+        return rules.is_current(plan, mark=cron.mark, since=cron.since, schedule=cron.schedule)
+
     def record_skips(self, plan: Plan) -> None:
         data = self.data
-        data.cron(plan.name, since=data.cron(plan.name).since or plan.since, schedule=plan.schedule)
+        data.cron(plan.name, since=plan.counts_from or plan.since, schedule=plan.schedule)
+        if plan.replaces is not None:
+            before = data.cron(plan.name).replaced
+            data.cron(plan.name, replaced=rules.replaced(before, plan.replaces, plan.schedule))
+            data.takeovers += 1
         for skip in plan.skips:
             back = data.cron(plan.name).back
             if skip.reason is not Reason.CLOCK_BACK:

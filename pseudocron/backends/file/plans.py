@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from itertools import count, repeat
 from typing import TYPE_CHECKING
@@ -22,8 +23,11 @@ if TYPE_CHECKING:
     from pseudocron.backends.model import Run
     from pseudocron.backends.questions import Plan, Take
 
-_CRON = "SELECT mark, since, back, next, held, missed, schedule, paused FROM crons WHERE name = ?"
-_CHANGE = "UPDATE crons SET mark = ?, since = ?, back = ?, next = ?, held = ?, missed = ?, schedule = ? WHERE name = ?"
+_CRON = "SELECT mark, since, back, next, held, missed, schedule, replaced, paused FROM crons WHERE name = ?"
+_CHANGE = """
+    UPDATE crons SET mark = ?, since = ?, back = ?, next = ?, held = ?, missed = ?, schedule = ?, replaced = ?
+    WHERE name = ?"""
+_COUNT_TAKEOVER = "UPDATE meta SET takeovers = takeovers + 1"
 _BLOCKERS = """
     SELECT runs.run_id, ifnull(living.worker, runs.worker)
     FROM runs LEFT JOIN living ON living.run_id = runs.run_id
@@ -59,19 +63,32 @@ class Cron:
         self._worker = worker
         self.plan = plan
         self._row = txn.db.execute(_CRON, (plan.name,)).fetchone()
-        row = self._row or (None, None, None, None, 0, 0, None, 0)
+        row = self._row or (None, None, None, None, 0, 0, None, None, 0)
         self.mark: int | None = row[0]
         self._since: int | None = row[1]
         self._back: int | None = row[2]
         self._missed: int = row[5]
-        self.paused = bool(row[7])
+        self._schedule: str | None = row[6]
+        self._replaced: str | None = row[7]
+        self.paused = bool(row[8])
         self.remaining: list[int] = []
         self.is_held = False
 
     def is_current(self) -> bool:
-        """Return whether the mark is the one from which the plan was computed."""
-        mark = self.plan.mark
-        return self.mark is None if mark is None else bool(self.mark == (mark - EPOCH) // MICROSECOND)
+        """Return whether the plan was computed from what is stored; see `rules.is_current`."""
+        plan, since, schedule = self.plan, self._since, self._schedule
+        mark = None if plan.mark is None else (plan.mark - EPOCH) // MICROSECOND
+        return bool(
+            self.mark == mark
+            and (since is None or since == (plan.since - EPOCH) // MICROSECOND)
+            and (schedule is None or schedule == (plan.schedule if plan.replaces is None else plan.replaces))
+        )
+
+    def take_over(self, old: str) -> None:
+        """Note which schedule is replaced."""
+        before = () if self._replaced is None else json.loads(self._replaced)
+        self._replaced = json.dumps(rules.replaced(before, old, self.plan.schedule))
+        self._txn.db.execute(_COUNT_TAKEOVER)
 
     def record_skips(self) -> None:
         """Record what the plan skips."""
@@ -131,14 +148,14 @@ class Cron:
 
     def store(self) -> None:
         """Write what has changed."""
-        plan, since = self.plan, self._since
+        plan, since, counts_from = self.plan, self._since, self.plan.counts_from
         due = None if plan.next is None else (plan.next - EPOCH) // MICROSECOND
         if self.remaining:
             due = min(self.remaining) if due is None else min(due, *self.remaining)
-        if since is None:
-            since = (plan.since - EPOCH) // MICROSECOND
-        values = (self.mark, since, self._back, due, int(self.is_held), self._missed, plan.schedule)
-        if self._row is None or values != self._row[:7]:
+        if since is None or counts_from is not None:
+            since = ((counts_from or plan.since) - EPOCH) // MICROSECOND
+        values = (self.mark, since, self._back, due, int(self.is_held), self._missed, plan.schedule, self._replaced)
+        if self._row is None or values != self._row[:8]:
             self._txn.db.execute(KNOW, (plan.name,))
             self._txn.db.execute(_CHANGE, (*values, plan.name))
 
@@ -187,6 +204,8 @@ class Slots:
                 slots += zip(plan.slots, repeat(len(crons)), count(), repeat(cron))
                 crons.append(cron)
         for cron in crons:
+            if cron.plan.replaces is not None:
+                cron.take_over(cron.plan.replaces)
             if cron.plan.skips:
                 cron.record_skips()
         for slot, _, number, cron in sorted(slots):

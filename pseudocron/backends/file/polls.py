@@ -33,6 +33,7 @@ _SET_PACE = """
 _FORGET_PACES = f"DELETE FROM paces WHERE seen < ? - {rules.IN_USE_FOR} * cron_max_time * {SECOND}"  # noqa: S608
 _IS_POLL_SEEN = f"SELECT 1 FROM meta WHERE {IS_SEEN.format(':own').replace('seen', 'polled')}"  # noqa: S608
 _SET_POLLED = "UPDATE meta SET polled = ?"
+_TAKEOVERS = "SELECT CAST(takeovers AS INTEGER) FROM meta"
 _DUE = f"""
     SELECT crons.name FROM crons LEFT JOIN names ON is_job = 0 AND names.name = crons.name
     WHERE next <= ? AND NOT paused AND NOT (
@@ -66,7 +67,8 @@ def poll(txn: Transaction, asked: Poll) -> tuple[Polled, int]:
         claims, dropped, left = [*slots.claims, *claims], [*dropped, *slots.dropped], slots.left or left
     if expired:
         dropped = [*dropped, *expired]
-    polled = Polled(0.0, claims, () if slots is None else slots.refused, outdated, lost, dropped, left)
+    refused, takeovers = () if slots is None else slots.refused, txn.db.execute(_TAKEOVERS).fetchone()[0]
+    polled = Polled(0.0, claims, refused, outdated, lost, dropped, left, takeovers)
     return polled, txn.now if outdated else earliest(txn)
 
 

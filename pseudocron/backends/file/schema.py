@@ -11,7 +11,7 @@ from pseudocron.errors import BackendError
 if TYPE_CHECKING:
     from pathlib import Path
 
-VERSION = 10
+VERSION = 11
 """The version of the tables. Those below 10 are of the stores before runs were one thing; they have no `meta`."""
 
 APPLICATION = 0x7073_6372
@@ -30,11 +30,13 @@ FULL_LOG = 1000 * 4096
 # keys, as a cron and a task may have the same name. A row of `pending` `counts` if it counts for `max_instances`.
 # `names` has the tasks and crons with pending runs, and those in use, with their limits as the last poll has named
 # them; `paces` has the `CRON_MAX_TIME` in use. A cron is `held` if `max_instances` has held back slots above its mark
-# when it was planned.
+# when it was planned; `replaced` is JSON. `meta` counts the `takeovers` of schedules.
 # The long texts are the last columns, so that a search does not read them. A skip comes after the run `place`.
 TABLES = (
-    "CREATE TABLE meta (id INTEGER PRIMARY KEY CHECK (id = 0), version INTEGER NOT NULL, polled INTEGER)",
-    f"INSERT INTO meta VALUES (0, {VERSION}, NULL)",  # noqa: S608 - our own
+    """CREATE TABLE meta (
+        id INTEGER PRIMARY KEY CHECK (id = 0), version INTEGER NOT NULL, polled INTEGER,
+        takeovers INTEGER NOT NULL DEFAULT 0)""",
+    f"INSERT INTO meta (id, version) VALUES (0, {VERSION})",  # noqa: S608 - our own
     "CREATE TABLE machines (machine TEXT PRIMARY KEY, host TEXT NOT NULL, wrote INTEGER NOT NULL)",
     "CREATE TABLE paces (cron_max_time REAL PRIMARY KEY, seen INTEGER NOT NULL) WITHOUT ROWID",
     """CREATE TABLE names (

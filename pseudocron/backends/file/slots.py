@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from pseudocron.backends.questions import Manual
 
 _STATE = f"""
-    SELECT mark, since, back, next, paused, {COUNTING.format(":name")}, claims, failures, missed, schedule
+    SELECT mark, since, back, next, paused, {COUNTING.format(":name")}, claims, failures, missed, schedule,
+        replaced, (SELECT nullif(seen, 0) FROM names WHERE is_job = 0 AND names.name = :name)
     FROM crons WHERE name = :name"""  # noqa: S608 - our own
 _RUNNING = f"SELECT {COUNTING.format(':name')}"
 KNOW = "INSERT INTO crons (name, held) VALUES (?, 0) ON CONFLICT (name) DO NOTHING"
@@ -39,7 +40,7 @@ def state(txn: Transaction, name: str) -> CronState:
     row = txn.db.execute(_STATE, {"name": name}).fetchone()
     if row is None:
         return CronState(name, running=txn.db.execute(_RUNNING, {"name": name}).fetchone()[0])
-    mark, since, back, due, paused, running, claims, failures, missed, schedule = row
+    mark, since, back, due, paused, running, claims, failures, missed, schedule, replaced, seen = row
     return CronState(
         name,
         mark=instant_or_none(mark),
@@ -52,6 +53,8 @@ def state(txn: Transaction, name: str) -> CronState:
         failures=whole(failures),
         missed=whole(missed),
         schedule=text_or_none(schedule),
+        replaced=() if replaced is None else tuple(map(text, json.loads(replaced))),
+        seen=instant_or_none(seen),
     )
 
 

@@ -10,7 +10,7 @@ from pseudocron.backends.contract import Backend
 from pseudocron.backends.file import gate as gates
 from pseudocron.backends.file import jobs, lists, pending, polls, runs, slots
 from pseudocron.backends.file.connection import PATIENCE
-from pseudocron.backends.file.earliest import count, earliest
+from pseudocron.backends.file.earliest import count, earliest, longest
 from pseudocron.backends.file.operation import Operation
 from pseudocron.backends.file.transaction import SECOND, Terms, Transaction
 from pseudocron.backends.legible import EPOCH, MICROSECOND, instant
@@ -92,7 +92,7 @@ class Sqlite(Backend):
         def work(txn: Transaction) -> States:
             (polled,) = txn.db.execute(_POLLED).fetchone()
             crons = {name: slots.state(txn, name) for name in names}
-            return States(instant(txn.now), crons, None if polled is None else instant(polled))
+            return States(instant(txn.now), crons, None if polled is None else instant(polled), longest(txn))
 
         return await self._read(work)
 

@@ -62,6 +62,10 @@ def _attempt(stored: list[str]) -> Attempt:
     return Attempt(text(worker), instant(started), instant(ended), State(outcome), text(error[0]) if error else None)
 
 
+def _texts(stored: str) -> tuple[str, ...]:
+    return tuple(map(text, json.loads(stored)))
+
+
 def _flag(stored: str) -> bool:
     return stored == "1"
 
@@ -122,6 +126,8 @@ CRON = _kinds(
     claims=int,
     failures=int,
     missed=int,
+    replaced=_texts,
+    seen=instant,
 )
 SKIP = _kinds(
     Skip._fields,

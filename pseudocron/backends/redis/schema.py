@@ -11,7 +11,7 @@ from importlib.resources import files
 from typing import NamedTuple
 
 from pseudocron.backends.model import LOST_AT_MOST
-from pseudocron.backends.rules import EARLIER_AT_MOST, IN_USE_FOR, REASONS, SEEN_AGAIN
+from pseudocron.backends.rules import EARLIER_AT_MOST, IN_USE_FOR, REASONS, REPLACED_AT_MOST, SEEN_AGAIN
 
 VERSION = 2
 """Of what is stored; data of any other version are left alone."""
@@ -54,6 +54,7 @@ def _constants() -> str:
     numbers = {
         "LOST_AT_MOST": LOST_AT_MOST,
         "EARLIER_AT_MOST": EARLIER_AT_MOST,
+        "REPLACED_AT_MOST": REPLACED_AT_MOST,
         "IN_USE_FOR": IN_USE_FOR,
         "SEEN_AGAIN": SEEN_AGAIN,
         "AT_MOST": AT_MOST,

@@ -48,7 +48,8 @@ class Slots(Verbs):
         answer = await self._call("states", names=asked)
         states = {name: state_of(name, state) for name, state in zip(asked, answer["states"], strict=True)}
         polled = answer.get("polled")
-        return States(self._server_time(), states, None if polled is None else instant(polled))
+        longest = seconds_of(answer["cron_max_time"])
+        return States(self._server_time(), states, None if polled is None else instant(polled), longest)
 
     @reading
     async def poll(self, poll: Poll) -> Polled | None:
@@ -148,6 +149,8 @@ def _plan(plan: Plan) -> dict[str, object]:
         at_least_once=plan.at_least_once,
         waited=list(map(waited_text, plan.waited)) or None,
         schedule=plan.schedule,
+        replaces=plan.replaces,
+        counts_from=None if plan.counts_from is None else micros(plan.counts_from),
     )
 
 
@@ -188,4 +191,5 @@ def _polled(answer: Mapping[str, Any]) -> Polled:
         lost=list(map(run_of, answer["lost"])),
         dropped=list(map(run_of, answer["dropped"])),
         left=answer["left"],
+        takeovers=int(answer["takeovers"]),
     )

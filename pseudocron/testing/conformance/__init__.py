@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import pytest
 
-_MODULES = "cluster ends forward gate jobs keys law leases lists manual people process retries skips slots together"
+_MODULES = (
+    "cluster ends forward gate jobs keys law leases lists manual people process retries skips slots takeovers together"
+)
 pytest.register_assert_rewrite(*(f"{__name__}.{module}" for module in _MODULES.split()))
 
 # isort: off - only after the lines above
@@ -33,6 +35,7 @@ from pseudocron.testing.conformance.process import Process  # noqa: E402
 from pseudocron.testing.conformance.retries import RetryTests  # noqa: E402
 from pseudocron.testing.conformance.skips import SkipTests  # noqa: E402
 from pseudocron.testing.conformance.slots import SlotTests  # noqa: E402
+from pseudocron.testing.conformance.takeovers import TakeoverTests  # noqa: E402
 from pseudocron.testing.conformance.together import TogetherTests  # noqa: E402
 
 __all__ = ["Cluster", "Law", "Process", "SharedStore", "Suite"]
@@ -51,6 +54,7 @@ class Suite(
     ManualTests,
     PeopleTests,
     ListTests,
+    TakeoverTests,
     TogetherTests,
 ):
     """All tests of the contract. A subclass overrides the fixture `store`."""

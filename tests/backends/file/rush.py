@@ -52,7 +52,7 @@ async def inline(fn: Callable[..., Any], /, *args: object) -> Any:
 def planned(state: CronState) -> Plan:
     """The slot that has come last."""
     slot = micros(datetime.now(UTC)) // STEP * STEP
-    return Plan("rush", state.mark, using.now(), [instant(slot)], next=instant(slot + STEP))
+    return Plan("rush", state.mark, state.since or using.now(), [instant(slot)], next=instant(slot + STEP))
 
 
 class Watched(FileGate):

@@ -64,8 +64,9 @@ async def claim_jobs(backend: Redis, total: int = 10) -> list[Claim]:
 
 async def claim_slot(backend: Redis, slot: datetime | None = None) -> Claim:
     slot = slot or now() - timedelta(seconds=1)
-    mark = (await backend.states(["mail"])).crons["mail"].mark
-    polled = await backend.poll(Poll(take(), [Plan("mail", mark, slot - timedelta(days=1), [slot])], force=True))
+    state = (await backend.states(["mail"])).crons["mail"]
+    plan = Plan("mail", state.mark, state.since or slot - timedelta(days=1), [slot])
+    polled = await backend.poll(Poll(take(), [plan], force=True))
     assert polled is not None
     (claimed,) = polled.claims
     return claimed

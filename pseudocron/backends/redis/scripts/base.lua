@@ -137,7 +137,7 @@ end
 
 -- Fields of the gate, read once, and written at the end of a verb.
 local gate = key('gate')
-local GATE = {'stale', 'polled', 'named', 'named_at', 'oldest', 'times'}
+local GATE = {'stale', 'polled', 'named', 'named_at', 'oldest', 'times', 'takeovers'}
 local gate_read, gate_changes
 
 local function of_gate(field)

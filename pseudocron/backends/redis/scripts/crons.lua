@@ -5,7 +5,8 @@ function reads.states()
   for i, name in ipairs(given.names) do
     states[i] = Targets.state_of(name)
   end
-  return {states = states, polled = call('HGET', gate, 'polled') or nil}
+  local _, longest = Targets.times_in_use()
+  return {states = states, polled = of_gate('polled'), cron_max_time = digits(longest)}
 end
 
 function verbs.pause()

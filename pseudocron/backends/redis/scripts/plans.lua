@@ -1,10 +1,17 @@
 -- The plans of a poll: what it wants for crons.
 
--- The plans that were computed from the mark that is stored, with what `claim_slots` notes of them.
+-- Whether a plan was computed from what is stored; see `rules.is_current`.
+local function is_current(plan)
+  local mark, since, schedule = unpack(call('HMGET', key('cron', plan.name), 'mark', 'since', 'schedule'))
+  return tonumber(mark or nil) == plan.mark and (not since or tonumber(since) == plan.since)
+    and (not schedule or schedule == (plan.replaces or plan.schedule))
+end
+
+-- The plans that are current, with what `claim_slots` notes of them.
 function Plans.current_plans()
   local current, names = {}, {}
   for _, plan in ipairs(given.plans or {}) do
-    if number(key('cron', plan.name), 'mark') == plan.mark then
+    if is_current(plan) then
       current[#current + 1] = plan
       names[plan.name] = true
     end

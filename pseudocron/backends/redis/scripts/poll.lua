@@ -61,7 +61,7 @@ function verbs.poll()
   is_to_be_repeated = done.has_skipped or #done.claims + #done.refused + #lost + #done.dropped > 0
   return {
     fresh_for = digits(Gate.fresh_for()), claims = done.claims, refused = done.refused, outdated = outdated, lost = lost,
-    dropped = done.dropped, left = done.left
+    dropped = done.dropped, left = done.left, takeovers = of_gate('takeovers') or '0'
   }
 end
 

@@ -38,9 +38,28 @@ function Skips.raise(name, field, slot)
   return false
 end
 
+-- Note which schedule a plan replaces: those before that are neither it nor the new one, and it at last.
+function Skips.take_over(plan)
+  local cron, replaced = key('cron', plan.name), {}
+  for _, one in ipairs(cjson.decode(call('HGET', cron, 'replaced') or '[]')) do
+    if one ~= plan.replaces and one ~= plan.schedule then
+      replaced[#replaced + 1] = one
+    end
+  end
+  replaced[#replaced + 1] = plan.replaces
+  if #replaced > REPLACED_AT_MOST then
+    table.remove(replaced, 1)
+  end
+  call('HSET', cron, 'replaced', cjson.encode(replaced))
+  change_gate('takeovers', (of_gate('takeovers') or 0) + 1)
+end
+
 function Skips.record_skips(plan)
   local cron = key('cron', plan.name)
-  call('HSETNX', cron, 'since', digits(plan.since))
+  if plan.replaces then
+    Skips.take_over(plan)
+  end
+  call(plan.counts_from and 'HSET' or 'HSETNX', cron, 'since', digits(plan.counts_from or plan.since))
   call('HSET', cron, 'schedule', plan.schedule)
   Targets.note_cron(plan.name)
   for _, one in ipairs(plan.skips or {}) do

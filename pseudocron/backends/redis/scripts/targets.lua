@@ -5,8 +5,8 @@
 -- due             the targets in use with a pending run that is not held back, by the due time of the first one
 -- next            the crons in use that are not paused, by when they are due next
 -- pending         the targets with pending runs
--- cron:NAME       mark, since, back, next, paused, claims, fence, failures, missed, schedule; held: in the last poll that
---                 planned it, max_instances held back slots above its mark
+-- cron:NAME       mark, since, back, next, paused, claims, fence, failures, missed, schedule, replaced; held: in the last
+--                 poll that planned it, max_instances held back slots above its mark; seen: when it was last in use
 -- crons           the names of all crons
 -- counting:NAME   the pending runs of a cron that count for max_instances, without those whose leases are kept
 --
@@ -107,6 +107,7 @@ end
 function Targets.state_of(name)
   local state = record(key('cron', name)) or {}
   state.running = Targets.count_of(name)
+  state.seen = call('ZSCORE', key('used'), 'c:' .. name) or state.seen
   return state
 end
 
@@ -226,6 +227,14 @@ function Targets.name_targets()
   change_gate('oldest', call('ZRANGE', key('used'), 0, 0, 'WITHSCORES')[2] or now)
 end
 
+-- Keep when a cron was last in use: it may come back.
+function Targets.note_seen(target)
+  local cron = Targets.is_cron(target) and key('cron', target:sub(3))
+  if cron and call('EXISTS', cron) == 1 then
+    call('HSET', cron, 'seen', digits(tonumber(call('ZSCORE', key('used'), target))))
+  end
+end
+
 -- Forget targets that are no longer in use. Where processes differ in CRON_MAX_TIME the largest counts here: a target
 -- that counts for too long dates the gate too early, never too late.
 function Targets.forget_targets(longest)
@@ -239,6 +248,7 @@ function Targets.forget_targets(longest)
     return
   end
   for _, target in ipairs(call('ZRANGEBYSCORE', key('used'), '-inf', '(' .. digits(before), 'LIMIT', 0, AT_MOST)) do
+    Targets.note_seen(target)
     call('ZREM', key('used'), target)
     call('HDEL', key('limits'), target)
     Targets.touch(target)
@@ -246,8 +256,8 @@ function Targets.forget_targets(longest)
   change_gate('oldest', call('ZRANGE', key('used'), 0, 0, 'WITHSCORES')[2] or now)
 end
 
--- Note the CRON_MAX_TIME of this process; return the smallest and the largest of those in use.
-function Targets.name_time()
+-- The smallest and the largest CRON_MAX_TIME in use, or of this process; and all, with its own used now.
+function Targets.times_in_use()
   local mine = digits(given.cron_max_time)
   local shortest, longest, times = given.cron_max_time, given.cron_max_time, {mine .. ':' .. digits(now)}
   for time, seen in (of_gate('times') or ''):gmatch('(%d+):(%d+)') do
@@ -257,6 +267,12 @@ function Targets.name_time()
       times[#times + 1] = time .. ':' .. seen
     end
   end
+  return shortest, longest, times
+end
+
+-- Note the CRON_MAX_TIME of this process; return the smallest and the largest of those in use.
+function Targets.name_time()
+  local shortest, longest, times = Targets.times_in_use()
   change_gate('times', table.concat(times, ' '))
   return shortest, longest
 end
