@@ -153,7 +153,7 @@ def public(value: object) -> set[str]:
     return {name for name in dir(value) if not name.startswith("_")}
 
 
-def test_the_public_names_of_objects_are_those_in_the_reference_and_no_others() -> None:
+def test_public_names_are_those_in_the_reference() -> None:
     crons = Crons()
     task = crons.task("task")(public)
     handle = JobHandle(id="id", task="task", key=None, _manager=task._manager)

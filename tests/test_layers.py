@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from typing import TypeGuard
 
 import pytest
 
@@ -74,6 +75,8 @@ BESIDE_THE_CONTRACT = {
 
 LONGEST = 300
 """How many lines a module may have."""
+LONGEST_NAME = 72
+"""How many characters the name of a test may have."""
 
 
 def modules() -> dict[str, Path]:
@@ -219,3 +222,15 @@ OURS = {"harness", "benchmarks", "verification", "tests", *(path.stem for path i
 def test_tools_import_the_harness_and_no_test(path: Path) -> None:
     package = path.relative_to(TESTS.parent).parts[0]
     assert {name.partition(".")[0] for name in named(path)} & OURS <= BESIDE[package]
+
+
+def test_the_names_of_tests_can_be_read_in_one_line() -> None:
+    longest = max(
+        (node.name for path in TESTS.rglob("*.py") for node in ast.walk(ast.parse(path.read_text())) if is_test(node)),
+        key=len,
+    )
+    assert len(longest) <= LONGEST_NAME, longest
+
+
+def is_test(node: ast.AST) -> TypeGuard[ast.FunctionDef]:
+    return isinstance(node, ast.FunctionDef) and node.name.startswith("test_")

@@ -61,7 +61,7 @@ def test_a_lifespan_is_that_of_the_bare_application(app: ASGIApp, *, ticker: boo
     [says(), says(ValueError("only http")), says(COMPLETE), says(RECEIVE, COMPLETE), says(COMPLETE, RECEIVE, COMPLETE)],
     ids=["none", "an error", "unasked", "left after the start", "twice"],
 )
-def test_what_an_application_leaves_out_of_its_lifespan_the_middleware_adds_once(app: ASGIApp) -> None:
+def test_the_middleware_adds_what_a_lifespan_leaves_out(app: ASGIApp) -> None:
     crons, ended = Crons(backend="memory:"), []
 
     @crons.every(hours=10)
@@ -84,7 +84,7 @@ def test_what_an_application_leaves_out_of_its_lifespan_the_middleware_adds_once
 
 
 @pytest.mark.parametrize("before", [[], [RECEIVE]], ids=["unasked", "after receiving"])
-def test_an_application_that_answers_its_lifespan_as_a_request_gets_its_ticker(before: list[Any]) -> None:
+def test_a_lifespan_answered_as_a_request_has_its_ticker(before: list[Any]) -> None:
     crons, ran = Crons(backend="memory:"), []
     crons.add("often", lambda: ran.append(1), 0.05)
     start = {"type": "http.response.start", "status": 404, "headers": []}
@@ -98,7 +98,7 @@ def test_an_application_that_answers_its_lifespan_as_a_request_gets_its_ticker(b
     asyncio.run(main())
 
 
-def test_a_lifespan_that_hangs_at_its_end_hangs_as_the_bare_one_and_is_drained_already() -> None:
+def test_a_lifespan_that_hangs_at_its_end_is_drained_before() -> None:
     crons, events = Crons(backend="memory:", drain=0), []
 
     @crons.every(hours=10)
@@ -147,7 +147,7 @@ def test_after_a_bad_start_an_application_that_hangs_has_five_seconds() -> None:
     leap(main())
 
 
-def test_the_state_of_the_scope_is_the_servers_own_and_nothing_is_put_into_it() -> None:
+def test_nothing_is_put_into_the_state_of_the_scope() -> None:
     states: list[Any] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -175,7 +175,7 @@ def test_a_server_that_knows_no_state_is_given_none() -> None:
     assert scope == {"type": "lifespan"}
 
 
-def test_a_lifespan_that_never_started_or_broke_off_leaves_the_next_one_its_drain() -> None:
+def test_a_broken_lifespan_leaves_the_next_one_its_drain() -> None:
     crons, ended = Crons(backend="memory:"), []
 
     @crons.every(hours=10)
@@ -209,7 +209,7 @@ def test_when_a_lifespan_has_broken_off_the_requests_still_look() -> None:
     asyncio.run(main())
 
 
-def test_a_drain_that_fails_is_logged_and_the_application_shuts_down_all_the_same(
+def test_a_failed_drain_is_logged_and_the_application_shuts_down(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Broken:

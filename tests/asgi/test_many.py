@@ -75,7 +75,7 @@ def answers(app: Starlette) -> list[str]:
 
 @pytest.mark.parametrize("wait", [0, 20])
 @pytest.mark.parametrize("where", ["outside", "in the mounted one", "in both"])
-def test_a_site_with_a_mounted_application_answers_the_same_and_each_slot_runs_once(where: str, wait: float) -> None:
+def test_a_mounted_application_answers_the_same_and_slots_run_once(where: str, wait: float) -> None:
     crons, ran = one_cron()
     ours = Middleware(PseudoCronMiddleware, crons=crons, wait=wait)
     outside = () if where == "in the mounted one" else (ours,)
@@ -117,7 +117,7 @@ def test_one_around_another_fifty_times_over_starts_and_ends_as_one() -> None:
     assert len(ran) == 1
 
 
-def test_two_applications_with_two_configurations_have_nothing_to_do_with_each_other() -> None:
+def test_two_configurations_have_nothing_to_do_with_each_other() -> None:
     (crons, ran), (others, others_ran) = one_cron(), one_cron()
 
     async def main() -> None:
@@ -148,7 +148,7 @@ def test_two_applications_with_one_store_run_each_slot_once(named: str, tmp_path
     assert len({*ran, *others_ran}) == len([*ran, *(others_ran if others is not crons else [])]) == 1
 
 
-def test_test_clients_with_and_without_lifespan_take_turns_and_each_slot_runs_once(tmp_path: Path) -> None:
+def test_test_clients_that_take_turns_run_each_slot_once(tmp_path: Path) -> None:
     crons, ran = one_cron(f"file:{tmp_path}/store")
     app = site(Middleware(PseudoCronMiddleware, crons=crons, wait=20))
     bare = TestClient(app)
@@ -162,7 +162,7 @@ def test_test_clients_with_and_without_lifespan_take_turns_and_each_slot_runs_on
 
 
 @pytest.mark.parametrize("backend", ["memory:", "file:{}/store"])
-def test_a_look_that_an_ending_event_loop_cuts_off_is_made_up_for_by_the_next(backend: str, tmp_path: Path) -> None:
+def test_a_poll_that_a_closing_loop_cuts_off_is_made_good_by_the_next(backend: str, tmp_path: Path) -> None:
     # A claim that was cut off as well ends with its lease.
     crons, ran = Crons(backend=backend.format(tmp_path), drain=0, lease=0.5), []
     crons.add("endless", asyncio.Event().wait, 36000)

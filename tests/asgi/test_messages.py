@@ -170,7 +170,7 @@ UNANSWERED = {
 
 
 @pytest.mark.parametrize("app", UNANSWERED.values(), ids=UNANSWERED)
-def test_wait_does_not_keep_the_server_from_ending_what_the_application_left_unanswered(app: ASGIApp) -> None:
+def test_wait_keeps_no_unanswered_request_from_its_end(app: ASGIApp) -> None:
     crons = Crons(backend="memory:", drain=0)
     crons.add("endless", endless, 36000)
 
@@ -201,9 +201,7 @@ SERVED = {
 
 
 @pytest.mark.parametrize(("before", "last"), SERVED.values(), ids=SERVED)
-def test_the_look_is_behind_the_message_that_serves_the_visitor_and_not_before(
-    before: tuple[Message, ...], last: Message
-) -> None:
+def test_the_poll_begins_behind_the_message_that_serves_the_visitor(before: tuple[Message, ...], last: Message) -> None:
     crons, go_on = Crons(backend="memory:"), asyncio.Event()
     looks: list[object] = []
 

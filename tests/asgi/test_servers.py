@@ -157,7 +157,7 @@ def has_seen_an_edit(server: Server) -> bool:
     return "Reloading" in server.log
 
 
-def test_a_reload_drains_the_old_worker_and_the_new_one_goes_on_without_a_slot_twice(tmp_path: Path) -> None:
+def test_a_reload_drains_the_old_worker_and_no_slot_runs_twice(tmp_path: Path) -> None:
     crons = '{"often": ("jobs:on_the_loop", 0.2), "drained": ("jobs:until_told", 3600)}'
     with Server(tmp_path, crons).uvicorn("--reload") as server, Visitors(server, 1):
         wait_until(lambda: len(server.notes("often")) >= 2 and server.notes("drained"), 5)
@@ -189,7 +189,7 @@ def who():
 """
 
 
-def test_workers_that_gunicorn_forks_after_the_store_is_open_look_and_run_each_slot_once(tmp_path: Path) -> None:
+def test_gunicorn_workers_with_an_open_store_run_each_slot_once(tmp_path: Path) -> None:
     server = Server(tmp_path, '{"often": ("jobs:who", 0.1)}')
     for file, more in (("app.py", FORKED), ("jobs.py", WHO)):
         with (tmp_path / file).open("a") as module:

@@ -32,9 +32,7 @@ def may_mount() -> bool:
         ("limit", "can't be used: disk I/O error, is its disk full, or broken?"),
     ],
 )
-def test_without_room_requests_are_served_it_is_said_once_and_nothing_is_lost(
-    tmp_path: Path, how: str, complaint: str
-) -> None:
+def test_a_full_disk_loses_no_request_and_is_told_once(tmp_path: Path, how: str, complaint: str) -> None:
     store = f"store '{tmp_path}/store/crons.db' {complaint}"
     done = subprocess.run(
         [*(IN_A_NAMESPACE if how == "disk" else []), sys.executable, str(HERE / "full_disk.py"), str(tmp_path), how],

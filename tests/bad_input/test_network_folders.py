@@ -109,7 +109,7 @@ def test_a_process_that_is_started_again_on_the_same_machine_is_not(
         clock.forward(10)
 
 
-def test_what_was_written_long_ago_or_before_this_machine_was_started_is_no_matter(
+def test_what_was_written_long_ago_or_before_the_boot_is_no_matter(
     tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert not advised(tmp_path, clock, monkeypatch, "one")

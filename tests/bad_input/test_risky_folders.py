@@ -73,7 +73,7 @@ def test_a_link_that_leads_in_a_circle_or_elsewhere_is_none(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("kind", ["overlay", "aufs", "squashfs"])
-def test_the_layer_of_an_image_is_known_by_its_type_and_a_volume_in_it_is_none(tmp_path: Path, kind: str) -> None:
+def test_the_layer_of_an_image_is_known_by_its_type(tmp_path: Path, kind: str) -> None:
     table = a_table(tmp_path, (tmp_path, kind), (tmp_path / "volume", "ext4"))
     (tmp_path / "volume").mkdir()
     layer = f"is in the layer of an image ({kind}), and ends with the container; mount a volume"

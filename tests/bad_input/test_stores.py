@@ -121,7 +121,7 @@ def test_it_stops_the_start_with_one_line_and_is_left_as_it_was(
     assert {path: after[path] for path in before} == before
 
 
-def test_a_store_that_is_busy_at_the_start_does_not_stop_it_and_is_opened_later(
+def test_a_store_that_is_busy_at_the_start_is_opened_later(
     store: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert start(store) is None

@@ -71,7 +71,7 @@ def test_an_unknown_name_is_one_line_with_the_one_that_was_meant(command: str, h
     assert done.stderr == "Error: there is no cron 'hourli', did you mean 'hourly'?\n"
 
 
-def test_history_shows_outcome_lateness_duration_and_the_last_line_of_the_error(folder: Path) -> None:
+def test_history_shows_outcome_lateness_duration_and_error(folder: Path) -> None:
     (folder / "crons.py").write_text(TWO)
     pseudocron(folder, "tick")
     head, *shown = pseudocron(folder, "history").stdout.splitlines()
@@ -82,7 +82,7 @@ def test_history_shows_outcome_lateness_duration_and_the_last_line_of_the_error(
     assert [line.split()[0] for line in pseudocron(folder, "history", "hourly").stdout.splitlines()[1:]] == ["hourly"]
 
 
-def test_history_tells_programs_all_that_is_known_and_as_much_as_they_ask_for(folder: Path) -> None:
+def test_history_as_json_has_all_that_is_known(folder: Path) -> None:
     (folder / "crons.py").write_text(TWO)
     pseudocron(folder, "tick")
     assert len(asked(folder, "history", "--limit", "1")) == 1

@@ -83,7 +83,7 @@ def claimed(folder: Path, outcome: State | None = None) -> None:
     asyncio.run(work())
 
 
-def test_what_one_process_defers_another_runs_and_a_failed_job_can_be_tried_again(tmp_path: Path) -> None:
+def test_a_deferred_job_runs_elsewhere_and_can_be_retried(tmp_path: Path) -> None:
     (tmp_path / "crons.py").write_text(TASKS)
     argv = ["--arg", "classroom=B-204", "--arg", f"until={UNTIL}", "--priority", "1"]
     done = pseudocron(tmp_path, "defer", "restore", *argv)
@@ -117,7 +117,7 @@ def test_a_delay_and_an_expiry_may_be_said_from_now(tasks: Path) -> None:
     assert expires - due == timedelta(minutes=30)
 
 
-def test_the_newer_job_of_a_key_replaces_the_older_unless_something_else_is_said(tasks: Path) -> None:
+def test_a_newer_job_of_a_key_replaces_the_older_by_default(tasks: Path) -> None:
     argv = ["restore", *LATER, "--key", "k"]
     first = deferred(tasks, *argv)
     assert deferred(tasks, *argv, "--on-conflict", "keep") == first

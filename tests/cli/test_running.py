@@ -64,7 +64,7 @@ def test_the_exit_code_of_a_run_is_its_outcome_and_what_it_prints_is_shown(
     assert [run.outcome for run in recorded(runs, name)] == [outcome]
 
 
-def test_a_run_whose_supervisor_is_told_to_end_is_interrupted_and_exits_with_5(runs: Path) -> None:
+def test_a_run_with_a_terminated_supervisor_exits_with_5(runs: Path) -> None:
     (runs / "script.py").write_text("import os, signal, time\nos.kill(os.getppid(), signal.SIGTERM)\ntime.sleep(60)")
     done = pseudocron(runs, "run", "script")
     assert done.returncode == 5, done.stderr
@@ -84,7 +84,7 @@ def test_a_paused_and_disabled_cron_may_be_run_by_hand(runs: Path) -> None:
     assert pseudocron(runs, "run", "off").stdout == "at work\n"
 
 
-def test_of_two_runs_at_once_the_second_is_refused_with_4_and_leaves_no_trace(runs: Path) -> None:
+def test_a_second_run_at_once_exits_with_4_and_leaves_no_trace(runs: Path) -> None:
     with start(runs, "run", "waits") as first:
         wait_until((runs / "begun").exists)
         second = pseudocron(runs, "run", "waits")
@@ -113,7 +113,7 @@ def test_switched_off_a_run_is_refused(runs: Path) -> None:
     assert "PSEUDOCRON_ENABLED" in done.stderr
 
 
-def test_work_that_is_told_to_stop_lets_a_run_end_records_it_and_exits_with_0(runs: Path) -> None:
+def test_work_that_is_stopped_records_its_run_and_exits_with_0(runs: Path) -> None:
     (runs / "crons.py").write_text('crons = {"waits": ("jobs:until_told", 3600)}')
     with start(runs, "work") as work:
         wait_until((runs / "begun").exists)
@@ -123,7 +123,7 @@ def test_work_that_is_told_to_stop_lets_a_run_end_records_it_and_exits_with_0(ru
     assert [run.outcome for run in recorded(runs)] == ["succeeded"]
 
 
-def test_work_that_is_told_to_stop_cuts_off_what_outlasts_the_drain_and_records_it(runs: Path) -> None:
+def test_work_that_is_stopped_cuts_off_what_outlasts_the_drain(runs: Path) -> None:
     (runs / "crons.py").write_text('crons = {"waits": ("jobs:until_told", 3600)}\nDRAIN = 0.1')
     with start(runs, "work") as work:
         wait_until((runs / "begun").exists)

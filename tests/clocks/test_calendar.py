@@ -57,7 +57,7 @@ def test_a_slot_at_midnight_is_of_the_day_that_begins(tz: str) -> None:
     assert (ran, skipped) == ([datetime(2025, 1, 1, tzinfo=ZoneInfo(tz))], [])
 
 
-def test_looks_on_both_sides_of_midnight_run_the_last_slot_of_the_old_day_and_the_first_of_the_new() -> None:
+def test_polls_around_midnight_run_the_last_and_the_first_slot() -> None:
     eve = datetime(2024, 12, 31, 23, 57, 30, tzinfo=UTC)
     cron = a_cron("*/2 * * * *")
     ran, skipped = walk(cron, eve, eve + 5 * MINUTE)
@@ -65,7 +65,7 @@ def test_looks_on_both_sides_of_midnight_run_the_last_slot_of_the_old_day_and_th
     assert not skipped
 
 
-def test_a_slot_before_midnight_that_is_looked_at_after_it_runs_for_its_own_day() -> None:
+def test_a_slot_before_midnight_polled_after_it_runs_for_its_own_day() -> None:
     slot = datetime(2024, 12, 31, 23, 59, tzinfo=UTC)
     plan = due(a_cron("59 23 * * *"), CronState("cron", mark=slot - HOUR), slot + HOUR)
     assert list(plan.slots) == [slot]
@@ -82,7 +82,7 @@ def test_a_daily_cron_runs_on_a_leap_day_like_on_any_other(year: int, days: list
 @pytest.mark.parametrize(
     ("schedule", "last"), [("0 0 L * *", 29), ("every month on the last day at 00:00", 29), ("0 0 30 * *", 30)]
 )
-def test_the_last_day_of_a_leap_february_is_the_29th_and_a_30th_waits_for_march(schedule: str, last: int) -> None:
+def test_the_29th_of_february_is_found_and_a_30th_waits_for_march(schedule: str, last: int) -> None:
     plan = due(
         a_cron(schedule),
         CronState("cron", mark=datetime(2024, 2, 1, tzinfo=UTC)),

@@ -92,7 +92,7 @@ print(process.deadline - process.monotonic(), process.monotonic())
 """
 
 
-def test_a_process_that_imports_pseudocron_in_another_time_has_the_real_clock(tmp_path: Path) -> None:
+def test_an_import_in_another_time_has_the_real_clock(tmp_path: Path) -> None:
     command = [sys.executable, "-c", IMPORTED_WHILE_FROZEN]
     run = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True, env=environ_with(tmp_path))
     left, now = map(float, run.stdout.split())

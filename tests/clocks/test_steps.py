@@ -81,7 +81,7 @@ def test_set_back_an_hour_no_slot_runs_twice_and_it_goes_on_where_it_was(run: Ca
     run(minutely(), body)
 
 
-def test_set_back_an_hour_why_nothing_runs_is_recorded_once_without_moving_the_mark(run: Callable[..., None]) -> None:
+def test_set_back_an_hour_the_reason_is_recorded_once(run: Callable[..., None]) -> None:
     async def body(process: Process) -> None:
         await process.visits(START + timedelta(minutes=10))
         mark = process.clock.now
@@ -169,7 +169,7 @@ def test_of_what_would_not_run_anyway_no_step_is_told(run: Callable[..., None], 
     run(minutely(enabled=reason is Reason.PAUSED), body)
 
 
-def test_set_forward_a_day_the_latest_slot_runs_once_and_the_others_are_missed(run: Callable[..., None]) -> None:
+def test_set_forward_a_day_only_the_latest_slot_runs(run: Callable[..., None]) -> None:
     crons = minutely()
     crons.add("nightly", int, "0 2 * * *")
 
@@ -186,7 +186,7 @@ def test_set_forward_a_day_the_latest_slot_runs_once_and_the_others_are_missed(r
     run(crons, body)
 
 
-def test_set_forward_a_day_by_mistake_and_back_it_waits_for_a_day_and_says_so_and_a_reset_ends_it(
+def test_set_forward_a_day_and_back_it_waits_and_a_reset_ends_it(
     run: Callable[..., None],
 ) -> None:
     async def body(process: Process) -> None:
@@ -268,7 +268,7 @@ def test_two_processes_under_one_clock_that_steps_still_grant_each_slot_once(ste
     asyncio.run(main())
 
 
-def test_set_back_a_lease_that_nobody_renews_lasts_longer_and_is_over_in_the_end(run: Callable[..., None]) -> None:
+def test_a_lease_ends_though_the_clock_was_set_back(run: Callable[..., None]) -> None:
     async def body(process: Process) -> None:
         clock, backend = process.clock, process.backend
         claim = await using.claim_at(backend, clock.now)

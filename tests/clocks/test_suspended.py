@@ -88,7 +88,7 @@ CRONS = '{{"job": {{"run": "jobs:until_told", "schedule": "0 0 1 1 *", "last_run
 
 
 @pytest.mark.usefixtures("short_lease")
-def test_another_process_takes_over_a_slot_that_is_to_be_recovered_and_the_late_result_is_refused(
+def test_another_process_takes_a_slot_over_and_the_late_result_is_refused(
     tmp_path: Path,
 ) -> None:
     with Server(tmp_path, CRONS.format(True)).uvicorn() as server:
@@ -126,7 +126,7 @@ def test_without_at_least_once_the_slot_is_lost_and_does_not_run_again(tmp_path:
 
 
 @pytest.mark.usefixtures("short_lease")
-def test_a_stop_that_nobody_else_notices_costs_the_run_no_more_than_its_trust(tmp_path: Path) -> None:
+def test_an_unnoticed_stop_costs_a_run_only_the_trust_in_its_lease(tmp_path: Path) -> None:
     with Server(tmp_path, CRONS.format(True)).uvicorn() as server:
         wait_until(lambda: server.notes("job") == ["begins"], 5)
         suspend(server)

@@ -473,13 +473,13 @@ def test_crons_in_a_file_that_views_have_imported_are_those_of_the_views(shop: P
     assert crons.settings == Settings(backend="file:elsewhere", folder=shop), "the file's settings are theirs too"
 
 
-def test_crons_that_their_own_file_imports_by_way_of_others_are_not_made_twice(shop: Path) -> None:
+def test_crons_that_their_own_file_imports_are_not_made_twice(shop: Path) -> None:
     (shop / "round.py").write_text(f"{FILED}import about\n")
     (shop / "about.py").write_text("from round import crons\n@crons.task\ndef more() -> None: ...\n")
     assert set(open_source("round.py").load().tasks) == {"restore", "more"}
 
 
-def test_what_is_added_after_the_crons_were_read_is_checked_at_once_and_harms_no_other(shop: Path) -> None:
+def test_a_cron_added_after_the_first_read_is_checked_at_once(shop: Path) -> None:
     crons = Crons()
     crons.add("good", "shop:count", 60)
     assert open_source(crons).load() is crons

@@ -202,7 +202,7 @@ def stop(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     event.set()
 
 
-def test_an_edit_that_hangs_is_told_once_with_its_line_while_the_last_good_one_stays(
+def test_a_hanging_edit_is_told_once_and_the_last_good_one_stays(
     shop: Path, stop: threading.Event, caplog: pytest.LogCaptureFixture
 ) -> None:
     write(shop / "crons.py", GOOD[".py"] % "a")
@@ -285,9 +285,7 @@ def test_a_bad_edit_is_executed_once(shop: Path, wrong: str) -> None:
         ("from twisted_ import send\ncrons = {'b': (send, 60)}", "twisted_.py", "def send(): pass"),
     ],
 )
-def test_a_bad_edit_is_executed_again_when_what_it_failed_in_or_missed_has_changed(
-    shop: Path, wrong: str, file: str, right: str
-) -> None:
+def test_a_bad_edit_is_executed_again_when_its_cause_has_changed(shop: Path, wrong: str, file: str, right: str) -> None:
     write(shop / "crons.py", GOOD[".py"] % "a")
     (shop / "twisted_.py").write_text("def other(): pass")
     (shop / "jobs" / "__init__.py").touch()

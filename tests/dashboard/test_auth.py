@@ -160,7 +160,7 @@ def test_a_websocket_is_refused(house: House) -> None:
         pass
 
 
-def test_who_imports_pseudocron_or_names_a_way_in_pays_neither_for_jinja_nor_for_pages() -> None:
+def test_importing_pseudocron_loads_neither_jinja_nor_pages() -> None:
     code = """if True:
         import sys
         import pseudocron

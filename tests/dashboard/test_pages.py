@@ -87,7 +87,7 @@ def test_the_health_line_tells_overdue_crons_and_held_places(each_house: House) 
     assert f"{EVIL}: overdue by" in unescape(text(each_house.get()))
 
 
-def test_the_page_of_a_cron_shows_its_runs_their_errors_and_why_slots_did_not_run(each_house: House) -> None:
+def test_the_page_of_a_cron_shows_runs_errors_and_skips(each_house: House) -> None:
     each_house.run(EVIL, State.FAILED)
     each_house.skip(EVIL, Reason.NO_TRAFFIC)
     page = each_house.get("/cron", name=EVIL)

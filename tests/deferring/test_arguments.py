@@ -142,7 +142,7 @@ def test_whatever_json_knows_comes_back_without_annotations(value: object) -> No
 
 @settings(max_examples=150, deadline=None)
 @given(some.sampled_from(list(TYPED)), some.data())
-def test_whatever_an_annotation_says_comes_back_from_inside_of_lists_and_mappings(kind: Any, data: Any) -> None:
+def test_annotated_values_come_back_from_lists_and_mappings(kind: Any, data: Any) -> None:
     value = data.draw(some.lists(some.dictionaries(some.text(), TYPED[kind], max_size=2), max_size=2))
     came = through(list[dict[str, kind]], value)
     # In the hour that is repeated, the datetimes of two zones are never equal.
@@ -152,7 +152,7 @@ def test_whatever_an_annotation_says_comes_back_from_inside_of_lists_and_mapping
     assert [type(item) for one in came for item in one.values()] == [kind for one in value for _ in one]
 
 
-def test_a_time_in_the_repeated_hour_of_a_zone_comes_back_as_the_same_instant() -> None:
+def test_a_time_in_a_repeated_hour_stays_the_same_instant() -> None:
     for fold in (0, 1):
         twice = datetime(2024, 10, 27, 2, 30, fold=fold, tzinfo=ZoneInfo("Europe/Berlin"))
         assert through(datetime, twice).astimezone(UTC) == twice.astimezone(UTC)
@@ -253,7 +253,7 @@ def test_a_list_that_holds_itself_is_refused() -> None:
         pack(of(Any), (endless,), {})
 
 
-def test_an_annotation_that_only_a_type_checker_follows_is_named_and_spoils_no_other() -> None:
+def test_an_annotation_for_type_checkers_only_spoils_no_other() -> None:
     def task(when: datetime, where: Path) -> None: ...
 
     assert pack(task, (EIGHT, "here"), {}) == '{"when":"2024-05-01T08:00:00+08:00","where":"here"}'
@@ -308,7 +308,7 @@ def test_256_kib_are_taken_and_a_byte_more_is_not() -> None:
         pack(note, ("x" * 1000, "x" * 2_000_000), {})
 
 
-def test_a_wrapped_function_a_partial_and_an_object_are_known_by_their_annotations() -> None:
+def test_annotations_of_wrapped_functions_partials_and_objects_are_read() -> None:
     def inner(when: datetime) -> None: ...
 
     def hollow(*args: Any, **kwargs: Any) -> None: ...

@@ -161,7 +161,7 @@ def test_two_processes_defer_into_one_store_and_end_without_a_warning(filed: Cro
     assert len(printed) == 40
 
 
-def test_on_a_running_event_loop_what_blocks_is_refused_and_says_what_to_write(crons: Crons) -> None:
+def test_what_blocks_is_refused_on_a_running_event_loop(crons: Crons) -> None:
     restore = restoring(crons)
 
     async def main() -> None:
@@ -335,7 +335,7 @@ def test_the_process_of_the_crons_and_those_who_defer_have_the_same_store(crons:
     asyncio.run(main())
 
 
-def test_a_store_is_open_as_long_as_one_process_needs_it_and_opened_again_to_defer(filed: Crons) -> None:
+def test_a_store_is_open_while_needed_and_opened_again_to_defer(filed: Crons) -> None:
     restore = restoring(filed)
 
     async def main() -> None:
@@ -367,7 +367,7 @@ def test_of_many_who_look_into_a_store_at_once_none_closes_it_under_another(file
     asyncio.run(main())
 
 
-def test_crons_that_turn_out_to_have_other_settings_defer_into_the_store_of_these() -> None:
+def test_defer_goes_to_the_store_of_the_settings_read_last() -> None:
     crons = Crons()
     first = crons._connect()
     assert crons._connect() is crons._connect() is first
@@ -405,7 +405,7 @@ def test_threads_that_ask_at_once_get_one_store(monkeypatch: pytest.MonkeyPatch)
 # Who is told
 
 
-def test_who_listens_is_told_after_the_job_is_stored_and_when_the_first_is_due() -> None:
+def test_listeners_are_told_when_the_first_stored_job_is_due() -> None:
     crons, clock = Crons(backend="memory:"), Clock()
     crons._connect(clock.host)
     happened: list[object] = []
@@ -489,7 +489,7 @@ def test_a_gate_that_can_not_be_lowered_is_logged_and_the_job_stands(
     assert "not brought forward, so that due runs may start late" in caplog.text
 
 
-def test_a_caller_that_is_cancelled_when_its_job_is_stored_has_its_listeners_called(crons: Crons) -> None:
+def test_listeners_are_called_though_the_caller_of_defer_is_cancelled(crons: Crons) -> None:
     told: list[datetime] = []
     crons.on_deferred(told.append)
 
@@ -519,7 +519,7 @@ def test_a_caller_that_is_cancelled_when_its_job_is_stored_has_its_listeners_cal
 # Calls made at once, for tests
 
 
-def test_immediate_calls_are_made_with_what_comes_out_of_json_and_are_not_stored(crons: Crons) -> None:
+def test_immediate_calls_get_values_from_json_and_are_not_stored(crons: Crons) -> None:
     seen: list[Any] = []
 
     @crons.task(retries=5)
@@ -603,7 +603,7 @@ def test_immediate_calls_of_plain_functions_are_made_in_a_thread(run: Callable[.
     assert name == "sync"
 
 
-def test_immediate_calls_that_block_are_refused_on_the_event_loop_as_in_production(crons: Crons) -> None:
+def test_immediate_calls_that_block_are_refused_on_the_event_loop(crons: Crons) -> None:
     restore = restoring(crons)
 
     async def main() -> None:

@@ -171,7 +171,7 @@ def test_a_task_that_is_not_there_is_said_with_the_one_that_was_meant() -> None:
 
 
 @pytest.mark.parametrize("ask", [lambda crons: crons.tasks, lambda crons: open_source(crons).load()])
-def test_a_task_that_no_child_process_can_run_is_found_when_the_crons_are_read(ask: Callable[[Crons], Any]) -> None:
+def test_a_task_that_no_child_can_run_is_found_at_the_first_read(ask: Callable[[Crons], Any]) -> None:
     crons = Crons(backend="memory:")
 
     @crons.task(executor="process")

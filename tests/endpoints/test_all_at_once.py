@@ -137,7 +137,7 @@ def serving(tmp_path: Path, store: str, *more: str) -> Server:
 
 
 @pytest.mark.parametrize("store", ["file", "redis"])
-def test_with_all_five_at_once_each_slot_runs_once_and_each_of_them_runs_some(tmp_path: Path, store: str) -> None:
+def test_with_all_five_at_once_each_slot_runs_once(tmp_path: Path, store: str) -> None:
     url = shared().url if store == "redis" else "file:.pseudocron"
 
     def notes() -> list[tuple[str, str, int]]:

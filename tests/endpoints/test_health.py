@@ -70,7 +70,7 @@ def test_all_is_well() -> None:
     assert dict(answer.headers)[b"cache-control"] == b"no-store"
 
 
-def test_head_has_the_headers_of_get_and_no_body_and_other_methods_are_told_so() -> None:
+def test_head_has_the_headers_of_get_and_other_methods_are_refused() -> None:
     app = health(crons_with())
 
     async def main() -> None:
@@ -127,7 +127,7 @@ def late(cron: Cron, seconds: float, *, cron_max_time: float = 60, **state: Any)
         (10, {"tolerance": 30, "jitter": 5}, None),
     ],
 )
-def test_a_cron_may_be_late_by_its_tolerance_else_by_one_interval_and_twice_cron_max_time(
+def test_a_cron_is_overdue_after_its_tolerance_or_its_interval(
     schedule: object, options: Any, tolerated: float | None
 ) -> None:
     cron = the_only(crons_with(schedule, **options))
@@ -221,7 +221,7 @@ def test_a_cron_that_fails_is_named_with_how_often_in_a_row(outcomes: list[State
     asyncio.run(main())
 
 
-def test_a_cron_that_fails_is_told_with_its_last_outcome_and_not_while_it_is_paused() -> None:
+def test_a_failing_cron_is_told_unless_it_is_paused() -> None:
     crons = crons_with()
 
     async def main() -> None:
@@ -258,7 +258,7 @@ def test_an_option_that_is_wrong_is_told_at_once(options: Any) -> None:
         health(crons_with(), **options)
 
 
-def test_places_that_are_held_by_code_that_goes_on_are_named_and_only_the_verbose_answer_names_the_process() -> None:
+def test_held_places_are_named_and_the_process_only_if_verbose() -> None:
     crons = crons_with()
 
     async def main() -> None:
@@ -286,7 +286,7 @@ def test_the_newest_poll_is_told() -> None:
     asyncio.run(main())
 
 
-def test_a_store_that_can_not_be_used_is_503_and_only_the_verbose_answer_names_it(tmp_path: Path) -> None:
+def test_an_unusable_store_is_503_and_only_the_verbose_answer_names_it(tmp_path: Path) -> None:
     (tmp_path / "no folder").touch()
     crons = crons_with(backend=f"file:{tmp_path}/no folder")
     answer, verbose = probe(crons), probe(crons, verbose=True)
@@ -361,7 +361,7 @@ def counting(crons: Crons, monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 @pytest.mark.alone
-def test_however_often_it_is_probed_and_however_often_it_is_mounted_the_store_is_asked_once_a_second(
+def test_the_store_is_asked_once_a_second_however_often_it_is_probed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     crons = crons_with()
@@ -379,7 +379,7 @@ def test_however_often_it_is_probed_and_however_often_it_is_mounted_the_store_is
 
 
 @pytest.mark.alone
-def test_a_store_that_does_not_answer_is_told_in_time_and_the_probes_do_not_pile_up(tmp_path: Path) -> None:
+def test_a_silent_store_is_told_in_time_and_probes_do_not_pile_up(tmp_path: Path) -> None:
     server = redis_server.Server(tmp_path)
     server.start()
     crons = crons_with(backend=server.url)
@@ -445,7 +445,7 @@ def test_who_reads_the_store_and_leaves_takes_it_away_from_nobody(tmp_path: Path
     asyncio.run(main())
 
 
-def test_probes_that_come_with_the_first_visitors_take_no_store_away_from_them(tmp_path: Path) -> None:
+def test_probes_beside_the_first_visitors_close_no_store(tmp_path: Path) -> None:
     crons = crons_with(schedule=0.05, backend=f"file:{tmp_path}/store")
     app = PseudoCronMiddleware(Starlette(routes=[Route("/", health(crons))]), crons=crons)
 

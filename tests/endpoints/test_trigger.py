@@ -89,7 +89,7 @@ def test_a_slot_that_it_asks_for_in_vain_is_skipped_with_the_reason() -> None:
     asyncio.run(main())
 
 
-def test_it_goes_on_until_nothing_is_due_though_there_is_room_for_one_at_a_time() -> None:
+def test_a_tick_goes_on_until_nothing_is_due_with_one_place() -> None:
     crons = Crons(backend="memory:", concurrency=1)
     for number in range(5):
         crons.add(f"cron {number}", asyncio.sleep, "every 5 hours", args=[0])
@@ -123,7 +123,7 @@ def test_with_wait_0_it_answers_202_at_once_and_works_on_behind() -> None:
     asyncio.run(main())
 
 
-def test_what_takes_longer_than_it_waits_goes_on_and_is_told_without_an_outcome() -> None:
+def test_what_takes_longer_than_wait_goes_on_without_an_outcome() -> None:
     crons, go_on = Crons(backend="memory:"), asyncio.Event()
     crons.add("slow", go_on.wait, "every 5 hours")
 
@@ -182,7 +182,7 @@ def test_a_wait_that_is_no_number_of_seconds_is_answered_by_400(asked: str) -> N
     ],
 )
 @pytest.mark.parametrize("framework", [Starlette, FastAPI])
-def test_who_may_not_call_gets_byte_by_byte_what_a_url_that_is_not_there_gets(
+def test_a_wrong_token_gets_the_bytes_of_a_missing_url(
     framework: type[Starlette], method: str, path: str, headers: dict[str, str]
 ) -> None:
     crons, ran = one_cron()
@@ -302,7 +302,7 @@ def test_a_request_without_a_token_is_no_guess() -> None:
     asyncio.run(main())
 
 
-def test_failures_are_forgotten_after_a_minute_and_counted_by_the_network_of_an_ipv6_address() -> None:
+def test_failures_are_counted_by_network_for_a_minute() -> None:
     now = 0.0
     limiter = Limiter(most=2, seconds=60, clock=lambda: now)
     assert [limiter.failed("2001:db8::1"), limiter.failed("2001:db8::ffff")] == [False, True]
@@ -397,9 +397,7 @@ def test_a_websocket_is_refused() -> None:
     assert [message["type"] for message in sent] == ["websocket.close"]
 
 
-def test_when_nobody_can_look_it_answers_503_and_why_and_leaves_the_details_to_the_log(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_poll_that_is_impossible_is_503_with_the_reason(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "no folder").touch()
     down = Crons(backend=f"file:{tmp_path}/no folder")
     down.add("one", int, 60)

@@ -52,11 +52,11 @@ def test_another_callable_runs_in_a_daemon_thread() -> None:
     assert threads[0] is not threading.main_thread()
 
 
-def test_an_awaitable_that_a_plain_function_returns_is_awaited_on_the_event_loop() -> None:
+def test_a_returned_awaitable_is_awaited_on_the_event_loop() -> None:
     assert ended(plain) == SUCCEEDED
 
 
-def test_an_awaitable_that_a_plain_function_returns_has_what_is_left_of_the_timeout() -> None:
+def test_a_returned_awaitable_has_the_rest_of_the_timeout() -> None:
     assert ended(lambda: asyncio.sleep(60), timeout=0.05).error == "timed out after 0.05 s"
 
 

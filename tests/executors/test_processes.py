@@ -59,7 +59,7 @@ def test_a_script_gets_its_arguments_and_its_output_is_kept(write: Write) -> Non
     assert result.error is None
 
 
-def test_a_script_knows_its_run_and_runs_where_the_server_does_at_the_lowest_priority(write: Write) -> None:
+def test_a_script_knows_its_run_and_has_the_lowest_priority(write: Write) -> None:
     script = write("""
         import json, os
         from pseudocron.context import current_run
@@ -135,7 +135,7 @@ def test_a_signal_is_a_failure_that_names_it(write: Write) -> None:
 
 
 @linux
-def test_of_a_long_output_the_last_64_kib_are_kept_and_no_memory_is_used_for_the_rest(write: Write) -> None:
+def test_only_the_last_64_kib_of_an_output_are_held(write: Write) -> None:
     script = write("""
         import os, re, sys
         def supervisor_kib():
@@ -209,7 +209,7 @@ def test_a_function_is_called_in_a_process_of_its_own(
         assert result.outcome is State.SUCCEEDED
 
 
-def test_a_function_that_raises_in_its_process_is_a_failure_with_the_users_traceback(
+def test_an_error_in_a_child_process_has_the_traceback_of_the_user(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(tmp_path)
@@ -240,7 +240,7 @@ def test_arguments_that_no_process_can_be_given_are_a_failure() -> None:
     assert error == f"'shop:paint': what a child process is called with must be JSON: {why}"
 
 
-def test_what_a_function_is_called_with_stands_on_no_command_line_and_may_be_long(
+def test_arguments_of_a_child_stand_on_no_command_line(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(tmp_path)
@@ -259,7 +259,7 @@ def test_what_a_function_is_called_with_stands_on_no_command_line_and_may_be_lon
     assert result.output == "300000\n"
 
 
-def test_what_a_script_starts_does_not_find_the_standard_library_of_another_python(write: Write) -> None:
+def test_what_a_script_starts_has_a_python_path_of_its_own(write: Write) -> None:
     script = write("import os; print(os.environ['PYTHONPATH'])")
     output = ended(script).output or ""
     assert not [entry for entry in output.strip().split(os.pathsep) if entry in sysconfig.get_paths().values()]
@@ -274,9 +274,7 @@ def test_what_a_script_leaves_behind_in_its_group_is_killed(write: Write, tmp_pa
     assert all(map(is_gone, pids(told)))
 
 
-def test_a_script_ends_although_a_descendant_outside_of_its_group_holds_its_output_open(
-    write: Write, tmp_path: Path
-) -> None:
+def test_a_script_ends_though_a_descendant_holds_its_output_open(write: Write, tmp_path: Path) -> None:
     script = write("""
         import subprocess
         print(subprocess.Popen(["sleep", "1000"], start_new_session=True).pid, flush=True)
@@ -299,9 +297,7 @@ def test_a_timeout_ends_the_whole_group(write: Write, tmp_path: Path) -> None:
 
 
 @linux
-def test_no_zombie_is_left_to_a_server_that_collects_none_as_the_first_process_of_a_container(
-    write: Write, tmp_path: Path
-) -> None:
+def test_no_zombie_is_left_to_the_first_process_of_a_container(write: Write, tmp_path: Path) -> None:
     told = tmp_path / "told"
     ended(outlives(write, work="pass"), told)
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids(told))

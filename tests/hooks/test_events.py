@@ -107,7 +107,7 @@ def test_a_job_is_told_from_try_to_try_and_when_it_is_given_up(play: Play) -> No
     play(crons, story)
 
 
-def test_a_job_that_is_cancelled_while_it_runs_and_fails_is_told_as_failed_and_cancelled(play: Play) -> None:
+def test_a_running_job_that_is_cancelled_and_fails_emits_both_events(play: Play) -> None:
     crons = Crons()
     events = told_of(crons)
 

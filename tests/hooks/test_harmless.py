@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pseudocron.hooks import Event
 
 
-def test_a_plain_hook_runs_in_a_thread_and_an_async_one_on_the_loop_both_with_the_run() -> None:
+def test_hooks_know_their_run_in_a_thread_and_on_the_loop() -> None:
     crons, told = fine_every_minute(), []
 
     @crons.on("succeeded")
@@ -85,7 +85,7 @@ def test_an_async_hook_that_hangs_is_cancelled_when_its_time_is_over(
     assert "endless: started of fine" in caplog.text
 
 
-def test_behind_a_thread_that_hangs_nothing_gathers_and_it_is_told_again_when_it_is_back(
+def test_events_for_a_hanging_hook_are_dropped_until_it_is_back(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(dispatcher, "HOOK_TIMEOUT", 0.02)

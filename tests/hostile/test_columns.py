@@ -31,7 +31,7 @@ def quiet() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("table", stores.TABLES)
-def test_what_can_not_be_read_in_a_column_is_one_line_of_each_verb_that_reads_it(table: str) -> None:
+def test_an_illegible_column_is_one_line_of_each_verb(table: str) -> None:
     hostile = stores.store()
     for number, column in enumerate(hostile.columns[table]):
         for value in VALUES if LONG else (VALUES[number % len(VALUES)], VALUES[-1 - number % len(VALUES)]):
@@ -86,7 +86,7 @@ class Server:
                 yield key, lambda value, at=key: self.client.lpush(at, value)  # type: ignore[misc]
 
 
-def test_what_can_not_be_read_on_a_redis_server_is_one_line_of_each_verb_that_reads_it() -> None:
+def test_an_illegible_key_on_redis_is_one_line_of_each_verb() -> None:
     app = uuid4().hex
 
     async def main() -> None:

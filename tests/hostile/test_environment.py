@@ -25,7 +25,7 @@ print(json.dumps({"environ": dict(os.environ), "argv": sys.argv, "stdin": sys.st
 RUN_SAYS = ("NAME", "SLOT", "FENCE", "ATTEMPT", "RUN_ID", "DEADLINE", "IS_JOB", "CONTEXT")
 
 
-def test_a_script_sees_the_servers_environment_and_nothing_of_the_server_besides(
+def test_a_script_gets_nothing_of_the_server_but_its_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATABASE_PASSWORD", "hunter2")

@@ -56,7 +56,7 @@ def test_from_its_opening_on_a_store_knows_how_far_its_clock_is_ahead(off: timed
 
 
 @pytest.mark.parametrize("off", OFF)
-def test_it_runs_what_is_due_by_the_store_and_skips_no_slot_that_has_not_come(off: timedelta) -> None:
+def test_what_is_due_by_the_clock_of_the_store_runs_and_no_more(off: timedelta) -> None:
     crons = some_crons()
     crons.add("mail", int, 1, last_run=utcnow() - timedelta(seconds=10))
     assert list(crons)
@@ -80,7 +80,7 @@ def test_it_runs_what_is_due_by_the_store_and_skips_no_slot_that_has_not_come(of
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no clock that goes on while they are suspended")
 @pytest.mark.parametrize("step", OFF)
-def test_a_step_of_its_clock_since_it_last_heard_of_the_stores_changes_nothing(step: timedelta) -> None:
+def test_a_step_of_the_clock_between_two_answers_changes_nothing(step: timedelta) -> None:
     crons, steps = some_crons(), [timedelta()]
 
     @crons.task
@@ -102,7 +102,7 @@ def test_a_step_of_its_clock_since_it_last_heard_of_the_stores_changes_nothing(s
 
 
 @pytest.mark.parametrize("off", OFF)
-def test_who_defers_while_the_store_is_being_opened_waits_until_its_clock_is_known(off: timedelta) -> None:
+def test_defer_waits_until_the_clock_of_the_store_is_known(off: timedelta) -> None:
     crons = some_crons()
 
     @crons.task

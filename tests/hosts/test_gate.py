@@ -59,9 +59,7 @@ def test_a_job_that_another_host_defers_starts_within_about_a_second(
 
 
 @pytest.mark.alone
-def test_a_process_that_ticks_or_is_visited_asks_once_a_second_and_one_that_nobody_visits_never(
-    tmp_path: Path, server: Server
-) -> None:
+def test_a_busy_process_asks_once_a_second_and_an_unvisited_one_never(tmp_path: Path, server: Server) -> None:
     ticking, visited = (
         Host(tmp_path, server.url, every=HOUR, workers=1, roles=roles) for roles in ("executes ticks", "executes")
     )

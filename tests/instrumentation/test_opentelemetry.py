@@ -74,7 +74,7 @@ def test_a_job_is_a_span_that_is_linked_to_the_request_that_deferred_it(store: s
     assert (spans["greet"].attributes or {})["pseudocron.kind"] == "job"
 
 
-def test_a_run_that_fails_is_a_span_with_its_error_in_a_thread_or_on_the_loop() -> None:
+def test_a_failed_run_is_a_span_with_its_error() -> None:
     traced = Traced()
 
     @traced.crons.every(60)

@@ -119,7 +119,7 @@ def test_a_lost_run_is_pinged_by_who_finds_it(health: Health) -> None:
 
 
 @pytest.mark.parametrize("trouble", ["refuses", "is not there", "is silent"])
-def test_a_ping_that_fails_is_logged_without_its_url_and_the_run_is_none_the_worse(
+def test_a_failed_ping_is_logged_without_its_url_and_harms_no_run(
     trouble: str, health: Health, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ping, "TIMEOUT", 0.05)

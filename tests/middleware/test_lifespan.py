@@ -50,7 +50,7 @@ async def ignores(scope: Scope, receive: Receive, send: Send) -> None:
         await hello(scope, receive, send)
 
 
-def test_it_is_open_when_the_server_hears_of_the_start_and_drained_before_the_application_ends() -> None:
+def test_it_is_open_before_the_start_and_drained_before_the_end() -> None:
     events: list[str] = []
     crons = Crons(backend="memory:")
 
@@ -158,7 +158,7 @@ def test_an_application_that_fails_at_its_start_fails_as_it_does_without() -> No
     asyncio.run(main())
 
 
-def test_a_run_that_outlasts_the_drain_is_interrupted_and_recorded_before_the_shutdown_is_complete() -> None:
+def test_a_run_that_outlasts_the_drain_is_recorded_before_the_end() -> None:
     events: list[str] = []
     crons = Crons(backend="memory:", drain=0.05)
 
@@ -237,7 +237,7 @@ def test_a_second_lifespan_opens_again() -> None:
     assert ran == [1]
 
 
-def test_an_application_that_fails_to_end_after_a_bad_start_still_stops_the_server() -> None:
+def test_a_failed_end_after_a_bad_start_still_stops_the_server() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send({"type": "lifespan.startup.complete"})
@@ -262,7 +262,7 @@ def test_an_application_that_fails_to_end_after_a_bad_start_still_stops_the_serv
         ({"when": visit}, "must be a plain function of the scope, or None"),
     ],
 )
-def test_a_wrong_option_stops_the_server_and_without_a_lifespan_fails_no_request(
+def test_a_wrong_option_stops_the_server_but_fails_no_request(
     options: dict[str, Any], mistake: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = PseudoCronMiddleware(hello, crons={"a": (print, 60)}, **options)

@@ -67,7 +67,7 @@ def test_the_visitor_is_served_before_the_cron_starts() -> None:
     assert events == ["app returned", "served", "cron"]
 
 
-def test_a_response_that_is_sent_need_not_wait_for_what_the_application_does_behind_it() -> None:
+def test_a_sent_response_waits_for_nothing_behind_it() -> None:
     crons, ran = one_cron()
     finished = asyncio.Event()
 
@@ -112,7 +112,7 @@ def test_the_messages_are_those_of_the_bare_application() -> None:
     assert asyncio.run(visit(PseudoCronMiddleware(hello, crons=crons))) == asyncio.run(visit(hello))
 
 
-def test_an_error_of_the_application_goes_through_and_the_look_happens_all_the_same() -> None:
+def test_an_error_of_the_application_goes_through_and_a_poll_follows() -> None:
     crons, ran = one_cron()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -148,7 +148,7 @@ def test_a_client_that_goes_away_takes_no_run_with_it() -> None:
     asyncio.run(main())
 
 
-def test_a_failing_cron_is_logged_with_its_traceback_and_the_visitor_sees_nothing(
+def test_a_failing_cron_is_logged_with_its_traceback_unseen_by_visitors(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     crons = Crons(backend="memory:")
@@ -335,7 +335,7 @@ def test_everything_can_be_switched_off_from_outside(monkeypatch: pytest.MonkeyP
     assert not ran
 
 
-def test_without_a_lifespan_a_bad_configuration_is_logged_and_the_requests_are_served(
+def test_a_bad_configuration_without_a_lifespan_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     app = PseudoCronMiddleware(hello, crons={"a": ("nowhere:run", 60)}, wait=20)
@@ -424,7 +424,7 @@ def test_two_event_loops_at_once_share_the_store_and_disturb_each_other_not(
     assert "poll failed" not in caplog.text
 
 
-def test_while_one_request_is_on_its_way_to_a_look_the_others_are_handed_on_untouched() -> None:
+def test_while_one_request_polls_the_others_are_untouched() -> None:
     crons, ran = one_cron()
     sends, answer = [], asyncio.Event()
 

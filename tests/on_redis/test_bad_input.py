@@ -116,7 +116,7 @@ def test_a_url_without_a_scheme_is_refused_with_one(url: str) -> None:
 
 
 @pytest.mark.parametrize("trouble", ["rights", "memory"])
-def test_while_running_requests_are_served_and_what_keeps_it_from_polling_is_said_once_a_minute(
+def test_what_keeps_it_from_polling_is_logged_once_a_minute(
     server: Server, app: str, caplog: pytest.LogCaptureFixture, trouble: str
 ) -> None:
     """A full server keeps it from deferring alone: what is due runs, and is recorded."""

@@ -63,7 +63,7 @@ def test_an_event_loop_that_is_blocked_for_longer_than_the_lease_loses_none(app:
 
 
 @pytest.mark.alone
-def test_a_run_and_a_job_that_can_not_renew_their_leases_are_told_and_their_results_are_refused(
+def test_runs_that_lose_their_leases_are_notified_and_refused(
     server: Server, app: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     crons = Crons(backend=server.url, app=app)

@@ -23,7 +23,7 @@ async def again(server: Server) -> None:
     await asyncio.to_thread(server.start)
 
 
-def test_a_process_tells_a_server_that_has_lost_everything_how_far_its_crons_were(server: Server, app: str) -> None:
+def test_a_server_that_lost_everything_is_told_the_marks(server: Server, app: str) -> None:
     clock = Clock(now=now() - timedelta(hours=2))
     crons = Crons()
     crons.add("often", int, 3600, last_run=clock.now - timedelta(minutes=1))

@@ -47,7 +47,7 @@ def slowest_visit(application: Application, visits: int) -> float:
 
 
 @pytest.mark.alone
-def test_visitors_are_served_at_full_speed_and_what_ran_is_recorded_when_it_is_back(
+def test_without_a_server_visitors_are_served_and_results_come_later(
     start_server: Callable[..., Server], tmp_path: Path
 ) -> None:
     server = start_server("--save", "", "--appendonly", "yes", "--appendfsync", "always")

@@ -68,7 +68,7 @@ def test_a_cron_that_is_retried_after_its_timeout_is_retried_elsewhere(where: Wh
     asyncio.run(main())
 
 
-def test_an_application_that_comes_and_goes_while_another_drains_leaves_nothing_open(where: Where) -> None:
+def test_an_application_beside_one_that_drains_leaves_nothing_open(where: Where) -> None:
     crons = where.crons(drain=3)
 
     @crons.task
@@ -93,7 +93,7 @@ def test_an_application_that_comes_and_goes_while_another_drains_leaves_nothing_
     asyncio.run(main())
 
 
-def test_a_job_whose_event_loop_is_closed_starts_again_at_the_end_of_its_lease(where: Where) -> None:
+def test_a_job_of_a_closed_event_loop_starts_again_after_its_lease(where: Where) -> None:
     crons, starts = where.crons(cron_max_time=25, lease=2), Moments()
 
     @crons.task

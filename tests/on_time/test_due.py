@@ -213,7 +213,7 @@ def test_a_job_behind_a_crowd_that_has_expired_starts_within_a_second(where: Whe
 
 
 @pytest.mark.parametrize("answer", ["fresh", "taken", "failed"])
-def test_a_job_deferred_while_another_process_polls_starts_though_nobody_comes(where: Where, answer: str) -> None:
+def test_a_job_deferred_during_a_poll_elsewhere_starts_without_visitors(where: Where, answer: str) -> None:
     """The other one, which does not have the task, has just entered the gate, or holds up the store."""
     crons, starts = where.crons(cron_max_time=30), Moments()
 

@@ -163,7 +163,7 @@ def test_a_thread_that_outlasts_the_drain_keeps_its_key(shared_by_many: Where) -
     assert begun.at[1] - over[0] < 1.3
 
 
-def test_a_timeout_within_the_drain_is_recorded_and_the_job_does_not_run_again(where: Where) -> None:
+def test_a_timeout_during_the_drain_is_recorded_for_good(where: Where) -> None:
     crons, starts, go_on = where.crons(drain=2), Moments(), threading.Event()
 
     @crons.task(retries=0, timeout=0.5)

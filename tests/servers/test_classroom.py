@@ -46,7 +46,7 @@ def test_only_the_last_request_of_a_teacher_counts_and_no_visitor_is_needed(tmp_
     assert server.log.count("restore_network: job") == 1
 
 
-def test_the_network_comes_back_though_the_server_is_killed_and_only_the_crontab_is_left(tmp_path: Path) -> None:
+def test_the_network_comes_back_by_the_crontab_after_a_kill(tmp_path: Path) -> None:
     off = tmp_path / "switched-off" / "B-204"
     with open_classroom(tmp_path) as server:
         assert post(server.port, "/anna/B-204/off?minutes=0.02") == 303

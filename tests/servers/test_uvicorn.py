@@ -47,7 +47,7 @@ def skips_in(folder: Path) -> list[Skip]:
 
 
 @pytest.mark.alone
-def test_with_four_workers_every_slot_runs_once_and_none_is_missed_while_requests_come(tmp_path: Path) -> None:
+def test_with_four_workers_every_slot_runs_once_and_none_is_missed(tmp_path: Path) -> None:
     crons = """\
     {
         "loop": ("jobs:on_the_loop", 1),
@@ -123,7 +123,7 @@ def test_sigkill_of_a_worker_in_the_middle_of_a_script_ends_the_script(tmp_path:
 
 
 @pytest.mark.alone
-def test_a_visitor_every_five_slots_runs_the_latest_one_and_the_others_are_recorded_as_missed(
+def test_a_rare_visitor_runs_the_latest_slot_and_the_others_are_missed(
     tmp_path: Path,
 ) -> None:
     with Server(tmp_path, '{"each": ("jobs:on_the_loop", 0.5)}').uvicorn() as server:
@@ -156,7 +156,7 @@ def test_with_the_ticker_and_no_visitor_at_all_it_runs_in_each_slot(tmp_path: Pa
     assert slots == [slots[0] + number * HALF for number in range(len(slots))]
 
 
-def test_an_edit_of_the_config_is_taken_over_by_every_worker_without_a_restart(tmp_path: Path) -> None:
+def test_an_edit_of_the_configuration_reaches_every_worker(tmp_path: Path) -> None:
     server = Server(tmp_path, '{"before": ("jobs:on_the_loop", 0.2)}')
     with (tmp_path / "jobs.py").open("a") as module:
         module.write("def who():\n    note(os.getpid())\n")

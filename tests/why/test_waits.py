@@ -26,7 +26,7 @@ def test_whatever_is_not_held_up_waits_for_a_request() -> None:
     assert waits.of(at(9)) == Waited()
 
 
-def test_each_part_is_the_time_in_which_it_held_between_the_slot_and_the_look() -> None:
+def test_each_part_of_a_wait_is_the_time_in_which_it_held() -> None:
     waits = Delays()
     waits.gate(at(0), 1)
     waits.store(at(3))
@@ -94,7 +94,7 @@ def test_a_slot_that_came_without_visitors_waited_for_a_request() -> None:
     assert (run.started - run.slot).total_seconds() == 7
 
 
-def test_a_slot_that_was_left_for_want_of_capacity_waited_for_it_until_the_next_poll() -> None:
+def test_a_slot_left_for_want_of_capacity_waited_until_the_next_poll() -> None:
     go_on = asyncio.Event()
     crons = Crons(backend="memory:")
     crons.add("long", go_on.wait, 3600)
@@ -135,7 +135,7 @@ def test_a_slot_that_came_while_the_store_was_away_waited_for_it() -> None:
     assert asyncio.run(main()).waited == Waited(request=2, store=6)
 
 
-def test_what_runs_by_hand_is_not_measured_and_what_runs_once_more_as_it_was_first() -> None:
+def test_lateness_is_not_measured_by_hand_and_kept_in_retries() -> None:
     crons = every(3600, at_least_once=True)
 
     async def main() -> list[Waited | None]:

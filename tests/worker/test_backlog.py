@@ -318,7 +318,7 @@ def test_a_job_that_was_lost_is_refused_among_others_that_are_not(caplog: pytest
     assert sum("its result came after its lease" in line for line in caplog.messages) == 1
 
 
-def test_small_arguments_are_decoded_where_the_job_runs_and_large_ones_off_the_loop() -> None:
+def test_large_arguments_are_decoded_off_the_loop() -> None:
     crons, threads = Crons(), list[threading.Thread]()
 
     @dataclass

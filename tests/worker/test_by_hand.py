@@ -61,7 +61,7 @@ def test_the_slot_that_is_due_runs_after_it() -> None:
     asyncio.run(main())
 
 
-def test_one_that_outlives_its_process_is_no_overlap_after_its_lease_and_not_recovered() -> None:
+def test_a_run_that_outlives_its_process_is_no_overlap_after_its_lease() -> None:
     crons = Crons()
     crons.add("cron", int, "@yearly", at_least_once=True)
 

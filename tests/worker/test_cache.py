@@ -73,7 +73,7 @@ def test_a_poll_plans_only_what_may_be_due_and_a_process_alone_reads_nothing() -
     asyncio.run(main())
 
 
-def test_what_another_process_has_claimed_is_not_claimed_again_and_floors_are_read() -> None:
+def test_what_another_process_has_claimed_is_not_claimed_again() -> None:
     async def main() -> None:
         world, store = await settled(some(cron=10, rarely=3600))
         other = world.another()
@@ -100,7 +100,7 @@ def test_a_mark_that_a_person_sets_back_is_noticed_at_once() -> None:
     asyncio.run(main())
 
 
-def test_a_cron_that_is_paused_elsewhere_does_not_run_and_one_that_is_resumed_does() -> None:
+def test_pausing_and_resuming_elsewhere_take_effect() -> None:
     async def main() -> None:
         world, store = await settled(some(cron=10))
         await store.pause("cron", True)
@@ -116,7 +116,7 @@ def test_a_cron_that_is_paused_elsewhere_does_not_run_and_one_that_is_resumed_do
     asyncio.run(main())
 
 
-def test_a_process_that_has_skipped_slots_as_paused_runs_the_first_after_the_resumption() -> None:
+def test_the_first_slot_after_a_resumption_runs_where_others_were_skipped() -> None:
     async def main() -> None:
         world, store = await settled(some(cron=10))
         await store.pause("cron", True)
@@ -180,7 +180,7 @@ def test_a_store_that_fails_while_states_are_read_is_asked_again() -> None:
     asyncio.run(main())
 
 
-def test_a_store_that_has_lost_everything_gets_the_floors_that_this_process_remembers() -> None:
+def test_a_store_that_lost_everything_gets_the_remembered_floors() -> None:
     async def main() -> None:
         world, _ = await settled(some(cron=3600))
         world.backend = world.poller.backend = Memory(host=world.clock.host)

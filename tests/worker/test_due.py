@@ -57,7 +57,7 @@ def test_of_the_missed_slots_the_latest_runs_and_the_others_are_recorded() -> No
     assert found.skips == (skip(4, Reason.NO_TRAFFIC, 4),)
 
 
-def test_what_was_missed_since_the_store_went_away_is_told_from_what_nobody_came_for_before() -> None:
+def test_slots_missed_without_a_store_are_told_from_those_without_traffic() -> None:
     found = ask(a_cron(1), mark=0, now=9.5, absence=Absence(polled=at(0.5), away=at(4)))
     assert tuple(found.slots) == (at(9),)
     assert found.skips == (
@@ -67,13 +67,13 @@ def test_what_was_missed_since_the_store_went_away_is_told_from_what_nobody_came
 
 
 @pytest.mark.parametrize("away", [-10, 0, 0.5, 1])
-def test_a_store_that_was_away_before_the_first_missed_slot_is_why_all_were_missed(away: float) -> None:
+def test_a_store_away_before_the_first_missed_slot_is_the_reason(away: float) -> None:
     found = ask(a_cron(1), mark=0, now=5.5, absence=Absence(away=at(away)))
     assert found.skips == (skip(4, Reason.BACKEND_DOWN, 4, since=away),)
 
 
 @pytest.mark.parametrize("away", [4.5, 5, 5.2])
-def test_a_store_that_went_away_after_the_last_missed_slot_is_not_why_they_were_missed(away: float) -> None:
+def test_a_store_away_after_the_last_missed_slot_is_not_the_reason(away: float) -> None:
     found = ask(a_cron(1), mark=0, now=5.5, absence=Absence(away=at(away)))
     assert found.skips == (skip(4, Reason.NO_TRAFFIC, 4),)
 
@@ -108,7 +108,7 @@ def test_without_coalesce_only_the_slots_beyond_the_grace_time_are_misfires() ->
     assert found.skips == (skip(2, Reason.MISFIRE, 2),)
 
 
-def test_a_paused_cron_skips_its_slots_and_is_due_with_the_next_if_it_is_resumed() -> None:
+def test_a_paused_cron_skips_slots_and_is_due_again_once_resumed() -> None:
     found = ask(a_cron(1), mark=0, now=5.5, paused=True)
     assert (tuple(found.slots), found.next) == ((), at(6))
     assert found.skips == (skip(5, Reason.PAUSED, 5),)
@@ -141,7 +141,7 @@ def test_jitter_delays_a_slot_which_is_claimed_as_what_it_is() -> None:
     assert planned(cron, NOON, wake).slots == [at(60)]
 
 
-def test_with_jitter_no_slot_is_forgotten_when_the_next_one_has_come_but_is_not_ripe() -> None:
+def test_with_jitter_no_slot_is_forgotten() -> None:
     cron = a_cron(60, jitter=59)
     wakes = []
     mark = NOON

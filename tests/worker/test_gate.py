@@ -45,7 +45,7 @@ def test_of_two_processes_one_polls_and_both_know_when_a_poll_is_due_again() -> 
     asyncio.run(main())
 
 
-def test_a_process_that_never_comes_first_polls_once_in_cron_max_time_and_runs_its_jobs() -> None:
+def test_a_process_that_never_comes_first_polls_in_cron_max_time() -> None:
     crons, others = Crons(cron_max_time=60), Crons(cron_max_time=60)
 
     @crons.task

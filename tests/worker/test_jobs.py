@@ -36,7 +36,7 @@ def test_a_due_job_runs_once_with_its_arguments() -> None:
     assert seen == ["B-204"]
 
 
-def test_a_job_is_not_started_before_its_time_and_the_gate_knows_when_that_is() -> None:
+def test_a_job_waits_for_its_time_and_the_gate_is_dated_by_it() -> None:
     crons, seen = Crons(), []
 
     @crons.task
@@ -197,7 +197,7 @@ def test_a_thread_that_outlasts_its_timeout_keeps_the_lease_and_no_capacity() ->
     asyncio.run(main())
 
 
-def test_jobs_are_deleted_a_week_after_their_end_and_failed_ones_after_a_month() -> None:
+def test_jobs_are_deleted_after_a_week_and_failed_ones_after_a_month() -> None:
     crons = Crons()
 
     @crons.task(retries=0)

@@ -35,7 +35,7 @@ def never() -> bool:
     return False
 
 
-def test_a_renewal_between_the_record_of_a_run_and_its_end_finds_no_lease_lost(
+def test_a_renewal_beside_the_record_of_a_run_finds_no_lease_lost(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     crons, renewed = Crons(), list[int]()
@@ -55,7 +55,7 @@ def test_a_renewal_between_the_record_of_a_run_and_its_end_finds_no_lease_lost(
     assert not world.runs.leases._held
 
 
-def test_the_thread_ends_when_nothing_is_held_any_more_and_the_next_claim_is_renewed_too() -> None:
+def test_the_thread_ends_with_the_last_lease_and_starts_with_the_next() -> None:
     renewed: list[str] = []
 
     def renew(claims: Sequence[Claim], _: float) -> Collection[str]:
@@ -133,7 +133,7 @@ def test_what_outlasts_its_run_is_renewed_until_its_code_has_ended() -> None:
     assert renewed == ["a"]
 
 
-def test_a_lease_that_can_not_be_renewed_is_trusted_for_nine_tenths_of_it_and_never_again(
+def test_a_lease_that_is_not_renewed_is_trusted_for_nine_tenths(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     away = BackendError("away")

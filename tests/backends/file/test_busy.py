@@ -137,7 +137,7 @@ def test_a_closed_backend_says_so(backend: File, runner: asyncio.Runner) -> None
         backend.defer_blocking([using.job()])
 
 
-def test_what_is_stored_stays_stored_when_the_gate_can_not_be_brought_forward(
+def test_a_gate_that_can_not_be_dated_undoes_nothing(
     folder: Path, backend: File, runner: asyncio.Runner, caplog: pytest.LogCaptureFixture
 ) -> None:
     runner.run(using.defer(backend))

@@ -152,7 +152,7 @@ def test_a_verb_costs_the_same_with_few_jobs_and_with_many(desks: tuple[Desk, De
         assert steps(many, verb) <= 1.5 * steps(few, verb) + 200, verb.__name__
 
 
-def test_what_has_expired_costs_the_same_to_record_with_few_jobs_and_with_many(desks: tuple[Desk, Desk]) -> None:
+def test_an_expired_job_costs_the_same_with_few_jobs_and_many(desks: tuple[Desk, Desk]) -> None:
     few, many = desks
     for desk, size in zip(desks, (FEW, MANY), strict=True):
         desk.defer(*(scheduled(desk, 100 + n) for n in range(size)))
@@ -173,7 +173,7 @@ def test_a_claim_amid_a_crowd_that_comes_due_costs_no_more_than_its_batch(desks:
     assert steps(many, claim) <= 1.2 * steps(few, claim)
 
 
-def test_an_end_that_claims_the_next_costs_the_same_with_few_jobs_and_with_many(desks: tuple[Desk, Desk]) -> None:
+def test_an_end_that_claims_costs_the_same_with_few_jobs_and_many(desks: tuple[Desk, Desk]) -> None:
     few, many = desks
     for desk, size in zip(desks, (FEW, MANY), strict=True):
         desk.defer(*(due(desk, n) for n in range(size)))
@@ -246,7 +246,7 @@ def test_a_purge_costs_no_more_than_its_limit(desks: tuple[Desk, Desk]) -> None:
     assert steps(many, forget) <= 1.5 * steps(few, forget)
 
 
-def test_a_poll_for_which_there_is_no_capacity_costs_the_same_with_100_000_jobs(desks: tuple[Desk, Desk]) -> None:
+def test_a_poll_without_capacity_costs_the_same_with_100_000_jobs(desks: tuple[Desk, Desk]) -> None:
     """One of them is held back by each of ten leases."""
     desk, _ = desks
     keys = [f"k{n}" for n in range(10)]

@@ -27,7 +27,7 @@ async def stored(folder: Path, *, jobs: bool = True) -> Sequence[Run]:
         return await (using.jobs(backend) if jobs else using.runs_of(backend))
 
 
-def test_a_child_that_inherits_an_open_store_loses_nothing_when_its_parent_closes(folder: Path) -> None:
+def test_a_forked_child_loses_nothing_when_its_parent_closes_the_store(folder: Path) -> None:
     with program("fork", folder) as parent:
         told, _ = parent.communicate(timeout=60)
     assert parent.returncode == 0

@@ -66,7 +66,7 @@ def test_a_server_that_is_silent_for_a_while_is_waited_for(server: Server, app: 
     asyncio.run(main())
 
 
-def test_a_server_that_stays_silent_is_given_up_with_a_line_and_used_when_it_is_back(
+def test_a_silent_server_is_given_up_and_used_when_it_is_back(
     server: Server, app: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pseudocron.backends.redis.connection.ANSWER_WITHIN", 0.5)
@@ -143,7 +143,7 @@ def test_a_replica_is_refused_with_a_line_and_used_once_it_is_promoted(
     asyncio.run(main())
 
 
-def test_a_primary_that_becomes_a_replica_is_left_for_the_one_that_its_address_leads_to(
+def test_a_primary_that_became_a_replica_is_left_for_the_new_one(
     server: Server, start_server: Callable[..., Server], app: str
 ) -> None:
     replica = replica_of(server, start_server)
@@ -191,7 +191,7 @@ def test_what_is_asked_is_done_though_who_asked_is_cancelled(
     assert not caplog.records
 
 
-def test_an_event_loop_that_is_gone_before_the_answer_leaves_the_others_theirs(
+def test_a_closed_event_loop_leaves_the_others_their_answers(
     server: Server, app: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     backend = made(server.url, app)

@@ -76,7 +76,7 @@ def run(app: str, code: str) -> int:
     return asyncio.run(count())
 
 
-def test_a_store_that_was_open_before_a_fork_goes_on_in_the_parent_and_in_each_child(app: str) -> None:
+def test_a_store_opened_before_a_fork_works_on_both_sides(app: str) -> None:
     assert run(app, FORKS) == 3 + 3 * 3 + 3
 
 
