@@ -78,19 +78,14 @@ class Child:
     def run(self) -> Ended:
         """Start it and wait for its end; blocks. `OSError` if there can be no further process."""
         command = self._command()
-        supervisor = Popen(
-            [sys.executable, "-P", _SUPERVISOR],
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=STDOUT,
-            bufsize=0,
-            start_new_session=True,  # a signal to the server's process group is not for the child
-        )
-        with supervisor:
-            self._pick_up(supervisor.stdin, self._spec(command))  # type: ignore[arg-type]
-            said = supervisor.stdout.read()  # type: ignore[union-attr]
-            self.hang_up()
-        return self._result(command, said, supervisor.returncode)
+        reader, writer = os.pipe()
+        with open(reader, "rb") as reports:
+            with _supervisor(writer) as supervisor:
+                self._pick_up(supervisor.stdin, self._spec(command))  # type: ignore[arg-type]
+                said = supervisor.stdout.read()  # type: ignore[union-attr]
+                report = reports.readline()
+                self.hang_up()
+            return self._result(command, report, said, supervisor.returncode)
 
     def hang_up(self) -> None:
         """Let it be killed, with its whole process group, within a second; from any thread, at any time."""
@@ -132,10 +127,10 @@ class Child:
         }
         return json.dumps(spec).encode() + b"\n"
 
-    def _result(self, command: Command, said: bytes, returncode: int) -> Ended:
+    def _result(self, command: Command, line: bytes, said: bytes, returncode: int) -> Ended:
         try:
-            report = json.loads(said.splitlines()[-1])
-        except (ValueError, IndexError):
+            report = json.loads(line)
+        except ValueError:
             error = tail(f"the supervisor of the process ended with {_ending(returncode)}\n{tail(said)}".rstrip())
             return Ended(outcome=State.FAILED, error=error)
         if "error" in report:
@@ -143,6 +138,26 @@ class Child:
             return Ended(outcome=State.FAILED, error=error)
         ended = _judged(report, self._timeout)
         return ended._replace(raised=decoded(report["raised"])) if ended.outcome is State.FAILED else ended
+
+
+def _supervisor(report: int) -> Popen[bytes]:
+    """Start a supervisor that writes its report into a descriptor, which is closed here.
+
+    What it writes to stdout and stderr comes from Python, its settings (`PYTHONDEVMODE`) and its site: it says why a
+    supervisor has failed, and nothing else is read from it.
+    """
+    try:
+        return Popen(
+            [sys.executable, "-P", _SUPERVISOR, str(report)],
+            pass_fds=[report],
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=STDOUT,
+            bufsize=0,
+            start_new_session=True,  # a signal to the server's process group is not for the child
+        )
+    finally:
+        os.close(report)
 
 
 def command(target: Target, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Command:

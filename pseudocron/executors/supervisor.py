@@ -4,9 +4,9 @@ The server starts it as a file: it imports nothing but the standard library, and
 of stdin is the spec, a JSON object: `argv`, `stdin` (what the child reads there), `environ`, `timeout` (seconds or
 null), `grace` (seconds between SIGTERM and SIGKILL at the timeout), `keep` (bytes of output), `reports` (whether the
 last argument is to be the write end of a pipe, for what the child raises). Stdin then stays open as the life line: its
-end means that the server is gone, even by SIGKILL, or wants the child to end. The last line on stdout is the report, a
-JSON object: `outcome` (null unless the child was made to end), `returncode`, `output`, `raised` (text); or only `error`
-if the child could not be started.
+end means that the server is gone, even by SIGKILL, or wants the child to end. The only argument is the descriptor of
+the pipe for the report, a line of JSON: `outcome` (null unless the child was made to end), `returncode`, `output`,
+`raised`; or only `error` if the child could not be started. Stdout and stderr are for what Python itself has to say.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import sys
 from contextlib import suppress
 from math import inf
 from time import monotonic, sleep
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -61,23 +61,26 @@ class Supervisor:
         _prctl(_SET_CHILD_SUBREAPER, 1)
         reader, writer = os.pipe()
         handed = [writer] if reports else []
-        with _readable(stdin) as source:
-            self._child = subprocess.Popen(
-                [*argv, *map(str, handed)],
-                pass_fds=handed,
-                env=environ,
-                stdin=source,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=_be_humble,  # noqa: PLW1509 - safe in a process of one thread
-            )
+        self._child = subprocess.Popen(
+            [*argv, *map(str, handed)],
+            pass_fds=handed,
+            env=environ,
+            bufsize=0,
+            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_be_humble,  # noqa: PLW1509 - safe in a process of one thread
+        )
         self._due = inf if timeout is None else monotonic() + timeout
         self._renice(_LOWEST)
         os.close(writer)
         self._watch(reader, self._on_raised)
         self._watch(sys.stdin.fileno(), self._on_lifeline)
         self._watch(self._child.stdout.fileno(), self._on_output)  # type: ignore[union-attr]
+        if self._child.stdin:
+            self._input = stdin.encode()
+            self._watch(self._child.stdin.fileno(), self._on_readable, selectors.EVENT_WRITE)
 
     def report(self) -> dict[str, Any]:
         """Wait until the child is over, however it ends, and all of its group with it."""
@@ -86,6 +89,8 @@ class Supervisor:
         self._due = inf
         self._bury()
         self._drain()
+        for pipe in filter(None, [self._child.stdin, self._child.stdout]):
+            pipe.close()
         return {
             "outcome": self._outcome,
             "returncode": self._child.returncode,
@@ -140,9 +145,9 @@ class Supervisor:
             return True
         return False
 
-    def _watch(self, fd: int, handle: Callable[[int], None]) -> None:
+    def _watch(self, fd: int, handle: Callable[[int], None], event: int = selectors.EVENT_READ) -> None:
         os.set_blocking(fd, False)
-        self._selector.register(fd, selectors.EVENT_READ, handle)
+        self._selector.register(fd, event, handle)
 
     def _on_signals(self, fd: int) -> None:
         if signal.SIGTERM in os.read(fd, _CHUNK):
@@ -158,6 +163,16 @@ class Supervisor:
         self._output = (self._output + chunk)[-self._keep :]
         if not chunk:
             self._selector.unregister(fd)
+
+    def _on_readable(self, fd: int) -> None:
+        # Bit by bit: a pipe holds only the start of a long text, and there may be no folder for a temporary file.
+        try:
+            self._input = self._input[os.write(fd, self._input[:_CHUNK]) :]
+        except BrokenPipeError:  # the child reads no more
+            self._input = b""
+        if not self._input:
+            self._selector.unregister(fd)
+            self._child.stdin.close()  # type: ignore[union-attr]
 
     def _on_raised(self, fd: int) -> None:
         chunk = os.read(fd, _CHUNK)
@@ -177,18 +192,6 @@ class Supervisor:
         # No more than a pipe holds: a descendant that has left the group may write on, or never close it.
         for _ in range(_PIPE // _CHUNK):
             self._handle(0)
-
-
-def _readable(text: str) -> IO[bytes]:
-    """Return a file that reads as this text. A pipe would hold only the start of a long text."""
-    if not text:
-        return open(os.devnull, "rb")  # noqa: PTH123 - pathlib takes its time, as does
-    import tempfile  # noqa: PLC0415
-
-    file = tempfile.TemporaryFile()  # noqa: SIM115 - whoever asks closes it
-    file.write(text.encode())
-    file.seek(0)
-    return file
 
 
 def _signals() -> int:
@@ -251,10 +254,18 @@ def main() -> None:
     """Supervise what the life line names; without a whole line the server was gone before."""
     line = sys.stdin.buffer.readline()
     if line.endswith(b"\n"):
-        report = json.dumps(_report(json.loads(line)))
-        # Not by sys.stdout: with PYTHONUNBUFFERED it loses what is left of a write that a signal cuts short.
-        with suppress(BrokenPipeError), open(1, "wb", closefd=False) as stdout:
-            stdout.write(report.encode() + b"\n")
+        report = json.dumps(_report(json.loads(line))).encode()
+        _fall_silent()
+        with suppress(BrokenPipeError), open(int(sys.argv[1]), "wb") as pipe:  # noqa: PTH123 - as above
+            pipe.write(report + b"\n")
+
+
+def _fall_silent() -> None:
+    """Close stdout and stderr: the server reads them to their end before it reads the report."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for fd in (1, 2):
+        os.dup2(nowhere, fd)
+    os.close(nowhere)
 
 
 if __name__ == "__main__":
