@@ -118,12 +118,21 @@ def holds(test: Callable[[Path], bool], path: Path) -> bool:
 
 def _script(value: str | os.PathLike[Any], folder: Path) -> Script:
     # Not resolved: a deployment that swaps a symlink swaps the script.
-    path = (folder / os.fsdecode(value)).absolute()
+    path = (folder / _file_name(os.fsdecode(value))).absolute()
     if holds(Path.is_dir, path):
         raise TargetError(f"{show(value)}: is a folder, must be a script")
     if not holds(Path.is_file, path):
         raise TargetError(f"{show(value)}: there is no such script in {folder}")
     return Script(path)
+
+
+def _file_name(text: str) -> str:
+    """Return the name of a file as the locale has it; one that the locale can't write is UTF-8 on the disk."""
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return os.fsdecode(text.encode(errors="replace"))
+    return text
 
 
 def load(ref: str) -> object:

@@ -20,7 +20,7 @@ from pseudocron.errors import TargetError
 from pseudocron.executors.ended import Ended
 from pseudocron.executors.raised import decoded
 from pseudocron.targets import Script
-from pseudocron.truncation import LIMIT, tail, timed_out
+from pseudocron.truncation import LIMIT, readable, tail, timed_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _TIMEOUT_GRACE = 5.0  # seconds between SIGTERM and SIGKILL when the timeout is over
 _SUPERVISOR = str(Path(__file__).with_name("supervisor.py"))
 _LAST_LINES = 20  # of the output, enough to say why a process failed
+_IO_ENCODING = "utf-8:surrogateescape"  # the output is read as UTF-8; a locale without a letter must not fail the run
 
 _lifelines: set[IO[bytes]] = set()
 
@@ -79,7 +80,7 @@ class Child:
         """Start it and wait for its end; blocks. `OSError` if there can be no further process."""
         command = self._command()
         reader, writer = os.pipe()
-        with open(reader, "rb") as reports:
+        with os.fdopen(reader, "rb") as reports:
             with _supervisor(writer) as supervisor:
                 self._pick_up(supervisor.stdin, self._spec(command))  # type: ignore[arg-type]
                 said = supervisor.stdout.read()  # type: ignore[union-attr]
@@ -113,13 +114,15 @@ class Child:
             self.hang_up()
 
     def _spec(self, command: Command) -> bytes:
-        environ = {**os.environ, "PYTHONUNBUFFERED": "1", **self._environ}
+        environ = {**os.environ, "PYTHONUNBUFFERED": "1"}
         if command.argv[0] == sys.executable:  # for a program of another interpreter it would be the wrong one
             environ["PYTHONPATH"] = _python_path()
+            environ.setdefault("PYTHONIOENCODING", _IO_ENCODING)
+        run = {name: value.encode().decode("latin-1") for name, value in self._environ.items()}
         spec = {
-            "argv": command.argv,
+            "argv": [_transcoded(word) for word in command.argv],
             "stdin": command.stdin,
-            "environ": environ,
+            "environ": {_transcoded(name): _transcoded(value) for name, value in environ.items()} | run,
             "timeout": self._timeout,
             "grace": _TIMEOUT_GRACE,
             "keep": LIMIT,
@@ -188,6 +191,17 @@ def _call(target: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> s
         raise TargetError(f"{target.ref!r}: what a child process is called with must be JSON: {error}") from error
 
 
+def _transcoded(text: str) -> str:
+    """Return the bytes of a text as the operating system has them, each as one character.
+
+    What the encoding of the locale does not have, such as a Chinese word in Latin-1, is UTF-8.
+    """
+    try:
+        return os.fsencode(text).decode("latin-1")
+    except UnicodeEncodeError:
+        return text.encode(errors="surrogateescape").decode("latin-1")
+
+
 def _python_path() -> str:
     """Return what this process can import, besides what every interpreter like it can.
 
@@ -208,7 +222,7 @@ def _inherent() -> frozenset[str]:
 
 
 def _judged(report: Mapping[str, Any], timeout: float | None) -> Ended:
-    output = tail(report["output"])
+    output = readable(report["output"].encode("latin-1"))
     match report["outcome"], report["returncode"]:
         case "timed_out", _:
             return Ended(outcome=State.TIMED_OUT, error=timed_out(timeout), output=output)

@@ -7,6 +7,7 @@ last argument is to be the write end of a pipe, for what the child raises). Stdi
 end means that the server is gone, even by SIGKILL, or wants the child to end. The only argument is the descriptor of
 the pipe for the report, a line of JSON: `outcome` (null unless the child was made to end), `returncode`, `output`,
 `raised`; or only `error` if the child could not be started. Stdout and stderr are for what Python itself has to say.
+In both, each character of a text is a byte: what is passed on is in whatever encoding it may be.
 """
 
 from __future__ import annotations
@@ -62,9 +63,9 @@ class Supervisor:
         reader, writer = os.pipe()
         handed = [writer] if reports else []
         self._child = subprocess.Popen(
-            [*argv, *map(str, handed)],
+            [_bytes(word) for word in [*argv, *map(str, handed)]],
             pass_fds=handed,
-            env=environ,
+            env={_bytes(name): _bytes(value) for name, value in environ.items()},
             bufsize=0,
             stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -79,7 +80,7 @@ class Supervisor:
         self._watch(sys.stdin.fileno(), self._on_lifeline)
         self._watch(self._child.stdout.fileno(), self._on_output)  # type: ignore[union-attr]
         if self._child.stdin:
-            self._input = stdin.encode()
+            self._input = _bytes(stdin)
             self._watch(self._child.stdin.fileno(), self._on_readable, selectors.EVENT_WRITE)
 
     def report(self) -> dict[str, Any]:
@@ -94,8 +95,8 @@ class Supervisor:
         return {
             "outcome": self._outcome,
             "returncode": self._child.returncode,
-            "output": self._output.decode(errors="replace"),
-            "raised": self._raised.decode(errors="replace"),
+            "output": self._output.decode("latin-1"),
+            "raised": self._raised.decode("latin-1"),
         }
 
     def _over(self) -> bool:
@@ -194,6 +195,10 @@ class Supervisor:
             self._handle(0)
 
 
+def _bytes(text: str) -> bytes:
+    return text.encode("latin-1")
+
+
 def _signals() -> int:
     """Catch signals, and return a descriptor from which their numbers can be read."""
     reader, writer = os.pipe()
@@ -247,6 +252,8 @@ def _report(spec: Mapping[str, Any]) -> dict[str, Any]:
         supervisor = Supervisor(**spec)
     except OSError as error:
         return {"error": error.strerror or str(error)}
+    except ValueError as error:  # a NUL
+        return {"error": str(error)}
     return supervisor.report()
 
 

@@ -148,15 +148,13 @@ def test_of_a_long_output_the_last_64_kib_are_kept_and_no_memory_is_used_for_the
     """)
     output = ended(script).output or ""
     assert LIMIT - 4 <= len(output.encode()) <= LIMIT
-    assert output[0] in "ü\N{REPLACEMENT CHARACTER}"
-    assert int(output.strip("ü\N{REPLACEMENT CHARACTER}\n")) < 1024
+    assert int(output.strip("ü\n")) < 1024
 
 
-def test_bytes_that_are_no_text_are_replaced(write: Write) -> None:
+def test_bytes_that_are_no_text_are_shown_as_escapes(write: Write) -> None:
     script = write("import os; os.write(1, b'\\xff' * 100_000)")
     output = ended(script).output or ""
-    assert set(output) == {"\N{REPLACEMENT CHARACTER}"}
-    assert LIMIT - 4 <= len(output.encode()) <= LIMIT
+    assert output == "\\xff" * (LIMIT // 4)
 
 
 def test_a_script_may_close_its_output(write: Write) -> None:
