@@ -59,6 +59,9 @@ class Function:
         return module != "__main__" and callable(found) and inspect.unwrap(found) is inspect.unwrap(self.call)
 
 
+_HEAD = 4096  # bytes of a program, by which a text is told from a binary
+
+
 Target = Script | Function
 
 
@@ -123,7 +126,29 @@ def _script(value: str | os.PathLike[Any], folder: Path) -> Script:
         raise TargetError(f"{show(value)}: is a folder, must be a script")
     if not holds(Path.is_file, path):
         raise TargetError(f"{show(value)}: there is no such script in {folder}")
+    if path.suffix != ".py" and (why := _wrong_with(path)):
+        raise TargetError(f"{show(value)}: {why}")
     return Script(path)
+
+
+def _wrong_with(program: Path) -> str | None:
+    """Return why a file can't be started, or None. One that can't be read may be a program none the less."""
+    from shlex import quote  # noqa: PLC0415 - most crons are functions
+
+    if not os.access(program, os.X_OK):
+        return f"is not executable: it must be a .py, or executable; run: chmod +x {quote(str(program))}"
+    try:
+        with program.open("rb") as file:
+            head = file.read(_HEAD)
+    except OSError:
+        return None
+    first, _, _ = head.partition(b"\n")
+    if not first.startswith(b"#!"):
+        is_text = b"\0" not in head
+        return "names no interpreter: it must begin with a line such as #!/bin/sh, or be a .py" if is_text else None
+    words = first[2:].split()
+    interpreter = os.fsdecode(words[0]) if words else ""
+    return None if os.access(interpreter, os.X_OK) else f"its interpreter can't be started: {show(interpreter)}"
 
 
 def _file_name(text: str) -> str:

@@ -56,7 +56,7 @@ class Execution:
 
     A coroutine function runs on this event loop, another callable in a daemon thread (an awaitable that it returns is
     then awaited on the loop), both with their own copy of the context variables; a script, or with `process` any
-    callable, in a child process. What they raise is a failure, `SystemExit` included. At its timeout, and when it is
+    callable, in a child process. What they raise is a failure, except for `sys.exit(0)`. At its timeout, and when it is
     cut off, a coroutine is cancelled or a process killed, and has a grace to end; a thread is left alone.
 
     Without middleware a coroutine costs one task, and a thread none.

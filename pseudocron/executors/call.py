@@ -51,7 +51,9 @@ def impossible(error: Exception) -> Ended:
 
 
 async def failed(error: BaseException) -> Ended:
-    """Return the end of a call that has raised."""
+    """Return the end of a call that has raised: a failure, unless it is `sys.exit(0)`."""
+    if isinstance(error, SystemExit) and (error.code is None or (isinstance(error.code, int) and error.code == 0)):
+        return SUCCEEDED
     return Ended(State.FAILED, await _traced(error), raised=error)
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _TIMEOUT_GRACE = 5.0  # seconds between SIGTERM and SIGKILL when the timeout is over
 _SUPERVISOR = str(Path(__file__).with_name("supervisor.py"))
+_RUN_SCRIPT = str(Path(__file__).with_name("run_script.py"))
 _LAST_LINES = 20  # of the output, enough to say why a process failed
 _IO_ENCODING = "utf-8:surrogateescape"  # the output is read as UTF-8; a locale without a letter must not fail the run
 
@@ -51,12 +52,15 @@ class Command:
     Args:
         argv: The program and its arguments.
         stdin: What it reads from its standard input.
-        reports: Whether it takes the descriptor of a pipe as its last argument, and reports there what it raises.
+        reports: Whether it takes the descriptor of a pipe as its last argument but one, and reports there what it
+            raises.
+        shields: Whether it takes the descriptor of a `Shield` as its last argument.
     """
 
     argv: list[str]
     stdin: str = ""
     reports: bool = False
+    shields: bool = False
 
 
 class Child:
@@ -127,6 +131,7 @@ class Child:
             "grace": _TIMEOUT_GRACE,
             "keep": LIMIT,
             "reports": command.reports,
+            "shields": command.shields,
         }
         return json.dumps(spec).encode() + b"\n"
 
@@ -171,12 +176,13 @@ def command(target: Target, args: Sequence[Any], kwargs: Mapping[str, Any]) -> C
     """
     if isinstance(target, Script):
         path = str(target.path.absolute())
-        interpreter = [sys.executable] if target.path.suffix == ".py" else []
+        is_python = target.path.suffix == ".py"
+        interpreter = [sys.executable, _RUN_SCRIPT] if is_python else []
         options = (f"--{key}={value}" for key, value in kwargs.items())
-        return Command(argv=[*interpreter, path, *map(str, args), *options])
+        return Command(argv=[*interpreter, path, *map(str, args), *options], shields=is_python)
     # Not on the command line, which every user of the machine can read.
     argv = [sys.executable, "-P", "-m", "pseudocron.executors.run_function"]
-    return Command(argv=argv, stdin=_call(target, args, kwargs), reports=True)
+    return Command(argv=argv, stdin=_call(target, args, kwargs), reports=True, shields=True)
 
 
 def _call(target: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
@@ -228,6 +234,9 @@ def _judged(report: Mapping[str, Any], timeout: float | None) -> Ended:
             return Ended(outcome=State.TIMED_OUT, error=timed_out(timeout), output=output)
         case "interrupted", _:
             return Ended(outcome=State.INTERRUPTED, error="its supervisor was told to end it", output=output)
+        case "signalled", returncode:
+            error = f"{_ending(returncode)}, as the whole service was told to end; under systemd: set KillMode=mixed"
+            return Ended(outcome=State.INTERRUPTED, error=error, output=output)
         case _, 0:
             return Ended(outcome=State.SUCCEEDED, output=output)
         case _, returncode:

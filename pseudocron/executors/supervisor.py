@@ -2,12 +2,16 @@
 
 The server starts it as a file: it imports nothing but the standard library, and is there at once. The first line
 of stdin is the spec, a JSON object: `argv`, `stdin` (what the child reads there), `environ`, `timeout` (seconds or
-null), `grace` (seconds between SIGTERM and SIGKILL at the timeout), `keep` (bytes of output), `reports` (whether the
-last argument is to be the write end of a pipe, for what the child raises). Stdin then stays open as the life line: its
+null), `grace` (seconds between SIGTERM and SIGKILL at the timeout), `keep` (bytes of output), `reports` (whether an
+argument is added: the write end of a pipe, for what the child raises), `shields` (whether the last argument is to be
+the read end of a pipe that gets a byte for each SIGTERM of the supervisor). Stdin then stays open as the life line: its
 end means that the server is gone, even by SIGKILL, or wants the child to end. The only argument is the descriptor of
 the pipe for the report, a line of JSON: `outcome` (null unless the child was made to end), `returncode`, `output`,
 `raised`; or only `error` if the child could not be started. Stdout and stderr are for what Python itself has to say.
 In both, each character of a text is a byte: what is passed on is in whatever encoding it may be.
+
+A signal that tells the supervisor to end is for the whole service: the server decides when the child has to end, and
+holds the life line until then.
 """
 
 from __future__ import annotations
@@ -30,6 +34,9 @@ if TYPE_CHECKING:
 _HANGUP_GRACE = 0.5  # seconds between SIGTERM and SIGKILL when the server is gone: in one all has to be over
 _STEP = 0.02  # seconds between two looks at a group that was told to end: nothing wakes us when it is gone
 _BURIAL_STEPS = 25  # for dead or dying members of the group; one that the kernel holds may outlast them
+_MOMENT = 0.2  # seconds in which a signal for the whole service has reached all of its processes
+_FOR_ALL = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM})
+_OF_A_SHELL = 128  # its exit code is this and the signal of which its last command died
 _CHUNK = 64 * 1024
 _PIPE = 1024 * 1024  # bytes that a pipe holds at most, unless root has enlarged it
 _AUTOGROUP = "/proc/{}/autogroup"
@@ -41,46 +48,38 @@ _SET_PDEATHSIG, _SET_CHILD_SUBREAPER = 1, 36  # of Linux's prctl
 class Supervisor:
     """One child process, from its start to its report; it has to be the only one of this process."""
 
-    def __init__(
-        self,
-        *,
-        argv: list[str],
-        stdin: str,
-        environ: Mapping[str, str],
-        timeout: float | None,
-        grace: float,
-        keep: int,
-        reports: bool,
-    ) -> None:
+    def __init__(self, spec: Mapping[str, Any]) -> None:
         self._outcome: str | None = None
         self._killed = False
-        self._grace = grace
-        self._keep = keep
+        self._grace, self._keep = spec["grace"], spec["keep"]
         self._output = self._raised = b""
         self._selector = selectors.DefaultSelector()
         self._watch(_signals(), self._on_signals)
         _prctl(_SET_CHILD_SUBREAPER, 1)
         reader, writer = os.pipe()
-        handed = [writer] if reports else []
+        told, self._teller = os.pipe()
+        self._told: set[int] = set()
+        handed = [writer] * spec["reports"] + [told] * spec["shields"]
         self._child = subprocess.Popen(
-            [_bytes(word) for word in [*argv, *map(str, handed)]],
+            [_bytes(word) for word in [*spec["argv"], *map(str, handed)]],
             pass_fds=handed,
-            env={_bytes(name): _bytes(value) for name, value in environ.items()},
+            env={_bytes(name): _bytes(value) for name, value in spec["environ"].items()},
             bufsize=0,
-            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+            stdin=subprocess.PIPE if spec["stdin"] else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
             preexec_fn=_be_humble,  # noqa: PLW1509 - safe in a process of one thread
         )
-        self._due = inf if timeout is None else monotonic() + timeout
+        self._due = inf if spec["timeout"] is None else monotonic() + spec["timeout"]
         self._renice(_LOWEST)
         os.close(writer)
+        os.close(told)
         self._watch(reader, self._on_raised)
         self._watch(sys.stdin.fileno(), self._on_lifeline)
         self._watch(self._child.stdout.fileno(), self._on_output)  # type: ignore[union-attr]
         if self._child.stdin:
-            self._input = _bytes(stdin)
+            self._input = _bytes(spec["stdin"])
             self._watch(self._child.stdin.fileno(), self._on_readable, selectors.EVENT_WRITE)
 
     def report(self) -> dict[str, Any]:
@@ -93,7 +92,7 @@ class Supervisor:
         for pipe in filter(None, [self._child.stdin, self._child.stdout]):
             pipe.close()
         return {
-            "outcome": self._outcome,
+            "outcome": self._outcome or ("signalled" if self._is_signalled() else None),
             "returncode": self._child.returncode,
             "output": self._output.decode("latin-1"),
             "raised": self._raised.decode("latin-1"),
@@ -135,7 +134,9 @@ class Supervisor:
     def _end(self, outcome: str, grace: float) -> None:
         due = monotonic() + grace
         self._due = due if self._outcome is None else min(due, self._due)
-        self._outcome = self._outcome or outcome
+        if self._outcome is None:
+            self._outcome = outcome
+            os.close(self._teller)
         self._renice(0)  # on a busy machine it would need seconds even to die
         self._signal(signal.SIGTERM)
 
@@ -151,8 +152,20 @@ class Supervisor:
         self._selector.register(fd, event, handle)
 
     def _on_signals(self, fd: int) -> None:
-        if signal.SIGTERM in os.read(fd, _CHUNK):
-            self._end("interrupted", _HANGUP_GRACE)
+        for signum in _FOR_ALL.intersection(os.read(fd, _CHUNK)):
+            self._told.add(signum)
+            if self._outcome is None and signum == signal.SIGTERM:
+                with suppress(BrokenPipeError):  # the child is gone, or reads nothing
+                    os.write(self._teller, b"t")
+
+    def _is_signalled(self) -> bool:
+        """Return whether the child died of a signal that this process has got too, perhaps a moment later."""
+        ending = self._child.returncode
+        signum = ending - _OF_A_SHELL if ending > _OF_A_SHELL else -ending
+        until = monotonic() + _MOMENT
+        while signum in _FOR_ALL - self._told and (left := until - monotonic()) > 0:
+            self._handle(left)
+        return signum in self._told
 
     def _on_lifeline(self, fd: int) -> None:
         if not os.read(fd, _CHUNK):
@@ -204,7 +217,7 @@ def _signals() -> int:
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer)
-    for signum in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM):
+    for signum in (signal.SIGCHLD, *_FOR_ALL):
         # A handler, unlike SIG_IGN, is not inherited by the child.
         signal.signal(signum, lambda *_: None)
     return reader
@@ -249,7 +262,7 @@ def _reap() -> None:
 
 def _report(spec: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        supervisor = Supervisor(**spec)
+        supervisor = Supervisor(spec)
     except OSError as error:
         return {"error": error.strerror or str(error)}
     except ValueError as error:  # a NUL

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -64,8 +65,24 @@ def test_the_exit_code_of_a_run_is_its_outcome_and_what_it_prints_is_shown(
     assert [run.outcome for run in recorded(runs, name)] == [outcome]
 
 
-def test_a_run_whose_supervisor_is_told_to_end_is_interrupted_and_exits_with_5(runs: Path) -> None:
-    (runs / "script.py").write_text("import os, signal, time\nos.kill(os.getppid(), signal.SIGTERM)\ntime.sleep(60)")
+DIES_WITH_ALL = """
+import os, signal
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+for pid in (os.getppid(), os.getpid()):
+    os.kill(pid, signal.SIGTERM)
+"""
+SAYS_WHO = """
+import os, time
+from pathlib import Path
+Path("begun.new").write_text(f"{os.getpid()} {os.getppid()}")
+Path("begun.new").rename("begun")
+while not Path("end").exists():
+    time.sleep(0.005)
+"""
+
+
+def test_a_run_that_dies_with_its_supervisor_is_interrupted_and_exits_with_5(runs: Path) -> None:
+    (runs / "script.py").write_text(DIES_WITH_ALL)
     done = pseudocron(runs, "run", "script")
     assert done.returncode == 5, done.stderr
 
@@ -118,6 +135,20 @@ def test_work_that_is_told_to_stop_lets_a_run_end_records_it_and_exits_with_0(ru
     with start(runs, "work") as work:
         wait_until((runs / "begun").exists)
         work.send_signal(signal.SIGINT)
+        (runs / "end").touch()
+    assert work.returncode == 0
+    assert [run.outcome for run in recorded(runs)] == ["succeeded"]
+
+
+def test_a_script_has_its_drain_if_its_whole_service_is_told_to_stop(runs: Path) -> None:
+    (runs / "crons.py").write_text('crons = {"script": ("script.py", 3600)}\nDRAIN = 20')
+    (runs / "script.py").write_text(SAYS_WHO)
+    with start(runs, "work") as work:
+        wait_until((runs / "begun").exists)
+        for pid in (work.pid, *map(int, (runs / "begun").read_text().split())):
+            os.kill(pid, signal.SIGTERM)
+        assert work.stderr is not None
+        assert any(line == "told to stop\n" for line in work.stderr)
         (runs / "end").touch()
     assert work.returncode == 0
     assert [run.outcome for run in recorded(runs)] == ["succeeded"]

@@ -373,13 +373,6 @@ def test_a_run_that_is_cancelled_at_once_starts_nothing(write: Write, tmp_path: 
     assert not told.exists() or all(map(is_gone, pids(told)))
 
 
-def test_a_supervisor_that_is_told_to_end_interrupts_its_script(write: Write, tmp_path: Path) -> None:
-    result, told = with_supervisor_signalled(write, tmp_path, signal.SIGTERM)
-    assert result.outcome is State.INTERRUPTED
-    assert result.error == "its supervisor was told to end it"
-    assert all(map(is_gone, told))
-
-
 @linux
 def test_a_supervisor_that_is_killed_takes_its_script_along(write: Write, tmp_path: Path) -> None:
     result, told = with_supervisor_signalled(write, tmp_path, signal.SIGKILL)
@@ -401,6 +394,7 @@ def with_supervisor_signalled(write: Write, tmp_path: Path, signum: int) -> tupl
     return asyncio.run(main(), debug=True), pids(told)
 
 
-def test_an_interrupt_of_the_supervisor_is_not_for_it(write: Write) -> None:
-    script = write("import os, signal; os.kill(os.getppid(), signal.SIGINT); print('still here')")
+@pytest.mark.parametrize("signum", ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"])
+def test_a_signal_that_tells_the_supervisor_to_end_is_not_for_it(write: Write, signum: str) -> None:
+    script = write(f"import os, signal; os.kill(os.getppid(), signal.{signum}); print('still here')")
     assert ended(script).output == "still here\n"

@@ -132,3 +132,101 @@ def test_output_that_is_no_utf_8_stays_readable(write: Write, monkeypatch: pytes
 
 def test_a_word_with_a_nul_is_a_failure_with_its_reason(write: Write) -> None:
     assert "embedded null byte" in (ended(write(""), "a\0b").error or "")
+
+
+# SIGTERM to every process of the service, as systemd sends it by default
+
+TELLS = """
+    import os, signal, sys, time
+    from pathlib import Path
+    supervisor = os.getppid()
+    {before}
+    for pid in {order}:
+        os.kill(pid, signal.SIGTERM)
+    time.sleep({seconds})
+    print("done")
+"""
+BOTH = "(supervisor, os.getpid())"
+TELLS_IN_TIME = "if not os.fork(): time.sleep(0.1); os.kill(supervisor, signal.SIGTERM); os._exit(0)"
+
+
+def tells(write: Write, *, order: str, before: str = "", seconds: float = 0.1, name: str = "script.py") -> Path:
+    return write(TELLS.format(order=order, before=before, seconds=seconds), name=name)
+
+
+@pytest.mark.parametrize(
+    ("order", "before"), [(BOTH, ""), ("(os.getpid(),)", TELLS_IN_TIME)], ids=["supervisor first", "script first"]
+)
+def test_a_python_script_survives_a_signal_to_the_whole_service(write: Write, order: str, before: str) -> None:
+    result = ended(tells(write, order=order, before=before))
+    assert (result.outcome, result.output) == (State.SUCCEEDED, "done\n")
+
+
+def test_a_function_in_a_process_survives_a_signal_to_the_whole_service(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    write(
+        """
+        import os, signal
+        def work():
+            for pid in (os.getppid(), os.getpid()):
+                os.kill(pid, signal.SIGTERM)
+            print("done")
+        """,
+        name="told_to_end.py",
+    )
+    result = ended("told_to_end:work", process=True)
+    assert (result.outcome, result.output) == (State.SUCCEEDED, "done\n")
+
+
+def test_a_signal_to_the_script_alone_ends_it(write: Write) -> None:
+    result = ended(tells(write, order="(os.getpid(),)"))
+    assert (result.outcome, result.error) == (State.FAILED, "killed by SIGTERM")
+
+
+def test_a_fork_of_a_script_is_not_shielded(write: Write) -> None:
+    script = write("""
+        import multiprocessing, os, signal, time
+        def work(): time.sleep(100)
+        if __name__ == "__main__":
+            one = multiprocessing.get_context("fork").Process(target=work)
+            one.start()
+            os.kill(os.getppid(), signal.SIGTERM)
+            one.terminate()
+            one.join()
+            print(one.exitcode)
+    """)
+    assert ended(script).output == "-15\n"
+
+
+@pytest.mark.parametrize(
+    "dies", ["kill $PPID; kill $$", 'setsid sh -c "kill $$; kill $PPID"', 's=$PPID; sh -c "kill $s; kill \\$\\$"']
+)
+def test_a_program_that_dies_with_the_whole_service_is_interrupted(write: Write, dies: str) -> None:
+    result = ended(write(f"#!/bin/sh\necho begun\n{dies}\n", name="report", mode=0o755))
+    assert result.outcome is State.INTERRUPTED
+    assert (result.output or "").startswith("begun\n")
+    assert "under systemd: set KillMode=mixed" in (result.error or "")
+
+
+def test_a_python_script_is_run_as_by_python_itself(write: Write, tmp_path: Path) -> None:
+    text = """
+        '''Its words.'''
+        import json, multiprocessing, pickle, sys
+        import beside
+        class Kept: pass
+        def twice(n): return n * 2
+        if __name__ == "__main__":
+            assert pickle.loads(pickle.dumps(Kept())).__class__ is Kept
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                assert pool.map(twice, [4]) == [8]
+            print(json.dumps([__name__, __file__, __doc__, sys.argv, sys.path[0], beside.here, sorted(globals())]))
+            1 / 0
+    """
+    write("here = __file__", name="beside.py")
+    script = write(text)
+    result = ended(script, "a", b=1)
+    alone = subprocess.run([sys.executable, script, "a", "--b=1"], capture_output=True, text=True, check=False)
+    assert (result.output or "") == alone.stdout + alone.stderr
+    assert alone.returncode == 1

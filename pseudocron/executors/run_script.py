@@ -1,0 +1,70 @@
+"""Runs one Python script in its child process, as `python SCRIPT ARGUMENTS` does: `run_script.py SCRIPT ARGUMENTS FD`.
+
+systemd sends SIGTERM to every process of a service by default, so also to the scripts, whose drain only begins then.
+FD is a pipe from the supervisor, by which the script learns of such a signal that it is not alone with it. It is run
+as a file, and imports nothing but the standard library, so that a script starts as quickly as by itself.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+from contextlib import suppress
+
+_WAIT = 0.5  # seconds until a SIGTERM for the whole service has reached the supervisor too
+
+
+class Shield:
+    """Ignores SIGTERM that is for the whole service; dies of any other, as without a shield.
+
+    Code that handles SIGTERM by itself gets every one. Programs that it starts are not shielded.
+
+    Args:
+        pipe: The descriptor from which a byte can be read for each SIGTERM that the supervisor has got, and whose end
+            means that the supervisor wants the process to end.
+    """
+
+    def __init__(self, pipe: int) -> None:
+        os.set_inheritable(pipe, False)
+        self._pipe = pipe
+        self._owner = os.getpid()  # a fork is not shielded: its parent may want it to end
+        signal.signal(signal.SIGTERM, self._on_signal)
+
+    def _on_signal(self, signum: int, _: object) -> None:
+        if os.getpid() == self._owner and self._is_for_all():
+            return
+        signal.signal(signum, signal.SIG_DFL)
+        os.kill(os.getpid(), signum)
+
+    def _is_for_all(self) -> bool:
+        with suppress(OSError, ValueError):  # the script has closed the descriptor
+            return bool(select.select([self._pipe], [], [], _WAIT)[0] and os.read(self._pipe, 1))
+        return False
+
+
+def main() -> None:
+    """Run the script in a module `__main__` of its own, and let its traceback begin with itself."""
+    Shield(int(sys.argv.pop()))
+    del sys.argv[0]
+    path = sys.argv[0]
+    if not sys.flags.safe_path:
+        sys.path[0] = os.path.dirname(os.path.realpath(path))  # noqa: PTH120 - pathlib takes its time, as does
+    with open(path, "rb") as file:  # noqa: PTH123
+        source = file.read()
+    module = sys.modules["__main__"] = type(sys)("__main__")
+    loader = type(__loader__)("__main__", path)  # type: ignore[name-defined]
+    vars(module).update(__builtins__=__builtins__, __file__=path, __cached__=None, __loader__=loader)
+    if sys.version_info < (3, 14):
+        module.__annotations__ = {}
+    try:
+        exec(compile(source, path, "exec", dont_inherit=True), vars(module))  # noqa: S102 - what the user wants run
+    except Exception as error:  # noqa: BLE001 - shown as Python shows it
+        trace = error.__traceback__ and error.__traceback__.tb_next
+        sys.excepthook(type(error), error.with_traceback(trace), trace)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
