@@ -19,7 +19,7 @@ _WAIT = 0.5  # seconds until a SIGTERM for the whole service has reached the sup
 class Shield:
     """Ignores SIGTERM that is for the whole service; dies of any other, as without a shield.
 
-    Code that handles SIGTERM by itself gets every one. Programs that it starts are not shielded.
+    Code that handles SIGTERM by itself gets every one. Forks and programs that it starts are not shielded.
 
     Args:
         pipe: The descriptor from which a byte can be read for each SIGTERM that the supervisor has got, and whose end
@@ -29,19 +29,33 @@ class Shield:
     def __init__(self, pipe: int) -> None:
         os.set_inheritable(pipe, False)
         self._pipe = pipe
-        self._owner = os.getpid()  # a fork is not shielded: its parent may want it to end
         signal.signal(signal.SIGTERM, self._on_signal)
+        os.register_at_fork(before=_block, after_in_parent=_unblock, after_in_child=self._drop)
 
     def _on_signal(self, signum: int, _: object) -> None:
-        if os.getpid() == self._owner and self._is_for_all():
-            return
-        signal.signal(signum, signal.SIG_DFL)
-        os.kill(os.getpid(), signum)
+        if not self._is_for_all():
+            signal.signal(signum, signal.SIG_DFL)
+            os.kill(os.getpid(), signum)
+
+    def _drop(self) -> None:
+        """Let a fork die of the signal: its parent may want it to end, and right after its start."""
+        if signal.getsignal(signal.SIGTERM) == self._on_signal:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _unblock()
 
     def _is_for_all(self) -> bool:
         with suppress(OSError, ValueError):  # the script has closed the descriptor
             return bool(select.select([self._pipe], [], [], _WAIT)[0] and os.read(self._pipe, 1))
         return False
+
+
+def _block() -> None:
+    # A fork forgets the signals that Python has not handled yet.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
+def _unblock() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 def main() -> None:
