@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pseudocron.jobs.tasks import Retry, Task
     from pseudocron.middleware import PseudoCronMiddleware
     from pseudocron.report import CronStatus, cron_status
+    from pseudocron.targets import Shell
 else:
     _HOMES = {
         "backends.model": ("Run", "State"),
@@ -41,6 +42,7 @@ else:
         "jobs.tasks": ("Retry", "Task"),
         "middleware": ("PseudoCronMiddleware",),
         "report": ("CronStatus", "cron_status"),
+        "targets": ("Shell",),
     }
 
     def __getattr__(name: str) -> object:
@@ -73,6 +75,7 @@ __all__ = [
     "Retry",
     "Run",
     "ScheduleError",
+    "Shell",
     "State",
     "TargetError",
     "Task",

@@ -12,6 +12,7 @@ from pseudocron.schedule import Interval, jittered
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
+    from pathlib import Path
 
     from pseudocron.schedule import Schedule
     from pseudocron.targets import Target
@@ -23,7 +24,7 @@ class Cron:
 
     Args:
         name: Name of the cron in the store and in logs.
-        target: The callable or script that runs.
+        target: The callable, script or command line that runs.
         schedule: When it runs. The phase of an interval is `last_run` if given, else the Unix epoch.
         last_run: When it last ran before it was stored, aware UTC.
         timeout: Seconds after which a run is ended; None for never.
@@ -33,10 +34,12 @@ class Cron:
         jitter: Maximum random delay after the slot, in seconds.
         retries: Maximum number of retries of a failed run within its slot.
         at_least_once: Run a slot again if its run was lost or interrupted. By default a slot runs at most once.
-        process: Whether the function runs in a child process. A script always does.
+        process: Whether the function runs in a child process. A script and a command line always do.
         tolerance: Seconds by which a slot may be late before `health` reports it as overdue; None for the default rule.
         enabled: False skips its slots.
         ping: URL that is requested when a run starts, succeeds or fails.
+        env: Variables of its child process, besides those of the server.
+        cwd: The working folder of its child process; that of the server if None.
         args: Arguments by position.
         kwargs: Arguments by name.
     """
@@ -56,6 +59,8 @@ class Cron:
     tolerance: float | None = None
     enabled: bool = True
     ping: str | None = field(default=None, repr=False)
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    cwd: Path | None = None
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     _hooks: Hooks = field(default_factory=Hooks, repr=False, compare=False)

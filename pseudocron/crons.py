@@ -7,7 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
-from pseudocron.config.entries import Entry, check_parcel, in_process, read_entry, read_options, spell_every
+from pseudocron.config.entries import (
+    Entry,
+    check_parcel,
+    check_surroundings,
+    in_process,
+    read_entry,
+    read_options,
+    spell_every,
+)
 from pseudocron.config.settings import Settings, gather
 from pseudocron.config.values import cron_name
 from pseudocron.cron import Cron
@@ -260,6 +268,7 @@ class Crons(TaskRegistry, HookRegistry):
         schedule = parse(entry.schedule, options.pop("tz", None) or self.settings.tz)
         target = resolve(entry.target, folder=self.settings.folder, script=entry.script)
         process = in_process(options.pop("executor", None), target)
+        options["cwd"] = check_surroundings(target, options, process=process, folder=self.settings.folder)
         hooks = own_hooks(self._hooks, name, options.get("ping"))
         cron = Cron(name=name, target=target, schedule=schedule, process=process, _hooks=hooks, **options)
         if cron.process:

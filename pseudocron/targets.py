@@ -1,4 +1,4 @@
-"""What an entry runs: a script's path, or a callable that is at hand or named by an import string."""
+"""What an entry runs: a script's path, a command line, or a callable that is at hand or named by an import string."""
 
 from __future__ import annotations
 
@@ -25,6 +25,25 @@ class Script:
 
     def __str__(self) -> str:
         return str(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Shell:
+    """A command line that `/bin/sh` runs in a child process, as in a crontab."""
+
+    line: str
+
+    def __post_init__(self) -> None:
+        line: object = self.line
+        if not isinstance(line, str) or not line.strip() or "\0" in line:
+            raise TargetError(f"{show(self.line)}: must be a command line, such as 'pg_dump shop | gzip > shop.gz'")
+
+    def __str__(self) -> str:
+        return self.line
+
+
+Program = (Script, Shell)
+"""The kinds of targets that are no Python functions: they run in a child process in any case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +81,7 @@ class Function:
 _HEAD = 4096  # bytes of a program, by which a text is told from a binary
 
 
-Target = Script | Function
+Target = Script | Shell | Function
 
 
 def needs_thread(target: Target, *, process: bool) -> bool:
@@ -72,21 +91,23 @@ def needs_thread(target: Target, *, process: bool) -> bool:
         target: What is run.
         process: Whether it runs in a child process.
     """
-    return not (process or isinstance(target, Script) or target.is_async)
+    return not (process or isinstance(target, Program) or target.is_async)
 
 
 def resolve(value: object, *, folder: Path, script: bool = False) -> Target:
     """Return what a value of the configuration names. Imports it if it is an import string.
 
     Args:
-        value: A callable, an import string, or the path of a script: it ends in `.py`, holds a separator of
-            folders, or is there.
+        value: A callable, a `Shell`, an import string, or the path of a script: it ends in `.py`, holds a separator
+            of folders, or is there.
         folder: What a relative path counts from.
         script: It is a path, whatever it looks like.
 
     Raises:
         TargetError: There is no such thing; says why in one line.
     """
+    if isinstance(value, Shell):
+        return value
     if isinstance(value, os.PathLike) or (isinstance(value, str) and (script or is_path(value, folder, ".py"))):
         return _script(value, folder)
     if callable(value) and not script:
@@ -197,7 +218,7 @@ def _import(ref: str, module: str) -> object:
 
 def describe(value: object) -> str:
     """Return what was named as a target, for messages."""
-    return _ref(value) if callable(value) else show(value)
+    return _ref(value) if callable(value) else show(value.line if isinstance(value, Shell) else value)
 
 
 def _ref(call: Callable[..., Any]) -> str:

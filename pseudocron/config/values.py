@@ -5,6 +5,7 @@ A check raises `ValueError("must be ...")`; who calls it says where the value st
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
@@ -179,6 +180,26 @@ def _moment(value: object) -> datetime:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return datetime.fromtimestamp(value, UTC)
     raise TypeError
+
+
+def variables(value: object) -> dict[str, str]:
+    """Return environment variables, from a mapping of their names to their values."""
+    if not isinstance(value, Mapping) or not all(_is_variable(*item) for item in value.items()):
+        raise ValueError("must be a mapping of names to text, such as {'LANG': 'C.UTF-8'}")
+    return dict(value)
+
+
+def _is_variable(name: object, value: object) -> bool:
+    if not isinstance(name, str) or not isinstance(value, str):
+        return False
+    return bool(name) and "=" not in name and "\0" not in name + value
+
+
+def folder(value: object) -> str:
+    """Return the path of a folder as text."""
+    if not isinstance(value, str | os.PathLike) or not (path := os.fsdecode(value)) or "\0" in path:
+        raise ValueError("must be the path of a folder")
+    return path
 
 
 def several(value: object) -> tuple[Any, ...]:

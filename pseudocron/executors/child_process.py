@@ -13,13 +13,14 @@ from functools import cache
 from pathlib import Path
 from subprocess import PIPE, STDOUT, Popen
 from threading import Lock
+from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any
 
 from pseudocron.backends.model import State
 from pseudocron.errors import TargetError
 from pseudocron.executors.ended import Ended
 from pseudocron.executors.raised import decoded
-from pseudocron.targets import Script
+from pseudocron.targets import Script, Shell
 from pseudocron.truncation import LIMIT, readable, tail, timed_out
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ _SUPERVISOR = str(Path(__file__).with_name("supervisor.py"))
 _RUN_SCRIPT = str(Path(__file__).with_name("run_script.py"))
 _LAST_LINES = 20  # of the output, enough to say why a process failed
 _IO_ENCODING = "utf-8:surrogateescape"  # the output is read as UTF-8; a locale without a letter must not fail the run
+
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 _lifelines: set[IO[bytes]] = set()
 
@@ -68,12 +71,24 @@ class Child:
 
     Args:
         command: Gives what it runs, or raises; asked off the event loop.
-        environ: What it finds in its environment besides the server's.
+        environ: What it finds in its environment of its run.
         timeout: Seconds that it may take, or None.
+        env: What it finds there besides the server's environment.
+        cwd: Its working folder; the server's if None.
     """
 
-    def __init__(self, *, command: Callable[[], Command], environ: Mapping[str, str], timeout: float | None) -> None:
+    def __init__(
+        self,
+        *,
+        command: Callable[[], Command],
+        environ: Mapping[str, str],
+        timeout: float | None,
+        env: Mapping[str, str] = _NOTHING,
+        cwd: Path | None = None,
+    ) -> None:
         self._command = command
+        self._env = env
+        self._cwd = None if cwd is None else str(cwd)
         self._environ = environ
         self._timeout = timeout
         self._lock = Lock()
@@ -118,13 +133,15 @@ class Child:
             self.hang_up()
 
     def _spec(self, command: Command) -> bytes:
-        environ = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        environ = {**os.environ, "PYTHONUNBUFFERED": "1", **self._env}
         if command.argv[0] == sys.executable:  # for a program of another interpreter it would be the wrong one
-            environ["PYTHONPATH"] = _python_path()
+            own = self._env.get("PYTHONPATH")
+            environ["PYTHONPATH"] = os.pathsep.join(filter(None, [own, _python_path()]))
             environ.setdefault("PYTHONIOENCODING", _IO_ENCODING)
         run = {name: value.encode().decode("latin-1") for name, value in self._environ.items()}
         spec = {
             "argv": [_transcoded(word) for word in command.argv],
+            "cwd": None if self._cwd is None else _transcoded(self._cwd),
             "stdin": command.stdin,
             "environ": {_transcoded(name): _transcoded(value) for name, value in environ.items()} | run,
             "timeout": self._timeout,
@@ -142,10 +159,15 @@ class Child:
             error = tail(f"the supervisor of the process ended with {_ending(returncode)}\n{tail(said)}".rstrip())
             return Ended(outcome=State.FAILED, error=error)
         if "error" in report:
-            error = _unstartable(command.argv[0], report["error"])
-            return Ended(outcome=State.FAILED, error=error)
+            return Ended(outcome=State.FAILED, error=self._unstartable(command.argv[0], report))
         ended = _judged(report, self._timeout)
         return ended._replace(raised=decoded(report["raised"])) if ended.outcome is State.FAILED else ended
+
+    def _unstartable(self, program: str, report: Mapping[str, Any]) -> str:
+        if report["in_cwd"]:
+            return f"cwd: can't enter {self._cwd!r}: {report['error']}"
+        fix = "" if program == sys.executable else " (it must be a .py, or executable and name its interpreter with #!)"
+        return f"can't start {program!r}: {report['error']}{fix}"
 
 
 def _supervisor(report: int) -> Popen[bytes]:
@@ -172,8 +194,11 @@ def command(target: Target, args: Sequence[Any], kwargs: Mapping[str, Any]) -> C
     """Return the command that runs a target.
 
     A `.py` script runs in this interpreter, another file by itself, both with `args` as text and `kwargs` as
-    `--key=value`. A function is called with them by a child that imports it; `TargetError` if that can't be.
+    `--key=value`; a command line runs in `/bin/sh`. A function is called with the arguments by a child that imports it;
+    `TargetError` if that can't be.
     """
+    if isinstance(target, Shell):
+        return Command(argv=["/bin/sh", "-c", target.line])
     if isinstance(target, Script):
         path = str(target.path.absolute())
         is_python = target.path.suffix == ".py"
@@ -250,8 +275,3 @@ def _ending(returncode: int) -> str:
     with suppress(ValueError):
         return f"killed by {signal.Signals(-returncode).name}"
     return f"killed by signal {-returncode}"  # a real-time signal has no name
-
-
-def _unstartable(path: str, why: str) -> str:
-    mend = " (it must be a .py, or executable and name its interpreter with #!)"
-    return f"can't start {path!r}: {why}{'' if path == sys.executable else mend}"

@@ -1,14 +1,15 @@
 """Supervises one child process; kills its whole process group at its timeout, and when the server is gone.
 
-The server starts it as a file: it imports nothing but the standard library, and is there at once. The first line
-of stdin is the spec, a JSON object: `argv`, `stdin` (what the child reads there), `environ`, `timeout` (seconds or
-null), `grace` (seconds between SIGTERM and SIGKILL at the timeout), `keep` (bytes of output), `reports` (whether an
-argument is added: the write end of a pipe, for what the child raises), `shields` (whether the last argument is to be
-the read end of a pipe that gets a byte for each SIGTERM of the supervisor). Stdin then stays open as the life line: its
-end means that the server is gone, even by SIGKILL, or wants the child to end. The only argument is the descriptor of
-the pipe for the report, a line of JSON: `outcome` (null unless the child was made to end), `returncode`, `output`,
-`raised`; or only `error` if the child could not be started. Stdout and stderr are for what Python itself has to say.
-In both, each character of a text is a byte: what is passed on is in whatever encoding it may be.
+The server starts it as a file: it imports nothing but the standard library, and is there at once. The first line of
+stdin is the spec, a JSON object: `argv`, `cwd` (or null), `stdin` (what the child reads there), `environ`, `timeout`
+(seconds or null), `grace` (seconds between SIGTERM and SIGKILL at the timeout), `keep` (bytes of output), `reports`
+(whether an argument is added: the write end of a pipe, for what the child raises), `shields` (whether the last
+argument is to be the read end of a pipe that gets a byte for each SIGTERM of the supervisor). Stdin then stays open as
+the life line: its end means that the server is gone, even by SIGKILL, or wants the child to end. The only argument is
+the descriptor of the pipe for the report, a line of JSON: `outcome` (null unless the child was made to end),
+`returncode`, `output`, `raised`; or `error` and `in_cwd` if the child could not be started. Stdout and stderr are for
+what Python itself has to say.
+The texts of both are in Latin-1, each character a byte: what is passed on is in whatever encoding it may be.
 
 A signal that tells the supervisor to end is for the whole service: the server decides when the child has to end, and
 holds the life line until then.
@@ -63,6 +64,7 @@ class Supervisor:
         self._child = subprocess.Popen(
             [_bytes(word) for word in [*spec["argv"], *map(str, handed)]],
             pass_fds=handed,
+            cwd=spec["cwd"] and _bytes(spec["cwd"]),
             env={_bytes(name): _bytes(value) for name, value in spec["environ"].items()},
             bufsize=0,
             stdin=subprocess.PIPE if spec["stdin"] else subprocess.DEVNULL,
@@ -263,10 +265,9 @@ def _reap() -> None:
 def _report(spec: Mapping[str, Any]) -> dict[str, Any]:
     try:
         supervisor = Supervisor(spec)
-    except OSError as error:
-        return {"error": error.strerror or str(error)}
-    except ValueError as error:  # a NUL
-        return {"error": str(error)}
+    except (OSError, ValueError) as error:  # a NUL is a ValueError
+        in_cwd = spec["cwd"] is not None and getattr(error, "filename", None) == _bytes(spec["cwd"])
+        return {"error": getattr(error, "strerror", None) or str(error), "in_cwd": in_cwd}
     return supervisor.report()
 
 

@@ -159,8 +159,10 @@ class Run:
             self._execute(arguments.args, arguments.kwargs)
 
     def _execute(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        target = self.target
-        call = Call(target.target, args, kwargs, target.process, target.timeout, target._hooks.middlewares)
+        target: Any = self.target
+        surroundings = () if self.is_job else (target.env, target.cwd)
+        how = target.process, target.timeout, target._hooks.middlewares, *surroundings
+        call = Call(target.target, args, kwargs, *how)
         self._execution = Execution(call, self, self._finish)
         self._execution.start()
 

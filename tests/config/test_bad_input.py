@@ -22,6 +22,8 @@ ZONE = "is unknown, use an IANA name such as Europe/Berlin"
 IMPORT = "must be an import string 'package.module:function'"
 COUNT = {"run": "shop:count", "schedule": 60}
 SEND = {"run": "shop:send", "schedule": 60}
+VARIABLES = "must be a mapping of names to text, such as {'LANG': 'C.UTF-8'}"
+SHELL = {"shell": "ls", "schedule": 60}
 SCRIPT = {"script": "jobs/tidy.py", "schedule": 60}
 
 ENTRIES: list[tuple[Any, str]] = [
@@ -69,6 +71,20 @@ ENTRIES: list[tuple[Any, str]] = [
     ({**COUNT, "kwargs": {1: 1}}, "kwargs: {1: 1}: must be a mapping whose keys are text"),
     ({**COUNT, "tz": "Asia/Shangai"}, "tz: 'Asia/Shangai': is unknown, did you mean 'Asia/Shanghai'?"),
     ({**COUNT, "tz": 8}, f"tz: 8: {ZONE}"),
+    # its surroundings
+    ({**SCRIPT, "env": ["LANG=C"]}, f"env: ['LANG=C']: {VARIABLES}"),
+    ({**SCRIPT, "env": {"A=B": "c"}}, f"env: {{'A=B': 'c'}}: {VARIABLES}"),
+    ({**SCRIPT, "env": {"A": 1}}, f"env: {{'A': 1}}: {VARIABLES}"),
+    ({**SCRIPT, "env": {"A": "b\0"}}, f"env: {{'A': 'b\\x00'}}: {VARIABLES}"),
+    ({**COUNT, "env": {"A": "b"}}, "env: shop:count does not run in a child process: add executor='process'"),
+    ({**COUNT, "cwd": "jobs"}, "cwd: shop:count does not run in a child process: add executor='process'"),
+    ({**SCRIPT, "cwd": 5}, "cwd: 5: must be the path of a folder, or None"),
+    ({**SCRIPT, "cwd": "jbos"}, "cwd: 'jbos': there is no such folder in {folder}"),
+    ({**SHELL, "shell": " "}, "' ': must be a command line, such as 'pg_dump shop | gzip > shop.gz'"),
+    ({**SHELL, "shell": ["ls"]}, "['ls']: must be a command line, such as 'pg_dump shop | gzip > shop.gz'"),
+    ({**SHELL, "script": "tidy"}, "has both 'script' and 'shell', keep one of them"),
+    ({**SHELL, "args": [1]}, "args: a command line takes no arguments, write them into it"),
+    ({**SHELL, "executor": "async"}, "executor: 'async': a command line runs in a process of its own, leave it out"),
     # the last run
     (("shop:count", 60, "2024-05-01T08:00:00"), f"last_run: '2024-05-01T08:00:00': {OFFSET}"),
     (("shop:count", 60, "2024-05-01"), f"last_run: '2024-05-01': {OFFSET}"),
@@ -218,7 +234,7 @@ def refusal(ref: object) -> str:
 
 @pytest.mark.parametrize(("entry", "message"), ENTRIES)
 def test_a_bad_entry_is_named_with_its_value_and_the_mend(shop: Path, entry: object, message: str) -> None:
-    assert refusal({"digest": entry}) == f"crons: 'digest': {message}"
+    assert refusal({"digest": entry}) == f"crons: 'digest': {message.replace('{folder}', str(shop))}"
 
 
 @pytest.mark.parametrize(("target", "message"), TARGETS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -12,8 +13,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from executors.executing import ended
+from executors.executing import RUN, call, ended
 from pseudocron.backends.model import State
+from pseudocron.executors import execute
+from pseudocron.targets import Shell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -132,6 +135,36 @@ def test_output_that_is_no_utf_8_stays_readable(write: Write, monkeypatch: pytes
 
 def test_a_word_with_a_nul_is_a_failure_with_its_reason(write: Write) -> None:
     assert "embedded null byte" in (ended(write(""), "a\0b").error or "")
+
+
+# The options of an entry
+
+
+def test_a_command_line_is_run_by_a_shell_with_its_variables_in_its_folder(write: Write, tmp_path: Path) -> None:
+    line = Shell("echo $COLOUR $PSEUDOCRON_NAME | tr a-z A-Z; pwd; exit 3")
+    made = call(line)._replace(env={"COLOUR": "rot", "PSEUDOCRON_NAME": "other"}, cwd=tmp_path)
+    result = asyncio.run(execute(made, RUN))
+    assert result.outcome is State.FAILED
+    assert result.output == f"ROT DIGEST\n{tmp_path}\n"
+    assert (result.error or "").startswith("exit code 3\n")
+
+
+def test_a_function_in_a_process_has_its_variables_and_its_folder(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    write("import os, beside\ndef work(): print(os.getcwd(), os.environ['COLOUR'], beside.here)", name="surrounded.py")
+    (tmp_path / "own").mkdir()
+    write("here = 'found'", name="own/beside.py")
+    env = {"COLOUR": "rot", "PYTHONPATH": str(tmp_path / "own")}
+    made = call("surrounded:work", process=True)._replace(env=env, cwd=tmp_path / "own")
+    assert asyncio.run(execute(made, RUN)).output == f"{tmp_path}/own rot found\n"
+
+
+def test_a_folder_that_is_gone_is_a_failure_that_names_it(write: Write, tmp_path: Path) -> None:
+    made = call(write("", name="report.py"))._replace(cwd=tmp_path / "gone")
+    error = asyncio.run(execute(made, RUN)).error
+    assert error == f"cwd: can't enter '{tmp_path}/gone': No such file or directory"
 
 
 # SIGTERM to every process of the service, as systemd sends it by default
