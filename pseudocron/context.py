@@ -67,6 +67,9 @@ class CurrentRun:
         """Return the run: it is a `RunContext` itself."""
         return self
 
+    def _write(self, text: str) -> None:
+        """Keep nothing of what is printed and logged: this is no run of a worker."""
+
     def _environ(self) -> dict[str, str]:
         """Return the context for a child process, as environment variables."""
         return {
@@ -89,6 +92,9 @@ class RunContext(Protocol):
 
     def _current(self) -> CurrentRun:
         """Return the run."""
+
+    def _write(self, text: str) -> None:
+        """Keep what its code prints or logs; from any thread."""
 
 
 running: ContextVar[RunContext] = ContextVar("pseudocron_run")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pseudocron.backends.usage import usage
 from pseudocron.errors import BackendError, PseudoCronError
+from pseudocron.executors.capture import install
 from pseudocron.host import spawn
 from pseudocron.log import Complaints, logger
 from pseudocron.polling import NoPoll, PollReason, PollResult, Polls
@@ -260,6 +261,7 @@ class Runtime:
             logger.info("switched off by PSEUDOCRON_ENABLED")
             return None
         backend = await self._process.connect(crons)
+        install()
         self._by = self._host.by(lambda: backend.ahead) if backend.has_own_clock else self._host
         runs = Runs(
             backend,
