@@ -8,6 +8,7 @@ from io import TextIOWrapper
 import click
 
 from pseudocron.cli.completion import completion
+from pseudocron.cli.ending import Commands
 from pseudocron.cli.inspecting import check, history, list_, next_
 from pseudocron.cli.jobs import cancel, defer, jobs
 from pseudocron.cli.operating import pause, reset, resume
@@ -16,7 +17,7 @@ from pseudocron.cli.shared import import_from_here
 from pseudocron.cli.why import why
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="pseudocron")
 def main() -> None:
     """Scheduled work for any ASGI application."""

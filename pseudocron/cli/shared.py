@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import os
-import signal
 import sys
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import fields, is_dataclass
@@ -18,9 +16,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from pseudocron.cli.ending import Stopped, run_until_told
 from pseudocron.config.source import open_source
 from pseudocron.errors import PseudoCronError
-from pseudocron.log import logger
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
@@ -106,25 +104,8 @@ def one_line() -> Iterator[None]:
 
 def perform(work: Coroutine[Any, Any, T]) -> T:
     """Run the work and return its result. SIGTERM or SIGINT cancels it, and the exit code is then 143 or 130."""
-    told: list[int] = []
     try:
         with one_line():
-            return asyncio.run(_stoppable(work, told))
-    except asyncio.CancelledError:
-        if not told:
-            raise
-        sys.exit(128 + told[0])
-
-
-async def _stoppable(work: Coroutine[Any, Any, T], told: list[int]) -> T:
-    task = asyncio.ensure_future(work)
-
-    def stop(number: int) -> None:
-        if not told:  # a second one must not cut off what the first has begun: the drain
-            logger.info("told to stop")
-            task.cancel()
-        told.append(number)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop, number)
-    return await task
+            return run_until_told(work)
+    except Stopped as stopped:
+        sys.exit(128 + stopped.number)
