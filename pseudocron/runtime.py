@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pseudocron.backends.model import State
     from pseudocron.host import Host
     from pseudocron.process import Process
+    from pseudocron.server_grace import Grace
     from pseudocron.worker.run import Run
 
 POLL_WITHIN = 1.0
@@ -62,13 +63,19 @@ class Runtime:
         self._again: asyncio.TimerHandle | None = None
         self._letting_go: set[asyncio.Task[None]] = set()
         self.started: list[Run] | None = None
+        self._grace: Grace | None = None
         self.complain = Complaints(host.monotonic).log
         self.jobs_ended: Counter[State | None] = Counter()
 
     # From the start of an application to its shutdown
 
     async def start(
-        self, *, state: Mapping[str, Any] | None = None, ticker: bool = False, execute: bool = True
+        self,
+        *,
+        state: Mapping[str, Any] | None = None,
+        ticker: bool = False,
+        execute: bool = True,
+        grace: Grace | None = None,
     ) -> Lifetime:
         """Open for the length of a lifespan, of which there may be several.
 
@@ -76,6 +83,7 @@ class Runtime:
             state: The application's lifespan state, for `current_run()`.
             ticker: Poll without being asked, exactly when the next poll is due.
             execute: Whether this process runs what it defers; without, it leaves that to others.
+            grace: How long the server lets the process live when it is to end, if that is known.
 
         Raises:
             PseudoCronError: The configuration or the store can't be used.
@@ -83,6 +91,7 @@ class Runtime:
         self._closed = False
         self._wants_ticker |= ticker and execute
         self._executes = self._executes or execute
+        self._grace = grace
         await self.open()
         lifetime = Lifetime({} if state is None else state)
         self._lifetimes.append(lifetime)
@@ -128,7 +137,8 @@ class Runtime:
 
     @property
     def _drain(self) -> float:
-        return self._process.source.load().settings.drain
+        drain = self._process.source.load().settings.drain
+        return drain if self._grace is None else self._grace.allowed(drain)
 
     async def _let_go(self, poller: Poller) -> None:
         """Close the store, but not while code that outlasts its run needs a lease."""
@@ -262,6 +272,8 @@ class Runtime:
             return None
         backend = await self._process.connect(crons)
         install()
+        if self._grace is not None and (advice := self._grace.advice(settings.drain)):
+            logger.warning(advice)
         self._by = self._host.by(lambda: backend.ahead) if backend.has_own_clock else self._host
         runs = Runs(
             backend,

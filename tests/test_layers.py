@@ -30,6 +30,7 @@ LAYERS = (
         "lockfile",
         "truncation",
         "response_state",
+        "server_grace",
     ),
     (
         "backends.model",
