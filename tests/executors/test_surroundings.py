@@ -15,7 +15,7 @@ import pytest
 
 from executors.executing import RUN, call, ended
 from pseudocron.backends.model import State
-from pseudocron.executors import execute
+from pseudocron.executors import child_process, execute, wrapped
 from pseudocron.targets import Shell
 
 if TYPE_CHECKING:
@@ -79,6 +79,26 @@ def test_neither_server_nor_supervisor_nor_child_leaves_a_file_unclosed(write: W
     done = subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout == "succeeded done\n\nsucceeded \n", done.stderr
     assert "ResourceWarning" not in done.stderr
+
+
+def test_a_long_argument_needs_no_folder_for_temporary_files(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("raise OSError('no usable temporary directory')", name="tempfile.py")
+    write("def measure(text): print(len(text))", name="measuring.py")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    assert ended("measuring:measure", "x" * 300_000, process=True).output == "300000\n"
+
+
+def test_a_child_that_reads_only_a_part_of_its_long_argument_ends(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of_a_script(*_: object) -> child_process.Command:
+        return child_process.Command(argv=["/bin/sh", "-c", "head -c 3"], stdin="x" * 300_000)
+
+    monkeypatch.setattr(wrapped, "command", of_a_script)
+    assert ended(write("")).output == "xxx"
 
 
 # Names, arguments and output in any locale
