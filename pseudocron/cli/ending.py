@@ -65,7 +65,8 @@ def run_until_told(work: Coroutine[Any, Any, T]) -> T:
     told: list[int] = []
     runner = asyncio.Runner()
     loop = runner.get_loop()
-    loop.set_default_executor(ThreadPoolExecutor(thread_name_prefix=_THREADS))
+    executor = ThreadPoolExecutor(thread_name_prefix=_THREADS)
+    loop.set_default_executor(executor)
     try:
         with _signals(loop, told) as stop:
             return runner.run(_stoppable(work, stop))
@@ -74,7 +75,7 @@ def run_until_told(work: Coroutine[Any, Any, T]) -> T:
             raise
         raise Stopped(told[0]) from None
     finally:
-        _finish(runner)
+        _finish(runner, executor)
 
 
 async def _stoppable(work: Coroutine[Any, Any, T], stop: asyncio.Event) -> T:
@@ -109,7 +110,7 @@ def _signals(loop: asyncio.AbstractEventLoop, told: list[int]) -> Iterator[async
             signal.signal(number, handler)
 
 
-def _finish(runner: asyncio.Runner) -> None:
+def _finish(runner: asyncio.Runner, executor: ThreadPoolExecutor) -> None:
     """Close the event loop; or leave it, as code of runs resists: a coroutine, or a call of `asyncio.to_thread`."""
     loop, until = runner.get_loop(), monotonic() + END_WITHIN
     tasks = asyncio.all_tasks(loop)
@@ -117,21 +118,15 @@ def _finish(runner: asyncio.Runner) -> None:
         task.cancel()
     if tasks:
         _, tasks = loop.run_until_complete(asyncio.wait(tasks, timeout=END_WITHIN))
+    executor.shutdown(wait=False)
     threads = [thread for thread in threading.enumerate() if thread.name.startswith(_THREADS)]
-    loop.run_until_complete(_shut_down(threads, until))
+    for thread in threads:
+        thread.join(max(0.0, until - monotonic()))
     threads = [thread for thread in threads if thread.is_alive()]
     _resisting.extend(_words(task) for task in tasks)
     _resisting.extend(["a call of asyncio.to_thread"] * len(threads))
     if not _resisting:
         runner.close()
-
-
-async def _shut_down(threads: list[threading.Thread], until: float) -> None:
-    """Let idle threads end, and busy ones until then."""
-    executor = asyncio.get_running_loop()._default_executor  # type: ignore[attr-defined]  # noqa: SLF001 - ours
-    executor.shutdown(wait=False)
-    for thread in threads:
-        thread.join(max(0.0, until - monotonic()))
 
 
 def _words(task: asyncio.Task[Any]) -> str:

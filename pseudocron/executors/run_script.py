@@ -14,6 +14,7 @@ import sys
 from contextlib import suppress
 
 _WAIT = 0.5  # seconds until a SIGTERM for the whole service has reached the supervisor too
+_CHUNK = 1024  # bytes
 
 
 class Shield:
@@ -44,9 +45,13 @@ class Shield:
         _unblock()
 
     def _is_for_all(self) -> bool:
+        is_told, patience = False, _WAIT
         with suppress(OSError, ValueError):  # the script has closed the descriptor
-            return bool(select.select([self._pipe], [], [], _WAIT)[0] and os.read(self._pipe, 1))
-        return False
+            while select.select([self._pipe], [], [], patience)[0]:
+                if not os.read(self._pipe, _CHUNK):
+                    return False
+                is_told, patience = True, 0.0  # what follows may be the end
+        return is_told
 
 
 def _block() -> None:

@@ -220,6 +220,8 @@ def _signals() -> int:
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer)
     for signum in (signal.SIGCHLD, *_FOR_ALL):
+        if signum == signal.SIGHUP and signal.getsignal(signum) == signal.SIG_IGN:  # as nohup wants it
+            continue
         # A handler, unlike SIG_IGN, is not inherited by the child.
         signal.signal(signum, lambda *_: None)
     return reader

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from shutil import which
 from typing import TYPE_CHECKING
@@ -236,6 +237,14 @@ def test_a_function_in_a_process_survives_a_signal_to_the_whole_service(
 def test_a_signal_to_the_script_alone_ends_it(write: Write) -> None:
     result = ended(tells(write, order="(os.getpid(),)"))
     assert (result.outcome, result.error) == (State.FAILED, "killed by SIGTERM")
+
+
+def test_an_end_that_the_supervisor_wants_is_no_signal_for_all(write: Write) -> None:
+    script = tells(write, order="(supervisor,)", seconds=60)
+    before = time.monotonic()
+    result = ended(script, timeout=0.7)
+    assert result.outcome is State.TIMED_OUT
+    assert time.monotonic() - before < 0.7 + child_process._TIMEOUT_GRACE
 
 
 def test_a_fork_of_a_script_is_not_shielded(write: Write) -> None:
