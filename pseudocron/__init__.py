@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pseudocron.jobs.tasks import Retry, Task
     from pseudocron.middleware import PseudoCronMiddleware
     from pseudocron.report import CronStatus, cron_status
+    from pseudocron.targets import Shell
 else:
     _HOMES = {
         "backends.model": ("Run", "State"),
@@ -42,6 +43,7 @@ else:
         "jobs.tasks": ("Retry", "Task"),
         "middleware": ("PseudoCronMiddleware",),
         "report": ("CronStatus", "cron_status"),
+        "targets": ("Shell",),
     }
 
     def __getattr__(name: str) -> object:
@@ -75,6 +77,7 @@ __all__ = [
     "Retry",
     "Run",
     "ScheduleError",
+    "Shell",
     "State",
     "TargetError",
     "Task",

@@ -67,6 +67,9 @@ class CurrentRun:
         """Return the run: it is a `RunContext` itself."""
         return self
 
+    def _write(self, text: str) -> None:
+        """Keep nothing of what is printed and logged: this is no run of a worker."""
+
     def _environ(self) -> dict[str, str]:
         """Return the context for a child process, as environment variables."""
         return {
@@ -90,6 +93,9 @@ class RunContext(Protocol):
     def _current(self) -> CurrentRun:
         """Return the run."""
 
+    def _write(self, text: str) -> None:
+        """Keep what its code prints or logs; from any thread."""
+
 
 running: ContextVar[RunContext] = ContextVar("pseudocron_run")
 
@@ -97,10 +103,16 @@ running: ContextVar[RunContext] = ContextVar("pseudocron_run")
 def current_run() -> CurrentRun:
     """Return the run that this code belongs to; raise `NoRunError`, a `LookupError`, outside of a run."""
     context = running.get(None)
-    run = _from_environ(os.environ) if context is None else context._current()
+    run = _from_environ(_environ()) if context is None else context._current()
     if run is None:
         raise NoRunError("current_run() was called outside of a run")
     return run
+
+
+def _environ() -> dict[str, str]:
+    """Return our variables of the environment, which are UTF-8 in any locale."""
+    ours = ((name, value) for name, value in os.environb.items() if name.startswith(b"PSEUDOCRON_"))
+    return {name.decode(errors="replace"): value.decode(errors="replace") for name, value in ours}
 
 
 def _from_environ(env: Mapping[str, str]) -> CurrentRun | None:

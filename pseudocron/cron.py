@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
-from pseudocron.config.entries import check_call, check_parcel, in_process
+from pseudocron.config.entries import check_call, check_parcel, check_surroundings, in_process
 from pseudocron.dataclass import dataclass
 from pseudocron.errors import ConfigError
 from pseudocron.hooks import Hooks, own_hooks
@@ -16,6 +16,7 @@ from pseudocron.targets import resolve
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
+    from pathlib import Path
 
     from pseudocron.config.entries import Entry
     from pseudocron.config.settings import Settings
@@ -29,7 +30,7 @@ class Cron:
 
     Args:
         name: Name of the cron in the store and in logs.
-        target: The callable or script that runs.
+        target: The callable, script or command line that runs.
         schedule: When it runs. The phase of an interval is `last_run` or `next_run` if given, else the Unix epoch.
         last_run: When it last ran before it was stored, aware UTC.
         next_run: The first slot of an interval, aware UTC.
@@ -40,10 +41,12 @@ class Cron:
         jitter: Maximum random delay after the slot, in seconds.
         retries: Maximum number of retries of a failed run within its slot.
         at_least_once: Run a slot again if its run was lost or interrupted. By default a slot runs at most once.
-        process: Whether the function runs in a child process. A script always does.
+        process: Whether the function runs in a child process. A script and a command line always do.
         tolerance: Seconds by which a slot may be late before `health` reports it as overdue; None for the default rule.
         enabled: False skips its slots.
         ping: URL that is requested when a run starts, succeeds or fails.
+        env: Variables of its child process, besides those of the server.
+        cwd: The working folder of its child process; that of the server if None.
         args: Arguments by position.
         kwargs: Arguments by name.
     """
@@ -64,6 +67,8 @@ class Cron:
     tolerance: float | None = None
     enabled: bool = True
     ping: str | None = field(default=None, repr=False)
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    cwd: Path | None = None
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     _hooks: Hooks = field(default_factory=Hooks, repr=False, compare=False)
@@ -115,6 +120,7 @@ def build(name: str, entry: Entry, settings: Settings, hooks: Hooks) -> Cron:
     schedule = phased(schedule, options.get("last_run"), options.get("next_run"))
     target = resolve(entry.target, folder=settings.folder, script=entry.script)
     process = in_process(options.pop("executor", None), target)
+    options["cwd"] = check_surroundings(target, options, process=process, folder=settings.folder)
     hooks = own_hooks(hooks, name, options.get("ping"))
     cron = Cron(name=name, target=target, schedule=schedule, process=process, _hooks=hooks, **options)
     check_call(target, cron.args, cron.kwargs)

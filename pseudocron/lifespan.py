@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pseudocron.errors import PseudoCronError
 from pseudocron.log import logger
+from pseudocron.server_grace import server_grace
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -110,7 +111,8 @@ class Lifespan:
         elif not self._lifetime:
             state = self._scope.get("state")
             try:
-                self._lifetime = await self._runtime.start(state=state, ticker=self._ticker, execute=self._execute)
+                options = {"ticker": self._ticker, "execute": self._execute}
+                self._lifetime = await self._runtime.start(state=state, grace=server_grace(), **options)
             except PseudoCronError as error:
                 self._failure = str(error)
         return self._failure is None

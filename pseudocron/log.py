@@ -9,6 +9,8 @@ from contextlib import suppress
 from math import inf
 from typing import TYPE_CHECKING, Any, TextIO
 
+from pseudocron.errors import PseudoCronError, show
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -76,7 +78,9 @@ class Complaints:
         self._skipped = 0
 
     def log(self, trouble: object, *, traceback: bool = False) -> None:
-        """Log trouble that has kept this process from polling once more."""
+        """Log trouble that has kept this process from polling once more, of an error that is not ours its traceback."""
+        if isinstance(trouble, Exception) and not isinstance(trouble, PseudoCronError):
+            trouble, traceback = show(trouble, 1000), True
         self._skipped += 1
         if self._monotonic() - self._complained >= COMPLAIN_AGAIN:
             self._complained = self._monotonic()

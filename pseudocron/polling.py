@@ -6,6 +6,7 @@ import asyncio
 from enum import StrEnum
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
+from pseudocron.errors import BackendError, PseudoCronError
 from pseudocron.host import spawn
 
 if TYPE_CHECKING:
@@ -93,6 +94,14 @@ class PollResult(NamedTuple):
             return left or bool(asked)
         # Another process has entered the gate just now: it may not have the task, or no free capacity.
         return bool(asked) and self.came_of_it in {NoPoll.TAKEN, NoPoll.NOTHING_DUE}
+
+
+def failed(error: Exception) -> PollResult:
+    """Return what came of a poll that has raised an error."""
+    if isinstance(error, BackendError):
+        return PollResult(NoPoll.BACKEND_DOWN, error=error)
+    why = NoPoll.BAD_CONFIG if isinstance(error, PseudoCronError) else NoPoll.ERROR
+    return PollResult(why, error=error)
 
 
 class Polls(Generic[T]):

@@ -55,7 +55,7 @@ class HistoryLine:
         blockers: Of an `overlap` the runs that were living.
         waited: Where the lateness of the run comes from; None if that was not measured.
         error: The traceback of the latest attempt that failed.
-        output: What a script of the latest attempt wrote.
+        output: What the code of the latest attempt wrote.
         due: When the next attempt of a pending run is due; None of any other.
         earlier: The earlier attempts of the run, oldest first, at most the last 10. While the run is pending the latest
             attempt is among them.

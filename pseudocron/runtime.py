@@ -11,10 +11,11 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from pseudocron.backends.usage import usage
-from pseudocron.errors import BackendAwayError, BackendError, PseudoCronError, show
+from pseudocron.errors import BackendAwayError
+from pseudocron.executors.capture import install
 from pseudocron.host import spawn
 from pseudocron.log import Complaints, logger
-from pseudocron.polling import NoPoll, PollReason, PollResult, Polls
+from pseudocron.polling import NoPoll, PollReason, PollResult, Polls, failed
 from pseudocron.worker.announcement import announce
 from pseudocron.worker.poll import Poller
 from pseudocron.worker.pool import Lifetime
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pseudocron.backends.model import State
     from pseudocron.host import Host
     from pseudocron.process import Process
+    from pseudocron.server_grace import Grace
     from pseudocron.worker.run import Run
 
 POLL_WITHIN = 1.0
@@ -42,6 +44,7 @@ class Runtime:
 
     Attributes:
         jobs_ended: How many attempts of jobs have ended here, by the states that they left their jobs in.
+        polls: What asks for polls.
         started: Where the runs that polls start are collected, if somebody wants that.
     """
 
@@ -49,26 +52,31 @@ class Runtime:
         self._process = process
         self._host = self._by = host
         self._loop = asyncio.get_running_loop()
-        self._polls = Polls(self._poll, closed=lambda: PollResult(NoPoll.CLOSED))
+        self.polls = Polls(self._poll, closed=lambda: PollResult(NoPoll.CLOSED))
         self._opening = asyncio.Lock()
         self._poller: Poller | None = None
         self._using: set[Poller] = set()
         self._lifetimes: list[Lifetime] = []
         self._ending: set[Lifetime] = set()  # of those the ones with which all is being closed
         self._executes: bool | None = None
-        self._closed = self._has_polled = False
-        self._wants_ticker = False
+        self._closed = self._has_polled = self._wants_ticker = False
         self._ticker: asyncio.Task[None] | None = None
         self._again: asyncio.TimerHandle | None = None
         self._letting_go: set[asyncio.Task[None]] = set()
         self.started: list[Run] | None = None
+        self._grace: Grace | None = None
         self.complain = Complaints(host.monotonic).log
         self.jobs_ended: Counter[State | None] = Counter()
 
     # From the start of an application to its shutdown
 
     async def start(
-        self, *, state: Mapping[str, Any] | None = None, ticker: bool = False, execute: bool = True
+        self,
+        *,
+        state: Mapping[str, Any] | None = None,
+        ticker: bool = False,
+        execute: bool = True,
+        grace: Grace | None = None,
     ) -> Lifetime:
         """Open for the length of a lifespan, of which there may be several.
 
@@ -78,6 +86,7 @@ class Runtime:
             state: The application's lifespan state, for `current_run()`.
             ticker: Poll without being asked, exactly when the next poll is due.
             execute: Whether this process runs what it defers; without, it leaves that to others.
+            grace: How long the server lets the process live when it is to end, if that is known.
 
         Raises:
             PseudoCronError: The configuration or the store can't be used, nor will it be.
@@ -85,17 +94,18 @@ class Runtime:
         self._closed = False
         self._wants_ticker |= ticker and execute
         self._executes = self._executes or execute
+        self._grace = grace
+        poller = None
         try:
             poller = await self.open()
         except BackendAwayError as error:
             self.complain(error)
             if self._wants_ticker and self._ticker is None:
                 self._ticker = spawn(self._tick_for_ever())
-        else:
-            if poller is not None and not self._lifetimes:
-                source = self._process.source
-                await announce(source.where, source.load(), poller.backend, self._host, ticker=self._wants_ticker)
-        lifetime = Lifetime({} if state is None else state)
+        if poller is not None and not self._lifetimes:
+            source = self._process.source
+            await announce(source.where, source.load(), poller.backend, self._host, ticker=self._wants_ticker)
+        lifetime = Lifetime(state)
         self._lifetimes.append(lifetime)
         return lifetime
 
@@ -127,7 +137,7 @@ class Runtime:
             if waiting is not None:
                 waiting.cancel()
         self._ticker = self._again = None
-        await self._polls.stop(POLL_WITHIN)
+        await self.polls.stop(POLL_WITHIN)
         if poller is not None:
             await poller.runs.drain(self._drain)
             letting_go = spawn(self._let_go(poller))
@@ -139,7 +149,8 @@ class Runtime:
 
     @property
     def _drain(self) -> float:
-        return self._process.source.load().settings.drain
+        drain = self._process.source.load().settings.drain
+        return drain if self._grace is None else self._grace.allowed(drain)
 
     async def _let_go(self, poller: Poller) -> None:
         """Close the store, but not while code that outlasts its run needs a lease."""
@@ -169,11 +180,7 @@ class Runtime:
         if reason is PollReason.REQUEST or (reason is PollReason.URL and self._executes is None):
             self._executes = True  # also in a process without a lifespan
         self._has_polled = True
-        return self._polls.request(reason)
-
-    def next_poll(self) -> asyncio.Future[PollResult]:
-        """Return what comes of the next poll, without asking for one."""
-        return self._polls.next()
+        return self.polls.request(reason)
 
     async def _poll(self, reasons: frozenset[PollReason]) -> PollResult:
         if self._closed:
@@ -181,10 +188,10 @@ class Runtime:
         number, polled = self._process.poll_began(), PollResult(NoPoll.ERROR)
         try:
             polled = await self._poll_open(reasons)
-        except asyncio.CancelledError:
-            raise
         except Exception as error:  # noqa: BLE001 - a bug of ours must not end what others rely on
-            polled = self._failed(error, reasons)
+            polled = failed(error)
+            if PollReason.TICK not in reasons:  # the command shows it
+                self.complain(error)
         finally:
             self._process.poll_ended(number, polled.again)
         self._follow(polled, reasons)
@@ -198,13 +205,6 @@ class Runtime:
         if self.started is not None and not isinstance(polled.came_of_it, NoPoll):
             self.started += polled.came_of_it.started
         return polled
-
-    def _failed(self, error: Exception, reasons: frozenset[PollReason]) -> PollResult:
-        ours = isinstance(error, PseudoCronError)
-        if PollReason.TICK not in reasons:  # the command shows it
-            self.complain(error if ours else show(error, 1000), traceback=not ours)
-        why = NoPoll.BACKEND_DOWN if isinstance(error, BackendError) else NoPoll.BAD_CONFIG if ours else NoPoll.ERROR
-        return PollResult(why, error=error)
 
     def _follow(self, polled: PollResult, reasons: frozenset[PollReason]) -> None:
         """Poll again later, though there may be no request: what is due must not be forgotten."""
@@ -242,7 +242,7 @@ class Runtime:
 
     def busy(self) -> set[asyncio.Future[Any]]:
         """Return what is under way: the poll, and the runs until they are recorded."""
-        return {*self.runs, *filter(None, [self._polls.task])}
+        return {*self.runs, *filter(None, [self.polls.task])}
 
     @property
     def stuck(self) -> bool:
@@ -273,6 +273,9 @@ class Runtime:
             logger.info("switched off by PSEUDOCRON_ENABLED: nothing runs, deferred jobs are kept in this process only")
             return None
         backend = await self._process.connect(crons)
+        install()
+        if self._grace is not None and (advice := self._grace.advice(settings.drain)):
+            logger.warning(advice)
         self._by = self._host.by(lambda: backend.ahead) if backend.has_own_clock else self._host
         runs = Runs(
             backend,

@@ -1,4 +1,4 @@
-"""What an entry runs: a script's path, or a callable that is at hand or named by an import string."""
+"""What an entry runs: a script's path, a command line, or a callable that is at hand or named by an import string."""
 
 from __future__ import annotations
 
@@ -29,6 +29,25 @@ class Script:
 
     def __str__(self) -> str:
         return str(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Shell:
+    """A command line that `/bin/sh` runs in a child process, as in a crontab."""
+
+    line: str
+
+    def __post_init__(self) -> None:
+        line: object = self.line
+        if not isinstance(line, str) or not line.strip() or "\0" in line:
+            raise TargetError(f"{show(self.line)}: must be a command line, such as 'pg_dump shop | gzip > shop.gz'")
+
+    def __str__(self) -> str:
+        return self.line
+
+
+Program = (Script, Shell)
+"""The kinds of targets that are no Python functions: they run in a child process in any case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +82,10 @@ class Function:
         return module != "__main__" and callable(found) and inspect.unwrap(found) is inspect.unwrap(self.call)
 
 
-Target = Script | Function
+_HEAD = 4096  # bytes of a program, by which a text is told from a binary
+
+
+Target = Script | Shell | Function
 
 _FEW = 10
 """How many words of a command line are repeated in a message."""
@@ -76,21 +98,23 @@ def needs_thread(target: Target, *, process: bool) -> bool:
         target: What is run.
         process: Whether it runs in a child process.
     """
-    return not (process or isinstance(target, Script) or target.is_async)
+    return not (process or isinstance(target, Program) or target.is_async)
 
 
 def resolve(value: object, *, folder: Path, script: bool = False) -> Target:
     """Return what a value of the configuration names. Imports it if it is an import string.
 
     Args:
-        value: A callable, an import string, or the path of a script: it ends in `.py`, holds a separator of
-            folders, or is there.
+        value: A callable, a `Shell`, an import string, or the path of a script: it ends in `.py`, holds a separator
+            of folders, or is there.
         folder: What a relative path counts from.
         script: It is a path, whatever it looks like.
 
     Raises:
         TargetError: There is no such thing; says why in one line.
     """
+    if isinstance(value, Shell):
+        return value
     if isinstance(value, os.PathLike) or (isinstance(value, str) and (script or is_path(value, folder, ".py"))):
         return _script(value, folder)
     if callable(value) and not script:
@@ -127,12 +151,14 @@ def holds(test: Callable[[Path], bool], path: Path) -> bool:
 
 def _script(value: str | os.PathLike[Any], folder: Path) -> Script:
     # Not resolved: a deployment that swaps a symlink swaps the script.
-    path = (folder / os.fsdecode(value)).absolute()
+    path = (folder / _file_name(os.fsdecode(value))).absolute()
     if holds(Path.is_dir, path):
         raise TargetError(f"{show(value)}: is a folder, must be a script")
     if not holds(Path.is_file, path):
         fix = _arguments(value, folder) if isinstance(value, str) else ""
         raise TargetError(f"{show(value)}: {fix or f'there is no such script in {folder}'}", path=str(path))
+    if path.suffix != ".py" and (why := _wrong_with(path)):
+        raise TargetError(f"{show(value)}: {why}")
     return Script(path)
 
 
@@ -142,6 +168,35 @@ def _arguments(text: str, folder: Path) -> str:
     if not arguments or not (Path(script).suffix or holds(Path.is_file, folder / script)):
         return ""
     return f"must be the script alone, its arguments go into the option 'args': {show(script)} with args={arguments!r}"
+
+
+def _wrong_with(program: Path) -> str | None:
+    """Return why a file can't be started, or None. One that can't be read may be a program none the less."""
+    from shlex import quote  # noqa: PLC0415 - most crons are functions
+
+    if not os.access(program, os.X_OK):
+        return f"is not executable: it must be a .py, or executable; run: chmod +x {quote(str(program))}"
+    try:
+        with program.open("rb") as file:
+            head = file.read(_HEAD)
+    except OSError:
+        return None
+    first, _, _ = head.partition(b"\n")
+    if not first.startswith(b"#!"):
+        is_text = b"\0" not in head
+        return "names no interpreter: it must begin with a line such as #!/bin/sh, or be a .py" if is_text else None
+    words = first[2:].split()
+    interpreter = os.fsdecode(words[0]) if words else ""
+    return None if os.access(interpreter, os.X_OK) else f"its interpreter can't be started: {show(interpreter)}"
+
+
+def _file_name(text: str) -> str:
+    """Return the name of a file as the locale has it; one that the locale can't write is UTF-8 on the disk."""
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return os.fsdecode(text.encode(errors="replace"))
+    return text
 
 
 def load(ref: str) -> object:
@@ -198,7 +253,7 @@ def import_fix(error: BaseException) -> str:
 
 def describe(value: object) -> str:
     """Return what was named as a target, for messages."""
-    return _ref(value) if callable(value) else show(value)
+    return _ref(value) if callable(value) else show(value.line if isinstance(value, Shell) else value)
 
 
 def _ref(call: Callable[..., Any]) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import locale
 import os
 import traceback
+from contextlib import suppress
 
 LIMIT = 64 * 1024
 """Maximum bytes of text that are kept of one run, as UTF-8."""
@@ -16,6 +18,26 @@ def tail(text: str | bytes) -> str:
     data = text.encode(errors="backslashreplace") if isinstance(text, str) else text
     clean = data[-LIMIT:].decode(errors="replace").encode()
     return clean[-LIMIT:].decode(errors="ignore")
+
+
+def readable(data: bytes) -> str:
+    r"""Return the text of an output that may be cut off at its start, and in any encoding.
+
+    A line that is not UTF-8 is in the encoding of the locale, else its odd bytes are shown as `\xff`.
+    """
+    if len(data) >= LIMIT:
+        data = data[next((n for n, byte in enumerate(data[:4]) if not 0x80 <= byte < 0xC0), 0) :]
+    try:
+        return tail(data.decode())
+    except UnicodeDecodeError:
+        return tail("".join(map(_readable_line, data.splitlines(keepends=True))))
+
+
+def _readable_line(line: bytes) -> str:
+    for encoding in ("utf-8", locale.getencoding()):
+        with suppress(UnicodeDecodeError):
+            return line.decode(encoding)
+    return line.decode(errors="backslashreplace")
 
 
 def kept(text: str | None) -> str | None:

@@ -32,6 +32,7 @@ LAYERS = (
         "lockfile",
         "truncation",
         "response_state",
+        "server_grace",
     ),
     (
         "backends.model",

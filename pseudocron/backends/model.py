@@ -115,7 +115,7 @@ class Run(NamedTuple):
         ended: When the latest attempt ended; of a run that was never started, when that was decided.
         reason: Why it is in a final state other than `succeeded`, in a few words.
         error: The traceback of the latest attempt that failed, its last 64 KiB.
-        output: What a script of the latest attempt wrote, its last 64 KiB.
+        output: What the code of the latest attempt wrote, its last 64 KiB.
         waited: Where its lateness came from; None if that was not measured.
         unfit_since: Since when the arguments did not fit the task; None if the latest attempt did.
         is_kept: Whether its lease is living although the result is recorded: its code still runs.

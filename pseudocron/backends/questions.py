@@ -204,7 +204,7 @@ class End(NamedTuple):
         counts: Whether it counts as an attempt, and a failed one as a failure. One that a shutdown hands back does
             not, nor one whose arguments do not fit.
         error: The traceback, of which the last 64 KiB are kept.
-        output: What a script wrote, of which the last 64 KiB are kept.
+        output: What its code wrote, of which the last 64 KiB are kept.
         reason: Why the run is in its final state, in a few words.
         goes_on: Whether its code still runs, as a thread can't be killed. The lease is kept, to be renewed, until
             `Backend.release` or the end of the lease.

@@ -8,6 +8,7 @@ from io import TextIOWrapper
 import click
 
 from pseudocron.cli.completion import completion
+from pseudocron.cli.ending import Commands
 from pseudocron.cli.health import health
 from pseudocron.cli.inspecting import check, history, list_, next_
 from pseudocron.cli.jobs import cancel, defer, jobs
@@ -18,7 +19,7 @@ from pseudocron.cli.why import why
 from pseudocron.config.settings import is_switched_off
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="pseudocron")
 @click.option("--crons", "ref", help="The configuration, as after a command.")
 def main(ref: str | None) -> None:  # noqa: ARG001  read by the commands, from its context

@@ -52,7 +52,7 @@ def run(ref: str, name: str) -> None:
     ended = perform(_run(ref, name))
     if isinstance(ended, Refusal):
         fail(f"{show(name)}: is running already, as often as its max_instances allows", OVERLAP)
-    if ended.end is not None and ended.end.output:
+    if ended.output is None and ended.end is not None and ended.end.output:  # that of this process is shown already
         click.echo(ended.end.output, nl=False)
     sys.exit(EXIT[_outcome(ended)])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import os
@@ -19,9 +18,9 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
+from pseudocron.cli.ending import Stopped, run_until_told
 from pseudocron.config.source import open_source
 from pseudocron.errors import PseudoCronError
-from pseudocron.log import logger
 from pseudocron.process import process_of
 
 if TYPE_CHECKING:
@@ -129,16 +128,13 @@ def perform(work: Coroutine[Any, Any, T], *, examines: bool = False) -> T:
         work: The work.
         examines: Whether it starts with a wrong configuration too, as it reports what is wrong.
     """
-    told: list[int] = []
     try:
         with closing(work), one_line():
             with suppress(PseudoCronError) if examines else nullcontext():
                 _process = _loaded()  # held: the work asks for the same one
-            return asyncio.run(_stoppable(work, told))
-    except asyncio.CancelledError:
-        if not told:
-            raise
-        sys.exit(128 + told[0])
+            return run_until_told(work)
+    except Stopped as stopped:
+        sys.exit(128 + stopped.number)
 
 
 def _loaded() -> Process | None:
@@ -153,17 +149,3 @@ def _loaded() -> Process | None:
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     return process
-
-
-async def _stoppable(work: Coroutine[Any, Any, T], told: list[int]) -> T:
-    task = asyncio.ensure_future(work)
-
-    def stop(number: int) -> None:
-        if not told:  # a second one must not cut off what the first has begun: the drain
-            logger.info("told to stop")
-            task.cancel()
-        told.append(number)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop, number)
-    return await task

@@ -14,6 +14,7 @@ from pseudocron.config.values import (
     Check,
     above_zero,
     flag,
+    folder,
     from_zero,
     instant,
     keywords,
@@ -22,16 +23,19 @@ from pseudocron.config.values import (
     optional,
     past,
     several,
+    variables,
     web_address,
     whole,
     zone,
 )
 from pseudocron.dataclass import dataclass
 from pseudocron.errors import ConfigError, did_you_mean, show
-from pseudocron.targets import Script, describe
+from pseudocron.targets import Program, Script, Shell, describe
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from os import PathLike
+    from pathlib import Path
 
     from pseudocron.config.values import Duration
     from pseudocron.targets import Target
@@ -57,6 +61,8 @@ class Options(TypedDict, total=False):
     tolerance: Duration | None
     enabled: bool
     ping: str | None
+    env: Mapping[str, str]
+    cwd: str | PathLike[str] | None
     args: list[Any] | tuple[Any, ...]
     kwargs: Mapping[str, Any]
 
@@ -76,11 +82,16 @@ OPTIONS: Mapping[str, Check] = {
     "tolerance": optional(above_zero),
     "enabled": flag,
     "ping": optional(web_address),
+    "env": variables,
+    "cwd": optional(folder),
     "args": several,
     "kwargs": keywords,
 }
 
 _FORMS = "must be (target, schedule), (target, schedule, last_run) or a mapping with 'run' and 'schedule'"
+
+
+_TARGETS = ("run", "script", "shell")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,16 +119,19 @@ def read_entry(value: object) -> Entry:
 
 
 def _from_mapping(value: Mapping[object, object]) -> Entry:
-    named = [key for key in ("run", "script") if key in value]
-    if len(named) == 2:
-        raise ConfigError("has both 'run' and 'script', keep one of them")
-    options = {key: item for key, item in value.items() if key not in {"run", "script", "schedule"}}
-    entry = read_options(options, also=("run", "script", "schedule"))
+    named = [key for key in _TARGETS if key in value]
+    if len(named) > 1:
+        raise ConfigError(f"has both {named[0]!r} and {named[1]!r}, keep one of them")
+    options = {key: item for key, item in value.items() if key not in {*_TARGETS, "schedule"}}
+    entry = read_options(options, also=(*_TARGETS, "schedule"))
     if not named:
         raise ConfigError("has no 'run', name the script or the function to run")
     if "schedule" not in value:
         raise ConfigError("has no 'schedule', such as 60 or 'every day at 02:00'")
-    return Entry(target=value[named[0]], schedule=value["schedule"], script="script" in named, options=entry)
+    target: Any = value[named[0]]
+    if named == ["shell"]:
+        target = Shell(target)
+    return Entry(target=target, schedule=value["schedule"], script="script" in named, options=entry)
 
 
 def read_options(
@@ -139,9 +153,10 @@ def read_options(
 
 def in_process(executor: str | None, target: Target) -> bool:
     """Return whether a target goes to a child process, or raise `ConfigError` if the executor can't run it."""
-    if isinstance(target, Script):
+    if isinstance(target, Program):
         if executor not in {None, "process"}:
-            raise ConfigError(f"executor: {executor!r}: a script runs in a process of its own, leave it out")
+            kind = "a script" if isinstance(target, Script) else "a command line"
+            raise ConfigError(f"executor: {executor!r}: {kind} runs in a process of its own, leave it out")
         return False
     own = "async" if target.is_async else "thread"
     if executor not in {None, own, "process"}:
@@ -154,7 +169,7 @@ def in_process(executor: str | None, target: Target) -> bool:
 
 def check_call(target: Target, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
     """Raise `ConfigError` if a function can't be called with these arguments."""
-    if isinstance(target, Script):
+    if isinstance(target, Program):
         return
     try:
         # Of the function itself: a decorator may add arguments to those that are given.
@@ -165,6 +180,27 @@ def check_call(target: Target, args: tuple[Any, ...], kwargs: Mapping[str, Any])
         signature.bind(*args, **kwargs)
     except TypeError as error:
         raise ConfigError(f"{target}: {error}; its arguments are the options 'args' and 'kwargs'") from None
+
+
+def check_surroundings(target: Target, options: Mapping[str, Any], *, process: bool, folder: Path) -> Path | None:
+    """Return the working folder of a cron, or raise `ConfigError` if its options do not fit its target.
+
+    Args:
+        target: What it runs.
+        options: Its options.
+        process: Whether a function runs in a child process.
+        folder: What a relative `cwd` counts from.
+    """
+    if isinstance(target, Shell) and (options.get("args") or options.get("kwargs")):
+        raise ConfigError("args: a command line takes no arguments, write them into it")
+    cwd = options.get("cwd")
+    for name in ("env", "cwd"):
+        if options.get(name) and not (process or isinstance(target, Program)):
+            raise ConfigError(f"{name}: {target} does not run in a child process: add executor='process'")
+    path = None if cwd is None else (folder / cwd).absolute()
+    if path is not None and not path.is_dir():
+        raise ConfigError(f"cwd: {show(cwd)}: there is no such folder in {folder}")
+    return path
 
 
 def check_parcel(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:

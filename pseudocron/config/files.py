@@ -100,7 +100,7 @@ def _imported(path: Path) -> dict[str, Any] | None:
 
     Its tasks are those that the views defer.
     """
-    for name, module in list(sys.modules.items()):
+    for name, module in sys.modules.copy().items():  # at once: another thread may import
         names: dict[str, Any] = getattr(module, "__dict__", {})
         if name.startswith("<"):  # a config file that is being executed, perhaps in another thread
             continue

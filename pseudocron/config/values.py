@@ -236,6 +236,26 @@ def _moment(value: object) -> datetime:
     raise TypeError
 
 
+def variables(value: object) -> dict[str, str]:
+    """Return environment variables, from a mapping of their names to their values."""
+    if not isinstance(value, Mapping) or not all(_is_variable(*item) for item in value.items()):
+        raise ValueError("must be a mapping of names to text, such as {'LANG': 'C.UTF-8'}")
+    return dict(value)
+
+
+def _is_variable(name: object, value: object) -> bool:
+    if not isinstance(name, str) or not isinstance(value, str):
+        return False
+    return bool(name) and "=" not in name and "\0" not in name + value
+
+
+def folder(value: object) -> str:
+    """Return the path of a folder as text."""
+    if not isinstance(value, str | os.PathLike) or not (path := os.fsdecode(value)) or "\0" in path:
+        raise ValueError("must be the path of a folder")
+    return path
+
+
 def several(value: object) -> tuple[Any, ...]:
     """Return arguments by position, from a list or a tuple."""
     if not isinstance(value, list | tuple):

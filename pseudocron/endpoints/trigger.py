@@ -174,7 +174,7 @@ async def _results(runtime: Runtime) -> AsyncIterator[Report | NoPoll]:
     while True:
         await asyncio.wait([polling])
         polled = polling.result()
-        following = runtime.next_poll()
+        following = runtime.polls.next()
         yield polled.came_of_it
         if not _leaves_something(polled.came_of_it) or not runtime.runs:
             return

@@ -21,7 +21,7 @@ from pseudocron.executors.tasks import TaskWork, keep
 from pseudocron.executors.threads import ThreadWork, shared_threads
 from pseudocron.executors.wakeups import of_loops
 from pseudocron.executors.wrapped import Wrapped
-from pseudocron.targets import Script
+from pseudocron.targets import Program
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -56,9 +56,9 @@ class Execution:
     """One call on its way to its end.
 
     A coroutine function runs on this event loop, another callable in a daemon thread (an awaitable that it returns is
-    then awaited on the loop), both with their own copy of the context variables; a script, or with `process` any
-    callable, in a child process. What they raise is a failure, `SystemExit` included. At its timeout, and when it is
-    cut off, a coroutine is cancelled or a process killed, and has a grace to end; a thread is left alone.
+    then awaited on the loop), both with their own copy of the context variables; a script, a command line, or with
+    `process` any callable, in a child process. What they raise is a failure, except for `sys.exit(0)`. At its timeout,
+    and when it is cut off, a coroutine is cancelled or a process killed, and has a grace to end; a thread is left.
 
     Without middleware a coroutine costs one task, and a thread none.
 
@@ -95,7 +95,7 @@ class Execution:
         """Start it. What keeps it from starting is how it ends."""
         call, target = self._call, self._call.target
         try:
-            if call.middlewares or call.process or isinstance(target, Script):
+            if call.middlewares or call.process or isinstance(target, Program):
                 self._start_task(self._wrap())
                 return
             if target.is_async:

@@ -14,6 +14,7 @@ from pseudocron.truncation import brief, timed_out, trace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from pseudocron.hooks import RunMiddleware
     from pseudocron.targets import Target
@@ -25,12 +26,14 @@ class Call(NamedTuple):
     """What to execute, and how.
 
     Args:
-        target: A script, or a callable.
+        target: A script, a command line, or a callable.
         args: Arguments; for a process, JSON values.
         kwargs: Keyword arguments, likewise.
         process: Whether a callable runs in a child process, which then imports it.
         timeout: Seconds that it may take, or None.
         middlewares: Context managers that wrap it, the outermost first.
+        env: Variables of a child process, besides those of this one.
+        cwd: The working folder of a child process; that of this one if None.
     """
 
     target: Target
@@ -39,6 +42,8 @@ class Call(NamedTuple):
     process: bool = False
     timeout: float | None = None
     middlewares: Sequence[RunMiddleware] = ()
+    env: Mapping[str, str] = {}
+    cwd: Path | None = None
 
 
 def past_timeout(call: Call) -> Ended:
@@ -52,7 +57,9 @@ def impossible(error: Exception) -> Ended:
 
 
 async def failed(error: BaseException) -> Ended:
-    """Return the end of a call that has raised."""
+    """Return the end of a call that has raised: a failure, unless it is `sys.exit(0)`."""
+    if isinstance(error, SystemExit) and (error.code is None or (isinstance(error.code, int) and error.code == 0)):
+        return SUCCEEDED
     return Ended(State.FAILED, await _traced(error), raised=error)
 
 

@@ -13,14 +13,15 @@ from functools import cache
 from pathlib import Path
 from subprocess import PIPE, STDOUT, Popen
 from threading import Lock
+from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any
 
 from pseudocron.backends.model import State
 from pseudocron.errors import TargetError
 from pseudocron.executors.ended import Ended
 from pseudocron.executors.raised import decoded
-from pseudocron.targets import Script
-from pseudocron.truncation import LIMIT, tail, timed_out
+from pseudocron.targets import Script, Shell
+from pseudocron.truncation import LIMIT, readable, tail, timed_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +30,11 @@ if TYPE_CHECKING:
 
 _TIMEOUT_GRACE = 5.0  # seconds between SIGTERM and SIGKILL when the timeout is over
 _SUPERVISOR = str(Path(__file__).with_name("supervisor.py"))
+_RUN_SCRIPT = str(Path(__file__).with_name("run_script.py"))
 _LAST_LINES = 20  # of the output, enough to say why a process failed
+_IO_ENCODING = "utf-8:surrogateescape"  # the output is read as UTF-8; a locale without a letter must not fail the run
+
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 _lifelines: set[IO[bytes]] = set()
 
@@ -50,12 +55,15 @@ class Command:
     Args:
         argv: The program and its arguments.
         stdin: What it reads from its standard input.
-        reports: Whether it takes the descriptor of a pipe as its last argument, and reports there what it raises.
+        reports: Whether it takes the descriptor of a pipe as its last argument but one, and reports there what it
+            raises.
+        shields: Whether it takes the descriptor of a `Shield` as its last argument.
     """
 
     argv: list[str]
     stdin: str = ""
     reports: bool = False
+    shields: bool = False
 
 
 class Child:
@@ -63,12 +71,24 @@ class Child:
 
     Args:
         command: Gives what it runs, or raises; asked off the event loop.
-        environ: What it finds in its environment besides the server's.
+        environ: What it finds in its environment of its run.
         timeout: Seconds that it may take, or None.
+        env: What it finds there besides the server's environment.
+        cwd: Its working folder; the server's if None.
     """
 
-    def __init__(self, *, command: Callable[[], Command], environ: Mapping[str, str], timeout: float | None) -> None:
+    def __init__(
+        self,
+        *,
+        command: Callable[[], Command],
+        environ: Mapping[str, str],
+        timeout: float | None,
+        env: Mapping[str, str] = _NOTHING,
+        cwd: Path | None = None,
+    ) -> None:
         self._command = command
+        self._env = env
+        self._cwd = None if cwd is None else str(cwd)
         self._environ = environ
         self._timeout = timeout
         self._lock = Lock()
@@ -78,19 +98,14 @@ class Child:
     def run(self) -> Ended:
         """Start it and wait for its end; blocks. `OSError` if there can be no further process."""
         command = self._command()
-        supervisor = Popen(
-            [sys.executable, "-P", _SUPERVISOR],
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=STDOUT,
-            bufsize=0,
-            start_new_session=True,  # a signal to the server's process group is not for the child
-        )
-        with supervisor:
-            self._pick_up(supervisor.stdin, self._spec(command))  # type: ignore[arg-type]
-            said = supervisor.stdout.read()  # type: ignore[union-attr]
-            self.hang_up()
-        return self._result(command, said, supervisor.returncode)
+        reader, writer = os.pipe()
+        with os.fdopen(reader, "rb") as reports:
+            with _supervisor(writer) as supervisor:
+                self._pick_up(supervisor.stdin, self._spec(command))  # type: ignore[arg-type]
+                said = supervisor.stdout.read()  # type: ignore[union-attr]
+                report = reports.readline()
+                self.hang_up()
+            return self._result(command, report, said, supervisor.returncode)
 
     def hang_up(self) -> None:
         """Let it be killed, with its whole process group, within a second; from any thread, at any time."""
@@ -118,47 +133,81 @@ class Child:
             self.hang_up()
 
     def _spec(self, command: Command) -> bytes:
-        environ = {**os.environ, "PYTHONUNBUFFERED": "1", **self._environ}
+        environ = {**os.environ, "PYTHONUNBUFFERED": "1", **self._env}
         if command.argv[0] == sys.executable:  # for a program of another interpreter it would be the wrong one
-            environ["PYTHONPATH"] = _python_path()
+            own = self._env.get("PYTHONPATH")
+            environ["PYTHONPATH"] = os.pathsep.join(filter(None, [own, _python_path()]))
+            environ.setdefault("PYTHONIOENCODING", _IO_ENCODING)
+        run = {name: value.encode().decode("latin-1") for name, value in self._environ.items()}
         spec = {
-            "argv": command.argv,
+            "argv": [_transcoded(word) for word in command.argv],
+            "cwd": None if self._cwd is None else _transcoded(self._cwd),
             "stdin": command.stdin,
-            "environ": environ,
+            "environ": {_transcoded(name): _transcoded(value) for name, value in environ.items()} | run,
             "timeout": self._timeout,
             "grace": _TIMEOUT_GRACE,
             "keep": LIMIT,
             "reports": command.reports,
+            "shields": command.shields,
         }
         return json.dumps(spec).encode() + b"\n"
 
-    def _result(self, command: Command, said: bytes, returncode: int) -> Ended:
+    def _result(self, command: Command, line: bytes, said: bytes, returncode: int) -> Ended:
         try:
-            report = json.loads(said.splitlines()[-1])
-        except (ValueError, IndexError):
+            report = json.loads(line)
+        except ValueError:
             error = tail(f"the supervisor of the process ended with {_ending(returncode)}\n{tail(said)}".rstrip())
             return Ended(outcome=State.FAILED, error=error)
         if "error" in report:
-            error = _unstartable(command.argv[0], report["error"])
-            return Ended(outcome=State.FAILED, error=error)
+            return Ended(outcome=State.FAILED, error=self._unstartable(command.argv[0], report))
         ended = _judged(report, self._timeout)
         return ended._replace(raised=decoded(report["raised"])) if ended.outcome is State.FAILED else ended
+
+    def _unstartable(self, program: str, report: Mapping[str, Any]) -> str:
+        if report["in_cwd"]:
+            return f"cwd: can't enter {self._cwd!r}: {report['error']}"
+        fix = "" if program == sys.executable else " (it must be a .py, or executable and name its interpreter with #!)"
+        return f"can't start {program!r}: {report['error']}{fix}"
+
+
+def _supervisor(report: int) -> Popen[bytes]:
+    """Start a supervisor that writes its report into a descriptor, which is closed here.
+
+    What it writes to stdout and stderr comes from Python, its settings (`PYTHONDEVMODE`) and its site: it says why a
+    supervisor has failed, and nothing else is read from it.
+    """
+    try:
+        return Popen(
+            [sys.executable, "-P", _SUPERVISOR, str(report)],
+            pass_fds=[report],
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=STDOUT,
+            bufsize=0,
+            start_new_session=True,  # a signal to the server's process group is not for the child
+        )
+    finally:
+        os.close(report)
 
 
 def command(target: Target, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Command:
     """Return the command that runs a target.
 
     A `.py` script runs in this interpreter, another file by itself, both with `args` as text and `kwargs` as
-    `--key=value`. A function is called with them by a child that imports it; `TargetError` if that can't be.
+    `--key=value`; a command line runs in `/bin/sh`. A function is called with the arguments by a child that imports it;
+    `TargetError` if that can't be.
     """
+    if isinstance(target, Shell):
+        return Command(argv=["/bin/sh", "-c", target.line])
     if isinstance(target, Script):
         path = str(target.path.absolute())
-        interpreter = [sys.executable] if target.path.suffix == ".py" else []
+        is_python = target.path.suffix == ".py"
+        interpreter = [sys.executable, _RUN_SCRIPT] if is_python else []
         options = (f"--{key}={value}" for key, value in kwargs.items())
-        return Command(argv=[*interpreter, path, *map(str, args), *options])
+        return Command(argv=[*interpreter, path, *map(str, args), *options], shields=is_python)
     # Not on the command line, which every user of the machine can read.
     argv = [sys.executable, "-P", "-m", "pseudocron.executors.run_function"]
-    return Command(argv=argv, stdin=_call(target, args, kwargs), reports=True)
+    return Command(argv=argv, stdin=_call(target, args, kwargs), reports=True, shields=True)
 
 
 def _call(target: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
@@ -171,6 +220,17 @@ def _call(target: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> s
         return json.dumps([target.ref, args, kwargs])
     except (TypeError, ValueError) as error:
         raise TargetError(f"{target.ref!r}: what a child process is called with must be JSON: {error}") from error
+
+
+def _transcoded(text: str) -> str:
+    """Return the bytes of a text as the operating system has them, each as one character.
+
+    What the encoding of the locale does not have, such as a Chinese word in Latin-1, is UTF-8.
+    """
+    try:
+        return os.fsencode(text).decode("latin-1")
+    except UnicodeEncodeError:
+        return text.encode(errors="surrogateescape").decode("latin-1")
 
 
 def _python_path() -> str:
@@ -193,12 +253,15 @@ def _inherent() -> frozenset[str]:
 
 
 def _judged(report: Mapping[str, Any], timeout: float | None) -> Ended:
-    output = tail(report["output"])
+    output = readable(report["output"].encode("latin-1"))
     match report["outcome"], report["returncode"]:
         case "timed_out", _:
             return Ended(outcome=State.TIMED_OUT, error=timed_out(timeout), output=output)
         case "interrupted", _:
             return Ended(outcome=State.INTERRUPTED, error="its supervisor was told to end it", output=output)
+        case "signalled", returncode:
+            error = f"{_ending(returncode)}, as the whole service was told to end; under systemd: set KillMode=mixed"
+            return Ended(outcome=State.INTERRUPTED, error=error, output=output)
         case _, 0:
             return Ended(outcome=State.SUCCEEDED, output=output)
         case _, returncode:
@@ -212,8 +275,3 @@ def _ending(returncode: int) -> str:
     with suppress(ValueError):
         return f"killed by {signal.Signals(-returncode).name}"
     return f"killed by signal {-returncode}"  # a real-time signal has no name
-
-
-def _unstartable(path: str, why: str) -> str:
-    mend = " (it must be a .py, or executable and name its interpreter with #!)"
-    return f"can't start {path!r}: {why}{'' if path == sys.executable else mend}"

@@ -1,8 +1,8 @@
-"""Calls one importable function in a child process of its own: `python -m pseudocron.executors.run_function FD`.
+"""Calls one importable function in a child process of its own: `python -m pseudocron.executors.run_function FD FD`.
 
 Stdin holds a JSON list: the import string `package.module:function`, its arguments, its keyword arguments.
-What it raises is printed as a traceback on stderr, and the exit code is then 1; FD, a pipe to the supervisor, gets
-the names of its classes.
+What it raises is printed as a traceback on stderr, and the exit code is then 1; the first FD, a pipe to the supervisor,
+gets the names of its classes. The second one is for its `Shield`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from pseudocron.executors.raised import encoded
+from pseudocron.executors.run_script import Shield
 from pseudocron.truncation import trace
 
 if TYPE_CHECKING:
@@ -78,4 +79,5 @@ async def _awaited(value: Awaitable[Any]) -> Exception | None:
 
 
 if __name__ == "__main__":
+    Shield(int(sys.argv.pop()))
     sys.exit(main(sys.stdin.read(), Reporter(int(sys.argv.pop())).report))

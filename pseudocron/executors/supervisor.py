@@ -1,12 +1,18 @@
 """Supervises one child process; kills its whole process group at its timeout, and when the server is gone.
 
-The server starts it as a file: it imports nothing but the standard library, and is there at once. The first line
-of stdin is the spec, a JSON object: `argv`, `stdin` (what the child reads there), `environ`, `timeout` (seconds or
-null), `grace` (seconds between SIGTERM and SIGKILL at the timeout), `keep` (bytes of output), `reports` (whether the
-last argument is to be the write end of a pipe, for what the child raises). Stdin then stays open as the life line: its
-end means that the server is gone, even by SIGKILL, or wants the child to end. The last line on stdout is the report, a
-JSON object: `outcome` (null unless the child was made to end), `returncode`, `output`, `raised` (text); or only `error`
-if the child could not be started.
+The server starts it as a file: it imports nothing but the standard library, and is there at once. The first line of
+stdin is the spec, a JSON object: `argv`, `cwd` (or null), `stdin` (what the child reads there), `environ`, `timeout`
+(seconds or null), `grace` (seconds between SIGTERM and SIGKILL at the timeout), `keep` (bytes of output), `reports`
+(whether an argument is added: the write end of a pipe, for what the child raises), `shields` (whether the last
+argument is to be the read end of a pipe that gets a byte for each SIGTERM of the supervisor). Stdin then stays open as
+the life line: its end means that the server is gone, even by SIGKILL, or wants the child to end. The only argument is
+the descriptor of the pipe for the report, a line of JSON: `outcome` (null unless the child was made to end),
+`returncode`, `output`, `raised`; or `error` and `in_cwd` if the child could not be started. Stdout and stderr are for
+what Python itself has to say.
+The texts of both are in Latin-1, each character a byte: what is passed on is in whatever encoding it may be.
+
+A signal that tells the supervisor to end is for the whole service: the server decides when the child has to end, and
+holds the life line until then.
 """
 
 from __future__ import annotations
@@ -21,7 +27,7 @@ import sys
 from contextlib import suppress
 from math import inf
 from time import monotonic, sleep
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,6 +35,9 @@ if TYPE_CHECKING:
 _HANGUP_GRACE = 0.5  # seconds between SIGTERM and SIGKILL when the server is gone: in one all has to be over
 _STEP = 0.02  # seconds between two looks at a group that was told to end: nothing wakes us when it is gone
 _BURIAL_STEPS = 25  # for dead or dying members of the group; one that the kernel holds may outlast them
+_MOMENT = 0.2  # seconds in which a signal for the whole service has reached all of its processes
+_FOR_ALL = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM})
+_OF_A_SHELL = 128  # its exit code is this and the signal of which its last command died
 _CHUNK = 64 * 1024
 _PIPE = 1024 * 1024  # bytes that a pipe holds at most, unless root has enlarged it
 _AUTOGROUP = "/proc/{}/autogroup"
@@ -40,44 +49,40 @@ _SET_PDEATHSIG, _SET_CHILD_SUBREAPER = 1, 36  # of Linux's prctl
 class Supervisor:
     """One child process, from its start to its report; it has to be the only one of this process."""
 
-    def __init__(
-        self,
-        *,
-        argv: list[str],
-        stdin: str,
-        environ: Mapping[str, str],
-        timeout: float | None,
-        grace: float,
-        keep: int,
-        reports: bool,
-    ) -> None:
+    def __init__(self, spec: Mapping[str, Any]) -> None:
         self._outcome: str | None = None
         self._killed = False
-        self._grace = grace
-        self._keep = keep
+        self._grace, self._keep = spec["grace"], spec["keep"]
         self._output = self._raised = b""
         self._selector = selectors.DefaultSelector()
         self._watch(_signals(), self._on_signals)
         _prctl(_SET_CHILD_SUBREAPER, 1)
         reader, writer = os.pipe()
-        handed = [writer] if reports else []
-        with _readable(stdin) as source:
-            self._child = subprocess.Popen(
-                [*argv, *map(str, handed)],
-                pass_fds=handed,
-                env=environ,
-                stdin=source,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=_be_humble,  # noqa: PLW1509 - safe in a process of one thread
-            )
-        self._due = inf if timeout is None else monotonic() + timeout
+        told, self._teller = os.pipe()
+        self._told: set[int] = set()
+        handed = [writer] * spec["reports"] + [told] * spec["shields"]
+        self._child = subprocess.Popen(
+            [_bytes(word) for word in [*spec["argv"], *map(str, handed)]],
+            pass_fds=handed,
+            cwd=spec["cwd"] and _bytes(spec["cwd"]),
+            env={_bytes(name): _bytes(value) for name, value in spec["environ"].items()},
+            bufsize=0,
+            stdin=subprocess.PIPE if spec["stdin"] else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_be_humble,  # noqa: PLW1509 - safe in a process of one thread
+        )
+        self._due = inf if spec["timeout"] is None else monotonic() + spec["timeout"]
         self._renice(_LOWEST)
         os.close(writer)
+        os.close(told)
         self._watch(reader, self._on_raised)
         self._watch(sys.stdin.fileno(), self._on_lifeline)
         self._watch(self._child.stdout.fileno(), self._on_output)  # type: ignore[union-attr]
+        if self._child.stdin:
+            self._input = _bytes(spec["stdin"])
+            self._watch(self._child.stdin.fileno(), self._on_readable, selectors.EVENT_WRITE)
 
     def report(self) -> dict[str, Any]:
         """Wait until the child is over, however it ends, and all of its group with it."""
@@ -86,11 +91,13 @@ class Supervisor:
         self._due = inf
         self._bury()
         self._drain()
+        for pipe in filter(None, [self._child.stdin, self._child.stdout]):
+            pipe.close()
         return {
-            "outcome": self._outcome,
+            "outcome": self._outcome or ("signalled" if self._is_signalled() else None),
             "returncode": self._child.returncode,
-            "output": self._output.decode(errors="replace"),
-            "raised": self._raised.decode(errors="replace"),
+            "output": self._output.decode("latin-1"),
+            "raised": self._raised.decode("latin-1"),
         }
 
     def _over(self) -> bool:
@@ -129,7 +136,9 @@ class Supervisor:
     def _end(self, outcome: str, grace: float) -> None:
         due = monotonic() + grace
         self._due = due if self._outcome is None else min(due, self._due)
-        self._outcome = self._outcome or outcome
+        if self._outcome is None:
+            self._outcome = outcome
+            os.close(self._teller)
         self._renice(0)  # on a busy machine it would need seconds even to die
         self._signal(signal.SIGTERM)
 
@@ -140,13 +149,25 @@ class Supervisor:
             return True
         return False
 
-    def _watch(self, fd: int, handle: Callable[[int], None]) -> None:
+    def _watch(self, fd: int, handle: Callable[[int], None], event: int = selectors.EVENT_READ) -> None:
         os.set_blocking(fd, False)
-        self._selector.register(fd, selectors.EVENT_READ, handle)
+        self._selector.register(fd, event, handle)
 
     def _on_signals(self, fd: int) -> None:
-        if signal.SIGTERM in os.read(fd, _CHUNK):
-            self._end("interrupted", _HANGUP_GRACE)
+        for signum in _FOR_ALL.intersection(os.read(fd, _CHUNK)):
+            self._told.add(signum)
+            if self._outcome is None and signum == signal.SIGTERM:
+                with suppress(BrokenPipeError):  # the child is gone, or reads nothing
+                    os.write(self._teller, b"t")
+
+    def _is_signalled(self) -> bool:
+        """Return whether the child died of a signal that this process has got too, perhaps a moment later."""
+        ending = self._child.returncode
+        signum = ending - _OF_A_SHELL if ending > _OF_A_SHELL else -ending
+        until = monotonic() + _MOMENT
+        while signum in _FOR_ALL - self._told and (left := until - monotonic()) > 0:
+            self._handle(left)
+        return signum in self._told
 
     def _on_lifeline(self, fd: int) -> None:
         if not os.read(fd, _CHUNK):
@@ -158,6 +179,16 @@ class Supervisor:
         self._output = (self._output + chunk)[-self._keep :]
         if not chunk:
             self._selector.unregister(fd)
+
+    def _on_readable(self, fd: int) -> None:
+        # Bit by bit: a pipe holds only the start of a long text, and there may be no folder for a temporary file.
+        try:
+            self._input = self._input[os.write(fd, self._input[:_CHUNK]) :]
+        except BrokenPipeError:  # the child reads no more
+            self._input = b""
+        if not self._input:
+            self._selector.unregister(fd)
+            self._child.stdin.close()  # type: ignore[union-attr]
 
     def _on_raised(self, fd: int) -> None:
         chunk = os.read(fd, _CHUNK)
@@ -179,16 +210,8 @@ class Supervisor:
             self._handle(0)
 
 
-def _readable(text: str) -> IO[bytes]:
-    """Return a file that reads as this text. A pipe would hold only the start of a long text."""
-    if not text:
-        return open(os.devnull, "rb")  # noqa: PTH123 - pathlib takes its time, as does
-    import tempfile  # noqa: PLC0415
-
-    file = tempfile.TemporaryFile()  # noqa: SIM115 - whoever asks closes it
-    file.write(text.encode())
-    file.seek(0)
-    return file
+def _bytes(text: str) -> bytes:
+    return text.encode("latin-1")
 
 
 def _signals() -> int:
@@ -196,7 +219,9 @@ def _signals() -> int:
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer)
-    for signum in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM):
+    for signum in (signal.SIGCHLD, *_FOR_ALL):
+        if signum == signal.SIGHUP and signal.getsignal(signum) == signal.SIG_IGN:  # as nohup wants it
+            continue
         # A handler, unlike SIG_IGN, is not inherited by the child.
         signal.signal(signum, lambda *_: None)
     return reader
@@ -241,9 +266,10 @@ def _reap() -> None:
 
 def _report(spec: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        supervisor = Supervisor(**spec)
-    except OSError as error:
-        return {"error": error.strerror or str(error)}
+        supervisor = Supervisor(spec)
+    except (OSError, ValueError) as error:  # a NUL is a ValueError
+        in_cwd = spec["cwd"] is not None and getattr(error, "filename", None) == _bytes(spec["cwd"])
+        return {"error": getattr(error, "strerror", None) or str(error), "in_cwd": in_cwd}
     return supervisor.report()
 
 
@@ -251,10 +277,18 @@ def main() -> None:
     """Supervise what the life line names; without a whole line the server was gone before."""
     line = sys.stdin.buffer.readline()
     if line.endswith(b"\n"):
-        report = json.dumps(_report(json.loads(line)))
-        # Not by sys.stdout: with PYTHONUNBUFFERED it loses what is left of a write that a signal cuts short.
-        with suppress(BrokenPipeError), open(1, "wb", closefd=False) as stdout:
-            stdout.write(report.encode() + b"\n")
+        report = json.dumps(_report(json.loads(line))).encode()
+        _fall_silent()
+        with suppress(BrokenPipeError), open(int(sys.argv[1]), "wb") as pipe:  # noqa: PTH123 - as above
+            pipe.write(report + b"\n")
+
+
+def _fall_silent() -> None:
+    """Close stdout and stderr: the server reads them to their end before it reads the report."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for fd in (1, 2):
+        os.dup2(nowhere, fd)
+    os.close(nowhere)
 
 
 if __name__ == "__main__":

@@ -195,10 +195,10 @@ class _Thread:
 
 
 def _done(context: Context, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Done:
-    """Call a function; whatever it raises, `SystemExit` included, is the failure of its run."""
+    """Call a function; whatever it raises, `SystemExit` included, is how its run ends."""
     try:
         return Done(context.run(function, *args, **kwargs))
-    except BaseException as error:  # noqa: BLE001 - the failure of its run
+    except BaseException as error:  # noqa: BLE001 - how its run ends
         return Done(error=error)
 
 

@@ -20,7 +20,7 @@ from pseudocron.executors.tasks import TaskWork
 from pseudocron.executors.threads import ThreadWork, shared_threads
 from pseudocron.executors.wakeups import of_loops
 from pseudocron.hooks import Middlewares
-from pseudocron.targets import Script
+from pseudocron.targets import Program
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -67,7 +67,7 @@ class Wrapped:
     def end(self) -> Coroutine[Any, Any, Ended]:
         """Return what executes the call to its end, its timeout or its cancellation."""
         call, target = self._call, self._call.target
-        if isinstance(target, Script) or call.process:
+        if isinstance(target, Program) or call.process:
             return self._in_child_inside()
         if isinstance(call.middlewares, Middlewares):
             self._cleanups = call.middlewares.cleanups
@@ -138,7 +138,8 @@ class Wrapped:
     async def _in_child(self) -> Ended:
         call = self._call
         what = functools.partial(command, call.target, call.args, call.kwargs)
-        child = Child(command=what, environ=self._run._current()._environ(), timeout=call.timeout)
+        run = self._run._current()._environ()
+        child = Child(command=what, environ=run, timeout=call.timeout, env=call.env, cwd=call.cwd)
         thread = self._start(Context(), child.run)
         try:
             await thread.wait()

@@ -28,6 +28,11 @@ UNFIT_AT_MOST = timedelta(days=1)
 """For how long; a deployment in which two versions run side by side takes minutes."""
 
 
+STOPPED_AT_MOST = 3
+"""How often a child process may die of a signal to the whole service before its job or slot is given up, if it is to
+run at least once: as often as a run may be lost."""
+
+
 class UnfitError(Exception):
     """Stored arguments do not fit the function: another version of the application may have deferred the job."""
 
@@ -73,9 +78,13 @@ def _unfit(claim: Claim, error: str | None, now: datetime) -> End:
 
 
 def _is_retried(target: Cron | Task[..., object], claim: Claim, ended: Ended) -> bool:
-    # That another program has stopped a child process is no failure, but must not be retried without end.
-    used = claim.attempt - 1 if ended.outcome is State.INTERRUPTED else claim.failures
-    if claim.kind is Kind.MANUAL or used >= target.retries:
+    if claim.kind is Kind.MANUAL:
+        return False
+    if ended.outcome is State.INTERRUPTED:
+        # That another program has stopped a child process is no failure, but must not be retried without end.
+        is_due = claim.kind is Kind.JOB or getattr(target, "at_least_once", False)
+        return claim.attempt < max(target.retries + 1, STOPPED_AT_MOST if is_due else 0)
+    if claim.failures >= target.retries:
         return False
     if claim.kind is Kind.SLOT:
         return True

@@ -12,6 +12,7 @@ from pseudocron.context import CurrentRun, Flag
 from pseudocron.errors import ArgumentError, PseudoCronError
 from pseudocron.executors import Call, CutOff, Ended, Execution
 from pseudocron.executors.call import impossible
+from pseudocron.executors.capture import Output
 from pseudocron.hooks.events import Event, EventKind, of_claim
 from pseudocron.host import spawn
 from pseudocron.jobs.propagation import detach
@@ -76,6 +77,7 @@ class Run:
         state: The state of the run after that, once it is recorded; None if the claim no longer held it.
         has_capacity: Whether it counts for the capacity of the process.
         is_over: Whether its result is recorded, or given up.
+        output: What its code has printed and logged in this process; None if nothing.
     """
 
     __slots__ = (
@@ -93,6 +95,7 @@ class Run:
         "is_job",
         "is_over",
         "lifetime",
+        "output",
         "state",
         "target",
         "worker",
@@ -105,6 +108,7 @@ class Run:
         self.lifetime = lifetime
         self.is_job = claim.kind is Kind.JOB
         self.end: End | None = None
+        self.output: Output | None = None
         self.state: State | None = None
         self.duration = 0.0
         self.has_capacity = self.is_over = self._is_cut_off = False
@@ -159,8 +163,10 @@ class Run:
             self._execute(arguments.args, arguments.kwargs)
 
     def _execute(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        target = self.target
-        call = Call(target.target, args, kwargs, target.process, target.timeout, target._hooks.middlewares)
+        target: Any = self.target
+        surroundings = () if self.is_job else (target.env, target.cwd)
+        how = target.process, target.timeout, target._hooks.middlewares, *surroundings
+        call = Call(target.target, args, kwargs, *how)
         self._execution = Execution(call, self, self._finish)
         self._execution.start()
 
@@ -206,6 +212,11 @@ class Run:
             )
         return self._current_run
 
+    def _write(self, text: str) -> None:
+        if self.end is None:  # code that outlasts its run writes for nobody
+            self.output = self.output or Output()
+            self.output.write(text)
+
     def _is_lost(self) -> bool:
         return not self.worker.leases.holds(self.claim)
 
@@ -215,6 +226,8 @@ class Run:
             ended = ended.ended or ended
         self.duration = worker.host.monotonic() - self._began
         self.end = end_of(self.target, self.claim, ended, now=worker.host.now(), random=worker.host.random)
+        if self.output is not None:
+            self.end = self.output.added_to(self.end)
         if ended.lingering is not None:
             self._outlast(ended.lingering)
         else:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pseudocron.backends.model import Kind
 from pseudocron.backends.questions import Manual, Refusal, Take
+from pseudocron.executors.capture import install, installed
 from pseudocron.hooks.dispatcher import Dispatcher
 from pseudocron.targets import needs_thread
 from pseudocron.worker.leases import LeaseRenewer
@@ -117,6 +119,8 @@ class Runs:
         return self._start(claims, asked) if claims else []
 
     def _start(self, claims: Sequence[Claim], asked: float) -> list[Run]:
+        if sys.stdout is not installed["stdout"] or sys.stderr is not installed["stderr"]:
+            install()
         # Whatever a store hands out, nothing is called but what is registered.
         runs: list[Run] = []
         held: list[Claim] = []

@@ -208,9 +208,9 @@ def test_the_poll_begins_behind_the_message_that_serves_the_visitor(before: tupl
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         for message in before:
             await send(message)
-        looks.append(process_of(crons).runtime()._polls.task)
+        looks.append(process_of(crons).runtime().polls.task)
         await send(last)
-        looks.append(process_of(crons).runtime()._polls.task)
+        looks.append(process_of(crons).runtime().polls.task)
         await go_on.wait()
 
     async def main() -> None:

@@ -94,7 +94,7 @@ WRONG: list[tuple[Callable[[Path], None], str]] = [
     (a_pipe_for_a_lock, "can't use the lock file '{path}/cron.lock': not a file; mend its path or mode"),
     (a_lock_that_leads_nowhere, "can't be used: '{path}/cron.lock' is a symbolic link: remove it"),
     (no_database, "can't be read (file is not a database): it is left alone, mend it or move it away"),
-    (another_version, "has version 99, of an older pseudocron, this one reads 10: move it away"),
+    (another_version, "has version 99, of an older pseudocron, this one reads 11: move it away"),
 ]
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import time
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -39,10 +43,42 @@ def note():  # stays until the other process has noted something: who is full le
 """
 
 
+SHORT = """
+from pseudocron.cli import ending
+from pseudocron.executors import graces
+ending.END_WITHIN = graces.TIMEOUT = graces.CANCEL = 0.2
+"""
+STUBBORN = """
+import asyncio, time
+from pathlib import Path
+import prepared
+
+def until_told():
+    Path("begun").touch()
+    time.sleep(1000)
+
+async def blocks_the_loop():
+    until_told()
+
+async def swallows():
+    Path("begun").touch()
+    while True:
+        try:
+            await asyncio.sleep(1000)
+        except asyncio.CancelledError:
+            pass
+
+async def swallows_in_a_thread():
+    await asyncio.to_thread(until_told)
+"""
+
+
 @pytest.fixture
 def runs(folder: Path) -> Path:
     (folder / "crons.py").write_text(RUNS)
     (folder / "script.py").write_text("print('from the script')")
+    (folder / "stubborn.py").write_text(STUBBORN)
+    (folder / "prepared.py").write_text("")
     return folder
 
 
@@ -64,8 +100,24 @@ def test_the_exit_code_of_a_run_is_its_outcome_and_what_it_prints_is_shown(
     assert [run.outcome for run in recorded(runs, name)] == [outcome]
 
 
-def test_a_run_with_a_terminated_supervisor_exits_with_5(runs: Path) -> None:
-    (runs / "script.py").write_text("import os, signal, time\nos.kill(os.getppid(), signal.SIGTERM)\ntime.sleep(60)")
+DIES_WITH_ALL = """
+import os, signal
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+for pid in (os.getppid(), os.getpid()):
+    os.kill(pid, signal.SIGTERM)
+"""
+SAYS_WHO = """
+import os, time
+from pathlib import Path
+Path("begun.new").write_text(f"{os.getpid()} {os.getppid()}")
+Path("begun.new").rename("begun")
+while not Path("end").exists():
+    time.sleep(0.005)
+"""
+
+
+def test_a_run_that_dies_with_its_supervisor_is_interrupted_and_exits_with_5(runs: Path) -> None:
+    (runs / "script.py").write_text(DIES_WITH_ALL)
     done = pseudocron(runs, "run", "script")
     assert done.returncode == 5, done.stderr
 
@@ -101,10 +153,48 @@ def test_a_run_that_is_told_to_stop_may_end_and_exits_as_shells_expect(how: sign
         run.send_signal(how)
         assert run.stderr is not None
         assert run.stderr.readline() == "told to stop\n"
-        run.send_signal(how)  # a second one does not cut the drain off
         (runs / "end").touch()
     assert run.returncode == 128 + how
     assert [line.outcome for line in recorded(runs, "waits")] == ["succeeded"]
+
+
+@pytest.mark.parametrize("function", ["until_told", "blocks_the_loop"])
+def test_a_second_signal_ends_the_process_at_once(function: str, runs: Path) -> None:
+    (runs / "crons.py").write_text(f'crons = {{"waits": ("stubborn:{function}", 3600)}}\nDRAIN = 100')
+    with start(runs, "work") as work:
+        wait_until((runs / "begun").exists)
+        work.send_signal(signal.SIGTERM)
+        if function == "until_told":
+            assert work.stderr is not None
+            assert any(line == "told to stop\n" for line in work.stderr)
+        before = time.monotonic()
+        while work.poll() is None:  # one that comes before the first is handled is no second one
+            work.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                work.wait(0.1)
+        assert time.monotonic() - before < 3
+        _, said = work.communicate()
+    assert work.returncode in {128 + signal.SIGINT, 128 + signal.SIGTERM}
+    assert said.endswith("told to stop again: the process exits at once\n")
+
+
+@pytest.mark.parametrize("function", ["swallows", "swallows_in_a_thread"])
+@pytest.mark.parametrize("command", ["tick", "work"])
+def test_code_that_ignores_its_cancellation_does_not_keep_the_process(command: str, function: str, runs: Path) -> None:
+    entry = f'{{"run": "stubborn:{function}", "schedule": 3600, "timeout": 0.1 if "{command}" == "tick" else None}}'
+    (runs / "crons.py").write_text(f'crons = {{"stubborn": {entry}}}\nDRAIN = 0.1')
+    (runs / "prepared.py").write_text(SHORT)
+    with start(runs, command) as process:
+        wait_until((runs / "begun").exists)
+        before = time.monotonic()
+        if command == "work":
+            process.terminate()
+        _, said = process.communicate(timeout=30)
+    assert time.monotonic() - before < 3
+    assert process.returncode == (1 if command == "tick" else 0)
+    assert "the process exits, although this code ignores its cancellation: " in said
+    assert ("asyncio.to_thread" if function == "swallows_in_a_thread" else "stubborn.py:") in said
+    assert [run.outcome for run in recorded(runs)] == ["timed_out" if command == "tick" else "interrupted"]
 
 
 def test_switched_off_a_run_is_refused(runs: Path) -> None:
@@ -118,6 +208,20 @@ def test_work_that_is_stopped_records_its_run_and_exits_with_0(runs: Path) -> No
     with start(runs, "work") as work:
         wait_until((runs / "begun").exists)
         work.send_signal(signal.SIGINT)
+        (runs / "end").touch()
+    assert work.returncode == 0
+    assert [run.outcome for run in recorded(runs)] == ["succeeded"]
+
+
+def test_a_script_has_its_drain_if_its_whole_service_is_told_to_stop(runs: Path) -> None:
+    (runs / "crons.py").write_text('crons = {"script": ("script.py", 3600)}\nDRAIN = 20')
+    (runs / "script.py").write_text(SAYS_WHO)
+    with start(runs, "work") as work:
+        wait_until((runs / "begun").exists)
+        for pid in (work.pid, *map(int, (runs / "begun").read_text().split())):
+            os.kill(pid, signal.SIGTERM)
+        assert work.stderr is not None
+        assert any(line == "told to stop\n" for line in work.stderr)
         (runs / "end").touch()
     assert work.returncode == 0
     assert [run.outcome for run in recorded(runs)] == ["succeeded"]

@@ -41,7 +41,15 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "leaver.py").write_text("raise SystemExit(3)\n")
     (tmp_path / "jobs").mkdir()
     (tmp_path / "jobs" / "tidy.py").write_text("")
-    (tmp_path / "tidy").write_text("")
+    (tmp_path / "tidy").write_text("#!/bin/sh\n")
+    (tmp_path / "tidy").chmod(0o755)
+    for name, text, mode in (
+        ("plain", "#!/bin/sh\n", 0o644),
+        ("text", "echo\n", 0o755),
+        ("lost", "#!/no/such/sh\n", 0o755),
+    ):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(mode)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path

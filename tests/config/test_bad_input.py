@@ -25,6 +25,8 @@ IMPORT = "must be an import string 'package.module:function'"
 ARGUMENTS = "must be the script alone, its arguments go into the option 'args'"
 COUNT = {"run": "shop:count", "schedule": 60}
 SEND = {"run": "shop:send", "schedule": 60}
+VARIABLES = "must be a mapping of names to text, such as {'LANG': 'C.UTF-8'}"
+SHELL = {"shell": "ls", "schedule": 60}
 SCRIPT = {"script": "jobs/tidy.py", "schedule": 60}
 
 ENTRIES: list[tuple[Any, str]] = [
@@ -72,6 +74,20 @@ ENTRIES: list[tuple[Any, str]] = [
     ({**COUNT, "kwargs": {1: 1}}, "kwargs: {1: 1}: must be a mapping whose keys are text"),
     ({**COUNT, "tz": "Asia/Shangai"}, "tz: 'Asia/Shangai': is unknown, did you mean 'Asia/Shanghai'?"),
     ({**COUNT, "tz": 8}, f"tz: 8: {ZONE}"),
+    # its surroundings
+    ({**SCRIPT, "env": ["LANG=C"]}, f"env: ['LANG=C']: {VARIABLES}"),
+    ({**SCRIPT, "env": {"A=B": "c"}}, f"env: {{'A=B': 'c'}}: {VARIABLES}"),
+    ({**SCRIPT, "env": {"A": 1}}, f"env: {{'A': 1}}: {VARIABLES}"),
+    ({**SCRIPT, "env": {"A": "b\0"}}, f"env: {{'A': 'b\\x00'}}: {VARIABLES}"),
+    ({**COUNT, "env": {"A": "b"}}, "env: shop:count does not run in a child process: add executor='process'"),
+    ({**COUNT, "cwd": "jobs"}, "cwd: shop:count does not run in a child process: add executor='process'"),
+    ({**SCRIPT, "cwd": 5}, "cwd: 5: must be the path of a folder, or None"),
+    ({**SCRIPT, "cwd": "jbos"}, "cwd: 'jbos': there is no such folder in {folder}"),
+    ({**SHELL, "shell": " "}, "' ': must be a command line, such as 'pg_dump shop | gzip > shop.gz'"),
+    ({**SHELL, "shell": ["ls"]}, "['ls']: must be a command line, such as 'pg_dump shop | gzip > shop.gz'"),
+    ({**SHELL, "script": "tidy"}, "has both 'script' and 'shell', keep one of them"),
+    ({**SHELL, "args": [1]}, "args: a command line takes no arguments, write them into it"),
+    ({**SHELL, "executor": "async"}, "executor: 'async': a command line runs in a process of its own, leave it out"),
     # the last run
     (("shop:count", 60, "2024-05-01T08:00:00"), f"last_run: '2024-05-01T08:00:00': {OFFSET}"),
     (("shop:count", 60, "2024-05-01"), f"last_run: '2024-05-01': {OFFSET}"),
@@ -144,6 +160,9 @@ TARGETS: list[tuple[Any, str]] = [
     ("broken:send", "'broken:send': can't import 'broken': ZeroDivisionError: division by zero"),
     ("leaver:send", "'leaver:send': can't import 'leaver': SystemExit: 3"),
     ("jobs/tydy.py", "'jobs/tydy.py': there is no such script in {folder}"),
+    ("./plain", "'./plain': is not executable: it must be a .py, or executable; run: chmod +x {folder}/plain"),
+    ("./text", "'./text': names no interpreter: it must begin with a line such as #!/bin/sh, or be a .py"),
+    ("./lost", "'./lost': its interpreter can't be started: '/no/such/sh'"),
     ("tydy.py", "'tydy.py': there is no such script in {folder}"),
     ("a\0b.py", "'a\\x00b.py': there is no such script in {folder}"),
     ("./jobs", "'./jobs': is a folder, must be a script"),
@@ -232,7 +251,7 @@ def refusal(ref: object) -> str:
 
 @pytest.mark.parametrize(("entry", "message"), ENTRIES)
 def test_a_bad_entry_is_named_with_its_value_and_the_mend(shop: Path, entry: object, message: str) -> None:
-    assert refusal({"digest": entry}) == f"crons: 'digest': {message}"
+    assert refusal({"digest": entry}) == f"crons: 'digest': {message.replace('{folder}', str(shop))}"
 
 
 @pytest.mark.parametrize(("target", "message"), TARGETS)

@@ -19,7 +19,7 @@ from pseudocron.config.source import open_source
 from pseudocron.crons import Cron, Crons
 from pseudocron.errors import ConfigError, ScheduleError, TargetError, UnknownCronError
 from pseudocron.schedule import Interval, Schedule, parse
-from pseudocron.targets import Function, Script
+from pseudocron.targets import Function, Script, Shell
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -113,6 +113,8 @@ def test_a_mapping_says_everything(shop: Path) -> None:
         "at_least_once": True,
         "executor": "process",
         "enabled": False,
+        "env": {"LANG": "C"},
+        "cwd": "jobs",
         "args": [1],
         "kwargs": {"a": 2},
     }
@@ -133,6 +135,8 @@ def test_a_mapping_says_everything(shop: Path) -> None:
         at_least_once=True,
         process=True,
         enabled=False,
+        env={"LANG": "C"},
+        cwd=shop / "jobs",
         args=(1,),
         kwargs={"a": 2},
     )
@@ -192,6 +196,16 @@ def test_a_script_counts_from_the_config_files_folder(shop: Path, key: str) -> N
 def test_a_script_keeps_the_symlink_that_a_deployment_swaps(shop: Path) -> None:
     (shop / "current").symlink_to("jobs")
     assert only(("current/tidy.py", 60)).target == Script(shop / "current" / "tidy.py")
+
+
+def test_a_command_line_is_for_the_shell(shop: Path) -> None:
+    (shop / "crons.toml").write_text("[crons.dump]\nshell = 'pg_dump shop | gzip'\nschedule = 60")
+    line = Shell("pg_dump shop | gzip")
+    assert open_source("crons.toml").load()["dump"].target == line
+    assert only({"shell": "pg_dump shop | gzip", "schedule": 60}).target == line
+    crons = Crons()
+    crons.add("dump", line, 60)
+    assert crons["dump"].target == line
 
 
 @pytest.mark.parametrize("ref", ["shop:send", "shop:mailer.send", "shop:Mailer"])

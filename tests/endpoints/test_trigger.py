@@ -193,7 +193,7 @@ def test_a_wrong_token_gets_the_bytes_of_a_missing_url(
         refused = await ask(app, method, path, headers=headers)
         assert refused.status == 404
         assert refused == await ask(app, method, path.replace("/cron", "/nowhere"), headers=headers)
-        assert process_of(crons).runtime()._polls.task is None
+        assert process_of(crons).runtime().polls.task is None
 
     asyncio.run(main())
     assert not ran
@@ -222,7 +222,7 @@ def test_head_is_answered_without_a_poll() -> None:
     async def main() -> None:
         answer = await ask(trigger(crons, token=TOKEN), "HEAD", f"/?token={TOKEN}")
         assert (answer.status, answer.body) == (200, b"")
-        assert process_of(crons).runtime()._polls.task is None
+        assert process_of(crons).runtime().polls.task is None
 
     asyncio.run(main())
     assert not ran

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pseudocron.context import CurrentRun
 from pseudocron.executors import Call, Ended, execute
-from pseudocron.targets import Function, Script
+from pseudocron.targets import Function, Script, Shell
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -27,7 +27,7 @@ def call(target: Any, *args: Any, process: bool = False, timeout: float | None =
         target = Function(print, target)
     elif isinstance(target, Path):
         target = Script(target)
-    elif not isinstance(target, Script | Function):
+    elif not isinstance(target, Script | Shell | Function):
         target = Function(target, "never:imported")
     return Call(target=target, args=args, kwargs=kwargs, process=process, timeout=timeout)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
+import sys
 import threading
 import weakref
+from contextlib import nullcontext
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,6 +19,10 @@ from pseudocron.backends.model import State
 from pseudocron.context import current_run, running
 from pseudocron.executors import Ended, execute, graces
 from pseudocron.executors.tasks import held
+from pseudocron.hooks import RunMiddleware
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 colour: ContextVar[str] = ContextVar("colour", default="none")
 LIMIT = 64 * 1024
@@ -116,6 +122,33 @@ def test_whatever_a_run_raises_is_its_own_failure_and_never_stops_the_server(
     assert result.outcome is State.FAILED
     assert result.error
     assert "the reason" in result.error
+
+
+@pytest.mark.parametrize(
+    ("executor", "code"),
+    [
+        *[(executor, code) for executor in ("coroutine", "thread", "middleware") for code in (0, None, 3, "no")],
+        *[(executor, code) for executor in ("process", "script") for code in (0, 3)],
+    ],
+)
+def test_an_exit_is_a_success_in_every_executor_if_its_code_is_0(
+    executor: str, code: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def leave(code: object) -> None:
+        sys.exit(code)  # type: ignore[arg-type]
+
+    async def leave_async(code: object) -> None:
+        leave(code)
+
+    monkeypatch.syspath_prepend(tmp_path)
+    script = tmp_path / "leaving.py"
+    script.write_text("import sys\nfor code in sys.argv[1:]: sys.exit(int(code))")
+    targets = {"coroutine": leave_async, "thread": leave, "process": "sys:exit", "script": script}
+    made = call(targets.get(executor, leave), code, process=executor == "process")
+    if executor == "middleware":
+        made = made._replace(middlewares=[RunMiddleware(nullcontext, "none", is_async=False)])
+    result = asyncio.run(execute(made, RUN))
+    assert result.outcome is (State.FAILED if code in {3, "no"} else State.SUCCEEDED)
 
 
 @pytest.mark.parametrize("asynchronous", [True, False], ids=["coroutine", "thread"])

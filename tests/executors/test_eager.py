@@ -60,7 +60,7 @@ def returns_an_awaitable() -> Any:
 
 
 async def fails() -> None:
-    raise SystemExit
+    raise SystemExit(1)
 
 
 INSIDE = [RunMiddleware(session, "session", is_async=True)]

@@ -148,15 +148,13 @@ def test_only_the_last_64_kib_of_an_output_are_held(write: Write) -> None:
     """)
     output = ended(script).output or ""
     assert LIMIT - 4 <= len(output.encode()) <= LIMIT
-    assert output[0] in "ü\N{REPLACEMENT CHARACTER}"
-    assert int(output.strip("ü\N{REPLACEMENT CHARACTER}\n")) < 1024
+    assert int(output.strip("ü\n")) < 1024
 
 
-def test_bytes_that_are_no_text_are_replaced(write: Write) -> None:
+def test_bytes_that_are_no_text_are_shown_as_escapes(write: Write) -> None:
     script = write("import os; os.write(1, b'\\xff' * 100_000)")
     output = ended(script).output or ""
-    assert set(output) == {"\N{REPLACEMENT CHARACTER}"}
-    assert LIMIT - 4 <= len(output.encode()) <= LIMIT
+    assert output == "\\xff" * (LIMIT // 4)
 
 
 def test_a_script_may_close_its_output(write: Write) -> None:
@@ -338,7 +336,7 @@ def test_a_script_that_ignores_sigterm_is_killed_after_the_grace(
     told = tmp_path / "told"
     before = time.monotonic()
     result = ended(outlives(write, on_term="signal.SIG_IGN"), told, timeout=0.5)
-    assert 0.8 <= time.monotonic() - before < 1.8
+    assert 0.8 <= time.monotonic() - before < 3  # with the start of two interpreters
     assert result.outcome is State.TIMED_OUT
     assert all(map(is_gone, pids(told)))
 
@@ -371,13 +369,6 @@ def test_a_run_that_is_cancelled_at_once_starts_nothing(write: Write, tmp_path: 
     assert not told.exists() or all(map(is_gone, pids(told)))
 
 
-def test_a_supervisor_that_is_told_to_end_interrupts_its_script(write: Write, tmp_path: Path) -> None:
-    result, told = with_supervisor_signalled(write, tmp_path, signal.SIGTERM)
-    assert result.outcome is State.INTERRUPTED
-    assert result.error == "its supervisor was told to end it"
-    assert all(map(is_gone, told))
-
-
 @linux
 def test_a_supervisor_that_is_killed_takes_its_script_along(write: Write, tmp_path: Path) -> None:
     result, told = with_supervisor_signalled(write, tmp_path, signal.SIGKILL)
@@ -399,6 +390,7 @@ def with_supervisor_signalled(write: Write, tmp_path: Path, signum: int) -> tupl
     return asyncio.run(main(), debug=True), pids(told)
 
 
-def test_an_interrupt_of_the_supervisor_is_not_for_it(write: Write) -> None:
-    script = write("import os, signal; os.kill(os.getppid(), signal.SIGINT); print('still here')")
+@pytest.mark.parametrize("signum", ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"])
+def test_a_signal_that_tells_the_supervisor_to_end_is_not_for_it(write: Write, signum: str) -> None:
+    script = write(f"import os, signal; os.kill(os.getppid(), signal.{signum}); print('still here')")
     assert ended(script).output == "still here\n"

@@ -363,7 +363,7 @@ def test_whatever_a_function_raises_leaves_its_thread_for_the_next_run() -> None
 
     def fail() -> None:
         seen()
-        raise SystemExit
+        raise SystemExit(1)
 
     assert ended(fail).outcome is State.FAILED
     assert ended(seen).outcome is State.SUCCEEDED

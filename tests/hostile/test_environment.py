@@ -38,10 +38,10 @@ def test_a_script_gets_nothing_of_the_server_but_its_environment(
     assert told["environ"]["DATABASE_PASSWORD"] == "hunter2"  # noqa: S105 - that is what is shown
     assert told["environ"]["PSEUDOCRON_BACKEND"] == "redis://:secret@host/0"
     added = told["environ"].keys() - os.environ.keys()
-    assert added <= {"PYTHONPATH", "PYTHONUNBUFFERED"} | {f"PSEUDOCRON_{name}" for name in RUN_SAYS}
+    assert added <= {"PYTHONIOENCODING", "PYTHONPATH", "PYTHONUNBUFFERED"} | {f"PSEUDOCRON_{name}" for name in RUN_SAYS}
     assert told["argv"] == [str(path)]
     assert not told["stdin"]
-    assert len(told["open"]) == 4  # its three, and the one that lists them
+    assert len(told["open"]) == 5  # its three, the one that lists them, and the pipe of its shield
 
 
 def test_what_is_kept_of_a_script_is_no_more_than_it_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,7 +99,7 @@ def test_a_part_of_a_response_triggers_nothing() -> None:
         request = asyncio.create_task(visit(PseudoCronMiddleware(app, crons=crons)))
         for _ in range(20):
             await asyncio.sleep(0)
-        assert process_of(crons).runtime()._polls._task is None
+        assert process_of(crons).runtime().polls._task is None
         go_on.set()
         await request
         await until(lambda: ran)
@@ -138,7 +138,7 @@ def test_a_client_that_goes_away_takes_no_run_with_it() -> None:
     async def main() -> None:
         app = PseudoCronMiddleware(hello, crons=crons, wait=60)
         request = asyncio.create_task(visit(app))
-        await until(lambda: (polling := process_of(crons).runtime()._polls._task) and polling.done())
+        await until(lambda: (polling := process_of(crons).runtime().polls._task) and polling.done())
         request.cancel()
         await asyncio.wait([request])
         assert request.cancelled()
@@ -206,7 +206,7 @@ def test_when_selects_the_requests_that_may_poll() -> None:
 
     async def main() -> None:
         await visit(app, http("/other"))
-        assert process_of(crons).runtime()._polls._task is None
+        assert process_of(crons).runtime().polls._task is None
         await visit(app, http("/cron"))
         await until(lambda: ran)
 
@@ -230,7 +230,7 @@ def test_a_process_that_does_not_execute_leaves_the_runs_to_others() -> None:
 
     async def main() -> None:
         await visit(PseudoCronMiddleware(hello, crons=crons, execute=False))
-        assert process_of(crons).runtime()._polls._task is None
+        assert process_of(crons).runtime().polls._task is None
         await visit(PseudoCronMiddleware(hello, crons=crons))
         await until(lambda: ran)
 

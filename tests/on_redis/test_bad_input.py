@@ -55,7 +55,7 @@ def test_a_name_that_nobody_has_is_named(caplog: pytest.LogCaptureFixture) -> No
 @pytest.mark.parametrize("ticker", [False, True])
 def test_what_is_due_runs_once_a_server_is_there_that_was_away_at_the_start(tmp_path: Path, *, ticker: bool) -> None:
     server, ran = Server(tmp_path), list[int]()
-    crons = Crons(backend=server.url)
+    crons = Crons(backend=server.url, app="away")
     crons.add("often", lambda: ran.append(1), 0.05)
 
     async def main() -> None:
