@@ -29,7 +29,7 @@ def dashboard(crons: object, *, auth: Auth, hide_arguments: bool = False) -> ASG
         crons: What the middleware is given.
         auth: Who may see it: `BasicAuth(user, password)`, `BearerToken(token)`, a callable over the request that may
             be async, and returns whether the reader may, or a `Response` for him; or, explicitly, `NoAuth()`.
-        hide_arguments: Keep the arguments of jobs from the pages.
+        hide_arguments: Keep the arguments of jobs from the pages, and their errors, which may contain arguments.
 
     Raises:
         ConfigError: `auth` is none of these, or Jinja is not installed.

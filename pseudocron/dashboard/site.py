@@ -56,7 +56,7 @@ class Site:
 
     Args:
         crons: The configuration, as the middleware takes it.
-        hide_arguments: Whether the arguments of jobs are kept from the page.
+        hide_arguments: Whether the arguments of jobs are kept from the page, and their errors.
         host: Time and threads.
     """
 
