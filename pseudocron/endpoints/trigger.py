@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
 
 from pseudocron.config.values import flag, from_zero
+from pseudocron.endpoints.access_logs import mask
 from pseudocron.endpoints.failures import FailureCounter
 from pseudocron.endpoints.responses import not_found, respond
 from pseudocron.errors import ConfigError, show
@@ -60,7 +61,9 @@ def trigger(crons: object, *, token: str, get: bool = True, wait: float = 25) ->
     """
     _check_token(token)
     methods = {"POST", "GET", "HEAD"} if _checked("get", flag, get) else {"POST"}
-    return _Trigger(crons, sha256(token.encode()).digest(), methods, _checked("wait", from_zero, wait))
+    endpoint = _Trigger(crons, sha256(token.encode()).digest(), methods, _checked("wait", from_zero, wait))
+    mask(endpoint.digest)
+    return endpoint
 
 
 class _Trigger:
@@ -68,7 +71,7 @@ class _Trigger:
 
     def __init__(self, crons: object, digest: bytes, methods: set[str], wait: float) -> None:
         self._process = process_of(crons)
-        self._digest = digest
+        self.digest = digest
         self._methods = methods
         self._wait = wait
         self._failures = FailureCounter()
@@ -103,7 +106,7 @@ class _Trigger:
         if token is None:
             return False
         # First of all: callers may share an address, and the right token must not be refused because of wrong ones.
-        if compare_digest(sha256(token).digest(), self._digest):
+        if compare_digest(sha256(token).digest(), self.digest):
             return scope["method"] in self._methods
         address = str((scope.get("client") or ("unknown",))[0])
         if network := self._failures.failed(address):

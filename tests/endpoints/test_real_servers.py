@@ -56,3 +56,40 @@ def test_behind_a_dual_stack_socket_ipv4_callers_are_told_apart_and_none_is_lock
     lines = [line for line in server.log.splitlines() if "wrong tokens" in line]
     assert len(lines) == 1, server.log
     assert lines[0].endswith("trigger: many wrong tokens within a minute from '127.0.0.2'")
+
+
+SERVERS = {
+    "uvicorn": ["--port", "{port}", "--log-level", "debug"],
+    "hypercorn": ["--bind", "127.0.0.1:{port}", "--access-logfile", "-", "--access-logformat", "%(R)s %(q)s %(s)s"],
+    "granian": [
+        "--interface",
+        "asgi",
+        "--port",
+        "{port}",
+        "--access-log",
+        "--access-log-fmt",
+        "%(path)s %(query_string)s",
+    ],
+}
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_the_token_reaches_no_access_log_though_the_trigger_never_sees_the_request(name: str, tmp_path: Path) -> None:
+    encoded = TOKEN.replace("-", "%2D")
+    statuses = {
+        f"/tick?token={TOKEN}": 200,
+        f"/tick/?token={TOKEN}": 307,
+        f"/tick/?wait=0&token={encoded}&more=1": 307,
+        f"/tikc?to%6ben={TOKEN}": 404,
+        "/tikc?token=of-another-application": 404,
+    }
+    server = serving(tmp_path)
+    server.start(name, *(word.format(port=server.port) for word in SERVERS[name]), "app:app")
+    with server:
+        assert {path: ask(server, path) for path in statuses} == statuses
+        server.stop()
+    assert TOKEN not in server.log
+    assert encoded not in server.log
+    assert server.log.count("=***") >= 4, server.log
+    assert "token=of-another-application" in server.log
+    assert "Traceback" not in server.log
