@@ -54,8 +54,10 @@ class BasicAuth:
 class BearerToken:
     """A token in the header `Authorization: Bearer`, as a proxy in front of the application may set it.
 
+    A token that is not ASCII is sent as UTF-8.
+
     Raises:
-        ConfigError: It is no text, or shorter than 16 characters.
+        ConfigError: It is no text, shorter than 16 characters, or can't be sent in a header.
     """
 
     token: str = field(repr=False)
@@ -63,12 +65,14 @@ class BearerToken:
     def __post_init__(self) -> None:
         if not _is_text(self.token, SHORTEST):
             raise ConfigError(f"BearerToken: token: must be text of at least {SHORTEST} characters")
+        if not self.token.isprintable() or self.token != self.token.strip(" "):
+            raise ConfigError("BearerToken: token: must be printable, without a space at its begin or end")
 
     def __call__(self, request: Request) -> Verdict:
         """Return True if the request has the token, else a challenge."""
         scheme, given = _credentials(request)
-        right = compare_digest(given.encode("utf-8", "replace"), self.token.encode())
-        return (scheme == "bearer" and right) or _challenge('Bearer realm="pseudocron"')
+        right = compare_digest(given, self.token.encode())
+        return (scheme == b"bearer" and right) or _challenge('Bearer realm="pseudocron"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,14 @@ async def refusal(auth: Auth, request: Request) -> Response | None:
 
 
 def _is_text(value: object, shortest: int = 1) -> bool:
-    return isinstance(value, str) and len(value) >= shortest
+    """Return whether a value is text that can be sent: the environment of a process may hold what is no UTF-8."""
+    if not isinstance(value, str) or len(value) < shortest:
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _challenge(scheme: str) -> Response:
@@ -114,17 +125,18 @@ def _challenge(scheme: str) -> Response:
     return PlainTextResponse("Unauthorized", status_code=401, headers={"www-authenticate": scheme})
 
 
-def _credentials(request: Request) -> tuple[str, str]:
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    return scheme.lower(), given.strip()
+def _credentials(request: Request) -> tuple[bytes, bytes]:
+    """Return the scheme in lower case and what follows it, as bytes: each scheme has its own characters."""
+    scheme, _, given = request.headers.get("authorization", "").encode("latin-1").partition(b" ")
+    return scheme.lower(), given.strip(b" \t")
 
 
 def _basic(request: Request) -> bytes:
     """Return `user:password` as it was sent, or empty bytes if it can't be read."""
     scheme, given = _credentials(request)
-    if scheme != "basic":
+    if scheme != b"basic":
         return b""
     try:
-        return b64decode(given.encode("ascii"), validate=True)
+        return b64decode(given, validate=True)
     except ValueError:
         return b""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from starlette.responses import RedirectResponse
 from starlette.websockets import WebSocketDisconnect
+from support import http, visit
 
 from dashboard.house import House, crons_of
 from pseudocron.dashboard import BasicAuth, BearerToken, NoAuth, dashboard
@@ -78,6 +80,19 @@ def test_only_who_knows_the_secret_sees_or_does_anything(
         assert house.client.get("/crons/", headers=right).status_code == 200
 
 
+@pytest.mark.parametrize("token", ["pässword of 日本, à", "ö" * 16, "sixteen letters ß"])
+def test_a_token_is_compared_as_utf_8(token: str) -> None:
+    app = dashboard(crons_of("memory:"), auth=BearerToken(token))
+
+    async def status(encoding: str) -> int:
+        sent = f"Bearer {token}".encode(encoding, "replace")  # which a test client would encode once more
+        messages = await visit(app, http(headers=[(b"authorization", sent)], query_string=b""))
+        return int(messages[0]["status"])
+
+    assert asyncio.run(status("utf-8")) == 200
+    assert asyncio.run(status("latin-1")) == 401
+
+
 def test_the_challenge_names_the_scheme() -> None:
     with house_for(BasicAuth("ann", "x")) as house:
         assert house.client.get("/crons/").headers["www-authenticate"].startswith("Basic ")
@@ -122,7 +137,11 @@ def test_a_callable_that_raises_lets_nobody_in() -> None:
         (lambda: BasicAuth("ann", ""), "BasicAuth: password: must be text"),
         (lambda: BasicAuth("a:b", "x"), "must have no colon"),
         (lambda: BasicAuth("ann", None), "BasicAuth: password"),  # type: ignore[arg-type]
+        (lambda: BasicAuth("ann", "\udcff"), "BasicAuth: password"),
         (lambda: BearerToken("short"), "at least 16 characters"),
+        (lambda: BearerToken("short of nothing\n"), "must be printable"),
+        (lambda: BearerToken("short of nothing "), "without a space at its begin or end"),
+        (lambda: BearerToken("short of nothing\udcff"), "BearerToken: token: must be text"),
     ],
 )
 def test_a_door_that_would_not_close_is_not_built(make: Any, words: str) -> None:
