@@ -28,7 +28,8 @@ def dashboard(crons: object, *, auth: Auth, hide_arguments: bool = False) -> ASG
     Args:
         crons: What the middleware is given.
         auth: Who may see it: `BasicAuth(user, password)`, `BearerToken(token)`, a callable over the request that may
-            be async, and returns whether the reader may, or a `Response` for him; or, explicitly, `NoAuth()`.
+            be async, and returns whether the reader may, or a `Response` for him; or, explicitly, `NoAuth()`, which
+            answers only as the hosts of this machine unless others are named.
         hide_arguments: Keep the arguments of jobs from the pages, and their errors, which may contain arguments.
 
     Raises:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from base64 import b64decode
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from hmac import compare_digest
 from inspect import isawaitable
 from typing import TYPE_CHECKING, TypeAlias
 
+from pseudocron.dashboard.hosts import bare, hostname, is_loopback
 from pseudocron.errors import ConfigError, show
 
 if TYPE_CHECKING:
@@ -75,13 +77,39 @@ class BearerToken:
         return (scheme == b"bearer" and right) or _challenge('Bearer realm="pseudocron"')
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NoAuth:
-    """Everybody who reaches it may see and do everything: for a laptop, or behind something that asks already."""
+    """Every reader on this machine may see and do everything: for a laptop, or behind something that asks already.
 
-    def __call__(self, request: Request) -> Verdict:  # noqa: ARG002 - as the others are called
-        """Return True for every request."""
-        return True
+    It answers only if the request names this machine as its host. A page of another site can let its own name lead to
+    this machine (DNS rebinding), and would be one origin with the dashboard.
+
+    Args:
+        hosts: Further hosts that it answers as, without a port; `"*"` for any.
+
+    Raises:
+        ConfigError: `hosts` is no collection of host names.
+    """
+
+    hosts: Collection[str] = ()
+
+    def __post_init__(self) -> None:
+        if isinstance(self.hosts, str) or not isinstance(self.hosts, Collection):
+            raise ConfigError(f"NoAuth: hosts: {show(self.hosts)}: must be a list of hosts, such as ['crons.lan']")
+        for host in self.hosts:
+            if not _is_text(host) or hostname(host) != bare(host):
+                raise ConfigError(f"NoAuth: hosts: {show(host)}: must be a host without scheme and port, or '*'")
+
+    def __call__(self, request: Request) -> Verdict:
+        """Return True if the request names a host that is answered as, else a response that says how to allow it."""
+        asked = request.headers.getlist("host")
+        if "*" in self.hosts or (asked and all(map(self._answers, asked))):
+            return True
+        return _not_here(", ".join(asked))
+
+    def _answers(self, host: str) -> bool:
+        name = hostname(host)
+        return name is not None and (is_loopback(name) or name in map(bare, self.hosts))
 
 
 def check(auth: object) -> Auth:
@@ -117,6 +145,13 @@ def _is_text(value: object, shortest: int = 1) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _not_here(host: str) -> Response:
+    from starlette.responses import PlainTextResponse  # noqa: PLC0415 - nobody else needs it
+
+    fix = "name it in NoAuth(hosts=[...]) if it is yours, or ask for a password by BasicAuth"
+    return PlainTextResponse(f"NoAuth does not answer as the host {show(host)}: {fix}", status_code=403)
 
 
 def _challenge(scheme: str) -> Response:

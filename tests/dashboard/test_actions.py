@@ -250,7 +250,7 @@ def test_no_other_method_is_known(house: House, method: str) -> None:
 
 def test_a_page_is_served_where_the_server_does_not_name_the_scheme(house: House) -> None:
     sent: list[Message] = []
-    scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
+    scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": [(b"host", b"localhost")]}
 
     async def send(message: Message) -> None:
         sent.append(message)

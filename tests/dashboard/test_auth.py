@@ -100,6 +100,55 @@ def test_the_challenge_names_the_scheme() -> None:
         assert house.client.get("/crons/").headers["www-authenticate"].startswith("Bearer ")
 
 
+def status_of(auth: Any, *hosts: str) -> tuple[int, str]:
+    """What a request that names these hosts gets."""
+    scope = http(headers=[(b"host", host.encode()) for host in hosts], query_string=b"")
+    messages = asyncio.run(visit(dashboard(crons_of("memory:"), auth=auth), scope))
+    return messages[0]["status"], messages[1]["body"].decode()
+
+
+HERE = [
+    "localhost",
+    "LOCALHOST:8000",
+    "localhost.:80",
+    "127.0.0.1:8000",
+    "127.1.2.3",
+    "[::1]:8000",
+    "[::ffff:127.0.0.1]",
+]
+ELSEWHERE = [
+    "evil.test",
+    "localhost.evil.test:80",
+    "127.0.0.1.evil.test",
+    "192.0.2.1",
+    "[2001:db8::1]:80",
+    "::1",
+    "a b",
+    "",
+]
+
+
+@pytest.mark.parametrize("host", HERE)
+def test_without_a_password_it_answers_as_this_machine(host: str) -> None:
+    assert status_of(NoAuth(), host)[0] == 200
+
+
+@pytest.mark.parametrize("hosts", [*([host] for host in ELSEWHERE), [], ["localhost", "evil.test"]], ids=str)
+def test_without_a_password_it_answers_as_no_other_host_unless_all_are_allowed(hosts: list[str]) -> None:
+    status, said = status_of(NoAuth(hosts=["crons.lan"]), *hosts)
+    assert status == 403
+    assert "name it in NoAuth(hosts=[...]) if it is yours" in said
+    assert said.isprintable()
+    assert status_of(NoAuth(hosts=["*"]), *hosts)[0] == 200
+
+
+def test_without_a_password_it_answers_as_hosts_that_are_named() -> None:
+    auth = NoAuth(hosts=["Crons.LAN", "[2001:db8::1]"])
+    for host in ("crons.lan", "CRONS.lan:8000", "crons.lan.", "[2001:DB8::1]:80", "localhost"):
+        assert status_of(auth, host)[0] == 200, host
+    assert status_of(auth, "other.crons.lan")[0] == 403
+
+
 async def later(request: Any) -> bool:
     return "x-user" in request.headers
 
@@ -138,6 +187,15 @@ def test_a_callable_that_raises_lets_nobody_in() -> None:
         (lambda: BasicAuth("a:b", "x"), "must have no colon"),
         (lambda: BasicAuth("ann", None), "BasicAuth: password"),  # type: ignore[arg-type]
         (lambda: BasicAuth("ann", "\udcff"), "BasicAuth: password"),
+        (lambda: NoAuth(hosts="crons.lan"), "NoAuth: hosts: 'crons.lan': must be a list"),
+        (lambda: NoAuth(hosts=True), "NoAuth: hosts: True: must be a list"),  # type: ignore[arg-type]
+        (
+            lambda: NoAuth(hosts=["https://crons.lan"]),
+            "NoAuth: hosts: 'https://crons.lan': must be a host without scheme",
+        ),
+        (lambda: NoAuth(hosts=["crons.lan:80"]), "must be a host without scheme and port"),
+        (lambda: NoAuth(hosts=[""]), "NoAuth: hosts: ''"),
+        (lambda: NoAuth(hosts=[b"crons.lan"]), "NoAuth: hosts: b'crons.lan'"),  # type: ignore[list-item]
         (lambda: BearerToken("short"), "at least 16 characters"),
         (lambda: BearerToken("short of nothing\n"), "must be printable"),
         (lambda: BearerToken("short of nothing "), "without a space at its begin or end"),
