@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_IN_QUERY = r"(?<=[?&]password=)[^&\s]*"
+_PARAMETER = re.compile(r"(?<=[?&])([^?&=]*)=([^&]*(?:&[^&=]*(?=&|$))*)")
+"""A name and its value in a query. A value with a `&` in it is a part without a `=`, and belongs to it."""
+
+_SECRET = re.compile(r"pass|pwd|secret|token|credential|api_?key|auth", re.IGNORECASE)
+"""What the name of a parameter contains that must not be shown."""
+
+_HOST = re.compile(r"\[[^\]]*\]|[^\[:/?#]*")
+_PORT = re.compile(r"\d*(?:[/?#]|$)", re.ASCII)
+_NO_PORT = re.compile(r"[^\s\d/?#'\"][^\s'\"]*", re.ASCII)
 
 _COMPARED, _LONGEST = 1000, 60
 """With how many words one is compared that is not known, and how long it may be: the cost grows with all of that."""
@@ -96,31 +104,56 @@ def closest(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | No
 def show(value: object, most: int = 80) -> str:
     """Return a value for a one-line message: its `repr` without passwords, cut to `most` characters."""
     try:
-        return _line(repr(unspoken(value)[:most] if isinstance(value, str) else value), most)
+        return _line(repr(unspoken(value)[:most]) if isinstance(value, str) else _without_urls(repr(value)), most)
     except BaseException:  # noqa: BLE001 - a repr may raise anything; that of an int of 5000 digits does
         return f"<{type(value).__name__}>"
 
 
 def unspoken(url: str) -> str:
-    """Return a URL without the password in it, or other text without what looks like one."""
-    if "@" not in url and "password=" not in url:
-        return url
-    return re.sub(r"\S+", lambda word: re.sub(_IN_QUERY, "***", _without_user(word[0])), url)
+    """Return a URL without the passwords in it, or other text without what looks like one.
 
-
-def _without_user(word: str) -> str:
-    """Return a word without what may be a user and a password: all from its first colon to its last `@`."""
+    Masked are all from the first colon to the last `@`, whatever is between them; in its query the values of parameters
+    such as `password`; and where no `@` follows, what is behind the host but is no port.
+    """
+    text = _PARAMETER.sub(_parameter, url) if "?" in url else url
     # By hand, and not by an expression that begins anew at each colon: whoever sends many would wait for ever.
-    start, end = word.find(":") + 1, word.rfind("@")
-    if not 0 < start <= end:
-        return word
-    return f"{word[:start]}{'//' * word.startswith('//', start, end)}***{word[end:]}"
+    start, end = text.find(":") + 1, text.rfind("@")
+    if 0 < start <= end:
+        return f"{text[:start]}{'//' * text.startswith('//', start, end)}***{text[end:]}"
+    host = _end_of_host(text)
+    return text if host is None or _PORT.match(text, host + 1) else f"{text[:host]}:***"
+
+
+def _without_urls(text: str) -> str:
+    """Return a text without the passwords of the URLs in it; unlike `unspoken`, it keeps other text with an `@`."""
+    start = text.find("://")
+    if start < 0:
+        return text
+    head, url = text[: start + 3], _PARAMETER.sub(_parameter, text[start + 3 :])
+    if "@" in url:
+        return f"{head}***{url[url.rfind('@') :]}"
+    host = _end_of_host(head + url)
+    found = None if host is None else _NO_PORT.match(head + url, host + 1)
+    return f"{text[: found.start()]}***{(head + url)[found.end() :]}" if found else head + url
+
+
+def _parameter(found: re.Match[str]) -> str:
+    from urllib.parse import unquote  # noqa: PLC0415  only for a URL with a query
+
+    return f"{found[1]}=***" if _SECRET.search(unquote(found[1])) else found[0]
+
+
+def _end_of_host(text: str) -> int | None:
+    """Return where the colon behind the host of the first URL is, or None if there is none."""
+    start = text.find("://")
+    found = _HOST.match(text, start + 3) if start >= 0 else None
+    return found.end() if found and text.startswith(":", found.end()) else None
 
 
 def cause(error: BaseException) -> str:
-    """Return an error for a one-line message: its type and its words, cut to 300 characters."""
+    """Return an error for a one-line message: its type and its words, cut to 300 characters, without passwords."""
     try:
-        words = str(error)
+        words = _without_urls(str(error))
     except BaseException:  # noqa: BLE001 - it is the user's code, and may raise anything
         words = "<exception can't be formatted>"
     return _line(f"{type(error).__name__}: {words}", 300).removesuffix(": ")

@@ -54,7 +54,8 @@ class _Threads:
     def _start_one(self) -> None:
         thread = threading.Thread(target=self._work, name="pseudocron", daemon=True)
         try:
-            thread.start()
+            # Tools that follow a request into the threads that it starts must not follow it into this one.
+            Context().run(thread.start)
         except Exception:
             if not self._threads:
                 raise

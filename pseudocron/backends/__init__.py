@@ -31,6 +31,8 @@ PLUGINS = "pseudocron.backends"
 Such an entry point is a function `open(url: str, options: Options) -> Backend` that opens nothing yet.
 """
 
+QUOTED = "; in a user or password write %2F for '/', %3F for '?', %23 for '#', %5B for '['"
+
 DEFAULT_APP = "pseudocron"
 APP = re.compile(r"\w[\w.-]*", re.ASCII)
 
@@ -190,17 +192,18 @@ def _unknown(scheme: str) -> str:
 
 def _wrong_with_url(url: str) -> str | None:
     """Return why a URL names no Redis server, with the fix, or None if it names one."""
+    quoted = QUOTED if "@" in url else ""
     try:
         parts = urlsplit(url)
         there = parts.path if parts.scheme == "unix" else parts.hostname
         _ = parts.port
-    except ValueError as error:
-        return f"is no URL: {str(error)[:100]}, did you mean 'redis://localhost:6379/0'?"
+    except ValueError:  # whose message may show a part of the password
+        return f"is no URL, did you mean 'redis://localhost:6379/0'?{quoted}"
     if not there:
-        return "names no server, did you mean 'redis://localhost:6379/0'?"
+        return f"names no server, did you mean 'redis://localhost:6379/0'?{quoted}"
     database = parts.path.strip("/")
     if parts.scheme != "unix" and database and not (database.isascii() and database.isdigit()):
-        return f"names database {show(database)}, must be a number as in 'redis://localhost:6379/0'"
+        return f"must end with the number of a database, as 'redis://localhost:6379/0' does{quoted}"
     return None
 
 
@@ -228,9 +231,9 @@ def _of_plugin(scheme: str, url: str, options: Options) -> Backend:
     except ConfigError:
         raise
     except Exception as error:
-        raise ConfigError(f"backend {show(unspoken(url))}: {plugin.value}: {cause(error)}") from error
+        raise ConfigError(f"backend {show(url)}: {plugin.value}: {cause(error)}") from error
     if not isinstance(backend, Backend):
-        raise ConfigError(f"backend {show(unspoken(url))}: {plugin.value}: returned {show(backend)}, must be a Backend")
+        raise ConfigError(f"backend {show(url)}: {plugin.value}: returned {show(backend)}, must be a Backend")
     return backend
 
 

@@ -44,13 +44,13 @@ class Actions:
 
     async def cron(self, request: Request) -> Response:
         """Run, pause or resume a cron."""
-        form = await _form(request)
+        form = await _form(request, self._site.origins)
         verbs = {"run": self._run, "pause": self._pause, "resume": self._resume}
         return _back(request, form, await _verb(verbs, form)(form.get("name", "")))
 
     async def job(self, request: Request) -> Response:
         """Retry or cancel a job."""
-        form = await _form(request)
+        form = await _form(request, self._site.origins)
         verbs = {"retry": self._retry, "cancel": self._cancel}
         return _back(request, form, await _verb(verbs, form)(form.get("id", "")))
 
@@ -106,7 +106,7 @@ def _back(request: Request, form: Mapping[str, str], said: str) -> Response:
     return RedirectResponse(root(request) + way_back(form, said), status_code=303)
 
 
-async def _form(request: Request) -> Mapping[str, str]:
+async def _form(request: Request, origins: csrf.Origins) -> Mapping[str, str]:
     """Return the fields of a form of ours.
 
     Raises:
@@ -123,6 +123,6 @@ async def _form(request: Request) -> Mapping[str, str]:
         form = dict(parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=MOST_FIELDS))
     except ValueError:
         raise HTTPException(400, "The form can't be read.") from None
-    if why := csrf.forged(request, form):
+    if why := csrf.forged(request, form, origins):
         raise HTTPException(403, f"Refused: {why}.")
     return form

@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from pseudocron.dashboard.actions import Actions
 from pseudocron.dashboard.auth import refusal
+from pseudocron.dashboard.csrf import Origins
 from pseudocron.dashboard.site import Site
 from pseudocron.dashboard.views import Views
 from pseudocron.errors import PseudoCronError, UnknownCronError
@@ -38,9 +39,9 @@ HEADERS = {
 }
 
 
-def build(crons: object, *, auth: Auth, hide_arguments: bool) -> ASGIApp:
+def build(crons: object, *, auth: Auth, hide_arguments: bool, origins: object = ()) -> ASGIApp:
     """Build the whole application, behind its guard."""
-    site = Site(crons, hide_arguments=hide_arguments)
+    site = Site(crons, hide_arguments=hide_arguments, origins=Origins(origins))
     views, actions = Views(site), Actions(site)
     routes = [
         Route("/", views.crons),

@@ -55,12 +55,14 @@ class Site:
 
     Args:
         crons: The configuration, as the middleware takes it.
-        hide_arguments: Whether the arguments of jobs are kept from the page.
+        hide_arguments: Whether the arguments of jobs are kept from the page, and their errors.
+        origins: Where its pages are read.
         host: Time and threads.
     """
 
-    def __init__(self, crons: object, *, hide_arguments: bool, host: Host | None = None) -> None:
+    def __init__(self, crons: object, *, hide_arguments: bool, origins: csrf.Origins, host: Host | None = None) -> None:
         self.hide_arguments = hide_arguments
+        self.origins = origins
         self.host = host or Host()
         self.process = process_of(crons)
 
@@ -95,7 +97,7 @@ class Site:
         token = csrf.token(request)
         html = await self.host.hop(self._render, request, template, said | {"csrf": token})
         response = HTMLResponse(html, status_code=status)
-        csrf.remember(response, request, root(request) or "/", token)
+        csrf.remember(response, request, root(request) or "/", token, self.origins)
         return response
 
     def _render(self, request: Request, template: str, said: dict[str, Any]) -> str:

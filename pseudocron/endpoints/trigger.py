@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
 
 from pseudocron.config.values import flag, from_zero
-from pseudocron.endpoints.limiter import Limiter
+from pseudocron.endpoints.access_logs import mask
+from pseudocron.endpoints.failures import FailureCounter
 from pseudocron.endpoints.responses import not_found, respond
 from pseudocron.errors import ConfigError, show
 from pseudocron.lifespan import Lifespan
@@ -60,7 +61,9 @@ def trigger(crons: object, *, token: str, get: bool = True, wait: float = 25) ->
     """
     _check_token(token)
     methods = {"POST", "GET", "HEAD"} if _checked("get", flag, get) else {"POST"}
-    return _Trigger(crons, sha256(token.encode()).digest(), methods, _checked("wait", from_zero, wait))
+    endpoint = _Trigger(crons, sha256(token.encode()).digest(), methods, _checked("wait", from_zero, wait))
+    mask(endpoint.digest)
+    return endpoint
 
 
 class _Trigger:
@@ -68,10 +71,10 @@ class _Trigger:
 
     def __init__(self, crons: object, digest: bytes, methods: set[str], wait: float) -> None:
         self._process = process_of(crons)
-        self._digest = digest
+        self.digest = digest
         self._methods = methods
         self._wait = wait
-        self._limiter = Limiter()
+        self._failures = FailureCounter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond to one request; as an application of its own, drain the runs at shutdown."""
@@ -99,15 +102,16 @@ class _Trigger:
         await respond(send, report.status, report.as_json())
 
     def _may_call(self, scope: Scope, token: bytes | None) -> bool:
-        """Return whether token and method are right; an address with too many wrong tokens is blocked for a minute."""
+        """Return whether token and method are right; many wrong tokens from one network are logged."""
+        if token is None:
+            return False
+        # First of all: callers may share an address, and the right token must not be refused because of wrong ones.
+        if compare_digest(sha256(token).digest(), self.digest):
+            return scope["method"] in self._methods
         address = str((scope.get("client") or ("unknown",))[0])
-        if token is None or self._limiter.blocks(address):
-            return False
-        if not compare_digest(sha256(token).digest(), self._digest):
-            if self._limiter.failed(address):
-                logger.warning("trigger: too many wrong tokens from %s, blocked for a minute", show(address))
-            return False
-        return scope["method"] in self._methods
+        if network := self._failures.failed(address):
+            logger.warning("trigger: many wrong tokens within a minute from %s", show(network))
+        return False
 
 
 @dataclass(slots=True)

@@ -83,10 +83,11 @@ def spell(every: timedelta) -> str:
     return " ".join(f"{amount} {unit}" if amount == "1" else f"{amount} {unit}s" for amount, unit in parts)
 
 
-def expression(text: str) -> str:
+def expression(text: str, *, suggests: bool = True) -> str:
     """Return the cron expression for a phrase; what looks like one already, or like "@daily", is left as it is.
 
-    Without a time of day a phrase means midnight. `ScheduleError` names the word that is not understood.
+    Without a time of day a phrase means midnight. `ScheduleError` names the word that is not understood, and with
+    `suggests` one that may have been meant.
     """
     first, *others = text.split() or [""]
     if first.startswith("@") or (not first.isalpha() and ("*" in text or len(others) > 3)):
@@ -94,17 +95,17 @@ def expression(text: str) -> str:
     words = [word for word in _COMMA.sub(" and ", text.lower()).split() if word not in _FILLERS]
     if meant := _meant(" ".join(words)):
         raise ScheduleError(f"not understood, did you mean {meant!r}?")
-    _check(words)
+    _check(words, suggests=suggests)
     days, _, times = " ".join(words[1:]).partition(" at ")
     if days == "hour":
         return f"{_minutes(times)} * * * *"
     return f"{_times(times or 'midnight')} {_days(days)}"
 
 
-def _check(words: list[str]) -> None:
+def _check(words: list[str], *, suggests: bool) -> None:
     for word in _TOKEN.findall(" ".join(words)):
         if word.isalpha() and word not in _KNOWN and word not in _ENDINGS:
-            near = closest(word, {known for known in _KNOWN if len(known) > 2}, cutoff=0.7)
+            near = closest(word, {known for known in _KNOWN if len(known) > 2}, cutoff=0.7) if suggests else None
             is_fix = near is not None and _is_schedule(re.sub(rf"\b{word}\b|(?<=\d){word}\b", near, " ".join(words)))
             fix = f"did you mean {near!r}?" if is_fix else _MEND
             raise ScheduleError(f"{word[:40]!r} is not understood, {fix}")
@@ -130,7 +131,7 @@ def _is_schedule(text: str) -> bool:
     if len(text) > _LONGEST_FIX:
         return False
     try:
-        return duration(text) is not None or bool(Pattern(expression(text)))
+        return duration(text) is not None or bool(Pattern(expression(text, suggests=False)))
     except (OverflowError, ScheduleError):
         return False
 

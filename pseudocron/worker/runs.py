@@ -11,6 +11,7 @@ from pseudocron.backends.model import Kind
 from pseudocron.backends.questions import Manual, Refusal, Take
 from pseudocron.executors.capture import install, installed
 from pseudocron.hooks.dispatcher import Dispatcher
+from pseudocron.host import spawn
 from pseudocron.targets import needs_thread
 from pseudocron.worker.leases import LeaseRenewer
 from pseudocron.worker.pool import Lifetime, Pool
@@ -146,7 +147,16 @@ class Runs:
         return self._crons[claim.name] if claim.name in self._crons else None  # noqa: SIM401 - no mapping
 
     async def start_by_hand(self, crons: Crons, name: str) -> Run | Refusal:
-        """Start a run outside of the schedule, recorded like any other; or return why that is refused."""
+        """Start a run outside of the schedule, recorded like any other; or return why that is refused.
+
+        The run inherits no context variables from the caller, and starts even if the caller is cancelled after the
+        claim.
+        """
+        starting = spawn(self._start_by_hand(crons, name))
+        await asyncio.wait([starting])
+        return starting.result()
+
+    async def _start_by_hand(self, crons: Crons, name: str) -> Run | Refusal:
         self._crons, cron, asked = crons, crons[name], self.leases.asked()
         claim = await self._backend.start(Manual(name, self.name, self._lease, cron.max_instances))
         return claim if isinstance(claim, Refusal) else self._start([claim], asked)[0]

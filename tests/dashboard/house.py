@@ -66,7 +66,7 @@ class House:
     @classmethod
     @contextmanager
     def at(cls, crons: Any, *, path: str = "/crons", **options: Any) -> Iterator[House]:
-        app = Starlette(routes=[Mount(path, dashboard(crons, **{"auth": NoAuth()} | options))])
+        app = Starlette(routes=[Mount(path, dashboard(crons, **{"auth": NoAuth(hosts=["shop.test"])} | options))])
         with TestClient(app, base_url="http://shop.test", raise_server_exceptions=False) as client:
             yield cls(crons, client)
 

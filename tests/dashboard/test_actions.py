@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
 from support import wait_until
 
-from dashboard.house import House
+from dashboard.house import House, crons_of
 from pseudocron.backends.model import State
 from pseudocron.crons import Crons
 from pseudocron.dashboard import NoAuth, dashboard
+from pseudocron.errors import ConfigError
 from pseudocron.report import history_of
 
 if TYPE_CHECKING:
@@ -207,6 +208,37 @@ def test_the_cookie_of_the_token_is_for_our_pages_alone(house: House) -> None:
     assert "Secure" in house.client.get("https://shop.test/crons/").headers["set-cookie"]
 
 
+def test_the_cookie_is_secure_where_all_origins_are(tmp_path: Path) -> None:
+    for origins, is_secure in ((["https://shop.test"], True), (["https://shop.test", "http://shop.lan"], False)):
+        with House.at(crons_of(f"file:{tmp_path}"), origins=origins) as house:
+            assert ("; Secure" in house.client.get("/crons/").headers["set-cookie"]) is is_secure
+
+
+@pytest.mark.parametrize(
+    "origins",
+    [
+        "https://shop.test",
+        None,
+        [b"https://shop.test"],
+        ["shop.test"],
+        ["*"],
+        ["ftp://shop.test"],
+        ["https://"],
+        ["https://shop.test/crons"],
+        ["https://me:pw@shop.test"],
+        ["https://shop.test:port"],
+        ["https://shop.test?x"],
+    ],
+    ids=str,
+)
+def test_what_is_no_origin_is_refused_with_an_example(origins: Any) -> None:
+    with pytest.raises(
+        ConfigError, match=r"dashboard: origins: .*: must be a .* such as \[?'https://crons\.example'"
+    ) as error:
+        dashboard("crons.py", auth=NoAuth(), origins=origins)
+    assert "pw" not in str(error.value)
+
+
 # Floods
 
 
@@ -250,7 +282,7 @@ def test_no_other_method_is_known(house: House, method: str) -> None:
 
 def test_a_page_is_served_where_the_server_does_not_name_the_scheme(house: House) -> None:
     sent: list[Message] = []
-    scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
+    scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": [(b"host", b"localhost")]}
 
     async def send(message: Message) -> None:
         sent.append(message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from starlette.responses import RedirectResponse
 from starlette.websockets import WebSocketDisconnect
+from support import http, visit
 
 from dashboard.house import House, crons_of
 from pseudocron.dashboard import BasicAuth, BearerToken, NoAuth, dashboard
@@ -78,11 +80,73 @@ def test_only_who_knows_the_secret_sees_or_does_anything(
         assert house.client.get("/crons/", headers=right).status_code == 200
 
 
+@pytest.mark.parametrize("token", ["pässword of 日本, à", "ö" * 16, "sixteen letters ß"])
+def test_a_token_is_compared_as_utf_8(token: str) -> None:
+    app = dashboard(crons_of("memory:"), auth=BearerToken(token))
+
+    async def status(encoding: str) -> int:
+        sent = f"Bearer {token}".encode(encoding, "replace")  # which a test client would encode once more
+        messages = await visit(app, http(headers=[(b"authorization", sent)], query_string=b""))
+        return int(messages[0]["status"])
+
+    assert asyncio.run(status("utf-8")) == 200
+    assert asyncio.run(status("latin-1")) == 401
+
+
 def test_the_challenge_names_the_scheme() -> None:
     with house_for(BasicAuth("ann", "x")) as house:
         assert house.client.get("/crons/").headers["www-authenticate"].startswith("Basic ")
     with house_for(BearerToken(TOKEN)) as house:
         assert house.client.get("/crons/").headers["www-authenticate"].startswith("Bearer ")
+
+
+def status_of(auth: Any, *hosts: str) -> tuple[int, str]:
+    """What a request that names these hosts gets."""
+    scope = http(headers=[(b"host", host.encode()) for host in hosts], query_string=b"")
+    messages = asyncio.run(visit(dashboard(crons_of("memory:"), auth=auth), scope))
+    return messages[0]["status"], messages[1]["body"].decode()
+
+
+HERE = [
+    "localhost",
+    "LOCALHOST:8000",
+    "localhost.:80",
+    "127.0.0.1:8000",
+    "127.1.2.3",
+    "[::1]:8000",
+    "[::ffff:127.0.0.1]",
+]
+ELSEWHERE = [
+    "evil.test",
+    "localhost.evil.test:80",
+    "127.0.0.1.evil.test",
+    "192.0.2.1",
+    "[2001:db8::1]:80",
+    "::1",
+    "a b",
+    "",
+]
+
+
+@pytest.mark.parametrize("host", HERE)
+def test_without_a_password_it_answers_as_this_machine(host: str) -> None:
+    assert status_of(NoAuth(), host)[0] == 200
+
+
+@pytest.mark.parametrize("hosts", [*([host] for host in ELSEWHERE), [], ["localhost", "evil.test"]], ids=str)
+def test_without_a_password_it_answers_as_no_other_host_unless_all_are_allowed(hosts: list[str]) -> None:
+    status, said = status_of(NoAuth(hosts=["crons.lan"]), *hosts)
+    assert status == 403
+    assert "name it in NoAuth(hosts=[...]) if it is yours" in said
+    assert said.isprintable()
+    assert status_of(NoAuth(hosts=["*"]), *hosts)[0] == 200
+
+
+def test_without_a_password_it_answers_as_hosts_that_are_named() -> None:
+    auth = NoAuth(hosts=["Crons.LAN", "[2001:db8::1]"])
+    for host in ("crons.lan", "CRONS.lan:8000", "crons.lan.", "[2001:DB8::1]:80", "localhost"):
+        assert status_of(auth, host)[0] == 200, host
+    assert status_of(auth, "other.crons.lan")[0] == 403
 
 
 async def later(request: Any) -> bool:
@@ -122,7 +186,20 @@ def test_a_callable_that_raises_lets_nobody_in() -> None:
         (lambda: BasicAuth("ann", ""), "BasicAuth: password: must be text"),
         (lambda: BasicAuth("a:b", "x"), "must have no colon"),
         (lambda: BasicAuth("ann", None), "BasicAuth: password"),  # type: ignore[arg-type]
+        (lambda: BasicAuth("ann", "\udcff"), "BasicAuth: password"),
+        (lambda: NoAuth(hosts="crons.lan"), "NoAuth: hosts: 'crons.lan': must be a list"),
+        (lambda: NoAuth(hosts=True), "NoAuth: hosts: True: must be a list"),  # type: ignore[arg-type]
+        (
+            lambda: NoAuth(hosts=["https://crons.lan"]),
+            "NoAuth: hosts: 'https://crons.lan': must be a host without scheme",
+        ),
+        (lambda: NoAuth(hosts=["crons.lan:80"]), "must be a host without scheme and port"),
+        (lambda: NoAuth(hosts=[""]), "NoAuth: hosts: ''"),
+        (lambda: NoAuth(hosts=[b"crons.lan"]), "NoAuth: hosts: b'crons.lan'"),  # type: ignore[list-item]
         (lambda: BearerToken("short"), "at least 16 characters"),
+        (lambda: BearerToken("short of nothing\n"), "must be printable"),
+        (lambda: BearerToken("short of nothing "), "without a space at its begin or end"),
+        (lambda: BearerToken("short of nothing\udcff"), "BearerToken: token: must be text"),
     ],
 )
 def test_a_door_that_would_not_close_is_not_built(make: Any, words: str) -> None:

@@ -29,7 +29,7 @@ def test_a_page_waits_ten_seconds_for_the_store(seconds: float, status: int, mon
         return await states(self, names)
 
     monkeypatch.setattr(Memory, "states", slow)
-    app = dashboard(crons_of("memory:"), auth=NoAuth())
+    app = dashboard(crons_of("memory:"), auth=NoAuth(hosts=["shop.test"]))
 
     async def main() -> None:
         with took(min(seconds, 10), 10.5):

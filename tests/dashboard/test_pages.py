@@ -12,14 +12,18 @@ import pytest
 from support import wait_until
 
 from dashboard.house import EVIL, TRACEBACK, House, crons_of
-from pseudocron import Crons
 from pseudocron.backends.model import Reason, State
+from pseudocron.backends.questions import End
+from pseudocron.by_hand import tick_now
 from pseudocron.config.source import FileSource
+from pseudocron.crons import Crons
 from pseudocron.host import utcnow
 from pseudocron.jobs.propagation import attach
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pseudocron.backends.contract import Backend
 
 
 def text(html: str) -> str:
@@ -191,6 +195,43 @@ def test_arguments_can_be_hidden(tmp_path: Path) -> None:
     with House.at(crons_of(f"file:{tmp_path / 'store'}"), hide_arguments=True) as house:
         house.defer("a", arguments='{"to": "secret"}')
         assert "secret" not in house.get("/jobs") + house.get("/job", id="a")
+
+
+def test_hidden_arguments_are_in_no_error_of_their_jobs(tmp_path: Path) -> None:
+    crons = Crons(backend=f"file:{tmp_path / 'store'}")
+
+    @crons.task(retries=0)
+    async def mail(to: str, copies: int = 1) -> None:
+        raise ValueError(f"no such address, x{copies}:\n{to}")
+
+    with House.at(crons, hide_arguments=True) as house:
+        house.defer("raises", arguments='{"to": "secret"}')
+        house.defer("unfit", arguments='{"to": "a", "copies": "secret"}')
+        assert house.client.portal
+        house.client.portal.call(tick, house)
+        for job_id in ("raises", "unfit"):
+            assert "secret" in (house.job(job_id).error or ""), "it is in the store"
+            assert "secret" not in house.get("/jobs") + house.get("/job", id=job_id)
+            assert f"<code>pseudocron jobs show {job_id}</code> shows it" in house.get("/job", id=job_id)
+
+
+def test_hidden_arguments_are_in_no_error_of_an_earlier_attempt(tmp_path: Path) -> None:
+    async def fail(backend: Backend) -> None:
+        for _ in range(2):
+            claims = await house._poll(backend)
+            await backend.finish([End(claim, State.FAILED, utcnow(), error="ValueError: secret") for claim in claims])
+
+    for hidden in (True, False):
+        with House.at(crons_of(f"file:{tmp_path / str(hidden)}"), hide_arguments=hidden) as house:
+            house.defer("a")
+            house.do(fail)
+            assert {attempt.error for attempt in house.job("a").earlier} == {"ValueError: secret"}
+            assert ("secret" in house.get("/job", id="a")) is not hidden
+
+
+async def tick(house: House) -> None:
+    async for _ in tick_now(house.process):
+        pass
 
 
 def test_times_are_those_of_the_readers_zone_and_utc_for_all_others(house: House) -> None:

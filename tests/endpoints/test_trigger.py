@@ -17,7 +17,7 @@ from support import Lifespan, until
 
 from endpoints.calling import BEARER, TOKEN, Answer, ask, request
 from pseudocron import ConfigError, Crons, PseudoCronMiddleware, cron_status, trigger
-from pseudocron.endpoints.limiter import Limiter
+from pseudocron.endpoints.failures import FailureCounter
 from pseudocron.process import process_of
 
 if TYPE_CHECKING:
@@ -275,19 +275,19 @@ def test_the_token_is_in_nothing_that_the_application_holds() -> None:
     assert TOKEN not in repr(vars(app))
 
 
-def test_who_guesses_too_often_is_not_heard_for_a_while_and_others_are(caplog: pytest.LogCaptureFixture) -> None:
+def test_wrong_tokens_lock_out_nobody_who_has_the_right_one(caplog: pytest.LogCaptureFixture) -> None:
     app = trigger(one_cron()[0], token=TOKEN)
 
     async def main() -> None:
-        for number in range(12):
+        for number in range(24):
             assert (await ask(app, headers={"authorization": f"Bearer {number}{TOKEN}"})).status == 404
-        assert (await ask(app, headers=BEARER)).status == 404
+            assert (await ask(app, headers=BEARER)).status == 200
         assert (await ask(app, headers=BEARER, client=("192.0.2.2", 1))).status == 200
         assert (await ask(app, headers=BEARER, client=None)).status == 200
 
     asyncio.run(main())
     (line,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert "192.0.2.1" in line
+    assert line == "trigger: many wrong tokens within a minute from '192.0.2.1'"
     assert TOKEN not in caplog.text
 
 
@@ -304,23 +304,29 @@ def test_a_request_without_a_token_is_no_guess() -> None:
 
 def test_failures_are_counted_by_network_for_a_minute() -> None:
     now = 0.0
-    limiter = Limiter(most=2, seconds=60, clock=lambda: now)
-    assert [limiter.failed("2001:db8::1"), limiter.failed("2001:db8::ffff")] == [False, True]
-    assert limiter.blocks("2001:db8::2")
-    assert not limiter.blocks("2001:db8:0:1::1")
+    counter = FailureCounter(most=2, seconds=60, clock=lambda: now)
+    assert [counter.failed("2001:db8::1"), counter.failed("2001:db8::ffff")] == [None, "2001:db8::/64"]
+    assert counter.failed("2001:db8:0:1::1") is None
+    now = 59.9
+    assert counter.failed("2001:db8::1") is None, "it is logged once a minute"
     now = 60
-    assert not limiter.blocks("2001:db8::1")
-    assert not limiter.failed("2001:db8::1")
+    assert [counter.failed("2001:db8::1"), counter.failed("2001:db8::2")] == [None, "2001:db8::/64"]
+
+
+def test_an_ipv4_caller_of_a_socket_for_both_counts_as_ipv4() -> None:
+    counter = FailureCounter(most=2)
+    assert [counter.failed(f"::ffff:192.0.2.{number}") for number in range(9)] == [None] * 9
+    assert counter.failed("192.0.2.1") == "192.0.2.1"
 
 
 def test_of_a_million_addresses_the_latest_are_remembered() -> None:
-    limiter = Limiter(most=1, addresses=100)
+    counter = FailureCounter(most=2, networks=100)
     for number in range(10_000):
-        limiter.failed(f"10.0.{number // 256}.{number % 256}")
-    limiter.failed("no address " * 1000)
-    assert len(limiter._failures) == 100
-    assert limiter.blocks("10.0.39.15")
-    assert max(map(len, limiter._failures)) <= 64
+        counter.failed(f"10.0.{number // 256}.{number % 256}")
+    counter.failed("no address " * 1000)
+    assert len(counter._failures) == 100
+    assert counter.failed("10.0.39.15") == "10.0.39.15"
+    assert max(map(len, counter._failures)) <= 64
 
 
 @pytest.mark.parametrize("framework", [Starlette, FastAPI])

@@ -88,6 +88,8 @@ def test_an_address_of_a_megabyte_is_told_in_a_line_and_without_its_password() -
     assert show(":" * 1_000_000) == repr(":" * 80)[:77] + "..."
     assert show({"a" * 1_000_000: 1}).endswith("...")
     assert unspoken(f"redis://{'u:p' * 100_000}@host/0") == "redis://***@host/0"
+    for part in ("://[", "?a=&b", "?password=&a", "passw", "@:"):
+        unspoken(part * 100_000)
 
 
 def test_a_name_of_a_megabyte_is_a_name_that_is_not_known() -> None:

@@ -54,7 +54,7 @@ def apps() -> dict[str, ASGIApp]:
     return {
         "trigger": trigger(crons(), token=TOKEN, get=True, wait=0.01),
         "health": health(crons()),
-        "open": dashboard(crons(), auth=NoAuth()),
+        "open": dashboard(crons(), auth=NoAuth(hosts=["*"])),
         "closed": dashboard(crons(), auth=BasicAuth("ada", "a password")),
     }
 
