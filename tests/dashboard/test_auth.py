@@ -134,7 +134,7 @@ def test_without_a_password_it_answers_as_this_machine(host: str) -> None:
 
 
 @pytest.mark.parametrize("hosts", [*([host] for host in ELSEWHERE), [], ["localhost", "evil.test"]], ids=str)
-def test_without_a_password_it_answers_as_no_other_host_unless_all_are_allowed(hosts: list[str]) -> None:
+def test_without_a_password_it_answers_only_as_an_allowed_host(hosts: list[str]) -> None:
     status, said = status_of(NoAuth(hosts=["crons.lan"]), *hosts)
     assert status == 403
     assert "name it in NoAuth(hosts=[...]) if it is yours" in said

@@ -74,7 +74,7 @@ SERVERS = {
 
 
 @pytest.mark.parametrize("name", SERVERS)
-def test_the_token_reaches_no_access_log_though_the_trigger_never_sees_the_request(name: str, tmp_path: Path) -> None:
+def test_the_token_of_a_redirected_request_reaches_no_access_log(name: str, tmp_path: Path) -> None:
     encoded = TOKEN.replace("-", "%2D")
     statuses = {
         f"/tick?token={TOKEN}": 200,

@@ -148,7 +148,7 @@ def test_a_password_in_the_query_reaches_no_log(url: str, caplog: pytest.LogCapt
         ["redis://me:hush hush@localhost"],
     ],
 )
-def test_a_url_that_can_not_be_used_is_refused_in_one_line_without_its_password(url: object) -> None:
+def test_an_unusable_url_is_refused_without_its_password(url: object) -> None:
     with pytest.raises(ConfigError, match=r"did you mean|must ") as error:
         Crons(backend=url)._connect()  # type: ignore[arg-type]
     assert str(error.value).isprintable()
