@@ -9,10 +9,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from pseudocron.config.environment import unknown_constants
 from pseudocron.config.settings import IN_FILES
 from pseudocron.crons import Crons
 from pseudocron.dataclass import dataclass
 from pseudocron.errors import ConfigError, PseudoCronError, cause, did_you_mean, show
+from pseudocron.log import logger
 from pseudocron.targets import holds, import_fix
 
 if TYPE_CHECKING:
@@ -92,6 +94,8 @@ def _python(text: str, path: Path, where: str) -> Contents:
     if not isinstance(crons, Mapping | Crons):
         raise ConfigError(f"{where}: crons: {show(crons)}: must be a mapping or a Crons")
     check_keys(text, "crons", path, where)
+    for line in unknown_constants(names, where):
+        logger.warning("%s", line)
     return Contents(crons=crons, settings={name: names[name] for name in IN_FILES & names.keys()})
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from pseudocron.config.origin import Origin
 
-DAY = 86400.0
+DAY = 86400
 """Seconds."""
 
 

@@ -12,6 +12,7 @@ from support import Lifespan, hello
 
 from pseudocron.config.environment import OF_RUNS, unknown_variables
 from pseudocron.config.settings import VARIABLES
+from pseudocron.config.source import open_source
 from pseudocron.context import CurrentRun
 from pseudocron.crons import Crons
 from pseudocron.middleware import PseudoCronMiddleware
@@ -68,3 +69,16 @@ def test_check_tells_them(tmp_path: Path) -> None:
     done = pseudocron(tmp_path, "check", PSEUDOCRON_LEESE="9")
     line = "Warning: environment: 'PSEUDOCRON_LEESE': is no setting, did you mean 'PSEUDOCRON_LEASE'?"
     assert line in done.stdout.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [("CRON_MAXTIME = 5", "CRON_MAX_TIME"), ("RETENTION_FAIL = 5", "RETENTION_FAILED"), ("CONCURENCY = 5", "CONCURRENCY")],
+)
+def test_a_constant_that_is_nearly_a_setting_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, line: str, meant: str
+) -> None:
+    (tmp_path / "crons.py").write_text(f"{line}\nSENDERS = 7\nAPPLICATION = object()\ncrons = {{}}")
+    open_source(tmp_path / "crons.py").load()
+    (told,) = caplog.messages
+    assert told.endswith(f": {line.split(maxsplit=1)[0]!r}: is no setting, did you mean {meant!r}?")
