@@ -98,7 +98,7 @@ class Connection:
     def _is_at_path(self) -> bool:
         """Return whether the file is still the one that other processes find; somebody may have deleted it."""
         try:
-            return self._file is not None and os.path.samestat(self._file, self._path.stat())
+            return self._file is not None and os.path.samestat(self._file, os.stat(self._path))  # noqa: PTH116 - for each transaction
         except FileNotFoundError:
             return False
 
