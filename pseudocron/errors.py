@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_IN_QUERY = r"(?<=[?&]password=)[^&\s]*"
+_SCHEME = re.compile(r"\w+://")
+_IN_QUERY = r"(?:(?<=[?&]password=)|(?<=[?&]ssl_password=))[^&\s]*"
 
 _COMPARED, _LONGEST = 1000, 60
 """With how many words one is compared that is not known, and how long it may be: the cost grows with all of that."""
@@ -105,6 +106,8 @@ def unspoken(url: str) -> str:
     """Return a URL without the password in it, or other text without what looks like one."""
     if "@" not in url and "password=" not in url:
         return url
+    if _SCHEME.match(url):  # a URL is one word, though its password may have spaces
+        return re.sub(_IN_QUERY.replace(r"\s", "#"), "***", _without_user(url))
     return re.sub(r"\S+", lambda word: re.sub(_IN_QUERY, "***", _without_user(word[0])), url)
 
 

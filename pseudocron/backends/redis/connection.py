@@ -17,10 +17,10 @@ from redis.exceptions import NoScriptError, RedisClusterException, RedisError
 from pseudocron.backends.redis.loop_thread import LoopThread
 from pseudocron.backends.redis.messages import ANSWER_WITHIN, READ_ONLY, explain, is_away, is_passing
 from pseudocron.backends.redis.schema import SCRIPTS
-from pseudocron.errors import BackendAwayError, BackendError, cause
+from pseudocron.errors import BackendAwayError, BackendError, PseudoCronError, cause
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 Client: TypeAlias = Any
 """A `redis.asyncio.Redis` or `RedisCluster`, which have no type in common."""
@@ -83,19 +83,21 @@ class Connection:
         """Make a client, if there is none; blocks, but does not connect yet."""
         with self._opening:
             if not self._thread.is_running:
-                self._client = self._make_client()
-                self._turns = asyncio.Semaphore(AT_ONCE)  # of the thread's loop, which is a new one
+                with self._named():
+                    self._client = self._make_client()
+                self._turns = asyncio.Semaphore(_at_once(self._client))  # of the thread's loop, which is a new one
                 self._thread.start(self._disconnect)
                 _open.add(self)
 
-    def close(self) -> None:
-        """Disconnect; blocks."""
+    def close(self, users: Collection[object] = ()) -> None:
+        """Disconnect, unless there are users by the time that it is this call's turn; blocks."""
         with self._opening:
-            _open.discard(self)
-            self._thread.stop()
+            if not users:
+                _open.discard(self)
+                self._thread.stop()
 
     async def _disconnect(self) -> None:
-        with suppress(*ERRORS):
+        with suppress(Exception):  # it may be no client at all
             async with asyncio.timeout(CLOSE_WITHIN):
                 for client in (self._client, *_sentinels(self._client)):
                     await client.aclose()
@@ -192,7 +194,9 @@ class Connection:
         """Name the server in each of its errors."""
         try:
             yield
-        except ERRORS as error:
+        except PseudoCronError:
+            raise
+        except Exception as error:  # the client is the user's, or has options of theirs: it may raise anything
             kind = BackendAwayError if is_away(error) else BackendError
             raise kind(f"{self.name} {explain(error)}") from error
 
@@ -214,6 +218,12 @@ def _abandon_all() -> None:
 
 atexit.register(_close_all)
 os.register_at_fork(after_in_child=_abandon_all)
+
+
+def _at_once(client: Client) -> int:
+    """Return how many calls a client can do at once: it refuses those for which it has no connection left."""
+    allowed = getattr(getattr(client, "connection_pool", None), "max_connections", None)
+    return min(AT_ONCE, allowed) if isinstance(allowed, int) and allowed > 0 else AT_ONCE
 
 
 def _sentinels(client: Client) -> Sequence[Client]:

@@ -1,0 +1,58 @@
+"""Speaks TLS in front of a Redis server: not every build of it can."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import threading
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CERTIFICATES = Path(__file__).parent / "certificates"
+"""Of an authority of our own, for localhost; they end in a hundred years."""
+
+
+@contextmanager
+def tls(port: int, *, asks: bool = False) -> Iterator[int]:
+    """Relay from a free port, which is yielded, to a server.
+
+    Args:
+        port: Of the server.
+        asks: Whether a client must show a certificate.
+    """
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=CERTIFICATES / "ca.pem")
+    context.load_cert_chain(CERTIFICATES / "server.pem", CERTIFICATES / "server.key")
+    context.verify_mode = ssl.CERT_REQUIRED if asks else ssl.CERT_NONE
+    runner, end = asyncio.Runner(), asyncio.Event()
+
+    async def relay(client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        server, to_server = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(_pass_on(client, to_server), _pass_on(server, to_client))
+
+    async def serve() -> None:
+        with suppress(asyncio.CancelledError):
+            async with listener:
+                await end.wait()
+
+    with runner:
+        listener = runner.run(asyncio.start_server(relay, "127.0.0.1", 0, ssl=context))
+        runner.get_loop().set_exception_handler(lambda *_: None)  # what clients do wrong is theirs to tell
+        thread = threading.Thread(target=runner.run, args=(serve(),))
+        thread.start()
+        try:
+            yield int(listener.sockets[0].getsockname()[1])
+        finally:
+            runner.get_loop().call_soon_threadsafe(end.set)
+            thread.join()
+
+
+async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while said := await reader.read(1 << 16):
+            writer.write(said)
+            await writer.drain()
+    writer.close()
