@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from pseudocron.backends.redis.connection import Client
+    from pseudocron.backends.redis.async_client import Client
 
 
 class Redis(Slots, Jobs, Runs, Backend):

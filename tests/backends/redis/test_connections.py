@@ -17,7 +17,7 @@ from support import wait_until
 from backends.redis.proxy import Proxy
 from backends.redis.using import claim, defer, job, made, opened, take
 from pseudocron.backends.questions import Poll, Where
-from pseudocron.backends.redis.connection import AT_ONCE
+from pseudocron.backends.redis.async_client import AT_ONCE
 from pseudocron.errors import BackendError
 
 if TYPE_CHECKING:
