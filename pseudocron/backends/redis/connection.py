@@ -109,6 +109,28 @@ class Connection:
         """
         return await self._ask(self._request(verb, targets, arguments))
 
+    @property
+    def is_pipelined(self) -> bool:
+        """Whether `ask` can be called; else the client is one of the user's."""
+        return isinstance(self._calls, Pipeline)
+
+    def ask(self, verb: str, answered: Callable[[Any], None], **arguments: object) -> None:
+        """Send what a verb of the scripts is asked, from an event loop on which it is answered.
+
+        Args:
+            verb: The verb.
+            answered: Is called with what the verb answers, or with the `BackendError`.
+            arguments: The other arguments.
+
+        Raises:
+            BackendError: It is closed.
+        """
+        calls = self._calls
+        if not isinstance(calls, Pipeline):
+            raise self._closed()
+        request = self._request(verb, Targets(), arguments)
+        calls.ask(request, ANSWER_WITHIN, lambda answer: answered(self._or_error(answer)))
+
     def call_blocking(self, verb: str, **arguments: object) -> Any:
         """Return what a verb of the scripts answers; blocks."""
         if (calls := self._calls) is None:
@@ -138,7 +160,7 @@ class Connection:
         given = {name: value for name, value in arguments.items() if value is not None}
         now = "" if self._clock is None else str(self._clock())
         # A call whose reply was lost is repeated; the token tells the server that it is the same one.
-        words = (1, self.prefix, verb, now, os.urandom(16).hex(), json.dumps(given, ensure_ascii=False), *targets)
+        words = (1, self.prefix, verb, now, os.urandom(16).hex(), _encode(given), *targets)
         script = SCRIPTS[verb]
         return Request(("EVALSHA", script.digest, *words), ("EVAL", script.body, *words), self._read)
 
@@ -151,11 +173,12 @@ class Connection:
             raise BackendError(f"{self.name} holds what can't be read: {cause(error)}") from error
 
     def _checked(self, answer: Any) -> Any:
-        if isinstance(answer, PseudoCronError):
-            raise answer
         if isinstance(answer, Exception):
-            raise self._named(answer) from answer
+            raise self._named(answer) from answer.__cause__ or answer
         return answer
+
+    def _or_error(self, answer: Any) -> Any:
+        return self._named(answer) if isinstance(answer, Exception) else answer
 
     def _named(self, error: Exception) -> PseudoCronError:
         """Return the error that names the server. The client may be the user's, and raise anything."""
@@ -167,6 +190,8 @@ class Connection:
     def _closed(self) -> BackendError:
         return BackendError(f"{self.name} is closed: open the backend first")
 
+
+_encode = json.JSONEncoder(ensure_ascii=False).encode  # `dumps` would make one for each call
 
 _open: set[Connection] = set()  # held until they are closed, as only `close` may free their connections
 

@@ -1,4 +1,4 @@
-"""A socket in which one thread reads and waits, while any other writes and never waits."""
+"""A socket that some read and others write, where only the thread that looks after it ever waits."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from threading import Lock
 
-READABLE = select.POLLIN | select.POLLHUP | select.POLLERR
 AT_ONCE = 1 << 16
 """Bytes of one write: while it lasts, as others wait for their turn, it may be on an event loop."""
 
 WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+FAILED = select.POLLHUP | select.POLLERR
+
+
+class NothingYetError(Exception):
+    """An answer has not come, or not all of it."""
 
 
 class Waker:
@@ -59,50 +63,100 @@ class Duplex:
 
     Args:
         sock: The socket; with TLS or without.
-        lock: Held by whoever writes. Two threads must not use one TLS connection at once, so then by the reader too.
+        lock: Held by whoever writes. Two threads must not use one TLS connection at once, so then by readers too.
         waker: Ends a wait.
-        before_waiting: Called by the reader each time before it waits.
-        patience: Return the milliseconds to wait, or None for ever; raises if there is nothing to wait for any more.
+        patience: Return the milliseconds to wait while the connection is made; raises when it is over.
     """
 
-    def __init__(
-        self,
-        sock: socket.socket,
-        lock: Lock,
-        waker: Waker,
-        *,
-        before_waiting: Callable[[], None],
-        patience: Callable[[], float | None],
-    ) -> None:
+    def __init__(self, sock: socket.socket, lock: Lock, waker: Waker, patience: Callable[[], float]) -> None:
         sock.setblocking(False)
         self._sock = sock
-        self._tls = sock if isinstance(sock, ssl.SSLSocket) else None
+        self._is_tls = isinstance(sock, ssl.SSLSocket)
         self._lock = lock
         self._waker = waker
-        self._before_waiting = before_waiting
         self._patience = patience
+        self._is_made = False
         self._unsent = bytearray()
+        self._fileno = sock.fileno()
         self._poll = select.poll()
         self._poll.register(waker.fileno(), select.POLLIN)
-        self._poll.register(sock.fileno(), select.POLLIN)
-        self._fileno = sock.fileno()
+        self._poll.register(self._fileno, 0)
 
     # For writers, who hold the lock
 
     def write(self, data: bytes) -> bool:
-        """Send data, and keep what the socket does not take; return whether the reader must send the rest."""
+        """Send data, and keep what the socket does not take; return whether the thread must send the rest."""
         if not self._unsent and len(data) <= AT_ONCE:
             try:
                 sent = self._sock.send(data)
             except WOULD_BLOCK:
                 sent = 0
-            except OSError:  # the reader gets the error too
+            except OSError:  # readers get the error too
                 return False
             if sent == len(data):
                 return False
             data = data[sent:]
         self._unsent += data
         return True
+
+    # For readers, one at a time
+
+    def recv(self, size: int) -> bytes:
+        """Return what has come.
+
+        Raises:
+            NothingYetError: Nothing has; while the connection is made it waits instead.
+        """
+        while True:
+            try:
+                if not self._is_tls:
+                    return self._sock.recv(size)
+                with self._lock:
+                    return self._sock.recv(size)
+            except WOULD_BLOCK:
+                if self._is_made:
+                    raise NothingYetError from None
+            self.wait(self._patience(), reads=True)
+
+    def recv_into(self, buffer: bytearray) -> int:
+        """Write what has come into a buffer, and return how much."""
+        data = self.recv(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    # For the thread
+
+    def made(self) -> None:
+        """Let readers wait no more."""
+        self._is_made = True
+
+    def sendall(self, data: bytes) -> None:
+        """Send all of something while the connection is made."""
+        with self._lock:
+            self.write(bytes(data))
+        while self._unsent:
+            self.wait(self._patience())
+
+    def wait(self, milliseconds: float | None, *, reads: bool = False) -> bool:
+        """Wait until it is woken, and send the rest of what was written.
+
+        Args:
+            milliseconds: How long to wait at most; None for ever.
+            reads: Whether to wait for something to read too.
+
+        Returns:
+            Whether there is something to read; it may be the end.
+        """
+        self._poll.modify(self._fileno, (select.POLLIN if reads else 0) | (select.POLLOUT if self._unsent else 0))
+        happened = 0
+        for fileno, events in self._poll.poll(milliseconds):
+            if fileno == self._fileno:
+                happened = events
+            else:
+                self._waker.clear()
+        if happened & select.POLLOUT:
+            self._write_rest()
+        return bool(happened & (select.POLLIN | FAILED))
 
     def _write_rest(self) -> None:
         try:
@@ -113,61 +167,11 @@ class Duplex:
         except WOULD_BLOCK:
             pass
 
-    # For the reader, which is the client's connection
-
-    def recv(self, size: int) -> bytes:
-        """Return what has come; waits until something has."""
-        while True:
-            self._wait()
-            try:
-                if self._tls is None:
-                    return self._sock.recv(size)
-                with self._lock:
-                    return self._tls.recv(size)
-            except WOULD_BLOCK:
-                pass
-
-    def recv_into(self, buffer: bytearray) -> int:
-        """Write what has come into a buffer, and return how much; waits until something has."""
-        data = self.recv(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-    def sendall(self, data: bytes) -> None:
-        """Send all of something while a connection is made; waits."""
-        with self._lock:
-            self.write(bytes(data))
-        while self._unsent:
-            self._wait_for(select.POLLOUT)
-
-    def _wait(self) -> None:
-        """Wait until there may be something to read, and send the rest of what was written."""
-        self._before_waiting()
-        if self._tls is not None:
-            with self._lock:
-                if self._tls.pending():
-                    return
-        while not self._wait_for(READABLE):
-            pass
-
-    def _wait_for(self, wanted: int) -> bool:
-        """Wait once, and return whether the socket can do what is wanted."""
-        self._poll.modify(self._fileno, select.POLLIN | (select.POLLOUT if self._unsent else 0))
-        happened = 0
-        for fileno, events in self._poll.poll(self._patience()):
-            if fileno == self._fileno:
-                happened = events
-            else:
-                self._waker.clear()
-        if happened & select.POLLOUT:
-            self._write_rest()
-        return bool(happened & (wanted | select.POLLHUP | select.POLLERR))
-
     def settimeout(self, _seconds: float | None) -> None:
-        """Do nothing: how long to wait is said by `patience`."""
+        """Do nothing: `patience` says how long to wait."""
 
     def shutdown(self, how: int) -> None:
-        """End the connection, so that a thread that reads stops."""
+        """End the connection, so that whoever reads gets its end."""
         self._sock.shutdown(how)
 
     def close(self) -> None:

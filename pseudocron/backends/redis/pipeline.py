@@ -6,63 +6,38 @@ import asyncio
 import threading
 import time
 from collections import deque
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ConnectionError as NoConnection
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError
 from redis.exceptions import TimeoutError as NoAnswer
 
 from pseudocron.backends.redis.calls import CLOSE_WITHIN, PAUSES, Calls
-from pseudocron.backends.redis.client import ANSWER
-from pseudocron.backends.redis.duplex import Duplex, Waker
+from pseudocron.backends.redis.delivery import Call, Listeners, hand_over
+from pseudocron.backends.redis.duplex import Duplex, NothingYetError, Waker
 from pseudocron.backends.redis.messages import READ_ONLY, is_passing
+from pseudocron.backends.redis.protocol import Protocol
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable
 
     from redis import Redis
 
     from pseudocron.backends.redis.calls import Request
+    from pseudocron.backends.redis.delivery import Answered
 
-    Answered = tuple["Call", Any]
-
-
-class Call:
-    """A request on its way.
-
-    Args:
-        request: What is asked.
-        packed: The same, as it is sent.
-        answered: Takes the answer, or an exception.
-        loop: Where `answered` is called; in the thread that reads if None.
-    """
-
-    __slots__ = ("answered", "attempts", "given_up", "loop", "packed", "request", "sent")
-
-    def __init__(
-        self,
-        request: Request,
-        packed: bytes,
-        answered: Callable[[Any], None],
-        loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        self.request = request
-        self.packed = packed
-        self.answered = answered
-        self.loop = loop
-        self.sent = time.monotonic()
-        self.attempts = 0
-        self.given_up = False
+LATE = 0.25
+"""Seconds after which the thread reads an answer that no event loop has read: that may be blocked, or gone."""
 
 
 class Pipeline(Calls):
     """The calls of a process, from any thread and event loop.
 
-    The caller encodes its call and sends it; nothing waits. One thread connects, reads, and hands the answers to the
-    event loops, those that came together at once. An event loop in that thread would cost each call two wakeups.
+    The caller encodes its call and sends it; nothing waits. An event loop that has called reads what comes, as it does
+    with its own sockets: no other thread need be woken. One thread of ours connects, sends what a full buffer has not
+    taken, gives up a connection that is silent, and reads for callers that block.
 
     Args:
         client: Knows how to connect, how to encode and how to read: all of the protocol is the client's.
@@ -71,19 +46,16 @@ class Pipeline(Calls):
 
     def __init__(self, client: Redis, closed: Callable[[], Exception]) -> None:
         self._closed = closed
-        self._parsers: Mapping[Any, Any] = client.response_callbacks
-        pool = client.connection_pool
-        self._options, base = pool.connection_kwargs, pool.connection_class
-        self._class = type(base.__name__, (base,), {"_connect": lambda one: self._duplex(base._connect(one))})
-        self._packer = self._class(**self._options)
+        self._protocol = Protocol(client, self._on_socket)
         self._lock = threading.Lock()  # of the calls and their order, for microseconds
+        self._reading = threading.Lock()  # of what has come, for as long as it takes to parse that
         self._calls: deque[Call] = deque()
-        self._done: list[Answered] = []
+        self._blocked = 0  # callers that the thread reads for
         self._link: Duplex | None = None
-        self._made: list[Duplex] = []
+        self._broken: Exception | None = None
+        self._listeners = Listeners(self._read_on_loop)
         self._sleeps = self._ended = False
         self._heard = 0.0
-        self._silence = ANSWER
         self._waker = Waker()
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pseudocron-redis", daemon=True)
@@ -110,14 +82,24 @@ class Pipeline(Calls):
 
     async def run(self, request: Request, within: float) -> Any:
         """See `Calls.run`."""
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.ask(request, within, partial(_set, answer))
+        return await answer
+
+    def ask(self, request: Request, within: float, answered: Callable[[Any], None]) -> None:
+        """Send a request from an event loop, on which `answered` is called with its answer or an exception.
+
+        Args:
+            request: What is asked.
+            within: Seconds after which there is a `TimeoutError` instead of an answer.
+            answered: Is called once.
+        """
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Any] = loop.create_future()
-        call = self._call(request, partial(_set, answer), loop)
-        timer = loop.call_later(within, self._give_up, call)
-        try:
-            return await answer
-        finally:
-            timer.cancel()
+        call = Call(request, self._protocol.pack(request.words), answered, loop)
+        self._call(call)
+        call.timer = loop.call_later(within, call.give_up)
+        if (link := self._link) is not None:
+            self._listeners.listen(loop, link)
 
     def block(self, request: Request, within: float) -> Any:
         """See `Calls.block`."""
@@ -129,34 +111,70 @@ class Pipeline(Calls):
             answers.append(answer)
             waiting.release()
 
-        call = self._call(request, answered)
+        call = Call(request, self._protocol.pack(request.words), answered)
+        self._call(call)
         if not waiting.acquire(timeout=within):
             call.given_up = True
             return TimeoutError()
         return answers[0]
 
-    def _call(
-        self, request: Request, answered: Callable[[Any], None], loop: asyncio.AbstractEventLoop | None = None
-    ) -> Call:
-        call = Call(request, self._packed(request.words), answered, loop)
+    def _call(self, call: Call) -> None:
         with self._lock:
             if self._ended:
                 raise self._closed()
             self._send(call)
-        return call
 
     def _send(self, call: Call) -> None:
         self._calls.append(call)
-        if self._link is None or self._link.write(call.packed) or self._sleeps:
+        if call.loop is None:
+            self._blocked += 1
+        is_left = self._link is None or self._link.write(call.packed)
+        if is_left or self._sleeps or self._blocked:
+            self._sleeps = False
             self._waker.wake()
 
-    def _packed(self, words: Iterable[str | int]) -> bytes:
-        return b"".join(self._packer.pack_command(*words))
+    # For whoever reads
 
-    @staticmethod
-    def _give_up(call: Call) -> None:
-        call.given_up = True
-        call.answered(TimeoutError())
+    def _read_on_loop(self, loop: asyncio.AbstractEventLoop, link: Duplex) -> bool:
+        """Read what has come, on an event loop; return whether to listen on."""
+        if link is not self._link or self._broken:
+            return False
+        if self._reading.acquire(blocking=False):  # or else another one reads it
+            try:
+                if link is self._link:
+                    self._read(loop)
+            except Exception as error:  # noqa: BLE001 - the thread repeats the calls
+                self._broken = error
+                self._waker.wake()
+            finally:
+                self._reading.release()
+        return self._broken is None
+
+    def _read(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        """Read the answers that have come, and let callers have them."""
+        done: list[Answered] = []
+        try:
+            while True:
+                self._take(self._protocol.read(), done)
+                if not self._calls:
+                    break
+        except NothingYetError:
+            pass
+        finally:
+            hand_over(done, loop)
+
+    def _take(self, answer: Any, done: list[Answered]) -> None:
+        self._heard = time.monotonic()
+        if isinstance(answer, Exception) and READ_ONLY in str(answer):
+            raise answer  # the primary has become a replica: a new connection may find the new one
+        with self._lock:
+            call = self._calls.popleft()
+            self._blocked -= call.loop is None
+            if isinstance(answer, NoScriptError) and call.request.instead:  # the server is new, or was restarted
+                call.packed = self._protocol.pack(call.request.instead)
+                self._send(call)
+                return
+        done.append((call, self._protocol.parse(call.request, answer)))
 
     # In the thread
 
@@ -170,84 +188,66 @@ class Pipeline(Calls):
         self._waker.close()
 
     def _serve(self) -> None:
-        """Connect, and read answers until the connection breaks."""
+        """Connect, and look after the connection until it breaks."""
         while not self._calls:  # whoever adds one, or ends this, wakes it then
             self._waker.wait()
             if self._ended:
                 return
-        connection = self._class(**self._options)
-        self._silence = connection.socket_timeout or ANSWER
         self._heard = time.monotonic()
         try:
-            connection.connect()
-            self._send_all()
-            while True:
-                try:
-                    answer = connection.read_response()
-                except ResponseError as error:
-                    answer = error
-                self._take(answer)
+            link = self._protocol.connect()
+            self._send_all(link)
+            self._look_after(link)
         finally:
-            with self._lock:
-                self._link = None
-            connection.disconnect()
-            self._hand_over()
+            with self._reading:
+                with self._lock:
+                    self._link = None
+                self._protocol.disconnect()
+            self._listeners.stop()
 
-    def _duplex(self, sock: socket.socket) -> Duplex:
-        self._made = [Duplex(sock, self._lock, self._waker, before_waiting=self._hand_over, patience=self._patience)]
-        return self._made[0]
+    def _on_socket(self, sock: socket.socket) -> Duplex:
+        return Duplex(sock, self._lock, self._waker, self._patience)
 
-    def _send_all(self) -> None:
+    def _send_all(self, link: Duplex) -> None:
         """Send what waits for a connection, or for its answer on one that has broken."""
         with self._lock:
-            link = self._link = self._made[0]
+            self._link = link
+            link.made()
+            self._broken = None
             for call in self._calls:
                 call.sent = time.monotonic()
                 link.write(call.packed)
+            loops = {call.loop for call in self._calls if call.loop is not None}
+        for loop in loops:
+            self._listeners.listen_from_elsewhere(loop, link)
 
-    def _patience(self) -> float | None:
-        """Return for how many milliseconds to wait for the server; None for ever."""
-        now = time.monotonic()
+    def _look_after(self, link: Duplex) -> None:
+        while not self._ended:
+            left = self._patience()
+            reads = self._blocked > 0 or left < 1000 * (self._protocol.silence - LATE)
+            with self._lock:
+                # A thread that sleeps must be woken, which costs a call; one that is late finds out by itself.
+                self._sleeps = not self._calls
+            if link.wait(None if self._sleeps else left if reads else 1000 * LATE, reads=reads):
+                with self._reading:
+                    self._read()
+            if self._broken:
+                raise self._broken
+
+    def _patience(self) -> float:
+        """Return for how many milliseconds the server may still be silent."""
         if self._ended:
             raise NoConnection("closed")
-        if self._link is None or self._calls:
-            asked = self._calls[0].sent if self._link is not None and self._calls else 0.0
-            left = max(self._heard, asked) + self._silence - now
-            if left <= 0:
-                raise NoAnswer
-            return left * 1000
-        with self._lock:
-            # A thread that sleeps must be woken, which costs a call: a busy one finds the next call by itself.
-            self._sleeps = not self._calls and now - self._heard > ANSWER
-            return None if self._sleeps else ANSWER * 1000
-
-    def _take(self, answer: Any) -> None:
-        self._heard, self._sleeps = time.monotonic(), False
-        call = self._calls[0]
-        if isinstance(answer, Exception) and READ_ONLY in str(answer):
-            raise answer  # the primary has become a replica: a new connection may find the new one
-        self._calls.popleft()
-        if isinstance(answer, NoScriptError) and call.request.instead:  # the server is new, or was restarted
-            call.packed = self._packed(call.request.instead)
-            with self._lock:
-                self._send(call)
-        else:
-            self._done.append((call, answer))
-
-    def _hand_over(self) -> None:
-        """Let callers have the answers that have come."""
-        if self._done:
-            done, self._done = self._done, []
-            _hand_over([(call, self._read(call, answer)) for call, answer in done])
-
-    def _read(self, call: Call, answer: Any) -> Any:
-        if isinstance(answer, Exception):
-            return answer
-        parse: Callable[[Any], Any] | None = self._parsers.get(call.request.words[0])
-        try:
-            return call.request.read(parse(answer) if parse else answer)
-        except Exception as error:  # noqa: BLE001 - it is the caller's
-            return error
+        since = self._heard
+        if self._link is not None:
+            try:
+                since = max(since, self._calls[0].sent)
+            except IndexError:
+                return 1000 * self._protocol.silence
+        left = since + self._protocol.silence - time.monotonic()
+        if left <= 0:
+            raise NoAnswer
+        return 1000 * left
 
     def _after(self, error: Exception) -> None:
         """Repeat the calls after an error that may pass, and fail the others."""
@@ -262,34 +262,20 @@ class Pipeline(Calls):
                     again.append(call)
                 else:
                     failed.append((call, error))
-            self._calls = again
-        _hand_over(failed)
+            self._keep(again)
+        hand_over(failed)
         if again:
             self._ending.wait(PAUSES[min(call.attempts for call in tuple(again)) - 1])
 
     def _fail(self, error: Exception) -> None:
         with self._lock:
             failed = [(call, error) for call in self._calls]
-            self._calls.clear()
-        _hand_over(failed)
+            self._keep(deque())
+        hand_over(failed)
 
-
-def _hand_over(answers: Sequence[Answered]) -> None:
-    """Let callers have their answers, all those of an event loop at once."""
-    by_loop: dict[asyncio.AbstractEventLoop | None, list[Answered]] = {}
-    for call, answer in answers:
-        by_loop.setdefault(call.loop, []).append((call, answer))
-    for loop, those in by_loop.items():
-        if loop is None:
-            _answer(those)
-        else:
-            with suppress(RuntimeError):  # the loop is closed
-                loop.call_soon_threadsafe(_answer, those)
-
-
-def _answer(answers: Sequence[Answered]) -> None:
-    for call, answer in answers:
-        call.answered(answer)
+    def _keep(self, calls: deque[Call]) -> None:
+        self._calls = calls
+        self._blocked = sum(call.loop is None for call in calls)
 
 
 def _set(future: asyncio.Future[Any], answer: Any) -> None:

@@ -178,6 +178,7 @@ def test_what_is_asked_is_done_though_who_asked_is_cancelled(
     async def main() -> None:
         async with opened(server.url, app) as backend:
             one = job()
+            await asyncio.to_thread(server.do, "CLIENT", "PAUSE", 100)
             asking = asyncio.ensure_future(defer(backend, one))
             await asyncio.sleep(0)  # it has asked
             asking.cancel()
@@ -198,6 +199,7 @@ def test_an_event_loop_that_is_gone_before_the_answer_leaves_the_others_theirs(
     one = job()
 
     def ask_and_go() -> None:
+        server.do("CLIENT", "PAUSE", 100)
         loop = asyncio.new_event_loop()
         asking = loop.create_task(defer(backend, one))
         loop.run_until_complete(asyncio.sleep(0))
