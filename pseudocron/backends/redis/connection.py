@@ -128,14 +128,21 @@ class Connection:
         calls = self._calls
         if not isinstance(calls, Pipeline):
             raise self._closed()
-        request = self._request(verb, Targets(), arguments)
-        calls.ask(request, ANSWER_WITHIN, lambda answer: answered(self._or_error(answer)))
+        try:
+            request = self._request(verb, Targets(), arguments)
+            calls.ask(request, ANSWER_WITHIN, lambda answer: answered(self._or_error(answer)))
+        except Exception as error:
+            raise self._named(error) from error
 
     def call_blocking(self, verb: str, **arguments: object) -> Any:
         """Return what a verb of the scripts answers; blocks."""
         if (calls := self._calls) is None:
             raise self._closed()
-        return self._checked(calls.block(self._request(verb, Targets(), arguments), ANSWER_WITHIN))
+        try:
+            answer = calls.block(self._request(verb, Targets(), arguments), ANSWER_WITHIN)
+        except Exception as error:
+            raise self._named(error) from error
+        return self._checked(answer)
 
     async def info(self, section: str) -> Mapping[str, Any]:
         """Return what the server, or one of a cluster, reports of itself."""
@@ -154,7 +161,11 @@ class Connection:
     async def _ask(self, request: Request) -> Any:
         if (calls := self._calls) is None:
             raise self._closed()
-        return self._checked(await calls.run(request, ANSWER_WITHIN))
+        try:
+            answer = await calls.run(request, ANSWER_WITHIN)
+        except Exception as error:
+            raise self._named(error) from error
+        return self._checked(answer)
 
     def _request(self, verb: str, targets: Targets, arguments: Mapping[str, object]) -> Request:
         given = {name: value for name, value in arguments.items() if value is not None}
