@@ -18,6 +18,7 @@ from support import until, wait_until
 from backends.redis.using import claim, defer, job, made, opened
 from pseudocron.backends.model import Conflict, State
 from pseudocron.backends.questions import Where
+from pseudocron.backends.redis.pipeline import LATE, Pipeline
 from pseudocron.errors import BackendError, JobConflictError
 
 if TYPE_CHECKING:
@@ -197,14 +198,31 @@ def test_a_plain_client_of_the_users_and_its_sentinels_are_used(tmp_path: Path, 
         asyncio.run(main())
 
 
-def test_a_thread_that_has_nothing_to_do_sleeps(server: Server, app: str) -> None:
+def test_a_thread_that_sleeps_is_woken_for_a_connection_that_is_silent(server: Server, app: str) -> None:
+    def connections() -> int:
+        return int(server.do("INFO", "stats")["total_connections_received"])
+
     async def main() -> None:
-        async with opened(server.url, app) as backend:
+        async with opened(f"{server.url}?socket_timeout=0.2", app) as backend:
             await defer(backend)
             pipeline = backend._connection._calls
-            await until(lambda: pipeline._sleeps)  # type: ignore[union-attr]
-            began = time.monotonic()
+            assert isinstance(pipeline, Pipeline)
+            await until(lambda: pipeline._sleeps)
+            before = await asyncio.to_thread(connections)
+            await asyncio.to_thread(server.do, "CLIENT", "PAUSE", 500)
             await defer(backend)
-            assert time.monotonic() - began < 0.2
+            assert await asyncio.to_thread(connections) > before + 2, "the call was not repeated on another one"
+
+    asyncio.run(main())
+
+
+def test_a_caller_that_blocks_is_answered_at_once(server: Server, app: str) -> None:
+    async def main() -> None:
+        async with opened(server.url, app) as backend:
+            took = []
+            for _ in range(5):
+                await defer(backend)  # so that the thread is awake, and leaves it to the loop to read
+                took.append(await asyncio.to_thread(renewed, backend))
+            assert min(took) < LATE / 3
 
     asyncio.run(main())
