@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from pseudocron.backends.redis.backend import Redis
 
-LARGE = "x" * 20_000_000
+LARGE = "x" * 6_000_000
 
 
 @pytest.fixture
