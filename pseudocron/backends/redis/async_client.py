@@ -10,7 +10,7 @@ from redis.exceptions import NoScriptError, RedisClusterException, RedisError
 
 from pseudocron.backends.redis.calls import CLOSE_WITHIN, PAUSES, Calls
 from pseudocron.backends.redis.loop_thread import LoopThread
-from pseudocron.backends.redis.messages import READ_ONLY, is_passing
+from pseudocron.backends.redis.messages import is_passing, is_read_only
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -84,7 +84,7 @@ class AsyncClient(Calls):
             except ERRORS as error:
                 if not is_passing(error):
                     raise
-                if READ_ONLY in str(error):
+                if is_read_only(error):
                     # The primary has become a replica: a new connection may find the new one.
                     with suppress(*ERRORS, AttributeError):
                         await self._client.connection_pool.disconnect()

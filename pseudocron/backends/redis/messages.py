@@ -69,7 +69,12 @@ def is_passing(error: Exception) -> bool:
     found = str(error)
     if isinstance(error, AuthenticationError) or any(part in found for part in MISCONFIGURED):
         return False
-    return isinstance(error, NoConnection | NoAnswer | OSError) or READ_ONLY in found
+    return isinstance(error, NoConnection | NoAnswer | OSError) or is_read_only(error)
+
+
+def is_read_only(error: Exception) -> bool:
+    """Return whether a server is a replica, so that another connection may find the primary."""
+    return isinstance(error, ReadOnlyError) or READ_ONLY in str(error)
 
 
 def is_away(error: Exception) -> bool:

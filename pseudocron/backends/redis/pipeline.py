@@ -16,7 +16,7 @@ from redis.exceptions import TimeoutError as NoAnswer
 from pseudocron.backends.redis.calls import CLOSE_WITHIN, PAUSES, Calls
 from pseudocron.backends.redis.delivery import Call, Listeners, hand_over
 from pseudocron.backends.redis.duplex import Duplex, NothingYetError, Waker
-from pseudocron.backends.redis.messages import READ_ONLY, is_passing
+from pseudocron.backends.redis.messages import is_passing, is_read_only
 from pseudocron.backends.redis.protocol import Protocol
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ class Pipeline(Calls):
 
     def _take(self, answer: Any, done: list[Answered]) -> None:
         self._heard = time.monotonic()
-        if isinstance(answer, Exception) and READ_ONLY in str(answer):
+        if isinstance(answer, Exception) and is_read_only(answer):
             raise answer  # the primary has become a replica: a new connection may find the new one
         with self._lock:
             call = self._calls.popleft()
