@@ -25,6 +25,10 @@ LIMIT = 256 * 1024
 FEW = 20
 """How many items of a list or mapping are searched for one that can't be stored."""
 
+_written = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":")
+).encode  # `dumps` makes one a call
+
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
@@ -53,7 +57,7 @@ def pack(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str,
         raise ArgumentError(f"{_name(function)}: arguments {show(kwargs)}: must be a mapping of names to values")
     bound, items = _bind(function, args, kwargs), []
     for name, value in bound.arguments.items():
-        items.append(f"{json.dumps(name, ensure_ascii=False)}:{_json(function, name, value)}")
+        items.append(f"{_written(name)}:{_json(function, name, value)}")
     text = "{" + ",".join(items) + "}"
     size = len(text.encode())
     if size > LIMIT:
@@ -200,7 +204,7 @@ def _json(function: Callable[..., Any], name: str, value: object) -> str:
     is_plain = kind in PLAIN and (hint is kind or hint is Any)
     try:
         stored = value if is_plain else encode(value)
-        text = json.dumps(stored, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = _written(stored)
         text.encode()  # half of a surrogate pair can't be
         came_back = is_plain or same(value, decode(stored, hint))
     except Exception:  # noqa: BLE001 - what a dataclass or an Enum of the user's raises
