@@ -28,7 +28,8 @@ class Redis(Slots, Jobs, Runs, Backend):
     """A backend for many hosts. Every verb is one script on the server, whose clock decides.
 
     Args:
-        make_client: Makes a `redis.asyncio` client. A new one each time: it connects on the event loop of our thread.
+        make_client: Makes a `redis.Redis`, or a `redis.asyncio` client, which connects on the event loop of our
+            thread; a new one each time.
         name: What to call the server in errors; without a password.
         app: The hash tag of all keys.
         keep: How many ended runs, and how many skips, are kept of each cron.

@@ -27,6 +27,7 @@ class Protocol:
     """
 
     def __init__(self, client: Redis, on_socket: Callable[[socket.socket], Duplex]) -> None:
+        self._client = client  # the connections of sentinels hold its pool only weakly
         self._parsers: Mapping[Any, Any] = client.response_callbacks
         pool = client.connection_pool
         self._options, base = pool.connection_kwargs, pool.connection_class
