@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
+from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -100,7 +101,8 @@ class Listeners:
         except OSError:  # it is closed already
             return
         try:
-            loop.add_reader(descriptor, self._come, loop, link, descriptor)
+            # In a context of its own: that of the request which happens to call first would live as long.
+            Context().run(loop.add_reader, descriptor, self._come, loop, link, descriptor)
         except NotImplementedError:  # the thread reads for it, when it is late
             os.close(descriptor)
         else:

@@ -6,6 +6,8 @@ import asyncio
 import signal
 import threading
 import time
+import weakref
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -214,6 +216,33 @@ def test_a_thread_that_sleeps_is_woken_for_a_connection_that_is_silent(server: S
             assert await asyncio.to_thread(connections) > before + 2, "the call was not repeated on another one"
 
     asyncio.run(main())
+
+
+class Session:
+    """What a request has."""
+
+
+def test_what_the_first_caller_has_in_its_context_is_let_go(
+    server: Server, app: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pseudocron.backends.redis.connection.ANSWER_WITHIN", 0.1)  # a timer has a context too
+    session: ContextVar[Session] = ContextVar("session")
+
+    backend = made(server.url, app)
+
+    async def request() -> weakref.ref[Session]:
+        session.set(one := Session())
+        await defer(backend)
+        return weakref.ref(one)
+
+    async def main() -> None:
+        its = await asyncio.create_task(request())
+        await until(lambda: its() is None)
+        assert await defer(backend)
+
+    asyncio.run(backend.open())
+    asyncio.run(main())
+    asyncio.run(backend.close())
 
 
 def test_a_caller_that_blocks_is_answered_at_once_though_the_loop_is_blocked(server: Server, app: str) -> None:
