@@ -9,7 +9,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from redis import Redis
+from redis import Redis, RedisCluster
 
 from pseudocron.backends.redis.async_client import AsyncClient
 from pseudocron.backends.redis.calls import Request
@@ -71,13 +71,17 @@ class Connection:
         with self._opening:
             if self._calls is None:
                 try:
-                    client = self._make_client()
-                    calls: Calls = (Pipeline if isinstance(client, Redis) else AsyncClient)(client, self._closed)
+                    calls = self._calls_of(self._make_client())
                 except Exception as error:
                     raise self._named(error) from error
                 calls.start()
                 self._calls = calls
                 _open.add(self)
+
+    def _calls_of(self, client: Client) -> Calls:
+        if isinstance(client, RedisCluster):
+            raise BackendError(f"{self.name} is a redis.RedisCluster: return one of redis.asyncio.cluster")
+        return Pipeline(client, self._closed) if isinstance(client, Redis) else AsyncClient(client, self._closed)
 
     def close(self, users: Collection[object] = ()) -> None:
         """Disconnect, unless there are users by the time that it is this call's turn; blocks."""

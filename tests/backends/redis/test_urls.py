@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
+from redis import RedisCluster
 from support import Lifespan, hello, until
 
 from backends.redis.test_server_check import refusal
@@ -137,7 +138,11 @@ def half_a_client() -> Any:
     return object()
 
 
-@pytest.mark.parametrize("make", [no_client, half_a_client])
+def a_blocking_cluster() -> Any:
+    return RedisCluster.__new__(RedisCluster)
+
+
+@pytest.mark.parametrize("make", [no_client, half_a_client, a_blocking_cluster])
 def test_a_client_that_can_not_be_made_or_used_is_the_failure_of_the_start(make: Any) -> None:
     async def start() -> str | None:
         async with Lifespan(PseudoCronMiddleware(hello, crons=Crons(backend=make))) as lifespan:
@@ -147,6 +152,7 @@ def test_a_client_that_can_not_be_made_or_used_is_the_failure_of_the_start(make:
     assert told is not None
     assert told.startswith(f"Redis at the client of {make.__name__}() ")
     assert ("ZeroDivisionError: of the user's" in told) == (make is no_client)
+    assert ("return one of redis.asyncio.cluster" in told) == (make is a_blocking_cluster)
 
 
 def test_a_start_by_a_socket_polls(server: Server, app: str, path: Path) -> None:

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CERTIFICATES = Path(__file__).parent / "certificates"
-"""Of an authority of our own, for localhost; they end in a hundred years."""
+"""Of an authority of our own, for localhost; they end in a hundred years. The key of the authority is not kept: to make
+others, make all of them, by `openssl req -x509` and `openssl x509 -req -CA`."""
 
 
 @contextmanager
