@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -216,6 +217,42 @@ def test_a_thread_that_sleeps_is_woken_for_a_connection_that_is_silent(server: S
             assert await asyncio.to_thread(connections) > before + 2, "the call was not repeated on another one"
 
     asyncio.run(main())
+
+
+def test_each_caller_gets_its_own_answer_whatever_befalls_the_connection(server: Server, app: str) -> None:
+    """From several event loops and threads, while connections are cut and scripts forgotten."""
+    backend, ends = made(server.url, app), time.monotonic() + 1.0
+    stored: list[str] = []
+
+    async def use() -> None:
+        while time.monotonic() < ends:
+            one = job(arguments="x" * (200_000 if len(stored) % 50 == 0 else 5))
+            assert await defer(backend, one) == [one.run_id]
+            stored.append(one.run_id)
+            found = await backend.run(one.run_id)
+            assert found
+            assert found.run_id == one.run_id
+
+    async def use_by_many() -> None:
+        await asyncio.gather(*(use() for _ in range(10)))
+
+    def use_blocking() -> None:
+        while time.monotonic() < ends:
+            one = job()
+            assert list(backend.defer_blocking([one])) == [one.run_id]
+            stored.append(one.run_id)
+
+    asyncio.run(backend.open())
+    with ThreadPoolExecutor() as pool:
+        uses = [pool.submit(lambda: asyncio.run(use_by_many())) for _ in range(3)] + [pool.submit(use_blocking)]
+        while not all(one.done() for one in uses):
+            server.do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            server.do("SCRIPT", "FLUSH")
+            wait([uses[0]], 0.1)
+        for one in uses:
+            one.result()
+    assert len(stored) == len(set(stored)) == server.do("ZCARD", f"{{{app}}}:jobs:pending") > 50
+    asyncio.run(backend.close())
 
 
 class Session:
