@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import threading
 from contextlib import contextmanager, suppress
@@ -25,9 +26,7 @@ def tls(port: int, *, asks: bool = False) -> Iterator[int]:
         port: Of the server.
         asks: Whether a client must show a certificate.
     """
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=CERTIFICATES / "ca.pem")
-    context.load_cert_chain(CERTIFICATES / "server.pem", CERTIFICATES / "server.key")
-    context.verify_mode = ssl.CERT_REQUIRED if asks else ssl.CERT_NONE
+    context = _context(asks=asks)
     runner, end = asyncio.Runner(), asyncio.Event()
 
     async def relay(client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
@@ -49,6 +48,39 @@ def tls(port: int, *, asks: bool = False) -> Iterator[int]:
         finally:
             runner.get_loop().call_soon_threadsafe(end.set)
             thread.join()
+
+
+@contextmanager
+def refusing() -> Iterator[int]:
+    """Yield a port where a client without a certificate is told so, as by Redis; the relay hangs up before that."""
+    context, listener = _context(asks=True), socket.create_server(("127.0.0.1", 0))
+
+    def refuse() -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                with client, suppress(OSError):
+                    with suppress(ssl.SSLError):
+                        context.wrap_socket(client.dup(), server_side=True)
+                    client.shutdown(socket.SHUT_WR)
+                    while client.recv(1 << 16):
+                        pass
+
+    thread = threading.Thread(target=refuse)
+    thread.start()
+    try:
+        yield int(listener.getsockname()[1])
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+        listener.close()
+
+
+def _context(*, asks: bool) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=CERTIFICATES / "ca.pem")
+    context.load_cert_chain(CERTIFICATES / "server.pem", CERTIFICATES / "server.key")
+    context.verify_mode = ssl.CERT_REQUIRED if asks else ssl.CERT_NONE
+    return context
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
