@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from benchmarks.contest import FEW, OURS, Contestant, deferred, drained, fill, rates, row
+from benchmarks.contestants.taking_part import CONCURRENT
 from benchmarks.measuring import Row, show
 from harness.redis_server import KEEPING, serving
 
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 GOAL = 1.5
-"""Times the best peer."""
+ONE_BY_ONE, AT_ONCE, MANY, WIDE = 1.0, 2.5, 5.0, 2.0
+"""Goals: times the best peer."""
 NUMBER = 5000
 """How many jobs; RQ does the few at the same rate."""
 
@@ -37,20 +39,22 @@ ON = "on Redis (appendonly, everysec)"
 
 
 def _deferring() -> list[Row]:
-    ours = {verb: replace(MINE, name=verb, verb=verb) for verb in ("defer", "defer_many")}
+    ours = {verb: replace(MINE, name=verb, verb=verb) for verb in ("defer", "defer_concurrently", "defer_many")}
+    at_once = [replace(peer, name=f"{peer.name}, {CONCURRENT}", verb="defer_concurrently") for peer in PEERS]
     many = replace(RQ, name="RQ, enqueue_many", verb="defer_many")
-    found = rates([*ours.values(), *PEERS, RQ, many], deferred)
-    peers = {peer.name: found[peer.name] for peer in PEERS}
-    rq, at_once = ({each.name: found[each.name]} for each in (RQ, many))
+    found = rates([*ours.values(), *PEERS, *at_once, RQ, many], deferred)
+    peers, peers_at_once = ({peer.name: found[peer.name] for peer in those} for those in (PEERS, at_once))
+    rq, rq_many = ({each.name: found[each.name]} for each in (RQ, many))
     what = f"deferring {NUMBER:,} jobs {ON}"
     return [
-        row(f"{what}, one by one", found["defer"], peers, goal=GOAL, beside=rq),
+        row(f"{what}, one by one", found["defer"], peers, goal=ONE_BY_ONE, beside=rq),
+        row(f"{what}, {CONCURRENT} at a time", found["defer_concurrently"], peers_at_once, goal=AT_ONCE),
         row(
             f"{what}, `defer_many(...)` at once; arq and taskiq one by one",
             found["defer_many"],
             peers,
-            goal=GOAL,
-            beside=at_once,
+            goal=MANY,
+            beside=rq_many,
         ),
     ]
 
@@ -70,7 +74,7 @@ def _draining() -> list[Row]:
     fours = {peer.name: found[peer.name] for peer in four[1:]}
     return [
         row(f"{what}; one process", found["one"], peers, goal=GOAL, beside=beside),
-        row(f"{what}; one process, concurrency 100", found["wide"], peers, goal=GOAL, beside=beside),
+        row(f"{what}; one process, concurrency 100", found["wide"], peers, goal=WIDE, beside=beside),
         row(f"{what}; four processes", found[four[0].name], fours, goal=GOAL),
     ]
 

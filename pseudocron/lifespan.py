@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from pseudocron.errors import PseudoCronError
+from pseudocron.errors import PseudoCronError, cause, unspoken
 from pseudocron.log import logger
 from pseudocron.server_grace import server_grace
 
@@ -115,6 +115,10 @@ class Lifespan:
                 self._lifetime = await self._runtime.start(state=state, grace=server_grace(), **options)
             except PseudoCronError as error:
                 self._failure = str(error)
+            except Exception as error:
+                # Raised into the application, it would look as if that had no lifespan, and nothing would be polled.
+                logger.exception("the scheduling could not be started")
+                self._failure = f"the scheduling could not be started: {unspoken(cause(error))}"
         return self._failure is None
 
     async def _stop(self, lifetime: Lifetime) -> None:

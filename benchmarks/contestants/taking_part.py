@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
 NOTES = Path("ran.txt")
 DIGITS = 7
@@ -26,6 +26,19 @@ SYNCHRONOUS = {0: "OFF", 1: "NORMAL", 2: "FULL", 3: "EXTRA"}
 
 
 THREADS = 8
+CONCURRENT = 64
+"""Defers at once, as many as a server has requests under way."""
+
+
+async def at_once(defer: Callable[[int], Awaitable[object]], number: int) -> None:
+    """Defer so many jobs, some at a time."""
+    numbers = iter(range(number))
+
+    async def one_by_one() -> None:
+        for one in numbers:
+            await defer(one)
+
+    await asyncio.gather(*(one_by_one() for _ in range(CONCURRENT)))
 
 
 class Taken:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from arq import Worker, create_pool
 from arq.connections import RedisSettings
 
-from benchmarks.contestants.taking_part import AT_LEAST_ONCE, note, ran, ready, serve
+from benchmarks.contestants.taking_part import AT_LEAST_ONCE, at_once, note, ran, ready, serve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +35,15 @@ async def _defer(number: int) -> Mapping[str, object]:
     return {"seconds": taken, "store": AT_LEAST_ONCE}
 
 
+async def _defer_concurrently(number: int) -> Mapping[str, object]:
+    pool = await create_pool(settings)
+    began = time.monotonic()
+    await at_once(lambda one: pool.enqueue_job("job", one), number)
+    taken = time.monotonic() - began
+    assert await pool.zcard(pool.default_queue_name) == number
+    return {"seconds": taken, "store": AT_LEAST_ONCE}
+
+
 async def _drain(number: int) -> Mapping[str, object]:
     await create_pool(settings)
     worker = Worker(functions=[job], redis_settings=settings, poll_delay=POLL, handle_signals=False)
@@ -50,4 +59,10 @@ async def _drain(number: int) -> Mapping[str, object]:
 
 
 if __name__ == "__main__":
-    serve({"defer": lambda number: asyncio.run(_defer(number)), "drain": lambda number: asyncio.run(_drain(number))})
+    serve(
+        {
+            "defer": lambda number: asyncio.run(_defer(number)),
+            "defer_concurrently": lambda number: asyncio.run(_defer_concurrently(number)),
+            "drain": lambda number: asyncio.run(_drain(number)),
+        }
+    )

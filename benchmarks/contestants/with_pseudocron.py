@@ -12,6 +12,7 @@ from benchmarks.contestants.taking_part import (
     SYNCHRONOUS,
     THREADS,
     Taken,
+    at_once,
     by_threads,
     note,
     ran,
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
     from starlette.types import Message, Receive, Scope, Send
 
-CONCURRENT = 64
 crons = Crons(folder=Path.cwd())
 
 
@@ -76,13 +76,8 @@ async def _defer(number: int) -> Mapping[str, object]:
 
 async def _defer_concurrently(number: int) -> Mapping[str, object]:
     """As many at once as a server has requests under way."""
-    about, numbers, taken = await _open(), iter(range(number)), Taken()
-
-    async def defer() -> None:
-        for one in numbers:
-            await job.defer(one)
-
-    await asyncio.gather(*(defer() for _ in range(CONCURRENT)))
+    about, taken = await _open(), Taken()
+    await at_once(job.defer, number)
     told = taken.told()
     await _stored(State.PENDING, number)
     return {**told, **about}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from taskiq.api import run_receiver_task
 from taskiq_redis import RedisStreamBroker
 
-from benchmarks.contestants.taking_part import AT_LEAST_ONCE, note, ran, ready, serve
+from benchmarks.contestants.taking_part import AT_LEAST_ONCE, at_once, note, ran, ready, serve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,6 +36,15 @@ async def _defer(number: int) -> Mapping[str, object]:
     return {"seconds": taken, "store": AT_LEAST_ONCE}
 
 
+async def _defer_concurrently(number: int) -> Mapping[str, object]:
+    await broker.startup()
+    began = time.monotonic()
+    await at_once(job.kiq, number)
+    taken = time.monotonic() - began
+    await broker.shutdown()
+    return {"seconds": taken, "store": AT_LEAST_ONCE}
+
+
 async def _drain(number: int) -> Mapping[str, object]:
     broker.is_worker_process = True
     await broker.startup()
@@ -49,4 +58,10 @@ async def _drain(number: int) -> Mapping[str, object]:
 
 
 if __name__ == "__main__":
-    serve({"defer": lambda number: asyncio.run(_defer(number)), "drain": lambda number: asyncio.run(_drain(number))})
+    serve(
+        {
+            "defer": lambda number: asyncio.run(_defer(number)),
+            "defer_concurrently": lambda number: asyncio.run(_defer_concurrently(number)),
+            "drain": lambda number: asyncio.run(_drain(number)),
+        }
+    )

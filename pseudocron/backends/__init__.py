@@ -20,7 +20,7 @@ Durability = Literal["power", "process"]
 """What a change outlives once it is stored: a power cut, or any death of a process but not that of the machine."""
 
 MakeClient: TypeAlias = Callable[[], Any]
-"""Makes a `redis.asyncio` client: a new one each time, as it connects on an event loop of our own."""
+"""Makes a `redis.Redis` or a `redis.asyncio` client: a new one each time, which is closed with the store."""
 
 Store: TypeAlias = "str | Backend | MakeClient"
 """What the setting `backend` takes."""

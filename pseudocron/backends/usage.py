@@ -8,6 +8,8 @@ import threading
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+from pseudocron.errors import BackendError, PseudoCronError, cause, unspoken
+
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
@@ -49,7 +51,7 @@ class Usage:
             is_open = self._is_open
         try:
             if is_open:
-                await self._backend.open()  # nothing, unless this process is a fork of the one that opened it
+                await self._open_backend()  # nothing, unless this process is a fork of the one that opened it
             else:
                 await self._open()
         except BaseException:
@@ -67,11 +69,20 @@ class Usage:
     async def _open(self) -> None:
         await self._take_turn()
         try:
-            await self._backend.open()
+            await self._open_backend()
             with self._lock:
                 self._is_open = True
         finally:
             self._turn.release()
+
+    async def _open_backend(self) -> None:
+        try:
+            await self._backend.open()
+        except PseudoCronError:
+            raise
+        except Exception as error:
+            # The backend, or the client that it makes, may be the user's: whoever opens it expects one line.
+            raise BackendError(f"{type(self._backend).__name__}: can't be opened: {unspoken(cause(error))}") from error
 
     async def end(self, user: Hashable, *, for_good: bool = False) -> None:
         """Use the store no longer, and close it if nobody else does.

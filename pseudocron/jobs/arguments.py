@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 LIMIT = 256 * 1024
 """Maximum bytes of JSON of the arguments of one job."""
 
-_as_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-
 FEW = 20
 """How many items of a list or mapping are searched for one that can't be stored."""
+
+_written = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":")
+).encode  # `dumps` makes one a call
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ def pack(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str,
         raise ArgumentError(f"{_name(function)}: arguments {show(kwargs)}: must be a mapping of names to values")
     bound, items = _bind(function, args, kwargs), []
     for name, value in bound.arguments.items():
-        items.append(f"{_as_json(name)}:{_json(function, name, value)}")
+        items.append(f"{_written(name)}:{_json(function, name, value)}")
     text = "{" + ",".join(items) + "}"
     size = len(text.encode())
     if size > LIMIT:
@@ -202,7 +204,7 @@ def _json(function: Callable[..., Any], name: str, value: object) -> str:
     is_plain = kind in PLAIN and (hint is kind or hint is Any)
     try:
         stored = value if is_plain else encode(value)
-        text = _as_json(stored)
+        text = _written(stored)
         text.encode()  # half of a surrogate pair can't be
         came_back = is_plain or same(value, decode(stored, hint))
     except Exception:  # noqa: BLE001 - what a dataclass or an Enum of the user's raises

@@ -13,8 +13,10 @@ import pytest
 from servers.serving import Server
 from support import Clock, Lifespan, hello, until, visit
 
-from pseudocron import PseudoCronMiddleware
+from pseudocron import Crons, PseudoCronMiddleware
 from pseudocron.backends.file import commits
+from pseudocron.backends.file.backend import Memory
+from pseudocron.errors import show, unspoken
 from pseudocron.process import process_of
 
 if TYPE_CHECKING:
@@ -40,6 +42,36 @@ def start(store: Path) -> str | None:
             return told
 
     return asyncio.run(use())
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("redis://:hush hush@host/0", "redis://***@host/0"),
+        ("redis://me:hu/sh@host/0", "redis://***@host/0"),
+        ("rediss://host/0?ssl_password=hush hush&db=1", "rediss://host/0?ssl_password=***&db=1"),
+        ("redis://host/0?password=hush", "redis://host/0?password=***"),
+        ("of redis://me:hush@host and unix://b?password=hush it", "of redis://***@host and unix://b?password=*** it"),
+    ],
+)
+def test_no_password_of_a_url_is_shown(url: str, told: str) -> None:
+    assert unspoken(url) == told
+    assert show(url) == repr(told)
+
+
+def test_whatever_opening_a_store_raises_is_the_failure_of_the_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def fail(_: object) -> None:
+        raise TypeError("of redis://me:hush@host\nand more")
+
+    monkeypatch.setattr(Memory, "open", fail)
+
+    async def use() -> str | None:
+        async with Lifespan(PseudoCronMiddleware(hello, crons=Crons(backend=Memory()))) as lifespan:
+            return lifespan.failure
+
+    assert asyncio.run(use()) == "Memory: can't be opened: TypeError: of redis://***@host and more"
 
 
 def a_folder(mode: int) -> Callable[[Path], None]:

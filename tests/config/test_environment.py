@@ -73,7 +73,11 @@ def test_check_tells_them(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("line", "meant"),
-    [("CRON_MAXTIME = 5", "CRON_MAX_TIME"), ("RETENTION_FAIL = 5", "RETENTION_FAILED"), ("CONCURENCY = 5", "CONCURRENCY")],
+    [
+        ("CRON_MAXTIME = 5", "CRON_MAX_TIME"),
+        ("RETENTION_FAIL = 5", "RETENTION_FAILED"),
+        ("CONCURENCY = 5", "CONCURRENCY"),
+    ],
 )
 def test_a_constant_that_is_nearly_a_setting_is_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, line: str, meant: str

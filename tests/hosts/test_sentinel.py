@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from redis.asyncio.sentinel import Sentinel
+from redis.sentinel import Sentinel as PlainSentinel
 from support import wait_until
 
 from hosts.cluster import sentinel
@@ -17,11 +19,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_after_a_failover_jobs_are_where_they_were_and_new_ones_are_taken(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sentinels", [PlainSentinel, Sentinel])
+def test_after_a_failover_jobs_are_where_they_were_and_new_ones_are_taken(tmp_path: Path, sentinels: Any) -> None:
     with sentinel(tmp_path) as (primary, replica, watcher):
 
         def make_client() -> Any:
-            return Sentinel([("127.0.0.1", watcher.port)]).master_for("mymaster")  # type: ignore[no-untyped-call]
+            return sentinels([("127.0.0.1", watcher.port)]).master_for("mymaster")
 
         crons = Crons(backend=make_client, app="pseudocron")
 

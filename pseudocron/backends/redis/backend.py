@@ -15,21 +15,21 @@ from pseudocron.backends.redis.jobs import Jobs
 from pseudocron.backends.redis.runs import Runs
 from pseudocron.backends.redis.server_check import check_server, dangers
 from pseudocron.backends.redis.slots import Slots
-from pseudocron.errors import BackendError
 from pseudocron.host import Host
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from pseudocron.backends.redis.connection import Client
+    from pseudocron.backends.redis.async_client import Client
 
 
 class Redis(Slots, Jobs, Runs, Backend):
     """A backend for many hosts. Every verb is one script on the server, whose clock decides.
 
     Args:
-        make_client: Makes a `redis.asyncio` client. A new one each time: it connects on the event loop of our thread.
+        make_client: Makes a `redis.Redis`, or a `redis.asyncio` client, which connects on the event loop of our
+            thread; a new one each time.
         name: What to call the server in errors; without a password.
         app: The hash tag of all keys.
         keep: How many ended runs, and how many skips, are kept of each cron.
@@ -58,6 +58,7 @@ class Redis(Slots, Jobs, Runs, Backend):
         self._elapsed = clock or _elapsed_by(host)
         self._time: tuple[int, int] | None = None
         self._is_checked = False
+        self._openers: set[object] = set()
 
     @property
     def ahead(self) -> timedelta:
@@ -71,13 +72,17 @@ class Redis(Slots, Jobs, Runs, Backend):
         """See `Backend.open`."""
         if self._connection.is_open and self._is_checked:  # a second caller needs the checks too
             return
-        await self._host.hop(self._connection.open)
+        opener = object()
+        self._openers.add(opener)
         try:
+            await self._host.hop(self._connection.open)
             await check_server(self._connection)
             self._is_checked = True
-        except BackendError:
-            await self.close()
-            raise
+        finally:
+            self._openers.discard(opener)
+            if not self._is_checked:
+                # Unless others are opening it too, who still ask by the same connection.
+                await self._host.hop(self._connection.close, self._openers)
 
     async def close(self) -> None:
         """See `Backend.close`."""

@@ -1,40 +1,28 @@
-"""The connection to a Redis server: a client in a thread of its own, and scripts by their digests."""
+"""The connection to a Redis server: scripts by their digests, and errors with the name of the server."""
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import ctypes
 import json
 import os
 import threading
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
-from uuid import uuid4
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from redis.exceptions import NoScriptError, RedisClusterException, RedisError
+from redis import Redis, RedisCluster
 
-from pseudocron.backends.redis.loop_thread import LoopThread
-from pseudocron.backends.redis.messages import ANSWER_WITHIN, READ_ONLY, explain, is_away, is_passing
+from pseudocron.backends.redis.async_client import AsyncClient
+from pseudocron.backends.redis.calls import Request
+from pseudocron.backends.redis.messages import ANSWER_WITHIN, explain, is_away
+from pseudocron.backends.redis.pipeline import Pipeline
 from pseudocron.backends.redis.schema import SCRIPTS
-from pseudocron.errors import BackendAwayError, BackendError, cause
+from pseudocron.errors import BackendAwayError, BackendError, PseudoCronError, cause
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping
 
-Client: TypeAlias = Any
-"""A `redis.asyncio.Redis` or `RedisCluster`, which have no type in common."""
-
-CLOSE_WITHIN = 1.0
-"""Seconds within which a server must close a connection."""
-
-PAUSES = (0.05, 0.2, 0.5)
-"""Seconds between the attempts of one call."""
-
-AT_ONCE = 8
-"""Calls at once: the server does one at a time, and a client that has no connection left for a call refuses it."""
-
-ERRORS = (RedisError, RedisClusterException, OSError, TimeoutError)
+    from pseudocron.backends.redis.async_client import Client
+    from pseudocron.backends.redis.calls import Calls
 
 
 class Targets(NamedTuple):
@@ -48,7 +36,8 @@ class Connection:
     """The client of one process, and its calls of the server.
 
     Args:
-        make_client: Makes a client, which connects on the loop of our thread, and is closed with the connection.
+        make_client: Makes a client, which is closed with the connection. A plain `redis.Redis` only knows how to
+            connect and speak: all calls go through one connection. Any other connects on an event loop of our thread.
         name: What to call the server in errors; without a password.
         prefix: Of all keys; its hash tag keeps them on one node.
         on_time: Is given the server's time with each answer, in microseconds since the epoch.
@@ -69,36 +58,38 @@ class Connection:
         self._make_client = make_client
         self._on_time = on_time
         self._clock = clock
-        self._thread = LoopThread(self._closed)
-        self._client: Client = None
-        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._calls: Calls | None = None
         self._opening = threading.Lock()
 
     @property
     def is_open(self) -> bool:
         """Whether it was opened and not closed since, by this process; does not block."""
-        return self._thread.is_running
+        return self._calls is not None
 
     def open(self) -> None:
         """Make a client, if there is none; blocks, but does not connect yet."""
         with self._opening:
-            if not self._thread.is_running:
-                self._client = self._make_client()
-                self._turns = asyncio.Semaphore(AT_ONCE)  # of the thread's loop, which is a new one
-                self._thread.start(self._disconnect)
+            if self._calls is None:
+                try:
+                    calls = self._calls_of(self._make_client())
+                except Exception as error:
+                    raise self._named(error) from error
+                calls.start()
+                self._calls = calls
                 _open.add(self)
 
-    def close(self) -> None:
-        """Disconnect; blocks."""
-        with self._opening:
-            _open.discard(self)
-            self._thread.stop()
+    def _calls_of(self, client: Client) -> Calls:
+        if isinstance(client, RedisCluster):
+            raise BackendError(f"{self.name} is a redis.RedisCluster: return one of redis.asyncio.cluster")
+        return Pipeline(client, self._closed) if isinstance(client, Redis) else AsyncClient(client, self._closed)
 
-    async def _disconnect(self) -> None:
-        with suppress(*ERRORS):
-            async with asyncio.timeout(CLOSE_WITHIN):
-                for client in (self._client, *_sentinels(self._client)):
-                    await client.aclose()
+    def close(self, users: Collection[object] = ()) -> None:
+        """Disconnect, unless there are users by the time that it is this call's turn; blocks."""
+        with self._opening:
+            if not users and (calls := self._calls) is not None:
+                self._calls = None
+                _open.discard(self)
+                calls.stop()
 
     def abandon(self) -> None:
         """Begin anew in a forked child, and leave alone what is the parent's.
@@ -106,9 +97,8 @@ class Connection:
         It must not be freed either: a connection that is closed here would be removed from the selector that both
         share, and the parent would wait for its answers in vain.
         """
-        for inherited in (self._client, self._thread):
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(inherited))
-        self._client, self._thread, self._opening = None, LoopThread(self._closed), threading.Lock()
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._calls))
+        self._calls, self._opening = None, threading.Lock()
 
     async def call(self, verb: str, targets: Targets = Targets(), **arguments: object) -> Any:  # noqa: B008 - immutable
         """Return what a verb of the scripts answers.
@@ -121,35 +111,75 @@ class Connection:
         Raises:
             BackendError: There is no answer, or none that can be read.
         """
-        return await self._thread.run(self._call(verb, targets, arguments))
+        return await self._ask(self._request(verb, targets, arguments))
+
+    @property
+    def is_pipelined(self) -> bool:
+        """Whether `ask` can be called; else the client is one of the user's."""
+        return isinstance(self._calls, Pipeline)
+
+    def ask(self, verb: str, answered: Callable[[Any], None], **arguments: object) -> None:
+        """Send what a verb of the scripts is asked, from an event loop on which it is answered.
+
+        Args:
+            verb: The verb.
+            answered: Is called with what the verb answers, or with the `BackendError`.
+            arguments: The other arguments.
+
+        Raises:
+            BackendError: It is closed.
+        """
+        calls = self._calls
+        if not isinstance(calls, Pipeline):
+            raise self._closed()
+        try:
+            request = self._request(verb, Targets(), arguments)
+            calls.ask(request, ANSWER_WITHIN, lambda answer: answered(self._or_error(answer)))
+        except Exception as error:
+            raise self._named(error) from error
 
     def call_blocking(self, verb: str, **arguments: object) -> Any:
         """Return what a verb of the scripts answers; blocks."""
-        return self._thread.block(self._call(verb, Targets(), arguments))
+        if (calls := self._calls) is None:
+            raise self._closed()
+        try:
+            answer = calls.block(self._request(verb, Targets(), arguments), ANSWER_WITHIN)
+        except Exception as error:
+            raise self._named(error) from error
+        return self._checked(answer)
 
     async def info(self, section: str) -> Mapping[str, Any]:
         """Return what the server, or one of a cluster, reports of itself."""
-        answer = await self._thread.run(self._patiently(lambda client: client.info(section)))
+        answer = await self._ask(Request(("INFO", section)))
         is_cluster = answer and all(isinstance(of, dict) for of in answer.values())
         return next(iter(answer.values())) if is_cluster else answer
 
     async def saves(self) -> str | None:
         """Return when the server takes snapshots; None if it keeps that secret, as hosted ones often do."""
         try:
-            answer = await self._thread.run(self._patiently(lambda client: client.config_get("save")))
+            answer = await self._ask(Request(("CONFIG GET", "save")))
         except BackendError:
             return None
         return str(answer["save"]) if "save" in answer else None
 
-    def _closed(self) -> BackendError:
-        return BackendError(f"{self.name} is closed: open the backend first")
+    async def _ask(self, request: Request) -> Any:
+        if (calls := self._calls) is None:
+            raise self._closed()
+        try:
+            answer = await calls.run(request, ANSWER_WITHIN)
+        except Exception as error:
+            raise self._named(error) from error
+        return self._checked(answer)
 
-    async def _call(self, verb: str, targets: Targets, arguments: Mapping[str, object]) -> Any:
+    def _request(self, verb: str, targets: Targets, arguments: Mapping[str, object]) -> Request:
         given = {name: value for name, value in arguments.items() if value is not None}
         now = "" if self._clock is None else str(self._clock())
         # A call whose reply was lost is repeated; the token tells the server that it is the same one.
-        words = (verb, now, uuid4().hex, json.dumps(given, ensure_ascii=False), *targets)
-        answer = await self._patiently(lambda client: self._evaluate(client, words))
+        words = (1, self.prefix, verb, now, os.urandom(16).hex(), _encode(given), *targets)
+        script = SCRIPTS[verb]
+        return Request(("EVALSHA", script.digest, *words), ("EVAL", script.body, *words), self._read)
+
+    def _read(self, answer: Any) -> Any:
         try:
             time, text = answer
             self._on_time(int(time))
@@ -157,45 +187,26 @@ class Connection:
         except (TypeError, ValueError, RecursionError) as error:
             raise BackendError(f"{self.name} holds what can't be read: {cause(error)}") from error
 
-    async def _evaluate(self, client: Client, words: tuple[str, ...]) -> Any:
-        script = SCRIPTS[words[0]]
-        try:
-            return await client.evalsha(script.digest, 1, self.prefix, *words)
-        except NoScriptError:  # the server is new, or was restarted
-            return await client.eval(script.body, 1, self.prefix, *words)
+    def _checked(self, answer: Any) -> Any:
+        if isinstance(answer, Exception):
+            raise self._named(answer) from answer.__cause__ or answer
+        return answer
 
-    async def _patiently(self, call: Callable[[Client], Any]) -> Any:
-        try:
-            with self._named():
-                async with asyncio.timeout(ANSWER_WITHIN), self._turns:
-                    return await self._insistently(call)
-        except asyncio.CancelledError:  # only the end of the thread cancels
-            raise self._closed() from None
+    def _or_error(self, answer: Any) -> Any:
+        return self._named(answer) if isinstance(answer, Exception) else answer
 
-    async def _insistently(self, call: Callable[[Client], Any]) -> Any:
-        """Repeat a call after errors that may pass; not every client does that itself."""
-        for pause in PAUSES:
-            try:
-                return await call(self._client)
-            except ERRORS as error:
-                if not is_passing(error):
-                    raise
-                if READ_ONLY in str(error):
-                    # The primary has become a replica: a new connection may find the new one.
-                    with suppress(*ERRORS, AttributeError):
-                        await self._client.connection_pool.disconnect()
-            await asyncio.sleep(pause)
-        return await call(self._client)
+    def _named(self, error: Exception) -> PseudoCronError:
+        """Return the error that names the server. The client may be the user's, and raise anything."""
+        if isinstance(error, PseudoCronError):
+            return error
+        kind = BackendAwayError if is_away(error) else BackendError
+        return kind(f"{self.name} {explain(error)}")
 
-    @contextmanager
-    def _named(self) -> Iterator[None]:
-        """Name the server in each of its errors."""
-        try:
-            yield
-        except ERRORS as error:
-            kind = BackendAwayError if is_away(error) else BackendError
-            raise kind(f"{self.name} {explain(error)}") from error
+    def _closed(self) -> BackendError:
+        return BackendError(f"{self.name} is closed: open the backend first")
 
+
+_encode = json.JSONEncoder(ensure_ascii=False).encode  # `dumps` would make one for each call
 
 _open: set[Connection] = set()  # held until they are closed, as only `close` may free their connections
 
@@ -214,9 +225,3 @@ def _abandon_all() -> None:
 
 atexit.register(_close_all)
 os.register_at_fork(after_in_child=_abandon_all)
-
-
-def _sentinels(client: Client) -> Sequence[Client]:
-    """Return the sentinels that a client asks for the primary: it leaves them open when it is closed itself."""
-    pool = getattr(client, "connection_pool", None)
-    return getattr(getattr(pool, "sentinel_manager", None), "sentinels", ())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from pseudocron.backends.redis.codec import given, micros, micros_of
+from pseudocron.backends.redis.grouping import Groups, is_grouped
 from pseudocron.backends.redis.verbs import Verbs
 from pseudocron.errors import JobConflictError, show
 
@@ -21,7 +23,13 @@ class Jobs(Verbs):
 
     async def defer(self, jobs: Sequence[NewJob]) -> Sequence[str]:
         """See `Backend.defer`."""
+        if len(jobs) == 1 and self._connection.is_pipelined and is_grouped(jobs[0]):
+            return [await self._groups.defer(_new(jobs[0]))]
         return _ids(jobs, await self._call("defer", jobs=list(map(_new, jobs)))) if jobs else []
+
+    @cached_property
+    def _groups(self) -> Groups:
+        return Groups(lambda jobs, stored: self._ask("defer", stored, jobs=jobs))
 
     def defer_blocking(self, jobs: Sequence[NewJob]) -> Sequence[str]:
         """See `Backend.defer_blocking`."""

@@ -65,6 +65,9 @@ class Verbs:
     async def _call(self, verb: str, targets: Targets = NO_TARGETS, **arguments: object) -> Any:
         return await self._connection.call(verb, targets, **self._settings(), **arguments)
 
+    def _ask(self, verb: str, answered: Callable[[Any], None], **arguments: object) -> None:
+        self._connection.ask(verb, answered, **self._settings(), **arguments)
+
     def _call_blocking(self, verb: str, **arguments: object) -> Any:
         return self._connection.call_blocking(verb, **self._settings(), **arguments)
 

@@ -17,7 +17,7 @@ from support import wait_until
 from backends.redis.proxy import Proxy
 from backends.redis.using import claim, defer, job, made, opened, take
 from pseudocron.backends.questions import Poll, Where
-from pseudocron.backends.redis.connection import AT_ONCE
+from pseudocron.backends.redis.async_client import AT_ONCE
 from pseudocron.errors import BackendError
 
 if TYPE_CHECKING:
@@ -178,6 +178,7 @@ def test_what_is_asked_is_done_though_who_asked_is_cancelled(
     async def main() -> None:
         async with opened(server.url, app) as backend:
             one = job()
+            await asyncio.to_thread(server.do, "CLIENT", "PAUSE", 100)
             asking = asyncio.ensure_future(defer(backend, one))
             await asyncio.sleep(0)  # it has asked
             asking.cancel()
@@ -198,6 +199,7 @@ def test_a_closed_event_loop_leaves_the_others_their_answers(
     one = job()
 
     def ask_and_go() -> None:
+        server.do("CLIENT", "PAUSE", 100)
         loop = asyncio.new_event_loop()
         asking = loop.create_task(defer(backend, one))
         loop.run_until_complete(asyncio.sleep(0))
