@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from pseudocron.errors import PseudoCronError, cause, unspoken
+from pseudocron.errors import PseudoCronError, cause
 from pseudocron.log import logger
 from pseudocron.server_grace import server_grace
 
@@ -118,7 +118,7 @@ class Lifespan:
             except Exception as error:
                 # Raised into the application, it would look as if that had no lifespan, and nothing would be polled.
                 logger.exception("the scheduling could not be started")
-                self._failure = f"the scheduling could not be started: {unspoken(cause(error))}"
+                self._failure = f"the scheduling could not be started: {cause(error)}"
         return self._failure is None
 
     async def _stop(self, lifetime: Lifetime) -> None:

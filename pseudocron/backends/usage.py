@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from pseudocron.errors import BackendError, PseudoCronError, cause, unspoken
+from pseudocron.errors import BackendError, PseudoCronError, cause
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -82,7 +82,7 @@ class Usage:
             raise
         except Exception as error:
             # The backend, or the client that it makes, may be the user's: whoever opens it expects one line.
-            raise BackendError(f"{type(self._backend).__name__}: can't be opened: {unspoken(cause(error))}") from error
+            raise BackendError(f"{type(self._backend).__name__}: can't be opened: {cause(error)}") from error
 
     async def end(self, user: Hashable, *, for_good: bool = False) -> None:
         """Use the store no longer, and close it if nobody else does.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import time
 from contextlib import suppress
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
+
+from pseudocron.clock import monotonic
 
 if TYPE_CHECKING:
     import asyncio
@@ -38,7 +39,7 @@ class Call:
         self.packed = packed
         self.answered = answered
         self.loop = loop
-        self.sent = time.monotonic()
+        self.sent = monotonic()
         self.attempts = 0
         self.given_up = False
         self.timer: asyncio.TimerHandle | None = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from pseudocron.backends.redis.delivery import Call, Listeners, hand_over
 from pseudocron.backends.redis.duplex import Duplex, NothingYetError, Waker
 from pseudocron.backends.redis.messages import is_passing, is_read_only
 from pseudocron.backends.redis.protocol import Protocol
+from pseudocron.clock import monotonic
 
 if TYPE_CHECKING:
     import socket
@@ -164,7 +164,7 @@ class Pipeline(Calls):
             hand_over(done, loop)
 
     def _take(self, answer: Any, done: list[Answered]) -> None:
-        self._heard = time.monotonic()
+        self._heard = monotonic()
         if isinstance(answer, Exception) and is_read_only(answer):
             raise answer  # the primary has become a replica: a new connection may find the new one
         with self._lock:
@@ -193,7 +193,7 @@ class Pipeline(Calls):
             self._waker.wait()
             if self._ended:
                 return
-        self._heard = time.monotonic()
+        self._heard = monotonic()
         try:
             link = self._protocol.connect()
             self._send_all(link)
@@ -215,7 +215,7 @@ class Pipeline(Calls):
             link.made()
             self._broken = None
             for call in self._calls:
-                call.sent = time.monotonic()
+                call.sent = monotonic()
                 link.write(call.packed)
             loops = {call.loop for call in self._calls if call.loop is not None}
         for loop in loops:
@@ -244,7 +244,7 @@ class Pipeline(Calls):
                 since = max(since, self._calls[0].sent)
             except IndexError:
                 return 1000 * self._protocol.silence
-        left = since + self._protocol.silence - time.monotonic()
+        left = since + self._protocol.silence - monotonic()
         if left <= 0:
             raise NoAnswer
         return 1000 * left
