@@ -95,9 +95,16 @@ local function numbers(name, fields)
   return read
 end
 
--- A full server lets a script continue that has begun by deleting something.
+-- A full server lets a script continue that has begun by deleting something. All verbs begin so that free memory, or
+-- take little: only `defer` is refused.
 local function write_although_full()
   call('DEL', key('nothing'))
+end
+
+-- Whether the server refuses to store anything. Only to be called before the first write of a verb.
+local function is_full()
+  local answered = redis.pcall('SETRANGE', key('nothing'), 0, '')  -- writes nothing
+  return type(answered) == 'table' and answered.err and answered.err:find('OOM', 1, true) and true or false
 end
 
 -- No fence is lower than the time: fences grow also after the server has lost its memory, or a failover its last second.
@@ -184,7 +191,7 @@ local is_to_be_repeated = false
 
 -- What the verb answers, as JSON: large numbers in it must be texts. If the reply is lost, the client repeats the call
 -- with the same token. A verb that must not act twice has `completed`, and says by `is_to_be_repeated` that its answer is
--- to be kept for a while. The long texts of runs are not kept in it: `completed` adds them.
+-- to be kept for a while. What may be long, arguments and what runs wrote, is not kept in it: `completed` adds it.
 local function answer(verb)
   local kept = completed[verb] and call('GET', key('answer', token))
   local result

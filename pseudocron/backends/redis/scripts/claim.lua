@@ -1,8 +1,10 @@
 -- Claiming: what is new or pending becomes running, with a lease.
 
-local CLAIM = {'kind', 'name', 'due', 'fence', 'started', 'slot', 'arguments', 'key', 'unfit_since', 'failures'}
+local CLAIM = {'kind', 'name', 'due', 'fence', 'started', 'slot', 'key', 'unfit_since', 'failures'}
 
+-- A claim without the arguments, see `Runs.add_long_fields`.
 function Claims.claim_of(run)
+  Runs.note_long_fields(run)
   local claim = {run_id = run.run_id, attempt = text(run.attempts)}
   for _, field in ipairs(CLAIM) do
     claim[field] = run[field] and text(run[field])

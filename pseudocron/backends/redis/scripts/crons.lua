@@ -10,6 +10,7 @@ function reads.states()
 end
 
 function verbs.pause()
+  write_although_full()
   set(key('cron', given.name), {paused = given.paused and 1 or false})
   Targets.note_cron(given.name)
   Targets.touch('c:' .. given.name)
@@ -17,6 +18,7 @@ function verbs.pause()
 end
 
 function verbs.reset()
+  write_although_full()
   set(key('cron', given.name), {mark = given.mark, since = given.mark, back = given.mark, next = now, held = false})
   Targets.note_cron(given.name)
   Targets.touch('c:' .. given.name)

@@ -92,6 +92,7 @@ function verbs.cancel()
       ids[#ids + 1] = call('HGET', key(index), of) or nil
     end
   end
+  write_although_full()
   is_to_be_repeated = true
   for _, id in ipairs(ids) do
     local run = Runs.find(id)
@@ -106,6 +107,7 @@ function verbs.retry()
   if not run or run.kind ~= 'job' or run.state ~= 'failed' and run.state ~= 'timed_out' then
     return false
   end
+  write_although_full()
   is_to_be_repeated = true
   local is_free = not Endings.holder(Runs.target_of(run), run.key)
   if is_free then
@@ -125,6 +127,7 @@ function completed.retry() end
 
 function verbs.purge()
   local deleted = 0
+  write_although_full()
   for _, one in ipairs(given.ages) do
     local before = '(' .. digits(now - one.age)
     -- Those that have a lease are passed over, so that as many more are read.

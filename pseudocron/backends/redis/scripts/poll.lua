@@ -67,6 +67,7 @@ end
 
 function completed.poll(polled)
   if polled then
+    Runs.add_long_fields(polled.claims)
     Runs.complete(polled.lost)
     Runs.complete(polled.dropped)
   end

@@ -46,13 +46,35 @@ function Runs.read_long_texts(run)
   return long_texts[run.run_id]
 end
 
--- A run as it is now, without its long texts.
-function Runs.brief(run)
-  return texts(run)
+-- Fields that may be long, too.
+local LONG = {'arguments', 'earlier'}
+local long_fields = {}
+
+function Runs.note_long_fields(run)
+  long_fields[run.run_id] = {run.arguments, run.earlier}
 end
 
--- Add their long texts to runs.
+-- Add what may be long to claims, or to runs.
+function Runs.add_long_fields(records)
+  for _, one in ipairs(records) do
+    local read = long_fields[one.run_id] or call('HMGET', key('run', one.run_id), unpack(LONG))
+    for i, field in ipairs(LONG) do
+      one[field] = read[i] or nil
+    end
+  end
+end
+
+-- A run as it is now, without what may be long.
+function Runs.brief(run)
+  local brief = texts(run)
+  Runs.note_long_fields(run)
+  brief.arguments, brief.earlier, brief.line = nil, nil, nil
+  return brief
+end
+
+-- Add to runs what may be long, as an answer is kept without it.
 function Runs.complete(runs)
+  Runs.add_long_fields(runs)
   for _, run in ipairs(runs) do
     local read = long_texts[run.run_id] or Runs.read_long_texts(run)
     run.error, run.output = read.error, read.output
@@ -64,7 +86,8 @@ function Runs.whole(id)
   local run = record(key('run', id))
   if run then
     run.run_id = id
-    Runs.complete({run})
+    local read = run.has_texts and Runs.read_long_texts(run) or {}
+    run.error, run.output = read.error, read.output
   end
   return run
 end
