@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pseudocron.backends.redis import batches
 from pseudocron.backends.redis.codec import given, micros, micros_of
 from pseudocron.backends.redis.verbs import Verbs
-from pseudocron.errors import JobConflictError, show
+from pseudocron.errors import BackendAwayError, JobConflictError, show
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Coroutine, Mapping, Sequence
     from datetime import timedelta
 
     from pseudocron.backends.model import State
     from pseudocron.backends.questions import NewJob
+
+NOT_SENT = ("connecting to", "is full", "is a replica", "is still loading", "nothing is stored")
+"""In the errors of calls that have stored nothing."""
 
 
 class Jobs(Verbs):
@@ -21,11 +25,28 @@ class Jobs(Verbs):
 
     async def defer(self, jobs: Sequence[NewJob]) -> Sequence[str]:
         """See `Backend.defer`."""
-        return _ids(jobs, await self._call("defer", jobs=list(map(_new, jobs)))) if jobs else []
+        return await self._defer(jobs, self._call)
 
     def defer_blocking(self, jobs: Sequence[NewJob]) -> Sequence[str]:
         """See `Backend.defer_blocking`."""
-        return _ids(jobs, self._call_blocking("defer", jobs=list(map(_new, jobs)))) if jobs else []
+
+        async def call(verb: str, **arguments: object) -> Any:
+            return self._call_blocking(verb, **arguments)
+
+        return _completed(self._defer(jobs, call))
+
+    async def _defer(self, jobs: Sequence[NewJob], call: batches.Call) -> Sequence[str]:
+        if not jobs:
+            return []
+        try:
+            answer = await batches.defer(call, list(map(_new, jobs)))
+        except BackendAwayError as error:
+            if any(part in str(error) for part in NOT_SENT):
+                raise
+            raise BackendAwayError(f"{error}; {_ask(jobs)}") from error
+        if isinstance(answer, batches.Taken):
+            raise _conflict(jobs[answer.number], answer.by)
+        return answer
 
     async def cancel(self, *, run_id: str | None = None, task: str | None = None, key: str | None = None) -> bool:
         """See `Backend.cancel`."""
@@ -54,16 +75,23 @@ def _new(job: NewJob) -> dict[str, object]:
     )
 
 
-def _ids(jobs: Sequence[NewJob], answer: Any) -> Sequence[str]:
-    """Return the ids of the jobs that stand for these.
+def _completed(coroutine: Coroutine[Any, Any, Sequence[str]]) -> Sequence[str]:
+    """Return the result of a coroutine all of whose calls block."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        ids: Sequence[str] = end.value
+        return ids
+    raise RuntimeError("a call did not block")
 
-    Raises:
-        JobConflictError: A key is taken.
-    """
-    if isinstance(answer, dict) and "refused" in answer:
-        refused = jobs[answer["refused"] - 1]
-        raise JobConflictError(
-            f"task {show(refused.task)}: key {show(refused.key)} is taken by pending job {show(answer['by'])}; "
-            "cancel that job, or defer with on_conflict='replace' or 'keep'"
-        )
-    return list(answer)
+
+def _ask(jobs: Sequence[NewJob]) -> str:
+    what = f"job {jobs[0].run_id} is" if len(jobs) == 1 else f"the {len(jobs)} jobs are, all or none,"
+    return f"whether {what} stored is not known: 'pseudocron jobs show {jobs[0].run_id}' tells"
+
+
+def _conflict(job: NewJob, by: str) -> JobConflictError:
+    return JobConflictError(
+        f"task {show(job.task)}: key {show(job.key)} is taken by pending job {show(by)}; "
+        "cancel that job, or defer with on_conflict='replace' or 'keep'"
+    )

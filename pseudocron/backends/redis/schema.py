@@ -23,7 +23,10 @@ MODULES = {
     "gate": "Gate",
     "targets": "Targets",
     "runs": "Runs",
+    "reserving": "Reserving",
     "endings": "Endings",
+    "storing": "Storing",
+    "batches": "Batches",
     "claim": "Claims",
     "skips": "Skips",
     "plans": "Plans",
@@ -35,7 +38,7 @@ VERBS = {
     "crons": ("states", "pause", "reset"),
     "poll": ("poll",),
     "finish": ("finish", "renew", "release", "start"),
-    "jobs": ("defer", "cancel", "retry", "purge"),
+    "jobs": ("defer", "stage", "unstage", "accept", "store", "stand_for", "cancel", "retry", "purge"),
     "lists": ("run", "counts", "waiting", "place", "runs", "timelines", "crons"),
 }
 """The files that have verbs."""

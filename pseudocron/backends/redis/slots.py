@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pseudocron.backends.model import Kind, State
 from pseudocron.backends.questions import Finished, Polled, Refusal, States
+from pseudocron.backends.redis import batches
 from pseudocron.backends.redis.codec import (
     claim_of,
     given,
@@ -62,6 +63,8 @@ class Slots(Verbs):
             holding=list(map(held, poll.holding)) or None,
             force=poll.force or None,
         )
+        if answer and (batch := answer.get("batch")):
+            await batches.store_left(self._call, batch)
         return _polled(answer) if answer else None
 
     @reading

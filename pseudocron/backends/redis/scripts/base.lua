@@ -144,7 +144,7 @@ end
 
 -- Fields of the gate, read once, and written at the end of a verb.
 local gate = key('gate')
-local GATE = {'stale', 'polled', 'named', 'named_at', 'oldest', 'times', 'takeovers'}
+local GATE = {'stale', 'polled', 'named', 'named_at', 'oldest', 'times', 'takeovers', 'batches', 'behind'}
 local gate_read, gate_changes
 
 local function of_gate(field)
@@ -159,7 +159,7 @@ end
 
 local function change_gate(field, value)
   of_gate(field)
-  gate_read[field] = text(value)
+  gate_read[field] = value and text(value) or nil
   gate_changes = gate_changes or {}
   gate_changes[field] = value
 end

@@ -1,77 +1,48 @@
 -- Jobs: they are stored, cancelled, executed again, deleted.
 
-local function is_stored(job)
-  return call('EXISTS', key('run', job.run_id)) == 1
-end
-
--- Which job has a key that is asked for with on_conflict='raise', by the number of the one that asks.
-local function conflict()
-  local newer = {}
-  for i, job in ipairs(given.jobs) do
-    if job.key and not is_stored(job) then
-      local of = Targets.key_of('t:' .. job.task, job.key)
-      local other = not newer[of] and Endings.pending_with('t:' .. job.task, job.key)
-      newer[of] = newer[of] or other and not Endings.is_expired(other) and other.run_id or job.run_id
-      if job.on_conflict == 'raise' and newer[of] ~= job.run_id then
-        return {refused = i, by = newer[of]}
-      end
-    end
-  end
-end
-
--- When the first of a task's jobs is due, as it is indexed.
-local indexed = {}
-
--- A job that is due later than another of its task changes nothing in the indexes.
-local function is_first(target, due)
-  indexed[target] = indexed[target] or tonumber(call('ZSCORE', key('due'), target) or math.huge)
-  return Targets.is_touched(target) or due < indexed[target]
-end
-
-local function store(job)
-  local target = 't:' .. job.task
-  local run = {
-    kind = 'job', name = job.task, state = 'pending', due = math.max(job.due, now), created = now, key = job.key,
-    arguments = job.arguments, priority = job.priority, expires = job.expires, place = Runs.new_place()
-  }
-  set(key('run', job.run_id), run)
-  run.run_id, run.priority = job.run_id, run.priority or 0
-  write_later(Runs.listing(run), run.run_id, digits(run.place))
-  Runs.wait(run)
-  if is_first(target, run.due) then
-    Targets.touch(target)
-  end
-end
-
-local function defer(job)
-  if is_stored(job) then
-    return job.run_id
-  end
-  local other = job.key and Endings.holder('t:' .. job.task, job.key)
-  if other and job.on_conflict == 'keep' then
-    return other.run_id
-  elseif other then
-    Endings.drop(other, 'replaced')
-  end
-  store(job)
-  return job.run_id
-end
-
 function verbs.defer()
-  local refused_job = conflict()
+  local refused_job = Storing.conflict(given.jobs)
   if refused_job then
     return refused_job
   end
-  local ids, tasks = {}, {}
+  local ids = {}
   for i, job in ipairs(given.jobs) do
-    ids[i] = defer(job)
-    tasks['t:' .. job.task] = true
+    ids[i] = Storing.defer(job)
   end
-  for target in pairs(tasks) do
-    Targets.use(target)
-  end
+  Storing.name_tasks(given.jobs)
   Targets.bring_forward_touched()
   return ids
+end
+
+function verbs.stage()
+  return Batches.stage()
+end
+
+function verbs.unstage()
+  write_although_full()
+  return Batches.unstage()
+end
+
+function verbs.accept()
+  write_although_full()
+  return Batches.accept()
+end
+
+-- Store the next part of a large call; return how many there are left.
+function verbs.store()
+  write_although_full()
+  local left = Batches.store(given.batch)
+  Targets.bring_forward_touched()
+  return left
+end
+
+-- Which jobs stand for those of a large call.
+function reads.stand_for()
+  local fields = {}
+  for i, id in ipairs(given.ids) do
+    fields[i] = 'kept:' .. id
+  end
+  return call('HMGET', Reserving.batch(given.batch), unpack(fields))
 end
 
 local function cancel(run)

@@ -32,7 +32,7 @@ end
 local function date_gate(shortest, has_outdated)
   write_leases()
   local earliest = math.min(Targets.head('due'), Targets.head('next'), Targets.head('leases'), now + shortest)
-  change_gate('stale', has_outdated and now or earliest)
+  Gate.date(has_outdated and now or earliest)
   change_gate('polled', now)
 end
 
@@ -47,6 +47,7 @@ function verbs.poll()
     write_leases()
   end
   local lost = end_leases()
+  local batch = (of_gate('batches') or '0') ~= '0' and Batches.store_left() or nil
   local shortest, longest = Targets.name_time()
   Targets.forget_targets(longest)
   Targets.name_targets()
@@ -61,7 +62,8 @@ function verbs.poll()
   is_to_be_repeated = done.has_skipped or #done.claims + #done.refused + #lost + #done.dropped > 0
   return {
     fresh_for = digits(Gate.fresh_for()), claims = done.claims, refused = done.refused, outdated = outdated, lost = lost,
-    dropped = done.dropped, left = done.left, takeovers = of_gate('takeovers') or '0'
+    dropped = done.dropped, left = done.left, takeovers = of_gate('takeovers') or '0',
+    batch = batch
   }
 end
 
