@@ -220,5 +220,8 @@ class CronState(NamedTuple):
 LOST_AT_MOST = 3
 """A run that was lost so often has taken its workers with it: it is `failed`, and not pending again."""
 
+BRIEFLY = 1000
+"""Characters of the arguments of a run where only the beginning of them is asked for."""
+
 PRECISION = timedelta(microseconds=1)
 """The smallest step that instants keep."""

@@ -209,9 +209,11 @@ class Sqlite(Backend):
         """See `Backend.run`."""
         return await self._read(lambda txn: lists.run(txn, run_id))
 
-    async def runs(self, where: Where, limit: int = 50, before: str | None = None) -> Sequence[Run]:
+    async def runs(
+        self, where: Where, limit: int = 50, before: str | None = None, *, brief: bool = False
+    ) -> Sequence[Run]:
         """See `Backend.runs`."""
-        return await self._read(lambda txn: lists.runs(txn, where, limit, before))
+        return await self._read(lambda txn: lists.runs(txn, where, limit, before, brief=brief))
 
     async def timelines(
         self, names: Collection[str] | None = None, limit: int = 20

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pseudocron.backends import rules
 from pseudocron.backends.file.transaction import micros, micros_or_none
 from pseudocron.backends.legible import instant, legible, text, whole
-from pseudocron.backends.model import Attempt, Blocker, Kind, Run, State, Waited
+from pseudocron.backends.model import BRIEFLY, Attempt, Blocker, Kind, Run, State, Waited
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -32,7 +32,7 @@ _OF_LIVING = {
 def _select(*, brief: bool) -> str:
     columns = {column: _OF_LIVING.get(column, f"runs.{column}") for column in Run._fields}
     if brief:
-        columns |= {"error": "NULL", "output": "NULL"}
+        columns |= {"error": "NULL", "output": "NULL", "arguments": f"substr(runs.arguments, 1, {BRIEFLY})"}
     return (
         f"SELECT runs.id, ifnull(living.stop, 0), runs.coalesce, {', '.join(columns.values())} "  # noqa: S608 - our own
         "FROM runs LEFT JOIN living ON living.run_id = runs.run_id WHERE "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pseudocron.backends.model import State
 from pseudocron.backends.redis import batches
 from pseudocron.backends.redis.codec import given, micros, micros_of
 from pseudocron.backends.redis.verbs import Verbs
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, Sequence
     from datetime import timedelta
 
-    from pseudocron.backends.model import State
     from pseudocron.backends.questions import NewJob
 
 NOT_SENT = ("connecting to", "is full", "is a replica", "is still loading", "nothing is stored")
@@ -59,7 +59,7 @@ class Jobs(Verbs):
     async def purge(self, keep: Mapping[State, timedelta], limit: int = 1000) -> int:
         """See `Backend.purge`."""
         ages = [{"state": state, "age": micros_of(age.total_seconds())} for state, age in keep.items()]
-        return int(await self._call("purge", ages=ages, limit=limit))
+        return int(await self._call("purge", ages=ages, limit=limit, states=list(State)))
 
 
 def _new(job: NewJob) -> dict[str, object]:

@@ -10,10 +10,10 @@ from hashlib import sha1
 from importlib.resources import files
 from typing import NamedTuple
 
-from pseudocron.backends.model import LOST_AT_MOST
+from pseudocron.backends.model import BRIEFLY, LOST_AT_MOST
 from pseudocron.backends.rules import EARLIER_AT_MOST, IN_USE_FOR, REASONS, REPLACED_AT_MOST, SEEN_AGAIN
 
-VERSION = 2
+VERSION = 3
 """Of what is stored; data of any other version are left alone."""
 
 AT_MOST = 1000
@@ -55,6 +55,7 @@ def _constants() -> str:
     """Return what the rules of all stores say, in Lua."""
     reasons = ", ".join(f"{state} = '{reason}'" for state, reason in REASONS.items())
     numbers = {
+        "BRIEFLY": BRIEFLY,
         "LOST_AT_MOST": LOST_AT_MOST,
         "EARLIER_AT_MOST": EARLIER_AT_MOST,
         "REPLACED_AT_MOST": REPLACED_AT_MOST,

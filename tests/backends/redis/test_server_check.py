@@ -11,6 +11,7 @@ import pytest
 from redis_server import Server, free_port, shared
 
 from backends.redis.using import claim_jobs, defer, job, opened
+from pseudocron.backends.redis.schema import VERSION
 from pseudocron.errors import BackendError
 
 if TYPE_CHECKING:
@@ -115,13 +116,13 @@ def test_keys_of_another_type_are_left_alone(server: Server) -> None:
     ("version", "fix"),
     [
         ("1", "give the application another name with app="),
-        ("3", "upgrade pseudocron"),
+        ("4", "upgrade pseudocron"),
         ("mine", "upgrade pseudocron"),
     ],
 )
 def test_data_of_another_version_are_left_alone(server: Server, version: str, fix: str) -> None:
     server.do("SET", "{shop}:version", version)
-    assert refusal(server.url, "shop").endswith(f"data of version {version!r}, this pseudocron knows 2: {fix}")
+    assert refusal(server.url, "shop").endswith(f"data of version {version!r}, this pseudocron knows {VERSION}: {fix}")
     assert server.do("KEYS", "*") == ["{shop}:version"]
 
 

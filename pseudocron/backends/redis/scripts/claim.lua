@@ -61,10 +61,15 @@ function Claims.make_ready(target)
     'ZRANGEBYSCORE', scheduled, '-inf', digits(now), 'WITHSCORES', 'LIMIT', 0, AT_MOST - moved
   )
   for i = 1, #due, 2 do
-    local priority, place, id = due[i]:match('^([^:]*):([^:]*):(.*)$')
-    call('ZREM', scheduled, due[i])
-    call('ZADD', ready, Runs.member_of_ready(tonumber(priority), tonumber(due[i + 1]), tonumber(place), id))
+    local colon = due[i]:find(':', 1, true)
+    local place, id = Targets.place_and_id(due[i], colon + 1)
+    local priority = tonumber(due[i]:sub(1, colon - 1))
+    local rank, member = Runs.member_of_ready(priority, tonumber(due[i + 1]), tonumber(place), id)
+    write_later(scheduled, due[i], false)
+    write_later(ready, member, rank)
   end
+  write_now(scheduled)
+  write_now(ready)
   moved = moved + #due / 2
 end
 
@@ -77,7 +82,7 @@ function Claims.open_line(target, room)
       line.read, line.at = line.read + 50, 1
     end
     local member, rank = line.members[line.at], tonumber(line.members[line.at + 1] or nil)
-    return member and {rank = rank, member = member, run_id = member:sub(35)} or nil
+    return member and {rank = rank, member = member, run_id = Targets.id_of('ready', member)} or nil
   end
   return line
 end

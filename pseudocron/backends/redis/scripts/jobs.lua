@@ -96,6 +96,19 @@ end
 function completed.cancel() end
 function completed.retry() end
 
+-- Forget tasks that have no jobs any more.
+local function forget_tasks()
+  for _, task in ipairs(call('SRANDMEMBER', key('tasks'), 100)) do
+    local lists = {}
+    for i, state in ipairs(given.states) do
+      lists[i] = key('jobs', state .. ':' .. task)
+    end
+    if call('EXISTS', unpack(lists)) == 0 then
+      call('SREM', key('tasks'), task)
+    end
+  end
+end
+
 function verbs.purge()
   local deleted = 0
   write_although_full()
@@ -111,5 +124,9 @@ function verbs.purge()
       end
     end
   end
+  for list in pairs(later) do
+    write_now(list)
+  end
+  forget_tasks()
   return deleted
 end

@@ -4,12 +4,14 @@
 --                   while it ran; counts, if it counts for max_instances while it is pending; line, the last one of
 --                   its error; has_texts, if there are such
 -- texts:ID          its error and output, which are long and seldom read
--- jobs:STATE, crons:STATE   the jobs, and the runs of crons, in a state, by place
+-- arguments:ID      its arguments, if they are long: a hash of short values takes half the memory
+-- jobs:STATE:TASK, crons:STATE   the jobs of a task, and the runs of crons, in a state, by place
+-- keyed             the jobs with a key, as 'KEY NUL PLACE ID'
 -- ended:STATE       the jobs in a final state, by their end
 -- lines:CRON        all runs of a cron, by place; final:CRON those in a final state
--- ready:TARGET      the pending runs that were due when they were looked at, by priority, as 'DUE:PLACE:ID', which is the
+-- ready:TARGET      the pending runs that were due when they were looked at, by priority, as 'DUE PLACE ID', which is the
 --                   order of those of one priority
--- scheduled:TARGET  the other pending runs, by when they are due, as 'PRIORITY:PLACE:ID'
+-- scheduled:TARGET  the other pending runs, by when they are due, as 'PRIORITY:PLACE ID'
 -- expires:TARGET    the pending runs that expire, by when that is to be recorded
 -- keys, busy        which pending job, and which living one, has a key
 -- leases            the living runs, by the ends of their leases
@@ -46,21 +48,32 @@ function Runs.read_long_texts(run)
   return long_texts[run.run_id]
 end
 
--- Fields that may be long, too.
-local LONG = {'arguments', 'earlier'}
+-- Its arguments, or the first bytes of them.
+function Runs.arguments_of(run, at_most)
+  local stored = run.has_arguments and key('arguments', run.run_id)
+  if not stored then
+    return run.arguments
+  elseif at_most then
+    local written = call('GETRANGE', stored, 0, at_most)
+    -- What was cut may end in a part of a character.
+    return #written > at_most and written:sub(1, at_most):gsub('[\192-\255]?[\128-\191]*$', '') or written
+  end
+  return call('GET', stored) or nil
+end
+
 local long_fields = {}
 
 function Runs.note_long_fields(run)
-  long_fields[run.run_id] = {run.arguments, run.earlier}
+  long_fields[run.run_id] = {Runs.arguments_of(run), run.earlier}
 end
 
 -- Add what may be long to claims, or to runs.
 function Runs.add_long_fields(records)
   for _, one in ipairs(records) do
-    local read = long_fields[one.run_id] or call('HMGET', key('run', one.run_id), unpack(LONG))
-    for i, field in ipairs(LONG) do
-      one[field] = read[i] or nil
+    if not long_fields[one.run_id] then
+      Runs.note_long_fields(Runs.find(one.run_id) or one)
     end
+    one.arguments, one.earlier = unpack(long_fields[one.run_id], 1, 2)
   end
 end
 
@@ -81,12 +94,13 @@ function Runs.complete(runs)
   end
 end
 
--- The whole of a run, as it is told.
-function Runs.whole(id)
+-- A run as it is told: whole, or without what it wrote and with the beginning of its arguments.
+function Runs.told(id, is_brief)
   local run = record(key('run', id))
   if run then
     run.run_id = id
-    local read = run.has_texts and Runs.read_long_texts(run) or {}
+    run.arguments = Runs.arguments_of(run, is_brief and BRIEFLY)
+    local read = run.has_texts and not is_brief and Runs.read_long_texts(run) or {}
     run.error, run.output = read.error, read.output
   end
   return run
@@ -116,15 +130,19 @@ end
 -- Where it is listed
 
 function Runs.listing(run)
-  return key(run.kind == 'job' and 'jobs' or 'crons', run.state)
+  return run.kind == 'job' and key('jobs', run.state .. ':' .. run.name) or key('crons', run.state)
+end
+
+function Runs.keyed(of_task, place, id)
+  return of_task .. '\0' .. Targets.written_place(place) .. id
 end
 
 function Runs.member_of_ready(priority, due, place, id)
-  return digits(-priority), string.format('%016.0f:%016.0f:%s', due, place, id)
+  return digits(-priority), string.format('%016.0f', due) .. Targets.written_place(place) .. id
 end
 
 function Runs.member_of_scheduled(run)
-  return string.format('%.0f:%016.0f:%s', run.priority, run.place, run.run_id)
+  return digits(run.priority) .. ':' .. Targets.written_place(run.place) .. run.run_id
 end
 
 function Runs.wait(run)
@@ -169,11 +187,14 @@ function Runs.forget(run)
   write_later(Runs.listing(run), run.run_id, false)
   if run.kind == 'job' then
     write_later(key('ended', run.state), run.run_id, false)
+    if run.key then
+      write_later(key('keyed'), Runs.keyed(run.key, run.place, run.run_id), false)
+    end
   else
     call('ZREM', key('lines', run.name), run.run_id)
     call('ZREM', key('final', run.name), run.run_id)
   end
-  call('DEL', key('run', run.run_id), key('texts', run.run_id))
+  call('DEL', key('run', run.run_id), key('texts', run.run_id), key('arguments', run.run_id))
 end
 
 -- Keep the newest ended runs of a cron, and those that have a lease.

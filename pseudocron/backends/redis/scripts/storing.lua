@@ -64,13 +64,23 @@ local function is_first(target, due)
   return Targets.is_touched(target) or due < indexed[target]
 end
 
+-- Bytes of a value beyond which the server keeps a hash in twice the memory.
+local LONG = 64
+
 local function store(job)
   local target = 't:' .. job.task
   local run = {
     kind = 'job', name = job.task, state = 'pending', due = math.max(job.due, now), created = now, key = job.key,
     arguments = job.arguments, priority = job.priority, expires = job.expires, place = Runs.new_place()
   }
+  if #job.arguments > LONG then
+    call('SET', key('arguments', job.run_id), job.arguments)
+    run.arguments, run.has_arguments = nil, 1
+  end
   set(key('run', job.run_id), run)
+  if job.key then
+    write_later(key('keyed'), Runs.keyed(job.key, run.place, job.run_id), 0)
+  end
   run.run_id, run.priority = job.run_id, run.priority or 0
   write_later(Runs.listing(run), run.run_id, digits(run.place))
   Runs.wait(run)
@@ -97,12 +107,16 @@ function Storing.defer(job)
 end
 
 function Storing.name_tasks(jobs)
-  local tasks = {}
+  local is_named, names = {}, {}
   for _, job in ipairs(jobs) do
-    tasks['t:' .. job.task] = true
+    if not is_named[job.task] then
+      is_named[job.task] = true
+      names[#names + 1] = job.task
+      Targets.use('t:' .. job.task)
+    end
   end
-  for target in pairs(tasks) do
-    Targets.use(target)
+  if names[1] then
+    call('SADD', key('tasks'), unpack(names))
   end
 end
 

@@ -7,7 +7,7 @@
 -- pending         the targets with pending runs
 -- cron:NAME       mark, since, back, next, paused, claims, fence, failures, missed, schedule, replaced; held: in the last
 --                 poll that planned it, max_instances held back slots above its mark; seen: when it was last in use
--- crons           the names of all crons
+-- crons, tasks    the names of all crons, and of the tasks that have jobs
 -- counting:NAME   the pending runs of a cron that count for max_instances, without those whose leases are kept
 --
 -- Whatever may change when a target is due next touches it. `refresh_touched` then writes both indexes anew, so that
@@ -63,8 +63,21 @@ function Targets.waits_for_lease(target, of_task, is_kept)
   return is_kept or of_task and call('HEXISTS', key('busy'), Targets.key_of(target, of_task)) == 1
 end
 
+-- A place, so that texts sort as numbers do.
+function Targets.written_place(place)
+  local written = digits(place)
+  return string.char(64 + #written) .. written
+end
+
+-- The place and the id at the end of a member of an index, from a position on.
+function Targets.place_and_id(member, from)
+  local size = member:byte(from) - 64
+  return member:sub(from + 1, from + size), member:sub(from + size + 1)
+end
+
 function Targets.id_of(kind, member)
-  return kind == 'ready' and member:sub(35) or member:match('^[^:]*:[^:]*:(.*)$')
+  local _, id = Targets.place_and_id(member, kind == 'ready' and 17 or member:find(':', 1, true) + 1)
+  return id
 end
 
 -- When the first pending run of a kind is due that waits for no lease, and whether there is any. Each lease holds back
