@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pseudocron.backends.model import State
 from pseudocron.backends.redis import batches
-from pseudocron.backends.redis.codec import given, micros, micros_of
+from pseudocron.backends.redis.codec import exact, given, micros_of
 from pseudocron.backends.redis.verbs import Verbs
 from pseudocron.errors import BackendAwayError, JobConflictError, show
 
@@ -67,11 +67,11 @@ def _new(job: NewJob) -> dict[str, object]:
         run_id=job.run_id,
         task=job.task,
         arguments=job.arguments,
-        due=micros(job.due),
+        due=exact(job.due, f"{job.task}: due"),
         key=job.key,
         on_conflict=job.on_conflict,
         priority=job.priority or None,
-        expires=None if job.expires is None else micros(job.expires),
+        expires=None if job.expires is None else exact(job.expires, f"{job.task}: expires"),
     )
 
 

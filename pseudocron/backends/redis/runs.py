@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from pseudocron.backends.legible import legible
 from pseudocron.backends.model import Kind, State
 from pseudocron.backends.questions import Where
 from pseudocron.backends.redis.codec import instant, run_of, skip_of
@@ -40,7 +41,7 @@ class Runs(Verbs):
         below: str | None = "0"
         if before is not None:
             below = await self._call("place", run_id=before)
-        return list(map(run_of, await self._read(where, limit, below, brief=brief)))
+        return self._legible(run_of, await self._read(where, limit, below, brief=brief))
 
     async def _read(self, where: Where, limit: int, below: str | None = "0", *, brief: bool) -> list[Any]:
         found: list[Any] = []
@@ -59,20 +60,27 @@ class Runs(Verbs):
         """See `Backend.timelines`; those of many crons are read some at a time."""
         every = sorted(await self._call("crons")) if names is None else list(names)
         if len(every) == 1:
-            return {every[0]: await self._timeline(every[0], limit)}
+            return {every[0]: await self._timeline_of(every[0], limit)}
         found: dict[str, Sequence[Run | Skip]] = {}
         at_once = max(1, BRIEF_AT_ONCE // max(1, limit))
         for start in range(0, len(every), at_once):
             some = every[start : start + at_once]
             answer = await self._call("timelines", names=some, limit=limit)
-            found |= {name: _timeline(name, read, limit) for name, read in zip(some, answer, strict=True)}
+            found |= {name: self._timeline(name, read, limit) for name, read in zip(some, answer, strict=True)}
         return found
 
-    async def _timeline(self, name: str, limit: int) -> Sequence[Run | Skip]:
+    async def _timeline_of(self, name: str, limit: int) -> Sequence[Run | Skip]:
         """Return the timeline of one cron, with what its runs wrote, which is long."""
         runs = await self._read(Where(kinds=[Kind.SLOT, Kind.MANUAL], name=name), limit, brief=False)
         (answer,) = await self._call("timelines", names=[name], limit=limit, has_runs=False)
-        return _timeline(name, answer | {"runs": runs}, limit)
+        return self._timeline(name, answer | {"runs": runs}, limit)
+
+    def _timeline(self, name: str, read: Mapping[str, Any], limit: int) -> list[Run | Skip]:
+        """Return runs and skips, the last stored first."""
+        entries: list[tuple[int, Run | Skip]] = []
+        entries += self._legible(lambda run: (int(run["place"]), run_of(run)), read["runs"])
+        entries += self._legible(lambda skip: _skip(name, skip), read["skips"])
+        return [entry for _, entry in sorted(entries, key=lambda one: -one[0])][:limit]
 
     @reading
     async def counts(self, at_most: int = 10_000) -> Mapping[State, int]:
@@ -97,9 +105,7 @@ def _question(where: Where) -> dict[str, object]:
     }
 
 
-def _timeline(name: str, read: Mapping[str, Any], limit: int) -> list[Run | Skip]:
-    """Return runs and skips, the last stored first."""
-    entries: list[tuple[int, Run | Skip]] = [(int(run["place"]), run_of(run)) for run in read["runs"]]
-    skips = map(json.loads, read["skips"])
-    entries += [(int(skip["place"]), skip_of(name, skip)) for skip in skips]
-    return [entry for _, entry in sorted(entries, key=lambda one: -one[0])][:limit]
+@legible("a skip")
+def _skip(name: str, stored: str) -> tuple[int, Skip]:
+    read = json.loads(stored)
+    return int(read["place"]), skip_of(name, read)

@@ -10,7 +10,7 @@ from hashlib import sha1
 from importlib.resources import files
 from typing import NamedTuple
 
-from pseudocron.backends.model import BRIEFLY, LOST_AT_MOST
+from pseudocron.backends.model import BRIEFLY, LOST_AT_MOST, State
 from pseudocron.backends.rules import EARLIER_AT_MOST, IN_USE_FOR, REASONS, REPLACED_AT_MOST, SEEN_AGAIN
 
 VERSION = 3
@@ -63,7 +63,14 @@ def _constants() -> str:
         "SEEN_AGAIN": SEEN_AGAIN,
         "AT_MOST": AT_MOST,
     }
-    return "\n".join([f"local REASONS = {{{reasons}}}", *(f"local {name} = {of}" for name, of in numbers.items())])
+    states = ", ".join(f"{state} = true" for state in State)
+    return "\n".join(
+        [
+            f"local STATES = {{{states}}}",
+            f"local REASONS = {{{reasons}}}",
+            *(f"local {name} = {of}" for name, of in numbers.items()),
+        ]
+    )
 
 
 def _read(name: str) -> Script:

@@ -13,6 +13,7 @@ from pseudocron.backends.redis.codec import (
     given,
     instant,
     micros,
+    micros_at_most,
     micros_of,
     refused_of,
     run_of,
@@ -65,7 +66,20 @@ class Slots(Verbs):
         )
         if answer and (batch := answer.get("batch")):
             await batches.store_left(self._call, batch)
-        return _polled(answer) if answer else None
+        return self._polled(answer) if answer else None
+
+    def _polled(self, answer: Mapping[str, Any]) -> Polled:
+        self._tell(answer)
+        return Polled(
+            fresh_for=seconds_of(answer["fresh_for"]),
+            claims=self._legible(claim_of, answer["claims"]),
+            refused=list(map(refused_of, answer["refused"])),
+            outdated={cron["name"]: state_of(cron["name"], cron["state"]) for cron in answer["outdated"]},
+            lost=self._legible(run_of, answer["lost"]),
+            dropped=self._legible(run_of, answer["dropped"]),
+            left=answer["left"],
+            takeovers=int(answer["takeovers"]),
+        )
 
     @reading
     async def start(self, manual: Manual) -> Claim | Refusal:
@@ -87,11 +101,12 @@ class Slots(Verbs):
             answer = await self._call("finish", ends=asked)
         else:
             answer = await self._call("finish", self._targets(take), **_take(take), ends=asked)
+        self._tell(answer)
         return Finished(
             states=[State(state) if state else None for state in answer["states"]],
             fresh_for=seconds_of(answer["fresh_for"]),
-            claims=list(map(claim_of, answer["claims"])),
-            dropped=list(map(run_of, answer["dropped"])),
+            claims=self._legible(claim_of, answer["claims"]),
+            dropped=self._legible(run_of, answer["dropped"]),
             left=answer["left"],
         )
 
@@ -111,7 +126,7 @@ class Slots(Verbs):
 
     async def reset(self, name: str, mark: datetime) -> None:
         """See `Backend.reset`."""
-        await self._call("reset", name=name, mark=micros(mark))
+        await self._call("reset", name=name, mark=micros_at_most(mark))
 
     def _targets(self, take: Take) -> Targets:
         """Return what the process may claim, as text; made once, as long as it is the same."""
@@ -147,7 +162,7 @@ def _plan(plan: Plan) -> dict[str, object]:
         since=micros(plan.since),
         slots=list(map(micros, plan.slots)) or None,
         skips=list(map(_skip, plan.skips)) or None,
-        next=None if plan.next is None else micros(plan.next),
+        next=None if plan.next is None else micros_at_most(plan.next),
         coalesce=plan.coalesce,
         at_least_once=plan.at_least_once,
         waited=list(map(waited_text, plan.waited)) or None,
@@ -174,7 +189,7 @@ def _end(end: End) -> dict[str, object]:
         run_id=end.claim.run_id,
         fence=end.claim.fence,
         outcome=end.outcome,
-        due=None if end.due is None else micros(end.due),
+        due=None if end.due is None else micros_at_most(end.due),
         counts=end.counts,
         error=error,
         line=error and error.strip().rsplit("\n", 1)[-1],
@@ -182,17 +197,4 @@ def _end(end: End) -> dict[str, object]:
         reason=end.reason,
         goes_on=end.goes_on or None,
         unfit=end.unfit or None,
-    )
-
-
-def _polled(answer: Mapping[str, Any]) -> Polled:
-    return Polled(
-        fresh_for=seconds_of(answer["fresh_for"]),
-        claims=list(map(claim_of, answer["claims"])),
-        refused=list(map(refused_of, answer["refused"])),
-        outdated={cron["name"]: state_of(cron["name"], cron["state"]) for cron in answer["outdated"]},
-        lost=list(map(run_of, answer["lost"])),
-        dropped=list(map(run_of, answer["dropped"])),
-        left=answer["left"],
-        takeovers=int(answer["takeovers"]),
     )

@@ -51,9 +51,21 @@ local function texts(fields)
   return written
 end
 
+-- What a command answers, nil if it fails: what is stored may be harmed.
+local function try(...)
+  local answered = redis.pcall(...)
+  return not (type(answered) == 'table' and answered.err) and answered or nil
+end
+
+-- A value that JSON stands for, if it is a table.
+local function decoded(written)
+  local is_read, value = pcall(cjson.decode, written)
+  return is_read and type(value) == 'table' and value or nil
+end
+
 local function record(name)
-  local flat = call('HGETALL', name)
-  if #flat == 0 then
+  local flat = try('HGETALL', name)
+  if not flat or #flat == 0 then
     return nil
   end
   local read = {}
@@ -82,17 +94,29 @@ local function set(name, fields)
   end
 end
 
+-- A whole number that is kept exactly, as Python reads it.
+local function whole(written)
+  return written and #written <= 16 and written:match('^%-?%d+$') and tonumber(written) or nil
+end
+
 local function number(name, field)
-  return tonumber(call('HGET', name, field) or nil)
+  return whole(call('HGET', name, field))
 end
 
 -- Some fields of a hash, as numbers.
 local function numbers(name, fields)
   local values, read = call('HMGET', name, unpack(fields)), {}
   for i, field in ipairs(fields) do
-    read[field] = tonumber(values[i] or nil)
+    read[field] = whole(values[i])
   end
   return read
+end
+
+-- Let a number in a hash grow.
+local function count(name, field, by)
+  if not try('HINCRBY', name, field, by) then
+    call('HSET', name, field, by)
+  end
 end
 
 -- A full server lets a script continue that has begun by deleting something. All verbs begin so that free memory, or
@@ -174,7 +198,7 @@ local function write_all()
 end
 
 -- What the parts of a verb have done, for its answer.
-local done = {claims = {}, refused = {}, dropped = {}, left = false, has_skipped = false}
+local done = {claims = {}, refused = {}, dropped = {}, left = false, has_skipped = false, odd = {}}
 
 -- A table of functions that `open` adds when the first of them is called: a verb pays only for those that it needs.
 local function lazily(open)

@@ -19,7 +19,7 @@ function Claims.fence_for(run)
   local cron = key('cron', run.name)
   local fence = next_fence(number(cron, 'fence'))
   call('HSET', cron, 'fence', digits(fence))
-  call('HINCRBY', cron, 'claims', 1)
+  count(cron, 'claims', 1)
   return fence
 end
 
@@ -61,10 +61,10 @@ function Claims.make_ready(target)
     'ZRANGEBYSCORE', scheduled, '-inf', digits(now), 'WITHSCORES', 'LIMIT', 0, AT_MOST - moved
   )
   for i = 1, #due, 2 do
-    local colon = due[i]:find(':', 1, true)
+    local colon = due[i]:find(':', 1, true) or 0
     local place, id = Targets.place_and_id(due[i], colon + 1)
-    local priority = tonumber(due[i]:sub(1, colon - 1))
-    local rank, member = Runs.member_of_ready(priority, tonumber(due[i + 1]), tonumber(place), id)
+    local priority = tonumber(due[i]:sub(1, colon - 1)) or 0
+    local rank, member = Runs.member_of_ready(priority, tonumber(due[i + 1]), tonumber(place) or 0, id)
     write_later(scheduled, due[i], false)
     write_later(ready, member, rank)
   end
@@ -119,9 +119,19 @@ function Claims.expire(run)
   return true
 end
 
+-- Deal with a member of an index whose run can't be claimed.
+function Claims.set_aside(target, first)
+  write_later(key('ready', target), first.member, false)
+  Targets.touch(target)
+  local run = Runs.find(first.run_id)
+  if not run then
+    Runs.set_aside(target, first.run_id, (Targets.place_and_id(first.member, 17)))
+  end
+end
+
 -- Claim the first ready runs of these lines. While all that are picked are still in the indexes, the lines can be read.
 function Claims.pick(lines, capacity)
-  local due, over, passed = {}, {}, 0
+  local due, over, odd, passed = {}, {}, {}, 0
   while passed < AT_MOST do
     local first, line = Claims.next_of(lines)
     if not first then
@@ -129,9 +139,8 @@ function Claims.pick(lines, capacity)
     end
     local run = Runs.find(first.run_id)
     local is_over = run and Endings.is_expired(run)
-    if not run then  -- the server has evicted it, or somebody has deleted it
-      write_later(key('ready', line.target), first.member, false)
-      Targets.touch(line.target)
+    if not run or run.state ~= 'pending' then  -- it is gone, or harmed
+      odd[#odd + 1], passed = {line.target, first}, passed + 1
     elseif not Targets.waits_for_lease(line.target, run.key, run.is_kept) then
       if is_over or run.due > now then
         over[#over + 1], passed = run, passed + 1
@@ -144,6 +153,9 @@ function Claims.pick(lines, capacity)
       end
     end
     line.at = line.at + 2
+  end
+  for _, one in ipairs(odd) do
+    Claims.set_aside(unpack(one))
   end
   for _, run in ipairs(over) do
     if not Claims.is_early(run) then
@@ -163,7 +175,9 @@ function Claims.sweep(lines)
     done.left = done.left or expired >= AT_MOST and line.room > 0
     for _, id in ipairs(over) do
       local run = Runs.find(id)
-      if run and not Targets.waits_for_lease(line.target, run.key, run.is_kept) then
+      if not run or run.state ~= 'pending' then
+        call('ZREM', key('expires', line.target), id)
+      elseif not Targets.waits_for_lease(line.target, run.key, run.is_kept) then
         Claims.expire(run)
       end
     end
@@ -186,11 +200,12 @@ function Claims.candidates()
   for _, target in ipairs(all) do
     local limit = Targets.limit_of(target)
     local is_paused = Targets.is_cron(target) and number(key('cron', target:sub(3)), 'paused')
-    if limit ~= nil and not resting[target] and not is_paused then
+    local lines = found[target:sub(1, 1)]
+    if lines and limit ~= nil and not resting[target] and not is_paused then
       local room = (limit or math.huge) - call('SCARD', key('living', target))
       if room > 0 then
         Claims.make_ready(target)
-        table.insert(found[target:sub(1, 1)], Claims.open_line(target, room))
+        table.insert(lines, Claims.open_line(target, room))
       end
     end
   end

@@ -6,7 +6,7 @@ function reads.states()
     states[i] = Targets.state_of(name)
   end
   local _, longest = Targets.times_in_use()
-  return {states = states, polled = of_gate('polled'), cron_max_time = digits(longest)}
+  return {states = states, polled = whole(of_gate('polled')) and of_gate('polled') or nil, cron_max_time = digits(longest)}
 end
 
 function verbs.pause()

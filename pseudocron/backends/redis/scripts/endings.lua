@@ -44,7 +44,7 @@ function Endings.let_again(run, fields, outcome, due)
     Endings.drop(run, 'replaced', fields)
     return
   end
-  local earlier = run.earlier and cjson.decode(run.earlier) or {}
+  local earlier = run.earlier and decoded(run.earlier) or {}
   earlier[#earlier + 1] = {run.worker, text(run.started), digits(now), outcome, fields.line or run.line}
   while #earlier > EARLIER_AT_MOST do
     table.remove(earlier, 1)

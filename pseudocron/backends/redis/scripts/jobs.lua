@@ -118,7 +118,10 @@ function verbs.purge()
     local most = given.limit - deleted + call('ZCARD', key('leases'))
     for _, id in ipairs(call('ZRANGEBYSCORE', key('ended', one.state), '-inf', before, 'LIMIT', 0, most)) do
       local run = deleted < given.limit and Runs.find(id)
-      if run and not run.is_kept then
+      if run == nil then  -- it is gone, or harmed
+        write_later(key('ended', one.state), id, false)
+        call('DEL', key('run', id), key('texts', id), key('arguments', id))
+      elseif run and not run.is_kept then
         Runs.forget(run)
         deleted = deleted + 1
       end

@@ -92,8 +92,10 @@ end
 -- The runs with leases.
 local function of_leases()
   local found = {}
-  for _, id in ipairs(call('ZRANGE', key('leases'), 0, -1)) do
-    local place = number(key('run', id), 'place')
+  for _, member in ipairs(call('ZRANGE', key('leases'), 0, -1)) do
+    local id = Runs.parts_of_lease(member)
+    local run = id and record(key('run', id))
+    local place = run and tonumber(run.place)
     if place and (not given.below or place < given.below) then
       found[#found + 1] = {id = id, place = place}
     end

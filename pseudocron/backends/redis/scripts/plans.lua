@@ -3,7 +3,8 @@
 -- Whether a plan was computed from what is stored; see `rules.is_current`.
 local function is_current(plan)
   local mark, since, schedule = unpack(call('HMGET', key('cron', plan.name), 'mark', 'since', 'schedule'))
-  return tonumber(mark or nil) == plan.mark and (not since or tonumber(since) == plan.since)
+  since = whole(since)
+  return whole(mark) == plan.mark and (not since or since == plan.since)
     and (not schedule or schedule == (plan.replaces or plan.schedule))
 end
 
@@ -24,6 +25,14 @@ function Plans.blockers_of(name)
   local runs, blockers = {}, {}
   for _, id in ipairs(call('SUNION', key('living', 'c:' .. name), key('counting', name))) do
     runs[#runs + 1] = Runs.find(id)
+  end
+  for _, id in ipairs(call('SMEMBERS', key('living', 'c:' .. name))) do
+    Runs.check_lease('c:' .. name, id, given.lease)
+  end
+  for _, id in ipairs(call('SMEMBERS', key('counting', name))) do
+    if not Runs.find(id) then
+      Runs.set_aside('c:' .. name, id)
+    end
   end
   table.sort(runs, function(one, other) return one.place < other.place end)
   for i, run in ipairs(runs) do

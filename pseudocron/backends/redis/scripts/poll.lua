@@ -13,10 +13,10 @@ local function end_leases()
   if Targets.head('leases') > now then
     return lost
   end
-  for _, id in ipairs(call('ZRANGEBYSCORE', key('leases'), '-inf', digits(now), 'LIMIT', 0, AT_MOST)) do
-    local run = Runs.find(id)
-    if not run then
-      write_later(key('leases'), id, false)
+  for _, member in ipairs(call('ZRANGEBYSCORE', key('leases'), '-inf', digits(now), 'LIMIT', 0, AT_MOST)) do
+    local run = Runs.find((Runs.parts_of_lease(member)))
+    if not run or run.state ~= 'running' and not run.is_kept then
+      Runs.end_odd_lease(member)
     elseif run.is_kept then
       Runs.free(run)
     else
@@ -26,6 +26,16 @@ local function end_leases()
     end
   end
   return lost
+end
+
+-- Now and then look whether a living run of each target has a lease: else it would be in the way for ever.
+local function check_some_leases()
+  for target in pairs(Targets.are_named and Targets.targets() or {}) do
+    local id = call('SRANDMEMBER', key('living', target))
+    if id then
+      Runs.check_lease(target, id, given.lease)
+    end
+  end
 end
 
 -- Date the gate by *earliest*.
@@ -51,6 +61,7 @@ function verbs.poll()
   local shortest, longest = Targets.name_time()
   Targets.forget_targets(longest)
   Targets.name_targets()
+  check_some_leases()
   local planned = given.plans and Plans.carry_out_plans() or {}
   Targets.refresh_touched()
   if Targets.head('due') <= now then
@@ -62,7 +73,7 @@ function verbs.poll()
   is_to_be_repeated = done.has_skipped or #done.claims + #done.refused + #lost + #done.dropped > 0
   return {
     fresh_for = digits(Gate.fresh_for()), claims = done.claims, refused = done.refused, outdated = outdated, lost = lost,
-    dropped = done.dropped, left = done.left, takeovers = of_gate('takeovers') or '0',
+    dropped = done.dropped, left = done.left, takeovers = digits(tonumber(of_gate('takeovers')) or 0), odd = done.odd,
     batch = batch
   }
 end

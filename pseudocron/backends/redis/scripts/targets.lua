@@ -71,12 +71,12 @@ end
 
 -- The place and the id at the end of a member of an index, from a position on.
 function Targets.place_and_id(member, from)
-  local size = member:byte(from) - 64
+  local size = (member:byte(from) or 64) - 64
   return member:sub(from + 1, from + size), member:sub(from + size + 1)
 end
 
 function Targets.id_of(kind, member)
-  local _, id = Targets.place_and_id(member, kind == 'ready' and 17 or member:find(':', 1, true) + 1)
+  local _, id = Targets.place_and_id(member, kind == 'ready' and 17 or (member:find(':', 1, true) or 0) + 1)
   return id
 end
 
@@ -89,11 +89,11 @@ function Targets.first_of(kind, target, living)
     for i = 1, #members, 2 do
       local of_task, is_kept
       if living > 0 then
-        of_task, is_kept = unpack(call('HMGET', key('run', Targets.id_of(kind, members[i])), 'key', 'is_kept'))
+        of_task, is_kept = unpack(try('HMGET', key('run', Targets.id_of(kind, members[i])), 'key', 'is_kept') or {})
       end
       if not Targets.waits_for_lease(target, of_task, is_kept) then
         -- What is ready was due once, though the clock may have been set back since.
-        return kind == 'ready' and math.min(now, tonumber(members[i]:sub(1, 16))) or tonumber(members[i + 1]), true
+        return kind == 'ready' and math.min(now, tonumber(members[i]:sub(1, 16)) or now) or tonumber(members[i + 1]), true
       end
     end
     start = start + 4
@@ -223,11 +223,13 @@ function Targets.name_some(some)
   return oldest
 end
 
--- Name what the process may claim. That is left out if the last poll has named just the same, and lately.
+-- Name what the process may claim; note whether that was written. It is left out if the last poll has named just the same, and lately.
 function Targets.name_targets()
+  Targets.are_named = false
   if of_gate('named') == ARGV[6] and Targets.is_seen(tonumber(of_gate('named_at'))) then
     return
   end
+  Targets.are_named = true
   local oldest, all = now, {}
   for target in pairs(Targets.targets()) do
     all[#all + 1] = target
