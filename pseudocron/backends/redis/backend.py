@@ -52,7 +52,7 @@ class Redis(Slots, Jobs, Runs, Backend):
         host: Host = Host(),  # noqa: B008 - frozen
         clock: Callable[[], int] | None = None,
     ) -> None:
-        connection = Connection(make_client, name=name, prefix=f"{{{app}}}", on_time=self._note_time, clock=clock)
+        connection = Connection(make_client, name=name, prefix=f"{{{app}}}:", on_time=self._note_time, clock=clock)
         super().__init__(connection, keep=keep, cron_max_time=cron_max_time)
         self._host = host
         self._elapsed = clock or _elapsed_by(host)

@@ -1,6 +1,7 @@
 -- What all verbs begin with: the arguments, the time, the names of keys, hashes as tables, the answer.
 --
--- KEYS[1]  the prefix of all keys of the application; its hash tag puts them on one node of a cluster
+-- KEYS[1]  the prefix of all keys of the application; its hash tag puts them on one node of a cluster. It ends in ':', as
+--          a user who may use no other keys may give no other one here
 -- ARGV[1]  the verb
 -- ARGV[2]  the time, in microseconds since the Unix epoch; '' for the server's own
 -- ARGV[3]  a token, new for each call: a repeated call has the same
@@ -26,7 +27,7 @@ end
 local now = read_clock()
 
 local function key(kind, of)
-  return of and prefix .. ':' .. kind .. ':' .. of or prefix .. ':' .. kind
+  return of and prefix .. kind .. ':' .. of or prefix .. kind
 end
 
 -- Lua would write a large number as 1.7e+15.
