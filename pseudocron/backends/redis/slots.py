@@ -56,14 +56,19 @@ class Slots(Verbs):
     @reading
     async def poll(self, poll: Poll) -> Polled | None:
         """See `Backend.poll`."""
+        expected, ago = self._expected_time() or (None, None)
         answer = await self._call(
             "poll",
             self._targets(poll.take),
             **_take(poll.take),
+            expected=expected,
+            ago=ago,
             plans=list(map(_plan, poll.plans)) or None,
             holding=list(map(held, poll.holding)) or None,
             force=poll.force or None,
         )
+        if answer:
+            self._note_steps()
         if answer and (batch := answer.get("batch")):
             await batches.store_left(self._call, batch)
         return self._polled(answer) if answer else None

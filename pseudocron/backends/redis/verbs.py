@@ -72,6 +72,14 @@ class Verbs:
     def _settings(self) -> dict[str, object]:
         return {"keep": self._keep, "cron_max_time": micros_of(self.cron_max_time)}
 
+    def _expected_time(self) -> tuple[int, int] | None:
+        """Return what the server's clock shows if it was not stepped, and since when that counts, in microseconds."""
+        raise NotImplementedError
+
+    def _note_steps(self) -> None:
+        """Note that a poll has dealt with steps of the server's clock so far."""
+        raise NotImplementedError
+
     def _tell(self, answer: Mapping[str, Any]) -> None:
         """Log what the scripts have found gone or harmed, and dealt with."""
         for run_id, name, is_gone in answer.get("odd") or ():

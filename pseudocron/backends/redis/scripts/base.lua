@@ -169,7 +169,7 @@ end
 
 -- Fields of the gate, read once, and written at the end of a verb.
 local gate = key('gate')
-local GATE = {'stale', 'polled', 'named', 'named_at', 'oldest', 'times', 'takeovers', 'batches', 'behind'}
+local GATE = {'stale', 'polled', 'named', 'named_at', 'oldest', 'times', 'takeovers', 'batches', 'behind', 'stepped'}
 local gate_read, gate_changes
 
 local function of_gate(field)

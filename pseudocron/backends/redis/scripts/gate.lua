@@ -1,6 +1,7 @@
 -- The gate. `gate` holds when it turns stale, and of the last poll: when it was, which targets it has named, since when
 -- each of them is in use, and each CRON_MAX_TIME with the last poll by it. `batches` is how many large calls are accepted
--- that are not stored; until then `behind` is when the gate would turn stale.
+-- that are not stored; until then `behind` is when the gate would turn stale. `stepped` is when a step of the clock was
+-- dealt with.
 
 -- For how long the gate is fresh.
 function Gate.fresh_for()

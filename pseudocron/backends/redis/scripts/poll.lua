@@ -7,6 +7,34 @@ local function write_leases()
   end
 end
 
+-- The leases of runs live for as long as they should if the server's clock is stepped, as a process notices by its own.
+-- Answers may be late, so that small steps are not noticed; they end no lease that is renewed.
+local SLOW = 12000000
+
+-- The leases that were granted before a step, with their ends.
+local function leases_before(step)
+  local leases = key('leases')
+  if step > 0 then
+    return call('ZRANGEBYSCORE', leases, '-inf', digits(now - step + given.lease), 'WITHSCORES', 'LIMIT', 0, AT_MOST)
+  end
+  return call('ZRANGEBYSCORE', leases, '(' .. digits(now + given.lease), '+inf', 'WITHSCORES', 'LIMIT', 0, AT_MOST)
+end
+
+local function shift_leases()
+  local step, stepped = now - (given.expected or now), tonumber(of_gate('stepped'))
+  if math.abs(step) <= SLOW or stepped and math.abs(now - stepped) <= given.ago + SLOW then
+    return  -- there was none, or another process has dealt with it
+  end
+  change_gate('stepped', now)
+  local leases = leases_before(step)
+  for i = 1, #leases, 2 do
+    -- One that a process with longer leases has granted after a step back must not end before it is renewed.
+    local least = step < 0 and now + 4 * given.lease or 0
+    write_later(key('leases'), leases[i], digits(math.max(tonumber(leases[i + 1]) + step, least)))
+  end
+  write_leases()
+end
+
 -- End the leases that are over, as many as one call may end; return the runs that are lost.
 local function end_leases()
   local lost = {}
@@ -52,6 +80,7 @@ function verbs.poll()
     return false
   end
   write_although_full()
+  shift_leases()
   if given.holding then
     Runs.renew(given.holding, given.lease)
     write_leases()
