@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from pseudocron.backends.questions import NewJob
 
+PURGED_AT_ONCE = 100
+"""How many jobs one script deletes."""
+
 NOT_SENT = ("connecting to", "is full", "is a replica", "is still loading", "nothing is stored")
 """In the errors of calls that have stored nothing."""
 
@@ -57,9 +60,16 @@ class Jobs(Verbs):
         return bool(await self._call("retry", run_id=run_id))
 
     async def purge(self, keep: Mapping[State, timedelta], limit: int = 1000) -> int:
-        """See `Backend.purge`."""
+        """See `Backend.purge`; many are deleted some at a time."""
         ages = [{"state": state, "age": micros_of(age.total_seconds())} for state, age in keep.items()]
-        return int(await self._call("purge", ages=ages, limit=limit, states=list(State)))
+        deleted = 0
+        while deleted < limit:
+            some = min(limit - deleted, PURGED_AT_ONCE)
+            count = int(await self._call("purge", ages=ages, limit=some, states=list(State)))
+            deleted += count
+            if count < some:
+                break
+        return deleted
 
 
 def _new(job: NewJob) -> dict[str, object]:

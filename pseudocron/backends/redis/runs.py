@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from pseudocron.backends.model import Run, Skip
 
-RUNS_AT_ONCE, CHARACTERS_AT_ONCE, SCANNED_AT_ONCE = 100, 200_000, 500
+RUNS_AT_ONCE, CHARACTERS_AT_ONCE, SCANNED_AT_ONCE = 60, 150_000, 300
 """Of one call: how many runs it reads, how much text, and how many it passes over that are not asked for."""
 
-BRIEF_AT_ONCE = 200
+BRIEF_AT_ONCE = 100
 """How many runs the timelines of one call have."""
 
 

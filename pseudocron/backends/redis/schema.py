@@ -16,8 +16,11 @@ from pseudocron.backends.rules import EARLIER_AT_MOST, IN_USE_FOR, REASONS, REPL
 VERSION = 3
 """Of what is stored; data of any other version are left alone."""
 
-AT_MOST = 1000
-"""How many things of a kind one call handles: while a script runs, the server does nothing else."""
+AT_MOST = 100
+"""How many things of a kind one script handles: while it runs, the server does nothing else."""
+
+STARTED_AT_MOST = 50
+"""How many runs one script claims or ends, which takes it the longest."""
 
 MODULES = {
     "gate": "Gate",
@@ -36,7 +39,7 @@ MODULES = {
 VERBS = {
     "opening": ("version", "stale_in"),
     "crons": ("states", "pause", "reset"),
-    "poll": ("poll",),
+    "poll": ("poll", "name"),
     "finish": ("finish", "renew", "release", "start"),
     "jobs": ("defer", "stage", "unstage", "accept", "store", "stand_for", "cancel", "retry", "purge"),
     "lists": ("run", "counts", "waiting", "place", "runs", "timelines", "crons"),
@@ -62,6 +65,7 @@ def _constants() -> str:
         "IN_USE_FOR": IN_USE_FOR,
         "SEEN_AGAIN": SEEN_AGAIN,
         "AT_MOST": AT_MOST,
+        "STARTED_AT_MOST": STARTED_AT_MOST,
     }
     states = ", ".join(f"{state} = true" for state in State)
     return "\n".join(

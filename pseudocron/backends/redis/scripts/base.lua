@@ -201,6 +201,11 @@ end
 -- What the parts of a verb have done, for its answer.
 local done = {claims = {}, refused = {}, dropped = {}, left = false, has_skipped = false, odd = {}}
 
+-- Note that there is more to do than one script may do: the process calls again.
+local function note_more()
+  done.left, done.more = true, true
+end
+
 -- A table of functions that `open` adds when the first of them is called: a verb pays only for those that it needs.
 local function lazily(open)
   return setmetatable({}, {

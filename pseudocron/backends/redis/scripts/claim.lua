@@ -71,6 +71,9 @@ function Claims.make_ready(target)
   write_now(scheduled)
   write_now(ready)
   moved = moved + #due / 2
+  if moved >= AT_MOST then
+    note_more()
+  end
 end
 
 -- The ready runs of a target in their order, read some at a time.
@@ -110,8 +113,8 @@ end
 
 -- Record that a run has expired, if one call may record so many.
 function Claims.expire(run)
-  if expired >= AT_MOST then
-    done.left = true
+  if expired >= STARTED_AT_MOST then
+    note_more()
     return false
   end
   expired = expired + 1
@@ -132,9 +135,12 @@ end
 -- Claim the first ready runs of these lines. While all that are picked are still in the indexes, the lines can be read.
 function Claims.pick(lines, capacity)
   local due, over, odd, passed = {}, {}, {}, 0
-  while passed < AT_MOST do
+  while true do
     local first, line = Claims.next_of(lines)
     if not first then
+      break
+    elseif passed >= AT_MOST then
+      note_more()
       break
     end
     local run = Runs.find(first.run_id)
@@ -146,6 +152,9 @@ function Claims.pick(lines, capacity)
         over[#over + 1], passed = run, passed + 1
       elseif #due >= capacity then
         done.left = true
+        break
+      elseif #done.claims + #due >= STARTED_AT_MOST then
+        note_more()
         break
       else
         due[#due + 1], run.is_ready = run, true
@@ -170,9 +179,13 @@ end
 -- Record those that have expired behind what was picked, so that they are not due for ever.
 function Claims.sweep(lines)
   for _, line in ipairs(lines) do
-    local over = line.room > 0
-      and call('ZRANGEBYSCORE', key('expires', line.target), '-inf', digits(now), 'LIMIT', 0, AT_MOST - expired) or {}
-    done.left = done.left or expired >= AT_MOST and line.room > 0
+    local most, over = STARTED_AT_MOST - expired, {}
+    if line.room > 0 then
+      over = call('ZRANGEBYSCORE', key('expires', line.target), '-inf', digits(now), 'LIMIT', 0, most)
+      if #over == most then
+        note_more()
+      end
+    end
     for _, id in ipairs(over) do
       local run = Runs.find(id)
       if not run or run.state ~= 'pending' then

@@ -30,7 +30,7 @@ function verbs.finish()
   end
   Targets.bring_forward_touched()
   return {
-    states = states, claims = done.claims, dropped = done.dropped, left = done.left, odd = done.odd, fresh_for = digits(Gate.fresh_for())
+    states = states, claims = done.claims, dropped = done.dropped, left = done.left, odd = done.odd, more = done.more, fresh_for = digits(Gate.fresh_for())
   }
 end
 

@@ -145,9 +145,14 @@ function Plans.find_outdated(planned)
   for _, plan in ipairs(given.plans or {}) do
     names[plan.name] = true
   end
-  local due = Targets.head('next') <= now and call('ZRANGEBYSCORE', key('next'), '-inf', digits(now)) or {}
+  local due, found = {}, 0
+  if not given.more_follows and Targets.head('next') <= now then
+    due = call('ZRANGEBYSCORE', key('next'), '-inf', digits(now), 'LIMIT', 0, 5 * AT_MOST)
+  end
   for _, name in ipairs(due) do
-    names[name] = names[name] or Targets.limit_of('c:' .. name) ~= nil
+    if found < AT_MOST and not names[name] and Targets.limit_of('c:' .. name) ~= nil then
+      names[name], found = true, found + 1
+    end
   end
   for name, is_mine in pairs(names) do
     if is_mine and not planned[name] then

@@ -41,7 +41,7 @@ local function end_leases()
   if Targets.head('leases') > now then
     return lost
   end
-  for _, member in ipairs(call('ZRANGEBYSCORE', key('leases'), '-inf', digits(now), 'LIMIT', 0, AT_MOST)) do
+  for _, member in ipairs(call('ZRANGEBYSCORE', key('leases'), '-inf', digits(now), 'LIMIT', 0, STARTED_AT_MOST)) do
     local run = Runs.find((Runs.parts_of_lease(member)))
     if not run or run.state ~= 'running' and not run.is_kept then
       Runs.end_odd_lease(member)
@@ -53,6 +53,7 @@ local function end_leases()
       lost[#lost + 1] = Runs.brief(run)
     end
   end
+  done.more = #lost == STARTED_AT_MOST
   return lost
 end
 
@@ -80,6 +81,9 @@ function verbs.poll()
     return false
   end
   write_although_full()
+  if given.is_named_apart and Targets.must_be_named() then
+    return {is_unnamed = true}
+  end
   shift_leases()
   if given.holding then
     Runs.renew(given.holding, given.lease)
@@ -93,24 +97,42 @@ function verbs.poll()
   check_some_leases()
   local planned = given.plans and Plans.carry_out_plans() or {}
   Targets.refresh_touched()
-  if Targets.head('due') <= now then
+  if not given.more_follows and Targets.head('due') <= now then
     Claims.claim_pending()
     Targets.refresh_touched()
   end
   local outdated = (given.plans or Targets.head('next') <= now) and Plans.find_outdated(planned) or {}
-  date_gate(shortest, #outdated > 0)
+  date_gate(shortest, #outdated > 0 or given.has_outdated)
   is_to_be_repeated = done.has_skipped or #done.claims + #done.refused + #lost + #done.dropped > 0
   return {
     fresh_for = digits(Gate.fresh_for()), claims = done.claims, refused = done.refused, outdated = outdated, lost = lost,
     dropped = done.dropped, left = done.left, takeovers = digits(tonumber(of_gate('takeovers')) or 0), odd = done.odd,
-    batch = batch
+    batch = batch, more = done.more
   }
 end
 
 function completed.poll(polled)
-  if polled then
+  if polled and polled.claims then
     Runs.add_long_fields(polled.claims)
     Runs.complete(polled.lost)
     Runs.complete(polled.dropped)
   end
+end
+
+-- Name a part of what a process may claim; return since when the one is in use that was written first. The digest comes
+-- with the last part, and the least of what the others have returned.
+function verbs.name()
+  write_although_full()
+  local all = {}
+  for target in pairs(Targets.targets()) do
+    all[#all + 1] = target
+  end
+  local oldest = math.min(Targets.name_some(all), given.oldest or now)
+  Targets.are_named = true
+  check_some_leases()
+  Targets.refresh_touched()
+  if given.digest then
+    Targets.note_named(given.digest, oldest)
+  end
+  return digits(oldest)
 end

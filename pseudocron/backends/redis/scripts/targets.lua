@@ -40,7 +40,7 @@ end
 -- The limit of a target, false if it has none; nil if the process may not claim it. Few are searched for in the text.
 function Targets.limit_of(target)
   searches = searches + 1
-  if parsed or searches > 20 then
+  if parsed or searches > 100 then
     return Targets.targets()[target]
   end
   local _, at = ARGV[5]:find('\0' .. target .. '\0', 1, true)
@@ -223,10 +223,21 @@ function Targets.name_some(some)
   return oldest
 end
 
+function Targets.must_be_named()
+  return of_gate('named') ~= ARGV[6] or not Targets.is_seen(tonumber(of_gate('named_at')))
+end
+
+-- Note that all that the process may claim is named, as it was in parts.
+function Targets.note_named(digest, oldest)
+  change_gate('named', digest)
+  change_gate('named_at', oldest)
+  change_gate('oldest', call('ZRANGE', key('used'), 0, 0, 'WITHSCORES')[2] or now)
+end
+
 -- Name what the process may claim; note whether that was written. It is left out if the last poll has named just the same, and lately.
 function Targets.name_targets()
   Targets.are_named = false
-  if of_gate('named') == ARGV[6] and Targets.is_seen(tonumber(of_gate('named_at'))) then
+  if not Targets.must_be_named() then
     return
   end
   Targets.are_named = true
@@ -237,9 +248,7 @@ function Targets.name_targets()
   for start = 1, #all, 500 do
     oldest = math.min(oldest, Targets.name_some({unpack(all, start, math.min(start + 499, #all))}))
   end
-  change_gate('named', ARGV[6])
-  change_gate('named_at', oldest)
-  change_gate('oldest', call('ZRANGE', key('used'), 0, 0, 'WITHSCORES')[2] or now)
+  Targets.note_named(ARGV[6], oldest)
 end
 
 -- Keep when a cron was last in use: it may come back.
