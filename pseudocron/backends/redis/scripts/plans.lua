@@ -146,7 +146,7 @@ function Plans.find_outdated(planned)
     names[plan.name] = true
   end
   local due, found = {}, 0
-  if not given.more_follows and Targets.head('next') <= now then
+  if not given.more_follows and not done.more and Targets.head('next') <= now then
     due = call('ZRANGEBYSCORE', key('next'), '-inf', digits(now), 'LIMIT', 0, 5 * AT_MOST)
   end
   for _, name in ipairs(due) do
