@@ -117,7 +117,7 @@ def _earlier_text(attempts: tuple[Attempt, ...]) -> str | None:
 
 
 _INSTANTS = ("due", "created", "slot", "expires", "started", "ended", "unfit_since")
-_READ: Mapping[str, Callable[[Any], Any]] = {
+READ: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(Run._fields, text),
     **dict.fromkeys(("priority", "attempts", "failures", "lost", "fence"), whole),
     **dict.fromkeys(("at_least_once", "is_kept"), bool),
@@ -127,7 +127,7 @@ _READ: Mapping[str, Callable[[Any], Any]] = {
     "waited": _waited,
     "earlier": _earlier,
 }
-_READERS = tuple((_READ[column], () if column == "earlier" else None) for column in Run._fields)
+_READERS = tuple((READ[column], () if column == "earlier" else None) for column in Run._fields)
 
 
 @legible("a run")
