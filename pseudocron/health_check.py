@@ -214,7 +214,7 @@ async def examine_store(
         known: What is known so far.
         states: The states of all crons, if they have been read.
     """
-    held = await backend.runs(Where(is_kept=True), KEPT)
+    held = await backend.runs(Where(is_kept=True), KEPT, brief=True)
     if states is None:
         states = await backend.states([cron.name for cron in crons])
     return replace(

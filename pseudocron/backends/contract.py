@@ -259,24 +259,23 @@ class Backend(ABC):
 
     @abstractmethod
     async def purge(self, keep: Mapping[State, timedelta], limit: int = 1000) -> int:
-        """Delete at most `limit` jobs in final states that ended longer ago than `keep` says, but no kept lease.
-
-        Returns:
-            How many were deleted.
-        """
+        """Delete up to `limit` jobs that ended longer ago than `keep` says, but no kept lease; return how many."""
 
     @abstractmethod
     async def run(self, run_id: str) -> Run | None:
         """Return a run, or None if there is none of this id."""
 
     @abstractmethod
-    async def runs(self, where: Where, limit: int = 50, before: str | None = None) -> Sequence[Run]:
-        """Return runs, the last stored first.
+    async def runs(
+        self, where: Where, limit: int = 50, before: str | None = None, *, brief: bool = False
+    ) -> Sequence[Run]:
+        """Return runs, the last stored first. The cost does not grow with the number of runs.
 
         Args:
             where: Which ones.
             limit: How many at most.
             before: Only those stored before this run, to read page by page. There are none if it is not stored.
+            brief: Without `error` and `output`, and with the first 200 to 1,000 characters of `arguments`.
         """
 
     @abstractmethod

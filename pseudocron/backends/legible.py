@@ -21,6 +21,10 @@ ILLEGIBLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeE
 """What comes of reading what somebody else has written."""
 
 
+class IllegibleError(BackendError):
+    """What is stored can't be read."""
+
+
 def legible(what: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Return a decorator that turns an error while a stored record is read into a `BackendError`.
 
@@ -35,7 +39,7 @@ def legible(what: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
                 return read(*args, **kwargs)
             except ILLEGIBLE as error:
                 mend = "remove it, or name another store"
-                raise BackendError(f"the store holds {what} that can't be read ({cause(error)}): {mend}") from error
+                raise IllegibleError(f"the store holds {what} that can't be read ({cause(error)}): {mend}") from error
 
         return reading
 

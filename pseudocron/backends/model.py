@@ -5,12 +5,9 @@ Instants are aware UTC `datetime`s, durations are seconds. All records are immut
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from datetime import datetime
+from typing import NamedTuple
 
 
 class Kind(StrEnum):
@@ -219,6 +216,12 @@ class CronState(NamedTuple):
 
 LOST_AT_MOST = 3
 """A run that was lost so often has taken its workers with it: it is `failed`, and not pending again."""
+
+BRIEFLY = 1000
+"""Characters of the arguments of a run where only the beginning of them is asked for."""
+
+LATEST = datetime(2255, 1, 1, tzinfo=UTC)
+"""Instants before this one are kept exactly on every store: Lua numbers, on a Redis server, are exact up to 2^53."""
 
 PRECISION = timedelta(microseconds=1)
 """The smallest step that instants keep."""

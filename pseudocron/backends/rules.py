@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pseudocron.backends.model import LOST_AT_MOST, Attempt, Kind, Run, Skip, State
+from pseudocron.backends.model import BRIEFLY, LOST_AT_MOST, Attempt, Kind, Run, Skip, State
 from pseudocron.truncation import kept
 
 if TYPE_CHECKING:
@@ -100,6 +100,11 @@ def revived(run: Run, now: datetime) -> Run:
     return run._replace(
         state=State.PENDING, due=now, expires=None, attempts=0, failures=0, lost=0, reason=None, unfit_since=None
     )
+
+
+def briefly(run: Run) -> Run:
+    """Return a run without what it wrote, and with the beginning of its arguments."""
+    return run._replace(error=None, output=None, arguments=run.arguments and run.arguments[:BRIEFLY])
 
 
 def is_expired(run: Run, now: datetime) -> bool:

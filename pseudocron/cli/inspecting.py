@@ -145,7 +145,7 @@ async def _open(process: Process) -> Sequence[str]:
 async def _status(ref: str) -> tuple[list[CronStatus], str, Sequence[str]]:
     """Return the status of the crons, their store, and a line for each worker with code that has outlasted its runs."""
     async with process_of(ref).store() as (crons, backend):  # which stays open for both
-        kept = await backend.runs(Where(is_kept=True), MOST)
+        kept = await backend.runs(Where(is_kept=True), MOST, brief=True)
         outlasting_runs = outlasting(kept, concurrency=crons.settings.concurrency)
         return await cron_status(ref), crons.settings.store, outlasting_runs
 

@@ -209,7 +209,7 @@ async def _cancel(ref: str, job_id: str | None, task: str | None, key: str | Non
         if job_id is not None:
             return _stands(job_id, await backend.run(job_id))
         assert task is not None  # noqa: S101 - the command line says one or the other
-        newest = await backend.runs(Where(kinds=JOBS, name=task, key=key), 1)
+        newest = await backend.runs(Where(kinds=JOBS, name=task, key=key), 1, brief=True)
         if newest:
             return _stands(newest[0].run_id, newest[0])
         _ = crons._task_named(task)  # one that has left the code may have left jobs

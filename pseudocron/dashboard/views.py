@@ -132,7 +132,7 @@ class Views:
         states = [_state(query["state"])] if query["state"] else []
         where = Where(states, JOBS, query["task"] or None, query["key"] or None)
         async with self._site.store() as (crons, backend):
-            found = await backend.runs(where, JOBS_A_PAGE + 1, query["before"] or None)
+            found = await backend.runs(where, JOBS_A_PAGE + 1, query["before"] or None, brief=True)
             counts = await backend.counts(COUNTED)
             health = await self._site.health(crons, backend)
             tasks = sorted({*crons.tasks, *await backend.waiting()})

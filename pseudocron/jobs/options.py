@@ -6,7 +6,7 @@ import os
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from pseudocron.backends.model import Conflict
+from pseudocron.backends.model import LATEST, Conflict
 from pseudocron.backends.questions import NewJob
 from pseudocron.config.settings import checked
 from pseudocron.config.values import MOST, Check, aware, job_key, one_of, optional, span, whole
@@ -43,6 +43,11 @@ class JobOptions:
         expires = now + self.expires if isinstance(self.expires, timedelta) else self.expires
         if expires is not None and now < due > expires:
             raise ConfigError(_too_soon(task))
+        if due >= LATEST:
+            raise ConfigError(f"{task}: is due after {LATEST.year - 1}, must be earlier")
+        if expires is not None and expires >= LATEST:
+            fix = "must be earlier; leave it out for a job that never expires"
+            raise ConfigError(f"{task}: expires: is after {LATEST.year - 1}, {fix}")
         return NewJob(
             run_id=_new_id(now),
             task=task,

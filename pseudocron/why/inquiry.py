@@ -58,7 +58,7 @@ async def inquire(
 
 async def _full(crons: Crons, backend: Backend) -> tuple[str, ...]:
     """Return the workers that have no free capacity for a cron, as the store shows them; see `Pool.reserve`."""
-    running = [run for run in await backend.runs(Where(states={State.RUNNING}), ALL) if run.worker]
+    running = [run for run in await backend.runs(Where(states={State.RUNNING}), ALL, brief=True) if run.worker]
     all_runs = Counter(run.worker for run in running)
     of_crons = Counter(run.worker for run in running if run.kind is not Kind.JOB)
     size = crons.settings.concurrency

@@ -65,13 +65,17 @@ def file(folder: Path) -> SharedStore:
 
 
 def redis(_folder: Path) -> SharedStore:
+    from redis_rights import PASSWORD, give
     from redis_server import shared
 
     make, micros = found("redis", "Redis"), import_module("pseudocron.backends.redis.codec").micros
     app, server = uuid4().hex, shared()
-    return SharedStore(
-        lambda host: make(server.client, name="Redis", app=app, host=host, clock=lambda: micros(host.now()))
-    )
+    give(server, app)
+
+    def client() -> Any:
+        return server.client(username=app, password=PASSWORD)
+
+    return SharedStore(lambda host: make(client, name="Redis", app=app, host=host, clock=lambda: micros(host.now())))
 
 
 def example(folder: Path) -> SharedStore:

@@ -244,13 +244,16 @@ class Oracle(Backend):
         with self.store.lock:
             return self.store.runs.get(run_id)
 
-    async def runs(self, where: Where, limit: int = 50, before: str | None = None) -> Sequence[Run]:
+    async def runs(
+        self, where: Where, limit: int = 50, before: str | None = None, *, brief: bool = False
+    ) -> Sequence[Run]:
         """Return runs, the last stored first."""
         with self.store.lock:
             runs = list(self.store.runs.values())
             if before is not None:
                 runs = runs[: self._place(before)]
-            return [run for run in reversed(runs) if _is_in(where, run)][:limit]
+            found = [run for run in reversed(runs) if _is_in(where, run)][:limit]
+            return list(map(rules.briefly, found)) if brief else found
 
     def _place(self, run_id: str) -> int:
         return list(self.store.runs).index(run_id) if run_id in self.store.runs else 0

@@ -257,7 +257,9 @@ class JsonFile(Backend):
         run = await self.host.hop(self.read, lambda data: data.entries.get(run_id))
         return run if isinstance(run, Run) else None
 
-    async def runs(self, where: Where, limit: int = 50, before: str | None = None) -> Sequence[Run]:
+    async def runs(
+        self, where: Where, limit: int = 50, before: str | None = None, *, brief: bool = False
+    ) -> Sequence[Run]:
         runs = (await self.host.hop(self.read, lambda data: data.runs()))[::-1]
         if before is not None:
             ids = [run.run_id for run in runs]
@@ -271,7 +273,8 @@ class JsonFile(Backend):
             and (where.key in {None, run.key})
             and (run.is_kept or not where.is_kept)
         )
-        return list(chosen)[:limit]
+        found = list(chosen)[:limit]
+        return list(map(rules.briefly, found)) if brief else found
 
     async def timelines(
         self, names: Collection[str] | None = None, limit: int = 20

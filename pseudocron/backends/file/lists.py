@@ -64,7 +64,7 @@ def run(txn: Transaction, run_id: str) -> Run | None:
     return None if found is None else found.run
 
 
-def runs(txn: Transaction, where: Where, limit: int, before: str | None) -> Sequence[Run]:
+def runs(txn: Transaction, where: Where, limit: int, before: str | None, *, brief: bool) -> Sequence[Run]:
     """See `Backend.runs`."""
     place = None
     if before is not None:
@@ -72,7 +72,8 @@ def runs(txn: Transaction, where: Where, limit: int, before: str | None) -> Sequ
         if row is None:
             return []
         (place,) = row
-    pages = (_page(txn, piece, limit, place) for piece in _pieces(txn, where))
+    select = SELECT_BRIEF if brief else SELECT
+    pages = (_page(txn, select, piece, limit, place) for piece in _pieces(txn, where))
     found = merge(*pages, key=lambda one: one.place, reverse=True)
     return [one.run for one in islice(found, limit)]
 
@@ -91,7 +92,7 @@ def _pieces(txn: Transaction, where: Where) -> Iterator[Where]:
                 yield where._replace(name=name, kinds=(kind,), states=(state,))
 
 
-def _page(txn: Transaction, where: Where, limit: int, place: int | None) -> list[Stored]:
+def _page(txn: Transaction, select: str, where: Where, limit: int, place: int | None) -> list[Stored]:
     """Return runs of one piece."""
     conditions = {
         "runs.kind = ?": where.kinds[0].value if where.kinds else None,  # type: ignore[index]  # see `_pieces`
@@ -104,7 +105,7 @@ def _page(txn: Transaction, where: Where, limit: int, place: int | None) -> list
     if where.is_kept or State.RUNNING in where.states:
         # Runs with a lease are few: they are found by it, and the `+` keeps SQLite from an index over all runs.
         parts = [*(f"+{part}" for part in parts), _LIVING.format(over="over" if where.is_kept else "NOT over")]
-    statement = f"{SELECT} {' AND '.join(parts) or 'TRUE'} ORDER BY runs.id DESC LIMIT ?"
+    statement = f"{select} {' AND '.join(parts) or 'TRUE'} ORDER BY runs.id DESC LIMIT ?"
     return list(map(stored, txn.db.execute(statement, (*given.values(), limit)).fetchall()))
 
 

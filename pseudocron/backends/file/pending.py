@@ -56,7 +56,7 @@ _COLUMNS = """
     rank, pending.due, pending.id, pending.name, pending.expires, run_id, kind, slot, arguments, runs.key, fence,
     attempts, failures, unfit_since"""
 _IN_TURN = """
-    SELECT {columns} FROM pending CROSS JOIN runs ON runs.id = pending.id
+    SELECT {columns} FROM pending LEFT JOIN runs ON runs.id = pending.id
     WHERE {of} AND pending.due <= :now AND (rank, pending.due, pending.id) > (:rank, :due, :id) AND {free}
     ORDER BY rank, pending.due, pending.id LIMIT :limit"""
 _IN_TURN_OF = {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pseudocron.backends import rules
 from pseudocron.backends.file.slots import KNOW, New, begin, skip_of
 from pseudocron.backends.file.stored import all_of, blockers_text, drop
-from pseudocron.backends.file.transaction import Transaction, micros, micros_or_none
+from pseudocron.backends.file.transaction import YEAR_10000, Transaction, micros, micros_or_none, moment_or_none
 from pseudocron.backends.legible import EPOCH, MICROSECOND, instant
 from pseudocron.backends.model import Blocker, Kind, Reason, Skip, State
 from pseudocron.backends.questions import Claim, Refusal, Refused
@@ -64,9 +64,13 @@ class Cron:
         self.plan = plan
         self._row = txn.db.execute(_CRON, (plan.name,)).fetchone()
         row = self._row or (None, None, None, None, 0, 0, None, None, 0)
-        self.mark: int | None = row[0]
-        self._since: int | None = row[1]
-        self._back: int | None = row[2]
+        self.mark: int | None
+        self._since: int | None
+        self._back: int | None
+        self.mark, self._since, self._back = row[:3]
+        for value in row[:3]:
+            if value is not None and not (type(value) is int and -YEAR_10000 < value < YEAR_10000):  # it is harmed
+                self.mark, self._since, self._back = map(moment_or_none, row[:3])
         self._missed: int = row[5]
         self._schedule: str | None = row[6]
         self._replaced: str | None = row[7]

@@ -12,6 +12,7 @@ from pseudocron.backends.file.stored import END_LEASE, Stored, all_of, by_place,
 from pseudocron.backends.file.transaction import after
 from pseudocron.backends.legible import instant
 from pseudocron.backends.model import Kind, State
+from pseudocron.log import logger
 from pseudocron.truncation import kept
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ _RENEW = "UPDATE living SET lease = ? WHERE run_id = ? AND fence = ?"
 _RELEASE = "DELETE FROM living WHERE run_id = ? AND fence = ? AND over"
 _OVER = "SELECT DISTINCT is_job, name FROM living WHERE lease <= ?"
 _END_KEPT = "DELETE FROM living WHERE lease <= ? AND over"
+_GONE = "SELECT run_id, name FROM living WHERE lease <= ? AND run_id NOT IN (SELECT run_id FROM runs)"
 _LOST = "runs.run_id IN (SELECT run_id FROM living WHERE lease <= ?) ORDER BY living.started, runs.id"
 _RUNNING = "runs.run_id = ? AND living.fence = ? AND living.over = 0"
 
@@ -141,6 +143,9 @@ def end_leases(txn: Transaction) -> tuple[list[Run], list[Run]]:
     if not names:
         return [], []
     txn.db.execute(_END_KEPT, (txn.now,))
+    for run_id, name in txn.db.execute(_GONE, (txn.now,)).fetchall():
+        logger.error("store: run %s of %s is no longer in it: dropped", run_id, name)
+        txn.db.execute(END_LEASE, (run_id,))
     dropped: list[Run] = []
     lost = [_lose(txn, found.place, dropped) for found in list(all_of(txn, _LOST, txn.now))]
     for is_job, name in names:

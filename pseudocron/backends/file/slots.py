@@ -11,11 +11,13 @@ from pseudocron.backends.file.earliest import COUNTING, count
 from pseudocron.backends.file.pending import claim_of, next_fence, start
 from pseudocron.backends.file.stored import blockers_of
 from pseudocron.backends.file.transaction import Transaction, micros
-from pseudocron.backends.legible import EPOCH, instant, legible, text, text_or_none, whole
+from pseudocron.backends.legible import EPOCH, IllegibleError, instant, legible, text, text_or_none, whole
 from pseudocron.backends.model import CronState, Kind, Reason, Skip
 from pseudocron.backends.questions import Claim, Refusal
+from pseudocron.log import logger
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from pseudocron.backends.model import Waited
@@ -34,12 +36,33 @@ _INSERT = """
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
 
-@legible("a cron")
 def state(txn: Transaction, name: str) -> CronState:
-    """Return what the store knows of a cron."""
+    """Return what the store knows of a cron; what can't be read is taken as not stored, so that the cron goes on."""
     row = txn.db.execute(_STATE, {"name": name}).fetchone()
     if row is None:
         return CronState(name, running=txn.db.execute(_RUNNING, {"name": name}).fetchone()[0])
+    try:
+        return _state(name, row)
+    except IllegibleError as error:
+        logger.warning("%s: ignored in part: %s", name, error)
+        sound = [value if _is_sound(at, value) else _ABSENT[at] for at, value in enumerate(row)]
+        return _state(name, sound)
+
+
+_ABSENT = (None, None, None, None, 0, 0, 0, 0, 0, None, None, None)
+
+
+def _is_sound(number: int, value: object) -> bool:
+    """Return whether the value of a column of a cron can be read."""
+    try:
+        _state("", [value if number == other else absent for other, absent in enumerate(_ABSENT)])
+    except IllegibleError:
+        return False
+    return True
+
+
+@legible("a cron")
+def _state(name: str, row: Sequence[Any]) -> CronState:
     mark, since, back, due, paused, running, claims, failures, missed, schedule, replaced, seen = row
     return CronState(
         name,

@@ -11,9 +11,10 @@ from pseudocron.backends.file import gate as gates
 from pseudocron.backends.file import jobs, lists, pending, polls, runs, slots
 from pseudocron.backends.file.connection import PATIENCE
 from pseudocron.backends.file.earliest import count, earliest, longest
+from pseudocron.backends.file.harmed import set_aside
 from pseudocron.backends.file.operation import Operation
 from pseudocron.backends.file.transaction import SECOND, Terms, Transaction
-from pseudocron.backends.legible import EPOCH, MICROSECOND, instant
+from pseudocron.backends.legible import EPOCH, MICROSECOND, IllegibleError, instant
 from pseudocron.backends.model import Conflict, Kind
 from pseudocron.backends.questions import Finished, States
 from pseudocron.clock import monotonic
@@ -110,7 +111,13 @@ class Sqlite(Backend):
             if fresh_for and not (poll.force or self._is_stale_early()):
                 return None
             gates.enter(self._gate, dated, now, fresh_for)
-            return self._entered(store, poll)
+            try:
+                return self._entered(store, poll)
+            except IllegibleError:
+                with store.transaction(monotonic() + PATIENCE) as txn:
+                    if not set_aside(txn):
+                        raise
+                return self._entered(store, poll)
 
     def _entered(self, store: Store | EmbeddedStore, poll: Poll) -> Polled:
         with store.transaction(monotonic() + PATIENCE) as txn:
@@ -209,9 +216,11 @@ class Sqlite(Backend):
         """See `Backend.run`."""
         return await self._read(lambda txn: lists.run(txn, run_id))
 
-    async def runs(self, where: Where, limit: int = 50, before: str | None = None) -> Sequence[Run]:
+    async def runs(
+        self, where: Where, limit: int = 50, before: str | None = None, *, brief: bool = False
+    ) -> Sequence[Run]:
         """See `Backend.runs`."""
-        return await self._read(lambda txn: lists.runs(txn, where, limit, before))
+        return await self._read(lambda txn: lists.runs(txn, where, limit, before, brief=brief))
 
     async def timelines(
         self, names: Collection[str] | None = None, limit: int = 20

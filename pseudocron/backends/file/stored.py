@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pseudocron.backends import rules
 from pseudocron.backends.file.transaction import micros, micros_or_none
 from pseudocron.backends.legible import instant, legible, text, whole
-from pseudocron.backends.model import Attempt, Blocker, Kind, Run, State, Waited
+from pseudocron.backends.model import BRIEFLY, Attempt, Blocker, Kind, Run, State, Waited
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -32,7 +32,7 @@ _OF_LIVING = {
 def _select(*, brief: bool) -> str:
     columns = {column: _OF_LIVING.get(column, f"runs.{column}") for column in Run._fields}
     if brief:
-        columns |= {"error": "NULL", "output": "NULL"}
+        columns |= {"error": "NULL", "output": "NULL", "arguments": f"substr(runs.arguments, 1, {BRIEFLY})"}
     return (
         f"SELECT runs.id, ifnull(living.stop, 0), runs.coalesce, {', '.join(columns.values())} "  # noqa: S608 - our own
         "FROM runs LEFT JOIN living ON living.run_id = runs.run_id WHERE "
@@ -117,7 +117,7 @@ def _earlier_text(attempts: tuple[Attempt, ...]) -> str | None:
 
 
 _INSTANTS = ("due", "created", "slot", "expires", "started", "ended", "unfit_since")
-_READ: Mapping[str, Callable[[Any], Any]] = {
+READ: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(Run._fields, text),
     **dict.fromkeys(("priority", "attempts", "failures", "lost", "fence"), whole),
     **dict.fromkeys(("at_least_once", "is_kept"), bool),
@@ -127,7 +127,7 @@ _READ: Mapping[str, Callable[[Any], Any]] = {
     "waited": _waited,
     "earlier": _earlier,
 }
-_READERS = tuple((_READ[column], () if column == "earlier" else None) for column in Run._fields)
+_READERS = tuple((READ[column], () if column == "earlier" else None) for column in Run._fields)
 
 
 @legible("a run")

@@ -15,6 +15,9 @@ SECOND = 1_000_000
 """Microseconds."""
 
 
+YEAR_10000 = 253_402_300_800_000_000
+"""The first instant that a `datetime` can't have, in microseconds since the Unix epoch."""
+
 _UNKNOWN = -1
 
 
@@ -95,6 +98,11 @@ def micros(moment: datetime) -> int:
 def micros_or_none(moment: datetime | None) -> int | None:
     """Return the same of an instant that there may not be."""
     return None if moment is None else (moment - EPOCH) // MICROSECOND
+
+
+def moment_or_none(stored: object) -> int | None:
+    """Return the microseconds of a stored instant; None if it is none that can be read."""
+    return stored if isinstance(stored, int) and abs(stored) < YEAR_10000 else None
 
 
 def after(now: int, seconds: float) -> int:

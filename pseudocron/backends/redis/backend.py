@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from pseudocron.backends.redis.async_client import Client
 
+SLOW = 12_000_000
+"""Microseconds by which two answers of a server may be apart from how they were sent; more is a step of its clock."""
+
 
 class Redis(Slots, Jobs, Runs, Backend):
     """A backend for many hosts. Every verb is one script on the server, whose clock decides.
@@ -52,11 +55,13 @@ class Redis(Slots, Jobs, Runs, Backend):
         host: Host = Host(),  # noqa: B008 - frozen
         clock: Callable[[], int] | None = None,
     ) -> None:
-        connection = Connection(make_client, name=name, prefix=f"{{{app}}}", on_time=self._note_time, clock=clock)
+        connection = Connection(make_client, name=name, prefix=f"{{{app}}}:", on_time=self._note_time, clock=clock)
         super().__init__(connection, keep=keep, cron_max_time=cron_max_time)
         self._host = host
         self._elapsed = clock or _elapsed_by(host)
         self._time: tuple[int, int] | None = None
+        self._before_steps: tuple[int, int] | None = None  # of the last answer before them
+        self._is_steady = clock is not None or sys.platform == "linux"  # and no step of the host's clock
         self._is_checked = False
         self._openers: set[object] = set()
 
@@ -96,7 +101,22 @@ class Redis(Slots, Jobs, Runs, Backend):
 
     def _note_time(self, time: int) -> None:
         # The server is a little past that by now, so that nothing is proposed too early.
-        self._time = time, self._elapsed()
+        at = self._elapsed()
+        self._time = time, at
+        before = self._before_steps
+        if before is None or abs(time - before[0] - (at - before[1])) <= SLOW:
+            self._before_steps = time, at
+
+    def _expected_time(self) -> tuple[int, int] | None:
+        """Return what the server's clock shows if it was not stepped, and since when that counts, in microseconds."""
+        if self._before_steps is None or not self._is_steady:
+            return None
+        at_server, at = self._before_steps
+        elapsed = self._elapsed() - at
+        return at_server + elapsed, elapsed
+
+    def _note_steps(self) -> None:
+        self._before_steps = self._time
 
     def _server_time(self) -> datetime:
         return instant(self._time[0] if self._time else 0)

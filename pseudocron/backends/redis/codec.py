@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from pseudocron.backends.legible import EPOCH, MICROSECOND, legible, text
+from pseudocron.backends.legible import EPOCH, ILLEGIBLE, MICROSECOND, legible, text
 from pseudocron.backends.legible import instant as instant_of
-from pseudocron.backends.model import Attempt, Blocker, CronState, Kind, Reason, Run, Skip, State, Waited
+from pseudocron.backends.model import LATEST, Attempt, Blocker, CronState, Kind, Reason, Run, Skip, State, Waited
 from pseudocron.backends.questions import Claim, Refusal, Refused
+from pseudocron.errors import BackendError, cause
+from pseudocron.log import logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -21,6 +23,28 @@ SECOND = 1_000_000
 def micros(moment: datetime) -> int:
     """Return the whole microseconds since the Unix epoch."""
     return (moment - EPOCH) // MICROSECOND
+
+
+def exact(moment: datetime, what: str) -> int:
+    """Return the whole microseconds since the Unix epoch, which Lua keeps exactly.
+
+    Args:
+        moment: The instant.
+        what: What it is, for the message.
+
+    Raises:
+        BackendError: It is too late for that.
+    """
+    if moment >= LATEST:
+        raise BackendError(
+            f"{what} {moment:%Y-%m-%d} is after {LATEST.year - 1}, which is not kept exactly: must be earlier"
+        )
+    return micros(moment)
+
+
+def micros_at_most(moment: datetime) -> int:
+    """Return the same of an instant after which nothing happens if it is too late."""
+    return micros(min(moment, LATEST))
 
 
 def micros_of(seconds: float) -> int:
@@ -155,10 +179,16 @@ def claim_of(stored: Mapping[str, str]) -> Claim:
     return Claim(**_read(stored, CLAIM))
 
 
-@legible("a cron")
 def state_of(name: str, stored: Mapping[str, Any]) -> CronState:
-    """Return what is stored of a cron."""
-    return CronState(**{**_read(stored, CRON), "name": name})
+    """Return what is stored of a cron; what can't be read is taken as not stored, so that the cron goes on."""
+    state = CronState(name)
+    for field, kind in CRON.items():
+        if field in stored and field != "name":
+            try:
+                state = state._replace(**{field: kind(stored[field])})
+            except ILLEGIBLE as error:
+                logger.warning("%s: %s can't be read in the store and is ignored (%s)", name, field, cause(error))
+    return state
 
 
 @legible("a skip")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from pseudocron.backends.legible import legible
 from pseudocron.backends.model import Kind, State
+from pseudocron.backends.questions import Where
 from pseudocron.backends.redis.codec import instant, run_of, skip_of
-from pseudocron.backends.redis.schema import AT_MOST
 from pseudocron.backends.redis.verbs import NO_TARGETS, Verbs, reading
 
 if TYPE_CHECKING:
@@ -15,13 +16,12 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from pseudocron.backends.model import Run, Skip
-    from pseudocron.backends.questions import Where
 
-RUNS_AT_ONCE = 100
-"""How many runs are read in one call: each may hold 128 KiB of text."""
+RUNS_AT_ONCE, CHARACTERS_AT_ONCE, SCANNED_AT_ONCE = 60, 150_000, 300
+"""Of one call: how many runs it reads, how much text, and how many it passes over that are not asked for."""
 
-CRONS_AT_ONCE = 50
-"""How many timelines are read in one call."""
+BRIEF_AT_ONCE = 100
+"""How many runs the timelines of one call have."""
 
 
 class Runs(Verbs):
@@ -34,23 +34,22 @@ class Runs(Verbs):
         return run_of(answer) if answer else None
 
     @reading
-    async def runs(self, where: Where, limit: int = 50, before: str | None = None) -> Sequence[Run]:
+    async def runs(
+        self, where: Where, limit: int = 50, before: str | None = None, *, brief: bool = False
+    ) -> Sequence[Run]:
         """See `Backend.runs`; many are read some at a time, and may change between the calls."""
         below: str | None = "0"
         if before is not None:
             below = await self._call("place", run_id=before)
-        found: list[Run] = []
-        question = _question(where)
+        return self._legible(run_of, await self._read(where, limit, below, brief=brief))
+
+    async def _read(self, where: Where, limit: int, below: str | None = "0", *, brief: bool) -> list[Any]:
+        found: list[Any] = []
+        question = _question(where) | {"scan": SCANNED_AT_ONCE, "size": CHARACTERS_AT_ONCE, "is_brief": brief or None}
         while below is not None and len(found) < limit:
-            answer = await self._call(
-                "runs",
-                NO_TARGETS,
-                **question,
-                below=int(below) or None,
-                limit=min(limit - len(found), RUNS_AT_ONCE),
-                scan=AT_MOST,
-            )
-            found += map(run_of, answer["runs"])
+            most = min(limit - len(found), RUNS_AT_ONCE)
+            answer = await self._call("runs", NO_TARGETS, **question, below=int(below) or None, limit=most)
+            found += answer["runs"]
             below = answer.get("below")
         return found
 
@@ -60,12 +59,28 @@ class Runs(Verbs):
     ) -> Mapping[str, Sequence[Run | Skip]]:
         """See `Backend.timelines`; those of many crons are read some at a time."""
         every = sorted(await self._call("crons")) if names is None else list(names)
+        if len(every) == 1:
+            return {every[0]: await self._timeline_of(every[0], limit)}
         found: dict[str, Sequence[Run | Skip]] = {}
-        for start in range(0, len(every), CRONS_AT_ONCE):
-            some = every[start : start + CRONS_AT_ONCE]
-            answer = await self._call("timelines", names=some, limit=limit, is_brief=len(every) > 1)
-            found |= {name: _timeline(name, read, limit) for name, read in zip(some, answer, strict=True)}
+        at_once = max(1, BRIEF_AT_ONCE // max(1, limit))
+        for start in range(0, len(every), at_once):
+            some = every[start : start + at_once]
+            answer = await self._call("timelines", names=some, limit=limit)
+            found |= {name: self._timeline(name, read, limit) for name, read in zip(some, answer, strict=True)}
         return found
+
+    async def _timeline_of(self, name: str, limit: int) -> Sequence[Run | Skip]:
+        """Return the timeline of one cron, with what its runs wrote, which is long."""
+        runs = await self._read(Where(kinds=[Kind.SLOT, Kind.MANUAL], name=name), limit, brief=False)
+        (answer,) = await self._call("timelines", names=[name], limit=limit, has_runs=False)
+        return self._timeline(name, answer | {"runs": runs}, limit)
+
+    def _timeline(self, name: str, read: Mapping[str, Any], limit: int) -> list[Run | Skip]:
+        """Return runs and skips, the last stored first."""
+        entries: list[tuple[int, Run | Skip]] = []
+        entries += self._legible(lambda run: (int(run["place"]), run_of(run)), read["runs"])
+        entries += self._legible(lambda skip: _skip(name, skip), read["skips"])
+        return [entry for _, entry in sorted(entries, key=lambda one: -one[0])][:limit]
 
     @reading
     async def counts(self, at_most: int = 10_000) -> Mapping[State, int]:
@@ -80,24 +95,17 @@ class Runs(Verbs):
 
 
 def _question(where: Where) -> dict[str, object]:
-    """Return the conditions, and in which lists the runs are that may fulfil them."""
-    states, kinds = set(where.states or State), set(where.kinds or Kind)
-    lists = [f"jobs:{state}" for state in states if Kind.JOB in kinds]
-    if kinds - {Kind.JOB}:
-        lists += [f"lines:{where.name}"] if where.name else [f"crons:{state}" for state in states]
+    """Return the conditions."""
     return {
-        "lists": lists,
-        "states": dict.fromkeys(states, True),
-        "kinds": dict.fromkeys(kinds, True),
+        "states": dict.fromkeys(set(where.states or State), True),
+        "kinds": dict.fromkeys(set(where.kinds or Kind), True),
         "name": where.name,
         "key": where.key,
         "is_kept": where.is_kept or None,
     }
 
 
-def _timeline(name: str, read: Mapping[str, Any], limit: int) -> list[Run | Skip]:
-    """Return runs and skips, the last stored first."""
-    entries: list[tuple[int, Run | Skip]] = [(int(run["place"]), run_of(run)) for run in read["runs"]]
-    skips = map(json.loads, read["skips"])
-    entries += [(int(skip["place"]), skip_of(name, skip)) for skip in skips]
-    return [entry for _, entry in sorted(entries, key=lambda one: -one[0])][:limit]
+@legible("a skip")
+def _skip(name: str, stored: str) -> tuple[int, Skip]:
+    read = json.loads(stored)
+    return int(read["place"]), skip_of(name, read)

@@ -10,20 +10,26 @@ from hashlib import sha1
 from importlib.resources import files
 from typing import NamedTuple
 
-from pseudocron.backends.model import LOST_AT_MOST
+from pseudocron.backends.model import BRIEFLY, LOST_AT_MOST, State
 from pseudocron.backends.rules import EARLIER_AT_MOST, IN_USE_FOR, REASONS, REPLACED_AT_MOST, SEEN_AGAIN
 
-VERSION = 2
+VERSION = 3
 """Of what is stored; data of any other version are left alone."""
 
-AT_MOST = 1000
-"""How many things of a kind one call handles: while a script runs, the server does nothing else."""
+AT_MOST = 100
+"""How many things of a kind one script handles: while it runs, the server does nothing else."""
+
+STARTED_AT_MOST = 50
+"""How many runs one script claims or ends, which takes it the longest."""
 
 MODULES = {
     "gate": "Gate",
     "targets": "Targets",
     "runs": "Runs",
+    "reserving": "Reserving",
     "endings": "Endings",
+    "storing": "Storing",
+    "batches": "Batches",
     "claim": "Claims",
     "skips": "Skips",
     "plans": "Plans",
@@ -33,9 +39,9 @@ MODULES = {
 VERBS = {
     "opening": ("version", "stale_in"),
     "crons": ("states", "pause", "reset"),
-    "poll": ("poll",),
+    "poll": ("poll", "name"),
     "finish": ("finish", "renew", "release", "start"),
-    "jobs": ("defer", "cancel", "retry", "purge"),
+    "jobs": ("defer", "stage", "unstage", "accept", "store", "stand_for", "cancel", "retry", "purge"),
     "lists": ("run", "counts", "waiting", "place", "runs", "timelines", "crons"),
 }
 """The files that have verbs."""
@@ -52,14 +58,23 @@ def _constants() -> str:
     """Return what the rules of all stores say, in Lua."""
     reasons = ", ".join(f"{state} = '{reason}'" for state, reason in REASONS.items())
     numbers = {
+        "BRIEFLY": BRIEFLY,
         "LOST_AT_MOST": LOST_AT_MOST,
         "EARLIER_AT_MOST": EARLIER_AT_MOST,
         "REPLACED_AT_MOST": REPLACED_AT_MOST,
         "IN_USE_FOR": IN_USE_FOR,
         "SEEN_AGAIN": SEEN_AGAIN,
         "AT_MOST": AT_MOST,
+        "STARTED_AT_MOST": STARTED_AT_MOST,
     }
-    return "\n".join([f"local REASONS = {{{reasons}}}", *(f"local {name} = {of}" for name, of in numbers.items())])
+    states = ", ".join(f"{state} = true" for state in State)
+    return "\n".join(
+        [
+            f"local STATES = {{{states}}}",
+            f"local REASONS = {{{reasons}}}",
+            *(f"local {name} = {of}" for name, of in numbers.items()),
+        ]
+    )
 
 
 def _read(name: str) -> Script:

@@ -75,6 +75,20 @@ class ListTests(Base):
         listed = one.cluster.run(one.backend.runs(Where()))
         assert list(listed) == [one.run(run.run_id) for run in listed]
 
+    def test_runs_may_be_read_briefly(self, one: Process) -> None:
+        arguments = '{"text": "' + "\N{LATIN SMALL LETTER E WITH ACUTE}" * 900 + '"}'
+        claim = one.job("k", arguments=arguments)
+        one.end(claim, State.FAILED, error="E: boom", output="out")
+        one.defer()
+        listed = one.cluster.run(one.backend.runs(Where(), brief=True))
+        whole = [one.run(run.run_id) for run in listed]
+        assert [run._replace(arguments=None) for run in listed] == [
+            run._replace(error=None, output=None, arguments=None) for run in whole
+        ]
+        (short, long) = (run.arguments or "" for run in listed)
+        assert (short, arguments[: len(long)]) == (whole[0].arguments, long)
+        assert 200 <= len(long) <= 1000
+
     # Timelines
 
     def test_the_timeline_of_a_cron_is_newest_first(self, one: Process) -> None:

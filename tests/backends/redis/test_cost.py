@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from backends.redis.using import defer, job, now, opened, take
-from pseudocron.backends.model import State
-from pseudocron.backends.questions import Capacity, End, Plan, Poll, Take
+from backends.redis.using import claim_jobs, defer, end, job, now, opened, take
+from pseudocron.backends.model import Kind, State
+from pseudocron.backends.questions import Capacity, End, Plan, Poll, Take, Where
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -43,7 +43,7 @@ async def defer_one(backend: Redis) -> None:
     await defer(backend, job(due=now() + timedelta(seconds=5)))
 
 
-async def commands(server: Server, verb: Awaitable[None]) -> int:
+async def commands(server: Server, verb: Awaitable[object]) -> int:
     """Return how many commands a verb makes."""
 
     def count() -> int:
@@ -115,3 +115,53 @@ def test_of_many_polls_at_a_stale_gate_one_does_the_work(server: Server, app: st
             assert [len(polled.claims) for polled in entered] == [1]
 
     asyncio.run(main())
+
+
+PAGES = {
+    "all": Where(kinds=[Kind.JOB]),
+    "of a task": Where(kinds=[Kind.JOB], name="rare"),
+    "of a state": Where([State.FAILED], [Kind.JOB]),
+    "of a key": Where(kinds=[Kind.JOB], key="7"),
+    "of a key of a task": Where([State.PENDING], [Kind.JOB], "send", "7"),
+    "of a key that is not there": Where(kinds=[Kind.JOB], key="x"),
+    "of a task that is not there": Where(kinds=[Kind.JOB], name="x"),
+}
+
+
+def test_the_commands_of_a_page_do_not_grow_with_what_is_stored(server: Server, app: str) -> None:
+    async def main() -> None:
+        async with opened(server.url, app) as backend:
+            await defer(backend, *(job(task="rare") for _ in range(30)))
+            costs = []
+            for more in (200, 2000):
+                await defer(backend, *(job(key=str(number), priority=more) for number in range(more)))
+                for claim in await claim_jobs(backend):
+                    await end(backend, claim, State.FAILED)
+                cost = {}
+                for what, where in PAGES.items():
+                    cost[what] = await commands(server, backend.runs(where, 51, brief=True))
+                    assert len(await backend.runs(where, 51)) <= 51
+                costs.append(cost)
+            assert all(costs[1][what] <= costs[0][what] + 20 for what in PAGES), costs
+            assert all(of < 200 for of in costs[1].values()), costs
+
+    asyncio.run(main())
+
+
+def test_a_page_reads_little_of_long_arguments(server: Server, app: str) -> None:
+    async def main() -> None:
+        async with opened(server.url, app) as backend:
+            await defer(backend, *(job(arguments=f'"{"a" * 200_000}"') for _ in range(60)))
+            before = await asyncio.to_thread(sent, server)
+            page = await backend.runs(Where(), 50, brief=True)
+            assert [len(run.arguments or "") for run in page] == [1000] * 50
+            assert await asyncio.to_thread(sent, server) - before < 100_000
+            whole = await backend.runs(Where(), 5)
+            assert [len(run.arguments or "") for run in whole] == [200_002] * 5
+
+    asyncio.run(main())
+
+
+def sent(server: Server) -> int:
+    """Return how many bytes the server has sent."""
+    return int(server.do("INFO", "stats")["total_net_output_bytes"])

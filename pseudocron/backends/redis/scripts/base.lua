@@ -1,6 +1,7 @@
 -- What all verbs begin with: the arguments, the time, the names of keys, hashes as tables, the answer.
 --
--- KEYS[1]  the prefix of all keys of the application; its hash tag puts them on one node of a cluster
+-- KEYS[1]  the prefix of all keys of the application; its hash tag puts them on one node of a cluster. It ends in ':', as
+--          a user who may use no other keys may give no other one here
 -- ARGV[1]  the verb
 -- ARGV[2]  the time, in microseconds since the Unix epoch; '' for the server's own
 -- ARGV[3]  a token, new for each call: a repeated call has the same
@@ -26,7 +27,7 @@ end
 local now = read_clock()
 
 local function key(kind, of)
-  return of and prefix .. ':' .. kind .. ':' .. of or prefix .. ':' .. kind
+  return of and prefix .. kind .. ':' .. of or prefix .. kind
 end
 
 -- Lua would write a large number as 1.7e+15.
@@ -51,9 +52,21 @@ local function texts(fields)
   return written
 end
 
+-- What a command answers, nil if it fails: what is stored may be harmed.
+local function try(...)
+  local answered = redis.pcall(...)
+  return not (type(answered) == 'table' and answered.err) and answered or nil
+end
+
+-- A value that JSON stands for, if it is a table.
+local function decoded(written)
+  local is_read, value = pcall(cjson.decode, written)
+  return is_read and type(value) == 'table' and value or nil
+end
+
 local function record(name)
-  local flat = call('HGETALL', name)
-  if #flat == 0 then
+  local flat = try('HGETALL', name)
+  if not flat or #flat == 0 then
     return nil
   end
   local read = {}
@@ -82,22 +95,41 @@ local function set(name, fields)
   end
 end
 
+-- A whole number that is kept exactly, as Python reads it.
+local function whole(written)
+  return written and #written <= 16 and written:match('^%-?%d+$') and tonumber(written) or nil
+end
+
 local function number(name, field)
-  return tonumber(call('HGET', name, field) or nil)
+  return whole(call('HGET', name, field))
 end
 
 -- Some fields of a hash, as numbers.
 local function numbers(name, fields)
   local values, read = call('HMGET', name, unpack(fields)), {}
   for i, field in ipairs(fields) do
-    read[field] = tonumber(values[i] or nil)
+    read[field] = whole(values[i])
   end
   return read
 end
 
--- A full server lets a script continue that has begun by deleting something.
+-- Let a number in a hash grow.
+local function count(name, field, by)
+  if not try('HINCRBY', name, field, by) then
+    call('HSET', name, field, by)
+  end
+end
+
+-- A full server lets a script continue that has begun by deleting something. All verbs begin so that free memory, or
+-- take little: only `defer` is refused.
 local function write_although_full()
   call('DEL', key('nothing'))
+end
+
+-- Whether the server refuses to store anything. Only to be called before the first write of a verb.
+local function is_full()
+  local answered = redis.pcall('SETRANGE', key('nothing'), 0, '')  -- writes nothing
+  return type(answered) == 'table' and answered.err and answered.err:find('OOM', 1, true) and true or false
 end
 
 -- No fence is lower than the time: fences grow also after the server has lost its memory, or a failover its last second.
@@ -137,7 +169,7 @@ end
 
 -- Fields of the gate, read once, and written at the end of a verb.
 local gate = key('gate')
-local GATE = {'stale', 'polled', 'named', 'named_at', 'oldest', 'times', 'takeovers'}
+local GATE = {'stale', 'polled', 'named', 'named_at', 'oldest', 'times', 'takeovers', 'batches', 'behind', 'stepped'}
 local gate_read, gate_changes
 
 local function of_gate(field)
@@ -152,7 +184,7 @@ end
 
 local function change_gate(field, value)
   of_gate(field)
-  gate_read[field] = text(value)
+  gate_read[field] = value and text(value) or nil
   gate_changes = gate_changes or {}
   gate_changes[field] = value
 end
@@ -167,7 +199,12 @@ local function write_all()
 end
 
 -- What the parts of a verb have done, for its answer.
-local done = {claims = {}, refused = {}, dropped = {}, left = false, has_skipped = false}
+local done = {claims = {}, refused = {}, dropped = {}, left = false, has_skipped = false, odd = {}}
+
+-- Note that there is more to do than one script may do: the process calls again.
+local function note_more()
+  done.left, done.more = true, true
+end
 
 -- A table of functions that `open` adds when the first of them is called: a verb pays only for those that it needs.
 local function lazily(open)
@@ -184,7 +221,7 @@ local is_to_be_repeated = false
 
 -- What the verb answers, as JSON: large numbers in it must be texts. If the reply is lost, the client repeats the call
 -- with the same token. A verb that must not act twice has `completed`, and says by `is_to_be_repeated` that its answer is
--- to be kept for a while. The long texts of runs are not kept in it: `completed` adds them.
+-- to be kept for a while. What may be long, arguments and what runs wrote, is not kept in it: `completed` adds it.
 local function answer(verb)
   local kept = completed[verb] and call('GET', key('answer', token))
   local result

@@ -1,8 +1,10 @@
 -- Claiming: what is new or pending becomes running, with a lease.
 
-local CLAIM = {'kind', 'name', 'due', 'fence', 'started', 'slot', 'arguments', 'key', 'unfit_since', 'failures'}
+local CLAIM = {'kind', 'name', 'due', 'fence', 'started', 'slot', 'key', 'unfit_since', 'failures'}
 
+-- A claim without the arguments, see `Runs.add_long_fields`.
 function Claims.claim_of(run)
+  Runs.note_long_fields(run)
   local claim = {run_id = run.run_id, attempt = text(run.attempts)}
   for _, field in ipairs(CLAIM) do
     claim[field] = run[field] and text(run[field])
@@ -17,7 +19,7 @@ function Claims.fence_for(run)
   local cron = key('cron', run.name)
   local fence = next_fence(number(cron, 'fence'))
   call('HSET', cron, 'fence', digits(fence))
-  call('HINCRBY', cron, 'claims', 1)
+  count(cron, 'claims', 1)
   return fence
 end
 
@@ -59,11 +61,19 @@ function Claims.make_ready(target)
     'ZRANGEBYSCORE', scheduled, '-inf', digits(now), 'WITHSCORES', 'LIMIT', 0, AT_MOST - moved
   )
   for i = 1, #due, 2 do
-    local priority, place, id = due[i]:match('^([^:]*):([^:]*):(.*)$')
-    call('ZREM', scheduled, due[i])
-    call('ZADD', ready, Runs.member_of_ready(tonumber(priority), tonumber(due[i + 1]), tonumber(place), id))
+    local colon = due[i]:find(':', 1, true) or 0
+    local place, id = Targets.place_and_id(due[i], colon + 1)
+    local priority = tonumber(due[i]:sub(1, colon - 1)) or 0
+    local rank, member = Runs.member_of_ready(priority, tonumber(due[i + 1]), tonumber(place) or 0, id)
+    write_later(scheduled, due[i], false)
+    write_later(ready, member, rank)
   end
+  write_now(scheduled)
+  write_now(ready)
   moved = moved + #due / 2
+  if moved >= AT_MOST then
+    note_more()
+  end
 end
 
 -- The ready runs of a target in their order, read some at a time.
@@ -75,7 +85,7 @@ function Claims.open_line(target, room)
       line.read, line.at = line.read + 50, 1
     end
     local member, rank = line.members[line.at], tonumber(line.members[line.at + 1] or nil)
-    return member and {rank = rank, member = member, run_id = member:sub(35)} or nil
+    return member and {rank = rank, member = member, run_id = Targets.id_of('ready', member)} or nil
   end
   return line
 end
@@ -103,8 +113,8 @@ end
 
 -- Record that a run has expired, if one call may record so many.
 function Claims.expire(run)
-  if expired >= AT_MOST then
-    done.left = true
+  if expired >= STARTED_AT_MOST then
+    note_more()
     return false
   end
   expired = expired + 1
@@ -112,24 +122,39 @@ function Claims.expire(run)
   return true
 end
 
+-- Deal with a member of an index whose run can't be claimed.
+function Claims.set_aside(target, first)
+  write_later(key('ready', target), first.member, false)
+  Targets.touch(target)
+  local run = Runs.find(first.run_id)
+  if not run then
+    Runs.set_aside(target, first.run_id, (Targets.place_and_id(first.member, 17)))
+  end
+end
+
 -- Claim the first ready runs of these lines. While all that are picked are still in the indexes, the lines can be read.
 function Claims.pick(lines, capacity)
-  local due, over, passed = {}, {}, 0
-  while passed < AT_MOST do
+  local due, over, odd, passed = {}, {}, {}, 0
+  while true do
     local first, line = Claims.next_of(lines)
     if not first then
+      break
+    elseif passed >= AT_MOST then
+      note_more()
       break
     end
     local run = Runs.find(first.run_id)
     local is_over = run and Endings.is_expired(run)
-    if not run then  -- the server has evicted it, or somebody has deleted it
-      write_later(key('ready', line.target), first.member, false)
-      Targets.touch(line.target)
+    if not run or run.state ~= 'pending' then  -- it is gone, or harmed
+      odd[#odd + 1], passed = {line.target, first}, passed + 1
     elseif not Targets.waits_for_lease(line.target, run.key, run.is_kept) then
       if is_over or run.due > now then
         over[#over + 1], passed = run, passed + 1
       elseif #due >= capacity then
         done.left = true
+        break
+      elseif #done.claims + #due >= STARTED_AT_MOST then
+        note_more()
         break
       else
         due[#due + 1], run.is_ready = run, true
@@ -137,6 +162,9 @@ function Claims.pick(lines, capacity)
       end
     end
     line.at = line.at + 2
+  end
+  for _, one in ipairs(odd) do
+    Claims.set_aside(unpack(one))
   end
   for _, run in ipairs(over) do
     if not Claims.is_early(run) then
@@ -151,12 +179,18 @@ end
 -- Record those that have expired behind what was picked, so that they are not due for ever.
 function Claims.sweep(lines)
   for _, line in ipairs(lines) do
-    local over = line.room > 0
-      and call('ZRANGEBYSCORE', key('expires', line.target), '-inf', digits(now), 'LIMIT', 0, AT_MOST - expired) or {}
-    done.left = done.left or expired >= AT_MOST and line.room > 0
+    local most, over = STARTED_AT_MOST - expired, {}
+    if line.room > 0 then
+      over = call('ZRANGEBYSCORE', key('expires', line.target), '-inf', digits(now), 'LIMIT', 0, most)
+      if #over == most then
+        note_more()
+      end
+    end
     for _, id in ipairs(over) do
       local run = Runs.find(id)
-      if run and not Targets.waits_for_lease(line.target, run.key, run.is_kept) then
+      if not run or run.state ~= 'pending' then
+        call('ZREM', key('expires', line.target), id)
+      elseif not Targets.waits_for_lease(line.target, run.key, run.is_kept) then
         Claims.expire(run)
       end
     end
@@ -179,11 +213,12 @@ function Claims.candidates()
   for _, target in ipairs(all) do
     local limit = Targets.limit_of(target)
     local is_paused = Targets.is_cron(target) and number(key('cron', target:sub(3)), 'paused')
-    if limit ~= nil and not resting[target] and not is_paused then
+    local lines = found[target:sub(1, 1)]
+    if lines and limit ~= nil and not resting[target] and not is_paused then
       local room = (limit or math.huge) - call('SCARD', key('living', target))
       if room > 0 then
         Claims.make_ready(target)
-        table.insert(found[target:sub(1, 1)], Claims.open_line(target, room))
+        table.insert(lines, Claims.open_line(target, room))
       end
     end
   end

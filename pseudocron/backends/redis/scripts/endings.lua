@@ -21,7 +21,11 @@ end
 
 -- The pending job with a key.
 function Endings.pending_with(target, of_task)
-  return of_task and Runs.find(call('HGET', key('keys'), Targets.key_of(target, of_task)) or nil)
+  local id = of_task and call('HGET', key('keys'), Targets.key_of(target, of_task))
+  if id and id:byte() == 0 then
+    return Reserving.job_of(id)
+  end
+  return id and Runs.find(id) or nil
 end
 
 -- The same, without one that has expired: that is recorded, and leaves the key.
@@ -40,7 +44,7 @@ function Endings.let_again(run, fields, outcome, due)
     Endings.drop(run, 'replaced', fields)
     return
   end
-  local earlier = run.earlier and cjson.decode(run.earlier) or {}
+  local earlier = run.earlier and decoded(run.earlier) or {}
   earlier[#earlier + 1] = {run.worker, text(run.started), digits(now), outcome, fields.line or run.line}
   while #earlier > EARLIER_AT_MOST do
     table.remove(earlier, 1)

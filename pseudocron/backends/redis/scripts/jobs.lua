@@ -1,77 +1,48 @@
 -- Jobs: they are stored, cancelled, executed again, deleted.
 
-local function is_stored(job)
-  return call('EXISTS', key('run', job.run_id)) == 1
-end
-
--- Which job has a key that is asked for with on_conflict='raise', by the number of the one that asks.
-local function conflict()
-  local newer = {}
-  for i, job in ipairs(given.jobs) do
-    if job.key and not is_stored(job) then
-      local of = Targets.key_of('t:' .. job.task, job.key)
-      local other = not newer[of] and Endings.pending_with('t:' .. job.task, job.key)
-      newer[of] = newer[of] or other and not Endings.is_expired(other) and other.run_id or job.run_id
-      if job.on_conflict == 'raise' and newer[of] ~= job.run_id then
-        return {refused = i, by = newer[of]}
-      end
-    end
-  end
-end
-
--- When the first of a task's jobs is due, as it is indexed.
-local indexed = {}
-
--- A job that is due later than another of its task changes nothing in the indexes.
-local function is_first(target, due)
-  indexed[target] = indexed[target] or tonumber(call('ZSCORE', key('due'), target) or math.huge)
-  return Targets.is_touched(target) or due < indexed[target]
-end
-
-local function store(job)
-  local target = 't:' .. job.task
-  local run = {
-    kind = 'job', name = job.task, state = 'pending', due = math.max(job.due, now), created = now, key = job.key,
-    arguments = job.arguments, priority = job.priority, expires = job.expires, place = Runs.new_place()
-  }
-  set(key('run', job.run_id), run)
-  run.run_id, run.priority = job.run_id, run.priority or 0
-  write_later(Runs.listing(run), run.run_id, digits(run.place))
-  Runs.wait(run)
-  if is_first(target, run.due) then
-    Targets.touch(target)
-  end
-end
-
-local function defer(job)
-  if is_stored(job) then
-    return job.run_id
-  end
-  local other = job.key and Endings.holder('t:' .. job.task, job.key)
-  if other and job.on_conflict == 'keep' then
-    return other.run_id
-  elseif other then
-    Endings.drop(other, 'replaced')
-  end
-  store(job)
-  return job.run_id
-end
-
 function verbs.defer()
-  local refused_job = conflict()
+  local refused_job = Storing.conflict(given.jobs)
   if refused_job then
     return refused_job
   end
-  local ids, tasks = {}, {}
+  local ids = {}
   for i, job in ipairs(given.jobs) do
-    ids[i] = defer(job)
-    tasks['t:' .. job.task] = true
+    ids[i] = Storing.defer(job)
   end
-  for target in pairs(tasks) do
-    Targets.use(target)
-  end
+  Storing.name_tasks(given.jobs)
   Targets.bring_forward_touched()
   return ids
+end
+
+function verbs.stage()
+  return Batches.stage()
+end
+
+function verbs.unstage()
+  write_although_full()
+  return Batches.unstage()
+end
+
+function verbs.accept()
+  write_although_full()
+  return Batches.accept()
+end
+
+-- Store the next part of a large call; return how many there are left.
+function verbs.store()
+  write_although_full()
+  local left = Batches.store(given.batch)
+  Targets.bring_forward_touched()
+  return left
+end
+
+-- Which jobs stand for those of a large call.
+function reads.stand_for()
+  local fields = {}
+  for i, id in ipairs(given.ids) do
+    fields[i] = 'kept:' .. id
+  end
+  return call('HMGET', Reserving.batch(given.batch), unpack(fields))
 end
 
 local function cancel(run)
@@ -92,6 +63,7 @@ function verbs.cancel()
       ids[#ids + 1] = call('HGET', key(index), of) or nil
     end
   end
+  write_although_full()
   is_to_be_repeated = true
   for _, id in ipairs(ids) do
     local run = Runs.find(id)
@@ -106,6 +78,7 @@ function verbs.retry()
   if not run or run.kind ~= 'job' or run.state ~= 'failed' and run.state ~= 'timed_out' then
     return false
   end
+  write_although_full()
   is_to_be_repeated = true
   local is_free = not Endings.holder(Runs.target_of(run), run.key)
   if is_free then
@@ -123,19 +96,40 @@ end
 function completed.cancel() end
 function completed.retry() end
 
+-- Forget tasks that have no jobs any more.
+local function forget_tasks()
+  for _, task in ipairs(call('SRANDMEMBER', key('tasks'), 100)) do
+    local lists = {}
+    for i, state in ipairs(given.states) do
+      lists[i] = key('jobs', state .. ':' .. task)
+    end
+    if call('EXISTS', unpack(lists)) == 0 then
+      call('SREM', key('tasks'), task)
+    end
+  end
+end
+
 function verbs.purge()
   local deleted = 0
+  write_although_full()
   for _, one in ipairs(given.ages) do
     local before = '(' .. digits(now - one.age)
     -- Those that have a lease are passed over, so that as many more are read.
     local most = given.limit - deleted + call('ZCARD', key('leases'))
     for _, id in ipairs(call('ZRANGEBYSCORE', key('ended', one.state), '-inf', before, 'LIMIT', 0, most)) do
       local run = deleted < given.limit and Runs.find(id)
-      if run and not run.is_kept then
+      if run == nil then  -- it is gone, or harmed
+        write_later(key('ended', one.state), id, false)
+        call('DEL', key('run', id), key('texts', id), key('arguments', id))
+      elseif run and not run.is_kept then
         Runs.forget(run)
         deleted = deleted + 1
       end
     end
   end
+  for list in pairs(later) do
+    write_now(list)
+  end
+  forget_tasks()
   return deleted
 end

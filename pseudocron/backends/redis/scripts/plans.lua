@@ -3,7 +3,8 @@
 -- Whether a plan was computed from what is stored; see `rules.is_current`.
 local function is_current(plan)
   local mark, since, schedule = unpack(call('HMGET', key('cron', plan.name), 'mark', 'since', 'schedule'))
-  return tonumber(mark or nil) == plan.mark and (not since or tonumber(since) == plan.since)
+  since = whole(since)
+  return whole(mark) == plan.mark and (not since or since == plan.since)
     and (not schedule or schedule == (plan.replaces or plan.schedule))
 end
 
@@ -24,6 +25,14 @@ function Plans.blockers_of(name)
   local runs, blockers = {}, {}
   for _, id in ipairs(call('SUNION', key('living', 'c:' .. name), key('counting', name))) do
     runs[#runs + 1] = Runs.find(id)
+  end
+  for _, id in ipairs(call('SMEMBERS', key('living', 'c:' .. name))) do
+    Runs.check_lease('c:' .. name, id, given.lease)
+  end
+  for _, id in ipairs(call('SMEMBERS', key('counting', name))) do
+    if not Runs.find(id) then
+      Runs.set_aside('c:' .. name, id)
+    end
   end
   table.sort(runs, function(one, other) return one.place < other.place end)
   for i, run in ipairs(runs) do
@@ -136,9 +145,14 @@ function Plans.find_outdated(planned)
   for _, plan in ipairs(given.plans or {}) do
     names[plan.name] = true
   end
-  local due = Targets.head('next') <= now and call('ZRANGEBYSCORE', key('next'), '-inf', digits(now)) or {}
+  local due, found = {}, 0
+  if not given.more_follows and not done.more and Targets.head('next') <= now then
+    due = call('ZRANGEBYSCORE', key('next'), '-inf', digits(now), 'LIMIT', 0, 5 * AT_MOST)
+  end
   for _, name in ipairs(due) do
-    names[name] = names[name] or Targets.limit_of('c:' .. name) ~= nil
+    if found < AT_MOST and not names[name] and Targets.limit_of('c:' .. name) ~= nil then
+      names[name], found = true, found + 1
+    end
   end
   for name, is_mine in pairs(names) do
     if is_mine and not planned[name] then

@@ -5,15 +5,16 @@
 -- The newest skip of a cron, unless a run has begun since.
 function Skips.latest_line(name)
   local skip = call('LINDEX', key('skips', name), 0)
-  local newest, run = skip and cjson.decode(skip), call('ZREVRANGE', key('lines', name), 0, 0, 'WITHSCORES')
-  return newest and (not run[2] or tonumber(run[2]) < newest.place) and newest
+  local newest, run = skip and decoded(skip), call('ZREVRANGE', key('lines', name), 0, 0, 'WITHSCORES')
+  local is_sound = newest and tonumber(newest.slot) and type(newest.slots) == 'number' and type(newest.place) == 'number'
+  return is_sound and (not run[2] or tonumber(run[2]) < newest.place) and newest
 end
 
 -- Record a skip: in the newest one of the cron, if that has the same reason and no run has begun since.
 function Skips.skip(one)
   local skips, newest = key('skips', one.name), Skips.latest_line(one.name)
   done.has_skipped = true
-  call('HINCRBY', key('cron', one.name), 'missed', one.slots)
+  count(key('cron', one.name), 'missed', one.slots)
   if newest and newest.reason == one.reason then
     local slot, first = tonumber(newest.slot), tonumber(newest.first or newest.slot)
     newest.first, newest.slot = digits(math.min(first, one.first or one.slot)), digits(math.max(slot, one.slot))
@@ -41,7 +42,7 @@ end
 -- Note which schedule a plan replaces: those before that are neither it nor the new one, and it at last.
 function Skips.take_over(plan)
   local cron, replaced = key('cron', plan.name), {}
-  for _, one in ipairs(cjson.decode(call('HGET', cron, 'replaced') or '[]')) do
+  for _, one in ipairs(decoded(call('HGET', cron, 'replaced') or '[]') or {}) do
     if one ~= plan.replaces and one ~= plan.schedule then
       replaced[#replaced + 1] = one
     end
@@ -51,7 +52,7 @@ function Skips.take_over(plan)
     table.remove(replaced, 1)
   end
   call('HSET', cron, 'replaced', cjson.encode(replaced))
-  change_gate('takeovers', (of_gate('takeovers') or 0) + 1)
+  change_gate('takeovers', (tonumber(of_gate('takeovers')) or 0) + 1)
 end
 
 function Skips.record_skips(plan)
@@ -59,7 +60,9 @@ function Skips.record_skips(plan)
   if plan.replaces then
     Skips.take_over(plan)
   end
-  call(plan.counts_from and 'HSET' or 'HSETNX', cron, 'since', digits(plan.counts_from or plan.since))
+  if plan.counts_from or not number(cron, 'since') then
+    call('HSET', cron, 'since', digits(plan.counts_from or plan.since))
+  end
   call('HSET', cron, 'schedule', plan.schedule)
   Targets.note_cron(plan.name)
   for _, one in ipairs(plan.skips or {}) do

@@ -7,7 +7,7 @@
 -- pending         the targets with pending runs
 -- cron:NAME       mark, since, back, next, paused, claims, fence, failures, missed, schedule, replaced; held: in the last
 --                 poll that planned it, max_instances held back slots above its mark; seen: when it was last in use
--- crons           the names of all crons
+-- crons, tasks    the names of all crons, and of the tasks that have jobs
 -- counting:NAME   the pending runs of a cron that count for max_instances, without those whose leases are kept
 --
 -- Whatever may change when a target is due next touches it. `refresh_touched` then writes both indexes anew, so that
@@ -40,7 +40,7 @@ end
 -- The limit of a target, false if it has none; nil if the process may not claim it. Few are searched for in the text.
 function Targets.limit_of(target)
   searches = searches + 1
-  if parsed or searches > 20 then
+  if parsed or searches > 100 then
     return Targets.targets()[target]
   end
   local _, at = ARGV[5]:find('\0' .. target .. '\0', 1, true)
@@ -63,8 +63,21 @@ function Targets.waits_for_lease(target, of_task, is_kept)
   return is_kept or of_task and call('HEXISTS', key('busy'), Targets.key_of(target, of_task)) == 1
 end
 
+-- A place, so that texts sort as numbers do.
+function Targets.written_place(place)
+  local written = digits(place)
+  return string.char(64 + #written) .. written
+end
+
+-- The place and the id at the end of a member of an index, from a position on.
+function Targets.place_and_id(member, from)
+  local size = (member:byte(from) or 64) - 64
+  return member:sub(from + 1, from + size), member:sub(from + size + 1)
+end
+
 function Targets.id_of(kind, member)
-  return kind == 'ready' and member:sub(35) or member:match('^[^:]*:[^:]*:(.*)$')
+  local _, id = Targets.place_and_id(member, kind == 'ready' and 17 or (member:find(':', 1, true) or 0) + 1)
+  return id
 end
 
 -- When the first pending run of a kind is due that waits for no lease, and whether there is any. Each lease holds back
@@ -76,11 +89,11 @@ function Targets.first_of(kind, target, living)
     for i = 1, #members, 2 do
       local of_task, is_kept
       if living > 0 then
-        of_task, is_kept = unpack(call('HMGET', key('run', Targets.id_of(kind, members[i])), 'key', 'is_kept'))
+        of_task, is_kept = unpack(try('HMGET', key('run', Targets.id_of(kind, members[i])), 'key', 'is_kept') or {})
       end
       if not Targets.waits_for_lease(target, of_task, is_kept) then
         -- What is ready was due once, though the clock may have been set back since.
-        return kind == 'ready' and math.min(now, tonumber(members[i]:sub(1, 16))) or tonumber(members[i + 1]), true
+        return kind == 'ready' and math.min(now, tonumber(members[i]:sub(1, 16)) or now) or tonumber(members[i + 1]), true
       end
     end
     start = start + 4
@@ -210,11 +223,24 @@ function Targets.name_some(some)
   return oldest
 end
 
--- Name what the process may claim. That is left out if the last poll has named just the same, and lately.
+function Targets.must_be_named()
+  return of_gate('named') ~= ARGV[6] or not Targets.is_seen(tonumber(of_gate('named_at')))
+end
+
+-- Note that all that the process may claim is named, as it was in parts.
+function Targets.note_named(digest, oldest)
+  change_gate('named', digest)
+  change_gate('named_at', oldest)
+  change_gate('oldest', call('ZRANGE', key('used'), 0, 0, 'WITHSCORES')[2] or now)
+end
+
+-- Name what the process may claim; note whether that was written. It is left out if the last poll has named just the same, and lately.
 function Targets.name_targets()
-  if of_gate('named') == ARGV[6] and Targets.is_seen(tonumber(of_gate('named_at'))) then
+  Targets.are_named = false
+  if not Targets.must_be_named() then
     return
   end
+  Targets.are_named = true
   local oldest, all = now, {}
   for target in pairs(Targets.targets()) do
     all[#all + 1] = target
@@ -222,9 +248,7 @@ function Targets.name_targets()
   for start = 1, #all, 500 do
     oldest = math.min(oldest, Targets.name_some({unpack(all, start, math.min(start + 499, #all))}))
   end
-  change_gate('named', ARGV[6])
-  change_gate('named_at', oldest)
-  change_gate('oldest', call('ZRANGE', key('used'), 0, 0, 'WITHSCORES')[2] or now)
+  Targets.note_named(ARGV[6], oldest)
 end
 
 -- Keep when a cron was last in use: it may come back.
