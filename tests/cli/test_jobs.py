@@ -99,13 +99,13 @@ def test_a_deferred_job_runs_elsewhere_and_can_be_retried(tmp_path: Path) -> Non
 
 
 def test_terms_and_arguments_are_stored_as_they_are_typed(tasks: Path) -> None:
-    argv = ["--at", "2999-05-01T08:00:00+08:00", "--expires", "2999-05-02T08:00:00+08:00", "--priority", "-3"]
+    argv = ["--at", "2199-05-01T08:00:00+08:00", "--expires", "2199-05-02T08:00:00+08:00", "--priority", "-3"]
     values = ["--arg", "a=1", "--arg", 'b={"c": [null]}', "--arg", "d=x=y", "--arg", 'e="1"']
     job_id = deferred(tasks, "broken", *argv, *values, "--key", "k")
     (job,) = listed(tasks)
     assert job["arguments"] == {"why": {"a": 1, "b": {"c": [None]}, "d": "x=y", "e": "1"}}
     assert (job["job_id"], job["key"], job["priority"]) == (job_id, "k", -3)
-    assert (job["due"], job["expires"]) == ("2999-05-01T00:00:00+00:00", "2999-05-02T00:00:00+00:00")
+    assert (job["due"], job["expires"]) == ("2199-05-01T00:00:00+00:00", "2199-05-02T00:00:00+00:00")
 
 
 def test_a_delay_and_an_expiry_may_be_said_from_now(tasks: Path) -> None:

@@ -41,6 +41,7 @@ def stopped(server: Server) -> Iterator[Server]:
     server.process.send_signal(signal.SIGCONT)
 
 
+@pytest.mark.alone
 def test_a_server_that_reads_nothing_blocks_no_event_loop(stopped: Server, app: str) -> None:
     """What it does not take is kept, and sent when it reads again."""
 
