@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from pseudocron.backends.model import Run
     from pseudocron.backends.questions import Claim, End
 
-_OF_CLAIM = "SELECT {0} FROM living WHERE run_id = ?{1} AND fence = ?{2} AND NOT over"
+_OF_CLAIM = "SELECT {} FROM living WHERE run_id = ? AND fence = ? AND NOT over"
 _SUCCEED = f"""
-    UPDATE runs SET state = 'succeeded', ended = ?1, attempts = attempts + ?2, reason = ?3, error = ifnull(?4, error),
-        output = ?5, unfit_since = NULL,
-        (fence, worker, started) = ({_OF_CLAIM.format("fence, worker, started", 6, 7)})
-    WHERE id = ({_OF_CLAIM.format("id", 6, 7)})"""  # noqa: S608 - our own
-_IS_RUNNING = _OF_CLAIM.format("1", 1, 2)
+    UPDATE runs SET state = 'succeeded', ended = ?, attempts = attempts + ?, reason = ?, error = ifnull(?, error),
+        output = ?, unfit_since = NULL,
+        (fence, worker, started) = ({_OF_CLAIM.format("fence, worker, started")})
+    WHERE id = ({_OF_CLAIM.format("id")})"""  # noqa: S608 - our own
+_IS_RUNNING = _OF_CLAIM.format("1")
 _RENEW = "UPDATE living SET lease = ? WHERE run_id = ? AND fence = ?"
 _RELEASE = "DELETE FROM living WHERE run_id = ? AND fence = ? AND over"
 _OVER = "SELECT DISTINCT is_job, name FROM living WHERE lease <= ?"
@@ -52,7 +52,7 @@ def finish(txn: Transaction, ends: Sequence[End]) -> tuple[list[State | None], l
         whose = claim[0], claim[4]
         if outcome is State.SUCCEEDED and not goes_on and not unfit and whose not in seen:
             error, output = error and kept(error), output and kept(output)  # noqa: PLW2901 - the last 64 KiB
-            plain[place] = txn.now, counts, reason, error, output, *whose
+            plain[place] = txn.now, counts, reason, error, output, *whose, *whose  # once a subquery
         else:
             others.append(place)
         seen.add(whose)
