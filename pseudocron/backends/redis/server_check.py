@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 from pseudocron.backends.redis.schema import VERSION
@@ -40,7 +39,8 @@ async def check_server(connection: Connection) -> None:
 
 async def dangers(connection: Connection) -> list[str]:
     """Return what in the settings of the server may lose crons and jobs, each with the fix."""
-    memory, persistence = await asyncio.gather(_info(connection, "memory"), _info(connection, "persistence"))
+    # One after the other: a task that a closing event loop never began would be told as "never awaited".
+    memory, persistence = await _info(connection, "memory"), await _info(connection, "persistence")
     return [*_eviction(connection, memory), *_forgetting(connection, persistence, await connection.saves())]
 
 
