@@ -82,7 +82,7 @@ class Server:
         """Return a client that connects at its first call."""
         return Redis(host="127.0.0.1", port=self.port, **options)
 
-    def do(self, *words: str | int) -> Any:
+    def do(self, *words: str | int | bytes) -> Any:
         """Return the answer to a plain command."""
         with redis.Redis(port=self.port, decode_responses=True) as client:
             return client.execute_command(*words)

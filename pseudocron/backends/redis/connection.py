@@ -183,7 +183,8 @@ class Connection:
         try:
             time, text = answer
             self._on_time(int(time))
-            return json.loads(text)
+            # Others may have written what is no UTF-8 into one record, and the answer tells of many.
+            return json.loads(text.decode(errors="replace") if isinstance(text, bytes) else text)
         except (TypeError, ValueError, RecursionError) as error:
             raise BackendError(f"{self.name} holds what can't be read: {cause(error)}") from error
 

@@ -70,6 +70,19 @@ def test_a_pending_job_that_is_harmed_stops_no_other(app: str, caplog: pytest.Lo
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("field", ["name", "arguments", "kind", "key", "expires"])
+def test_bytes_that_are_no_text_spoil_no_other_job(app: str, field: str) -> None:
+    async def main() -> None:
+        async with opened(shared().url, app) as backend:
+            before, bad, after = await defer(backend, job(), job(key="k", expires=now() + timedelta(hours=1)), job())
+            await asyncio.to_thread(shared().do, "HSET", f"{{{app}}}:run:{bad}", field, b"\xff\xfe")
+            listed = {one.run_id for one in await backend.runs(Where([State.PENDING]))}
+            assert {before, after} <= listed
+            assert {before, after} <= {one.run_id for one in await claim_jobs(backend)}
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("of", HARMS)
 def test_a_living_run_that_is_harmed_is_no_longer_in_the_way(
     app: str, caplog: pytest.LogCaptureFixture, of: str
