@@ -7,6 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import redis_rights
+from redis_server import shared
+
 from pseudocron.backends.model import State
 from pseudocron.backends.questions import Capacity, Claim, End, Manual, NewJob, Plan, Poll, Take
 from pseudocron.backends.redis.backend import Redis
@@ -23,8 +26,13 @@ def now() -> datetime:
 
 
 def made(store: Any, app: str, **options: Any) -> Redis:
+    """Return a backend; on the server that tests share as the user with few rights that the reference describes."""
+    name = f"Redis at {store}"
+    if store == shared().url:
+        redis_rights.give(shared(), app)
+        store = store.replace("//", f"//{app}:{redis_rights.PASSWORD}@")
     make_client = store if callable(store) else from_url(store)
-    return Redis(make_client, name=f"Redis at {store}", app=app, **options)
+    return Redis(make_client, name=name, app=app, **options)
 
 
 @asynccontextmanager
