@@ -37,7 +37,7 @@ MODULES = {
 """The files in `scripts` that are tables of functions, by the order in which they use each other."""
 
 VERBS = {
-    "opening": ("version", "stale_in"),
+    "opening": ("version",),
     "crons": ("states", "pause", "reset"),
     "poll": ("poll", "name"),
     "finish": ("finish", "renew", "release", "start"),
@@ -87,7 +87,11 @@ def _read(name: str) -> Script:
     for file, table in reversed(MODULES.items()):
         if any(f"{table}." in part for part in parts):
             parts.insert(0, f"local {table} = lazily(function({table})\n{_text(file)}\nend)")
-    body = "\n".join([_constants(), _text("base"), *parts, "return answer(ARGV[1])", ""])
+    return _script(_constants(), _text("freshness"), _text("base"), *parts, "return answer(ARGV[1])", "")
+
+
+def _script(*parts: str) -> Script:
+    body = "\n".join(parts)
     return Script(body, sha1(body.encode(), usedforsecurity=False).hexdigest())
 
 
@@ -95,5 +99,7 @@ def _text(name: str) -> str:
     return (files(__package__) / "scripts" / f"{name}.lua").read_text(encoding="utf-8")
 
 
-SCRIPTS = {verb: script for name, verbs in VERBS.items() for script in [_read(name)] for verb in verbs}
+SCRIPTS = {verb: script for name, verbs in VERBS.items() for script in [_read(name)] for verb in verbs} | {
+    "stale_in": _script(_text("freshness"), _text("question"))
+}
 """The script of each verb."""

@@ -5,11 +5,7 @@
 
 -- For how long the gate is fresh.
 function Gate.fresh_for()
-  local stale = tonumber(of_gate('stale'))
-  if not stale or stale > now + given.cron_max_time then
-    return 0
-  end
-  return math.max(0, stale - now)
+  return freshness(tonumber(of_gate('stale')), now, given.cron_max_time)
 end
 
 -- Let a date of the gate be an instant, if that is sooner. A gate that is dated too late, as after a step of the clock,

@@ -1,4 +1,4 @@
--- What a process asks before it polls.
+-- What a process asks as it opens.
 
 -- The version of what is stored, which is that of the first process that came.
 function reads.version()
@@ -7,8 +7,4 @@ function reads.version()
     call('SET', key('version'), given.version)
   end
   return version or text(given.version)
-end
-
-function reads.stale_in()
-  return digits(Gate.fresh_for())
 end
