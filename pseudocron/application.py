@@ -37,7 +37,7 @@ def check_wsgi(app: object) -> None:
 
 
 def _is_async(app: object) -> bool:
-    call: Callable[..., object] = type(app).__call__  # type: ignore[operator]
+    call: Callable[..., object] = type(app).__call__
     return iscoroutinefunction(app) or iscoroutinefunction(call)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import concurrent.futures.thread  # noqa: F401 - see below
 import os
 import sys
 import threading
@@ -44,7 +45,11 @@ class Background:
         self._runtimes: set[Runtime] = set()
         self._closing = False
         # A thread must not inherit the context variables of the request that happened to start it.
-        Context().run(threading.Thread(target=self._run, name="pseudocron-loop", daemon=True).start)
+        try:
+            Context().run(threading.Thread(target=self._run, name="pseudocron-loop", daemon=True).start)
+        except Exception:
+            self._loop.close()
+            raise
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -112,7 +117,8 @@ def close() -> None:
         _background.close()
 
 
-# Before the executors of `concurrent.futures` refuse calls, which runs may still make. `atexit` comes after that.
+# Runs before the executors of `concurrent.futures` refuse the calls of runs, as what is registered last runs first: the
+# import of their module above registers theirs. `atexit` comes after both.
 getattr(threading, "_register_atexit", atexit.register)(close)
 
 

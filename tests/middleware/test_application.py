@@ -98,6 +98,6 @@ def test_a_wsgi_server_is_told_what_to_use_instead() -> None:
     for _ in range(2):
         with pytest.raises(
             ConfigError,
-            match=r"called by a WSGI server: serve .* with an ASGI server, such as uvicorn, or import .* from pseudocron.wsgi",
+            match=r"called by a WSGI server: serve .* with an ASGI server, .* from pseudocron\.wsgi",
         ):
             app({"PATH_INFO": "/", "REQUEST_METHOD": "GET"}, lambda *_: None)  # type: ignore[arg-type]

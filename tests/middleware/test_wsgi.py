@@ -33,7 +33,7 @@ def a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def environ(**more: Any) -> dict[str, Any]:
-    made: dict[str, Any] = {}
+    made: dict[str, Any] = {"QUERY_STRING": ""}
     setup_testing_defaults(made)
     return made | more
 
@@ -70,7 +70,7 @@ class Ran(list[str]):
         self.append(threading.current_thread().name)
 
     async def note_async(self) -> None:
-        assert asyncio.get_running_loop()
+        asyncio.get_running_loop()
         self.note()
 
 
@@ -172,7 +172,7 @@ def test_a_thread_that_can_not_start_fails_no_request(
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", no_thread)
         assert visit(PseudoCronMiddleware(plain, crons={})) == b"hello"
-    assert "poll failed: RuntimeError: can't start new thread" in caplog.text
+    assert "can't start new thread" in caplog.text
 
 
 @pytest.mark.parametrize("options", [{}, {"enable-threads": True}, {"threads": b"2"}])
@@ -241,7 +241,7 @@ def test_what_is_no_wsgi_application_is_refused(app: Any, words: str) -> None:
 
 @pytest.mark.parametrize("when", ["/health", two])
 def test_a_filter_that_is_no_plain_function_is_refused(when: Any) -> None:
-    with pytest.raises(ConfigError, match="when: .*must be a plain function of the environ, or None"):
+    with pytest.raises(ConfigError, match=r"when: .*must be a plain function of the environ, or None"):
         PseudoCronMiddleware(plain, crons={}, when=when)
 
 
