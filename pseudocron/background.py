@@ -89,7 +89,7 @@ class Background:
         if answers.wait(ANSWERS_WITHIN):
             asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
         else:
-            logger.error("event loop: blocked for %g s by a run: nothing was drained", ANSWERS_WITHIN)
+            logger.error("event loop: no answer within %g s: nothing was drained", ANSWERS_WITHIN)
 
     async def _close(self) -> None:
         self._closing = True
