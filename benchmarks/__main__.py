@@ -13,6 +13,7 @@ from harness.machine import machine
 
 ALL = (
     "request_in_process",
+    "request_wsgi",
     "request_instrumented",
     "request_under_uvicorn",
     "latency_while_running",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from functools import wraps
-from inspect import Signature, iscoroutinefunction, signature
+from inspect import iscoroutinefunction, signature
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pseudocron.application import check_asgi
 from pseudocron.config.values import from_zero
 from pseudocron.errors import ConfigError, did_you_mean, show
 from pseudocron.lifespan import Lifespan
@@ -35,7 +36,7 @@ def _forgiving(init: F) -> F:
 
     @wraps(init)
     def wrapper(self: PseudoCronMiddleware, app: Any = None, **options: Any) -> None:
-        _check_application(app)
+        check_asgi(app)
         unknown = [name for name in options if name not in known]
         init(self, app, **{"crons": None} | {name: options[name] for name in options if name in known})
         for name in unknown:
@@ -147,36 +148,9 @@ class PseudoCronMiddleware:
 
 
 _WSGI_SERVER = (
-    "PseudoCronMiddleware: called by a WSGI server: serve the application with an ASGI server, such as uvicorn, or run "
-    "the crons beside it with `pseudocron work`"
+    "PseudoCronMiddleware: called by a WSGI server: serve the application with an ASGI server, such as uvicorn, or "
+    "import the middleware of a WSGI application from pseudocron.wsgi"
 )
-_BY_ARGUMENTS = {
-    2: "is a WSGI application, must be ASGI: wrap it, such as a2wsgi.WSGIMiddleware(app), or run the crons beside it "
-    "with `pseudocron work`",
-    1: "is an ASGI 2 application, must be ASGI 3: wrap it, asgiref.compatibility.guarantee_single_callable(app)",
-}
-
-
-def _check_application(app: object) -> None:
-    """Raise `ConfigError` if something can't be called as an ASGI application, which each request would tell."""
-    if not callable(app):
-        raise ConfigError(f"PseudoCronMiddleware: app: {show(app)}: must be the ASGI application that it wraps")
-    try:
-        parameters = signature(app, follow_wrapped=False)
-    except (TypeError, ValueError):  # of one in C nobody knows
-        return
-    takes = next((count for count in (3, 2, 1) if _takes(parameters, count)), 0)
-    if takes != 3:
-        why = _BY_ARGUMENTS.get(takes, "must be an ASGI application, which takes scope, receive and send")
-        raise ConfigError(f"PseudoCronMiddleware: app: {show(app)}: {why}")
-
-
-def _takes(parameters: Signature, count: int) -> bool:
-    try:
-        parameters.bind(*range(count))
-    except TypeError:
-        return False
-    return True
 
 
 def _mistake(when: object, wait: object) -> str | None:

@@ -22,6 +22,7 @@ TESTS = Path(__file__).parent
 LAYERS = (
     (
         "errors",
+        "application",
         "clock",
         "dataclass",
         "log",
@@ -51,13 +52,13 @@ LAYERS = (
     ("config",),
     ("worker", "polling", "hooks.metrics"),
     ("runtime", "process"),
-    ("lifespan", "report", "health_check", "by_hand", "why"),
-    ("middleware", "endpoints", "cli", "dashboard", "instrumentation", "testing", "pytest_plugin"),
+    ("lifespan", "background", "report", "health_check", "by_hand", "why"),
+    ("middleware", "wsgi", "endpoints", "cli", "dashboard", "instrumentation", "testing", "pytest_plugin"),
     ("", "__main__"),
 )
 """The modules and packages of `pseudocron`, the lowest first; a module is in the layer of its longest name here."""
 
-ENTRY_POINTS = ("middleware", "endpoints", "cli", "dashboard", "instrumentation", "testing")
+ENTRY_POINTS = ("middleware", "wsgi", "endpoints", "cli", "dashboard", "instrumentation", "testing")
 
 CONTRACT = {"backends.contract", "backends.model", "backends.questions"}
 """What any module may import of the backends."""

@@ -39,7 +39,7 @@ def wsgi(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterabl
 
 
 WRONG: list[tuple[object, str]] = [
-    (Flask(), "is a WSGI application, must be ASGI: wrap it"),
+    (Flask(), "is a WSGI application, must be ASGI: import the middleware from pseudocron.wsgi"),
     (wsgi, "or run the crons beside it with `pseudocron work`"),
     (Old, "is an ASGI 2 application, must be ASGI 3: wrap it, asgiref"),
     (lambda: None, "must be an ASGI application, which takes scope, receive and send"),
@@ -97,6 +97,7 @@ def test_a_wsgi_server_is_told_what_to_use_instead() -> None:
     app = PseudoCronMiddleware(hello, crons={})
     for _ in range(2):
         with pytest.raises(
-            ConfigError, match=r"called by a WSGI server: serve .* with an ASGI server, such as uvicorn"
+            ConfigError,
+            match=r"called by a WSGI server: serve .* with an ASGI server, .* from pseudocron\.wsgi",
         ):
             app({"PATH_INFO": "/", "REQUEST_METHOD": "GET"}, lambda *_: None)  # type: ignore[arg-type]
